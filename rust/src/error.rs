@@ -1,0 +1,83 @@
+//! The one error type: each variant carries the offending value and, where there is one, its place.
+
+use std::path::PathBuf;
+
+/// All that can go wrong in this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A pattern that the regex engine does not accept.
+    #[error("the pattern {pattern:?} is not a valid regex: {reason}")]
+    Pattern {
+        /// The pattern as given.
+        pattern: String,
+        /// The regex engine's explanation.
+        reason: String,
+    },
+    /// The regex engine gave up on a text (its backtracking limit, usually).
+    #[error(
+        "the pattern {pattern:?} failed at byte {offset} of a document: {reason}; \
+         make the pattern backtrack less (possessive quantifiers help)"
+    )]
+    Match {
+        /// The pattern as given.
+        pattern: String,
+        /// Byte offset, in the piece of text being split, where matching began.
+        offset: usize,
+        /// The regex engine's explanation.
+        reason: String,
+    },
+    /// Bytes that are not UTF-8.
+    #[error(
+        "{source_name}: invalid UTF-8 at byte {offset}; \
+         repair the input or pass errors=\"replace\" to read such bytes as U+FFFD"
+    )]
+    InvalidUtf8 {
+        /// The file, or a word for the input.
+        source_name: String,
+        /// Offset of the first bad byte in the (decompressed) input.
+        offset: u64,
+    },
+    /// A vocabulary size that cannot hold the bytes and the special tokens.
+    #[error(
+        "vocab_size={vocab_size} is too small: 256 bytes and {n_special} special tokens \
+         need at least {}", 256 + n_special
+    )]
+    VocabSize {
+        /// The size asked for.
+        vocab_size: usize,
+        /// How many special tokens there are.
+        n_special: usize,
+    },
+    /// An argument out of its range.
+    #[error("{name}={value}: {reason}")]
+    Argument {
+        /// The argument's name as the caller knows it.
+        name: &'static str,
+        /// What was passed.
+        value: String,
+        /// What would be accepted.
+        reason: String,
+    },
+    /// A file that could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's error.
+        source: std::io::Error,
+    },
+    /// A saved file that is not what it should be.
+    #[error("{}: {reason}", path.display())]
+    BadFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The work was stopped by the caller (Ctrl-C, an exception in a callback).
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// Shorthand for results of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
