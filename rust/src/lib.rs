@@ -1,5 +1,28 @@
 //! Byte-level BPE in Rust: count pretokens, learn merges, encode text.
+//!
+//! The data's way, one module a step: [`special`] and [`pretokenize`] (with the names of [`pattern`])
+//! cut text into pretokens, [`count`] counts them, [`train`] learns merges from the counts, [`encode`]
+//! applies them. [`naive`] holds slow, obvious versions that the tests compare with.
+//!
+//! Nothing here needs Python; the bindings live in `python/` behind the `python` feature.
+//!
+//! ```
+//! use bytemill::{count::CountOptions, train::{TrainOptions, train}};
+//!
+//! let counts = CountOptions::new("gpt2")?.count_texts(["low low lower newest newest"])?;
+//! let merges = train(&counts, &TrainOptions::new(257))?;
+//! assert_eq!(merges.tokens()[256], b"we");
+//! # Ok::<(), bytemill::error::Error>(())
+//! ```
 
+pub mod count;
+pub mod encode;
 pub mod error;
+pub mod naive;
 pub mod pattern;
 pub mod pretokenize;
+pub mod special;
+pub mod train;
+
+
+
