@@ -103,34 +103,42 @@ impl<'a> Pairs<'a> {
     ) {
         self.map.clear();
         self.heap.clear();
-        let ranges = words.divide(team.size());
-        let sketch = Sketch::new(words, lens, team, &ranges);
+        let mut parts: Vec<Part> = words.divide(team.size()).into_iter().map(Part::new).collect();
+        let exact = lens.len() == 256;
+        team.run(&mut parts, |part| part.sketch(words, lens, exact));
+        let sketch = Sketch::sum(&parts, exact);
         self.threshold = choose(sketch.highest());
-        let mut parts: Vec<Part> = ranges.iter().cloned().map(Part::new).collect();
-        team.run(&mut parts, |part| part.find(words, lens, &sketch, self.threshold));
+        let lists = sketch.number(self.threshold);
+        team.run(&mut parts, |part| part.find(words, lens, &lists));
         let mut parts = parts.into_iter();
-        let mut found = parts.next().map_or_else(FxHashMap::default, |part| part.found);
+        let Some(mut all) = parts.next() else { return };
         for part in parts {
-            for (pair, more) in part.found {
-                let all = found.entry(pair).or_default();
-                all.0 += more.0;
-                all.1.extend_from_slice(&more.1);
-            }
+            all.append(part, &lists);
         }
-        let n = found.values().filter(|f| f.0 >= self.threshold).count();
-        self.map.reserve(2 * n);
-        for (pair, (count, at)) in found {
-            let (a, b) = ids(pair);
-            if count >= self.threshold && may_join(a, b) {
-                self.track(a, b, count, at);
-            }
+        let found = all.found.into_iter().chain(all.collided.into_values());
+        let reached = found.filter(|f| f.count >= self.threshold).filter(|f| {
+            let (a, b) = ids(f.key);
+            may_join(a, b)
+        });
+        let reached: Vec<Found> = reached.collect();
+        self.map.reserve(2 * reached.len());
+        for found in reached {
+            let (a, b) = ids(found.key);
+            self.track(a, b, found.count, found.at);
         }
     }
 }
 
-/// An upper bound of each pair's count: sums by a hash of the pair; while all tokens are bytes, exact.
+/// An upper bound of counts: the sum over all pairs in a bucket, saturating.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bound {
+    count: u32,
+    n: u32,
+}
+
+/// Bounds by a hash of the pair; while all tokens are bytes the pair itself, and then exact.
 struct Sketch {
-    sums: Vec<u64>,
+    bounds: Vec<Bound>,
     exact: bool,
 }
 
@@ -147,60 +155,145 @@ fn bucket(exact: bool, a: usize, b: usize) -> usize {
 }
 
 impl Sketch {
-    fn new<S: Symbol>(words: &Words<S>, lens: &[u32], team: &Team, ranges: &[Range<usize>]) -> Self {
-        let exact = lens.len() == 256;
-        let size = if exact { 1 << 16 } else { 1 << SKETCH_BITS };
-        let mut parts: Vec<(Range<usize>, Vec<u64>)> =
-            ranges.iter().map(|r| (r.clone(), Vec::new())).collect();
-        team.run(&mut parts, |(range, sums)| {
-            sums.resize(size, 0);
-            let sums = &mut sums[..size];
-            words.for_each_pair(range.clone(), lens, |_, a, b, weight| {
-                sums[bucket(exact, a, b)] += weight;
-            });
-        });
-        let mut parts = parts.into_iter().map(|part| part.1);
-        let mut sums = parts.next().unwrap_or_default();
-        for part in parts {
-            for (sum, more) in sums.iter_mut().zip(part) {
-                *sum += more;
+    fn sum(parts: &[Part], exact: bool) -> Self {
+        let mut bounds = parts.first().map_or_else(Vec::new, |part| part.bounds.clone());
+        for part in parts.iter().skip(1) {
+            for (sum, more) in bounds.iter_mut().zip(&part.bounds) {
+                sum.count = sum.count.saturating_add(more.count);
+                sum.n += more.n;
             }
         }
-        Self { sums, exact }
+        Self { bounds, exact }
     }
 
     fn highest(&self) -> u64 {
-        self.sums.iter().copied().max().unwrap_or(0)
+        self.bounds.iter().map(|b| u64::from(b.count)).max().unwrap_or(0)
     }
 
+    /// Gives each bucket that may reach the threshold a list.
+    fn number(self, threshold: u64) -> Lists {
+        let mut sizes = Vec::new();
+        let reaches = |count| u64::from(count) >= threshold || count == u32::MAX;
+        let numbers = self.bounds.iter().map(|bound| {
+            if !reaches(bound.count) {
+                return NO_LIST;
+            }
+            sizes.push(bound.n);
+            sizes.len() as u32 - 1
+        });
+        let numbers = numbers.collect();
+        Lists {
+            numbers,
+            sizes,
+            exact: self.exact,
+        }
+    }
+}
+
+const NO_LIST: u32 = u32::MAX;
+
+/// The lists of the buckets that may reach the threshold: number by bucket, and sizes.
+struct Lists {
+    numbers: Vec<u32>,
+    sizes: Vec<u32>,
+    exact: bool,
+}
+
+/// A pair in a list of its own.
+#[derive(Debug, Default)]
+struct Found {
+    key: u64,
+    count: u64,
+    at: Vec<u32>,
+}
+
+impl Found {
     #[inline]
-    fn bound(&self, a: usize, b: usize) -> u64 {
-        self.sums[bucket(self.exact, a, b)]
+    fn add(&mut self, at: u32, weight: u64) {
+        self.count += weight;
+        self.at.push(at);
     }
 }
 
 /// What one thread finds in its range.
+#[derive(Debug)]
 struct Part {
     range: Range<usize>,
-    /// Count and occurrences of the pairs that may reach the threshold.
-    found: FxHashMap<u64, (u64, Vec<u32>)>,
+    bounds: Vec<Bound>,
+    /// By list number: the first pair of the bucket that was met.
+    found: Vec<Found>,
+    /// Pairs that share the bucket of another.
+    collided: FxHashMap<u64, Found>,
 }
 
 impl Part {
     fn new(range: Range<usize>) -> Self {
         Self {
             range,
-            found: FxHashMap::default(),
+            bounds: Vec::new(),
+            found: Vec::new(),
+            collided: FxHashMap::default(),
         }
     }
 
-    fn find<S: Symbol>(&mut self, words: &Words<S>, lens: &[u32], sketch: &Sketch, threshold: u64) {
+    fn sketch<S: Symbol>(&mut self, words: &Words<S>, lens: &[u32], exact: bool) {
+        self.bounds = vec![Bound::default(); if exact { 1 << 16 } else { 1 << SKETCH_BITS }];
+        let bounds = &mut self.bounds[..];
+        words.for_each_pair(self.range.clone(), lens, |_, a, b, weight| {
+            let bound = &mut bounds[bucket(exact, a, b)];
+            let weight = u32::try_from(weight).unwrap_or(u32::MAX);
+            bound.count = bound.count.saturating_add(weight);
+            bound.n += 1;
+        });
+    }
+
+    fn find<S: Symbol>(&mut self, words: &Words<S>, lens: &[u32], lists: &Lists) {
+        // The first part's lists have room for the others'.
+        let is_first = self.range.start <= 1;
+        let own = std::mem::take(&mut self.bounds);
+        self.found.resize_with(lists.sizes.len(), Found::default);
+        for (&number, bound) in lists.numbers.iter().zip(&own) {
+            if number != NO_LIST {
+                let size = if is_first { lists.sizes[number as usize] } else { bound.n };
+                self.found[number as usize].at.reserve_exact(size as usize);
+            }
+        }
         words.for_each_pair(self.range.clone(), lens, |at, a, b, weight| {
-            if sketch.bound(a, b) >= threshold {
-                let pair = self.found.entry(key(a, b)).or_default();
-                pair.0 += weight;
-                pair.1.push(at);
+            let number = lists.numbers[bucket(lists.exact, a, b)];
+            if number == NO_LIST {
+                return;
+            }
+            let found = &mut self.found[number as usize];
+            let key = key(a, b);
+            if found.at.is_empty() {
+                found.key = key;
+            }
+            if found.key == key {
+                found.add(at, weight);
+            } else {
+                let collided = self.collided.entry(key).or_default();
+                collided.key = key;
+                collided.add(at, weight);
             }
         });
+    }
+
+    /// Adds what was found in a later range.
+    fn append(&mut self, later: Part, lists: &Lists) {
+        for found in later.found.into_iter().chain(later.collided.into_values()) {
+            if found.at.is_empty() {
+                continue;
+            }
+            let (a, b) = ids(found.key);
+            let first = &mut self.found[lists.numbers[bucket(lists.exact, a, b)] as usize];
+            let own = if first.at.is_empty() || first.key == found.key {
+                first
+            } else {
+                self.collided.entry(found.key).or_default()
+            };
+            own.key = found.key;
+            own.count += found.count;
+            own.at.extend_from_slice(&found.at);
+        }
     }
 }
