@@ -3,6 +3,7 @@
 //! A span is what `re.finditer` would give: text between matches belongs to no pretoken. All named
 //! patterns match every character, so nothing is lost with them.
 
+mod block;
 mod regex;
 mod scan;
 mod scan_cl100k;
@@ -41,10 +42,10 @@ impl Pretokenizer {
     /// [`crate::error::Error::Pattern`] if it is neither.
     pub fn new(name_or_regex: &str) -> Result<Self> {
         Ok(match Named::find(name_or_regex) {
-            Some(Named::Gpt2) => Self::Gpt2(Gpt2::new()),
-            Some(Named::Cl100k) => Self::Cl100k(Cl100k::new()),
-            Some(Named::O200k) => Self::O200k(O200k::new()),
-            Some(Named::Nanochat) => Self::Nanochat(Nanochat::new()),
+            Some(Named::Gpt2) => Self::Gpt2(Gpt2::default()),
+            Some(Named::Cl100k) => Self::Cl100k(Cl100k::default()),
+            Some(Named::O200k) => Self::O200k(O200k::default()),
+            Some(Named::Nanochat) => Self::Nanochat(Nanochat::default()),
             None => Self::Regex(RegexSplitter::new(pattern::pat_str(name_or_regex))?),
         })
     }

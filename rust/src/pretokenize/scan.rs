@@ -3,6 +3,7 @@
 //! Every character belongs to a pretoken in these patterns and none of them looks behind, so that
 //! where a pretoken ends depends only on the text from its start on.
 
+use super::block::Block;
 use super::unicode::{ASCII, NEWLINE, SPACE, Table};
 
 /// Cuts text by one pattern.
@@ -11,18 +12,42 @@ pub trait Scanner {
     /// less than `text.len()`; `text` must be valid UTF-8.
     fn next(&self, text: &[u8], start: usize) -> usize;
 
+    /// Where pretokens begin in the block at `start`, where one begins: bit `i` is for
+    /// `text[start + i]`. Only the bits in [`Block::decided`] count.
+    fn starts(&self, text: &[u8], start: usize, block: &Block) -> u64;
+
     /// Calls `emit(start, end)` for each pretoken of `text`, in order.
     #[inline(always)]
     fn split(&self, text: &str, mut emit: impl FnMut(usize, usize)) {
         let text = text.as_bytes();
         let mut start = 0;
         while start < text.len() {
-            let end = self.next(text, start);
-            emit(start, end);
-            start = end;
+            // Each bit is an end, counted from `base`.
+            let mut ends = 0;
+            let mut base = start;
+            if let Some(bytes) = text[start..].first_chunk()
+                && bytes[..USEFUL].is_ascii()
+            {
+                let block = Block::new(bytes);
+                ends = self.starts(text, start, &block) & block.decided();
+            }
+            if ends == 0 {
+                base = self.next(text, start);
+                ends = 1;
+            }
+            // `emit` is called in one place, so that it can be inlined whatever its size.
+            while ends != 0 {
+                let end = base + ends.trailing_zeros() as usize;
+                emit(start, end);
+                start = end;
+                ends &= ends - 1;
+            }
         }
     }
 }
+
+/// A block that begins with fewer ASCII bytes than this is not worth the work.
+const USEFUL: usize = 16;
 
 /// The end of the longest run, from `i`, of characters in one of `classes`.
 #[inline(always)]

@@ -1,5 +1,6 @@
 //! The scanner of the `o200k` pattern.
 
+use super::block::{Block, first, flood, groups, whole};
 use super::scan::{Scanner, Spaces, contraction_any_case, run, run_of};
 use super::unicode::{
     LETTER, LOWER, MARK, NEWLINE, NUMBER, OTHER_LETTER, SPACE, SYMBOL, Table, UPPER,
@@ -12,18 +13,12 @@ const CASELESS: u8 = OTHER_LETTER | MARK;
 /// `[\p{Ll}\p{Lm}\p{Lo}\p{M}]` and C for the contractions, it is
 /// `[^\r\n\p{L}\p{N}]?U*L+C?|[^\r\n\p{L}\p{N}]?U+L*C?|\p{N}{1,3}|
 /// ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct O200k {
     table: &'static Table,
 }
 
 impl O200k {
-    /// The scanner, with the shared character table.
-    pub fn new() -> Self {
-        let table = Table::get();
-        Self { table }
-    }
-
     /// The end of `U*L+|U+L*` at `i`, if it matches: what the regex's backtracking comes to. `marked`
     /// tells that a mark precedes `i`, where the pattern's optional first character may be. Then
     /// the first alternative tries again with the mark in `U*L+` before the second has its turn.
@@ -97,5 +92,40 @@ impl Scanner for O200k {
             end += 1;
         }
         end
+    }
+
+    #[inline(always)]
+    fn starts(&self, text: &[u8], start: usize, block: &Block) -> u64 {
+        // Newlines right after symbols go with them, and then slashes too.
+        let taken = flood(
+            block.newline | block.slash,
+            block.newline & (block.symbol << 1),
+        );
+        let symbols = block.symbol & !taken;
+        let spaces = block.space & !taken;
+        let blanks = spaces & !block.newline;
+        // White space other than newlines goes with the letters that follow, and so does a symbol
+        // that begins a pretoken: one without another or a space before it.
+        let prefix = blanks | symbols & !((symbols | block.blank) << 1);
+        let mut starts = first(block.letter) & !(prefix << 1)
+            | block.letter & !block.lower & (block.lower << 1)
+            | groups::<3>(block.number)
+            | first(symbols) & !(block.blank << 1)
+            | first(spaces)
+            | block.after_newlines(spaces)
+            | block.before_text(blanks);
+        // A contraction goes with the word before, unless that is part of a contraction.
+        let mut quotes = block.apostrophe & (block.letter << 1);
+        let mut end = 0;
+        while quotes != 0 {
+            let i = quotes.trailing_zeros();
+            let len = contraction_any_case(text, start + i as usize);
+            if len > 0 && i != end {
+                end = i + len as u32;
+                starts = whole(starts, i, 0, len);
+            }
+            quotes &= quotes - 1;
+        }
+        starts
     }
 }

@@ -61,12 +61,14 @@ pub struct Table {
 
 static TABLE: LazyLock<Table> = LazyLock::new(Table::build);
 
-impl Table {
+impl Default for &'static Table {
     /// The one table, built by the first caller.
-    pub fn get() -> &'static Table {
+    fn default() -> Self {
         &TABLE
     }
+}
 
+impl Table {
     fn build() -> Table {
         let mut ranges = Vec::with_capacity(4096);
         for (property, class) in [
@@ -188,7 +190,7 @@ mod tests {
             ("😀", REST),
         ];
         for (text, class) in cases {
-            let found = Table::get().at(text.as_bytes(), 0);
+            let found = TABLE.at(text.as_bytes(), 0);
             assert_eq!(found, (class, text.len()), "{text:?}");
         }
     }
