@@ -31,12 +31,12 @@ build: .venv/base
 
 .venv/base:
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet "maturin>=1.9,<2"
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1" "maturin>=1.9,<2"
 	touch $@
 
-# What an extra of pyproject.toml names, the package itself aside.
+# A dependency group of pyproject.toml.
 .venv/%: .venv/base pyproject.toml
-	$(BIN)/python -m scripts.extra $* | xargs $(BIN)/python -m pip install --quiet
+	$(BIN)/python -m pip install --quiet --group $*
 	touch $@
 
 clean:
