@@ -76,5 +76,7 @@ def _read_differently(text: str) -> str | None:
     plain = re.sub(r"\\[^zAZhHRXGKQE]|\[(?:\\.|[^\]\\])*\]", "_", text, flags=re.DOTALL)
     # Anchors at line ends; classes and shorthands of one engine only; an interval's `+`; the `m`
     # flag.
-    found = re.search(r"[$^]|\\[ZhHRXGKQE]|\}\+|\(\?[a-ln-z]*m", plain)
+    found = re.search(r"[$^]|\\[ZhHRXGKQE]|\{[\d,]+\}\+|\(\?[a-ln-z]*m", plain)
+    if found is None:  # a POSIX class is ASCII here, Unicode there
+        found = re.search(r"\[:\^?\w+:\]", text)
     return None if found is None else found.group()
