@@ -80,12 +80,16 @@ def tiktoken_encoding(name: str) -> Tokenizer:
         return Tokenizer.from_tiktoken(name)
 
 
-def corpus(name: str, n_chars: int) -> list[str]:
-    """The first documents of a shared corpus; skips the test if it is not there."""
+def corpus(name: str, n_chars: int | None) -> list[str]:
+    """The documents of a shared corpus up to `n_chars`; skips the test if it is not there."""
     zstandard = pytest.importorskip("zstandard", reason="zstandard is not installed")
     path = CORPORA / f"{name}.txt.zst"
     if not path.is_file():
         pytest.skip(f"no {path}; set BYTEMILL_CORPORA")
     with path.open("rb") as file:
-        data = zstandard.ZstdDecompressor().stream_reader(file).read(4 * n_chars)
+        data = (
+            zstandard.ZstdDecompressor()
+            .stream_reader(file)
+            .read(-1 if n_chars is None else 4 * n_chars)
+        )
     return data.decode(errors="ignore")[:n_chars].split("<|endoftext|>")
