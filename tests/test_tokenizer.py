@@ -135,6 +135,22 @@ def test_truncated_closes_holes_before_special_tokens():
         Tokenizer({**BYTES, b"ab": 260, b"bc": 270}, {"<|end|>": 300}).truncated(260)
 
 
+# Training
+
+
+def test_train_from_files_and_texts(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT, encoding="utf-8", newline="")
+    expected = train([TEXT], 300, ["<|end|>"], "o200k", "lowest_id").fingerprint
+    for source in (tmp_path / "a.txt", str(tmp_path / "a.txt"), [tmp_path / "a.txt"], [TEXT]):
+        tokenizer = Tokenizer.train(
+            source, 300, ["<|end|>"], pattern="o200k", tie_break="lowest_id", num_threads=1
+        )
+        assert tokenizer.fingerprint == expected
+    assert Tokenizer.train(iter([TEXT]), 300).pat_str == patterns.canonical("gpt2")
+    with pytest.raises(ValueError, match="vocab_size=256"):
+        Tokenizer.train([TEXT], 256, ["<|end|>"])
+
+
 # Text and ids
 
 
@@ -228,6 +244,9 @@ def test_bad_vocabulary(ranks, special, error, message):
 def test_bad_pattern():
     with pytest.raises(ValueError, match=r"\(unclosed"):
         Tokenizer(BYTES, pattern="(unclosed")
+    for name in ("gpt4", "", "cl100k_base"):
+        with pytest.raises(ValueError, match=f"pattern='{name}'.*gpt2, cl100k, o200k, nanochat"):
+            Tokenizer(BYTES, pattern=name)
     with pytest.raises(TypeError, match="None"):
         Tokenizer(BYTES, pattern=None)
 

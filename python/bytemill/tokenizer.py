@@ -154,7 +154,7 @@ class Tokenizer:
             return self._trained.merges()
         return self._encoder.merges()
 
-    @property
+    @functools.cached_property
     def n_vocab(self) -> int:
         """The highest id plus one, as in tiktoken; ids with holes have fewer tokens than that."""
         if self._trained is not None:
