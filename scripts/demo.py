@@ -1,4 +1,4 @@
-"""`make demo`: trains a tokenizer on the Python standard library's source and shows what it does."""
+"""`make demo`: a tokenizer trained on the Python standard library's source."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ class _Watched:
 def _walk_frames() -> Generator[int, bytes, None]:
     """Walks over the headers of the Zstandard format (RFC 8878, section 3.1).
 
-    Yields n > 0 to be sent the next n bytes, n < 0 to have -n bytes passed over, 0 after each frame.
+    Yields n > 0 to be sent the next n bytes, n < 0 to have -n bytes passed over, 0 after a frame.
     """
     while True:
         magic = yield 4
