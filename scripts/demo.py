@@ -31,7 +31,8 @@ HELD_OUT_EVERY = 20
 
 def source_files(folder: Path) -> tuple[list[Path], list[Path]]:
     """The Python source below `folder`, to train on and held out; installed packages left out."""
-    train, held_out = [], []
+    train: list[Path] = []
+    held_out: list[Path] = []
     for path in sorted(folder.rglob("*.py")):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and "-packages/" not in name:

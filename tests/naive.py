@@ -1,5 +1,6 @@
 """BPE training by the book, in Python: what the trainer is compared with."""
 
+import itertools
 from collections import Counter
 
 import regex
@@ -65,7 +66,7 @@ def train(counts, n_merges, tie_break="lexicographic", min_frequency=1, max_toke
     while len(merges) < n_merges:
         pairs = Counter()
         for word, n in words:
-            for pair in zip(word, word[1:], strict=False):
+            for pair in itertools.pairwise(word):
                 pairs[pair] += n
         allowed = [
             item

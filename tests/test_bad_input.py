@@ -5,6 +5,7 @@ import io
 import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -30,7 +31,8 @@ def parquet(**columns):
 
 def fails(path, error, *words, **options):
     """Every door refuses `path` with a message that has `words` in it; nothing is counted."""
-    before = sorted(os.listdir(path.parent)) if hasattr(path, "parent") else None
+    folder = path.parent if isinstance(path, Path) else None
+    before = sorted(folder.iterdir()) if folder else None
     trainer = BpeTrainer(num_threads=2)
     trainer.feed(["kept"])
     with pytest.raises(error) as caught:
@@ -42,8 +44,8 @@ def fails(path, error, *words, **options):
         list(iter_documents(path, **options))
     for word in words:
         assert str(word) in str(caught.value)
-    if before is not None:
-        assert sorted(os.listdir(path.parent)) == before
+    if folder:
+        assert sorted(folder.iterdir()) == before
     return str(caught.value)
 
 

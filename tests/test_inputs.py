@@ -131,7 +131,7 @@ def test_train_bpe_gives_the_same(tmp_path, expected):
         lambda: tuple(DOCUMENTS),
         lambda: iter(DOCUMENTS),
         lambda: (doc for doc in DOCUMENTS),
-        lambda: {i: doc for i, doc in enumerate(DOCUMENTS)}.values(),
+        lambda: dict(enumerate(DOCUMENTS)).values(),
         lambda: [SPECIAL.join(DOCUMENTS)],
         lambda: [SPECIAL.join(DOCUMENTS[:3]), "", SPECIAL, SPECIAL.join(DOCUMENTS[3:])],
     ],
@@ -145,7 +145,7 @@ def test_every_form_of_iterable(texts, expected):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Each document once, in files of all forms, in folders; and files that are none of the text."""
+    """Each document once, in files of all forms and folders; and files that are no text."""
     pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     root = tmp_path / "root"
     (root / "sub" / "deep").mkdir(parents=True)

@@ -285,7 +285,7 @@ def test_feed_says_what_to_do_with_one_string():
 
 def test_feed_names_the_item_that_is_no_str():
     trainer = BpeTrainer()
-    with pytest.raises(TypeError, match="document 1 .*bytes"):
+    with pytest.raises(TypeError, match=r"document 1 .*bytes"):
         trainer.feed(["fine", b"not"])
     assert len(trainer.counts) == 0
 

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import get_args
 
-from bytemill import _core
-from bytemill._types import PatternName, TieBreak
+from bytemill import patterns
+from bytemill._types import TieBreak
 
 MAX_VOCAB_SIZE = 2**32
 """Ids are 32-bit."""
@@ -49,14 +49,12 @@ def check_pattern(pattern: str) -> str:
         TypeError: It is no str.
         ValueError: It is no valid regex, or reads like a name and is none.
     """
-    if not isinstance(pattern, str):
-        raise TypeError(f"pattern={pattern!r}: it must be a str, the name of a pattern or a regex")
-    regex = _core.pat_str(pattern)
+    regex = patterns.canonical(pattern)
     # Such a regex would match only itself: a mistyped name, not a way to cut text.
     if regex == pattern and re.fullmatch(r"[\w-]*", pattern):
         raise ValueError(
             f"pattern={pattern!r}: there is no pattern of this name; "
-            f"there are {_listed(PatternName)}, or pass a regex"
+            f"there are {_listed(patterns.NAMES)}, or pass a regex"
         )
     return regex
 
@@ -66,7 +64,7 @@ def check_tie_break(tie_break: str) -> TieBreak:
     for choice in get_args(TieBreak):
         if tie_break == choice:
             return choice  # type: ignore[no-any-return]
-    raise ValueError(f"tie_break={tie_break!r}: it must be one of {_listed(TieBreak)}")
+    raise ValueError(f"tie_break={tie_break!r}: it must be one of {_listed(get_args(TieBreak))}")
 
 
 def check_vocab_size(vocab_size: int, special_tokens: Sequence[str]) -> int:
@@ -115,5 +113,5 @@ def check_integer(name: str, value: int) -> int:
     raise TypeError(f"{name}={value!r}: it must be an integer")
 
 
-def _listed(choices: object) -> str:
-    return ", ".join(f'"{choice}"' for choice in get_args(choices))
+def _listed(choices: Sequence[str]) -> str:
+    return ", ".join(f'"{choice}"' for choice in choices)
