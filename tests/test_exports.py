@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from bytemill import Tokenizer, byte_level, exports, huggingface, patterns
+from bytemill import Tokenizer, byte_level, huggingface
 from vocabularies import (
     CORPORA,
     CUSTOM,

@@ -5,9 +5,9 @@ import json
 import random
 
 import pytest
-from vocabularies import PIECES, generated_text, tiktoken_encoding, train
 
 from bytemill import Tokenizer, byte_level, exports, huggingface, patterns
+from vocabularies import PIECES, generated_text, tiktoken_encoding, train
 
 tiktoken = pytest.importorskip("tiktoken", reason="tiktoken is not installed")
 tokenizers = pytest.importorskip("tokenizers", reason="tokenizers is not installed")

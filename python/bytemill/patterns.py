@@ -37,8 +37,10 @@ def canonical(pattern: str) -> str:
     if not isinstance(pattern, str):
         raise TypeError(f"pattern={pattern!r}: expected a pattern's name or a regex (str)")
     if pattern not in NAMES and re.fullmatch(r"[\w-]*", pattern):
+        names = ", ".join(f'"{name}"' for name in NAMES)
         raise ValueError(
-            f"pattern={pattern!r}: no such pattern; there are {', '.join(NAMES)}, or pass a regex"
+            f"pattern={pattern!r}: there is no pattern of this name; there are {names}, "
+            "or pass a regex"
         )
     return _core.pat_str(_SAME_AS.get(pattern, pattern))
 
