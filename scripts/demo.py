@@ -82,7 +82,7 @@ def run(train_files: list[Path], held_out: list[Path], vocab_size: int, out: Pat
         ("counted", f"{len(counts):,} distinct pretokens in {counted - began:.2f} s"),
         ("merged", f"{len(tokenizer.vocab):,} tokens in {trained - counted:.2f} s"),
         ("held out", str(report.compression(tokenizer, documents))),
-        ("longest tokens", "  ".join(report.longest_tokens(tokenizer, 4))),
+        *report.labelled("longest tokens", report.longest_tokens(tokenizer, 3)),
         ("fingerprint", tokenizer.fingerprint),
         ("saved in", str(out)),
     ]

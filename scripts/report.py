@@ -42,9 +42,10 @@ class Compression:
     def __str__(self) -> str:
         if not self.n_tokens:
             return "no text"
+        documents = "document" if self.n_documents == 1 else "documents"
         return (
-            f"{self.n_bytes / self.n_tokens:.3f} bytes per token ({self.n_documents:,} documents, "
-            f"{megabytes(self.n_bytes)})"
+            f"{self.n_bytes / self.n_tokens:.3f} bytes per token "
+            f"({self.n_documents:,} {documents}, {megabytes(self.n_bytes)})"
         )
 
 
@@ -58,13 +59,23 @@ def compression(tokenizer: Tokenizer, documents: Iterable[str]) -> Compression:
     return result
 
 
-def longest_tokens(tokenizer: Tokenizer, n: int = 8, most_chars: int = 32) -> list[str]:
-    """The `n` longest tokens, special tokens aside, longest first, shown on one line each."""
+def longest_tokens(tokenizer: Tokenizer, n: int = 5) -> list[str]:
+    """The `n` longest tokens, special tokens aside, longest first, with their lengths in bytes."""
     tokens = sorted(tokenizer.mergeable_ranks, key=lambda token: (-len(token), token))[:n]
-    return [f"{show(token, most_chars)} ({len(token)})" for token in tokens]
+    return [f"{show(token)}, {len(token)} bytes" for token in tokens]
 
 
-def show(token: bytes, most_chars: int = 32) -> str:
+def show(token: bytes, most_chars: int = 60) -> str:
     """A token as a quoted string, shortened; bytes that are no UTF-8 by themselves as \\xNN."""
-    text = repr(token.decode("utf-8", "backslashreplace"))
-    return text if len(text) <= most_chars else text[: most_chars - 4] + "..." + text[0]
+    text = token.decode("utf-8", "backslashreplace")
+    for period in range(1, 5):
+        times, rest = divmod(len(text), period)
+        if times >= 4 and not rest and text == text[:period] * times:
+            return f"{text[:period]!r} x {times}"
+    quoted = repr(text)
+    return quoted if len(quoted) <= most_chars else f"{quoted[: most_chars - 4]}...{quoted[-1]}"
+
+
+def labelled(label: str, lines: Iterable[str]) -> list[tuple[str, str]]:
+    """Rows of which only the first has the label."""
+    return [("" if i else label, line) for i, line in enumerate(lines)]

@@ -8,11 +8,13 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import signal
 import sys
 import time
 import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
@@ -20,6 +22,8 @@ from bytemill import BpeTrainer, Counts, Tokenizer
 from bytemill._arguments import check_vocab_size
 from bytemill._types import TieBreak
 from bytemill.data import InputFile, expand_inputs, iter_documents
+from bytemill.data.readers import check_packages
+from bytemill.patterns import name_of
 from scripts import report
 from scripts.progress import Progress
 
@@ -141,6 +145,7 @@ class Job:
             raise ValueError("--input is missing: there is nothing to train on")
         self.fraction, held_out = parse_held_out(args.held_out or [])
         self.held_out = expand_inputs(held_out) if held_out else []
+        check_packages(self.held_out)
         kept_apart = {file.path.resolve() for file in self.held_out}
         inputs = expand_inputs(args.input) if args.input and not self.has_counts else []
         self.inputs = [file for file in inputs if file.path.resolve() not in kept_apart]
@@ -160,40 +165,39 @@ class Job:
         counted = time.perf_counter()
         tokenizer = self.train()
         trained = time.perf_counter()
-        peak = report.peak_memory()
-        tokenizer.save(self.out)
         counts = self.trainer.counts
         n_bytes = counts.n_bytes
-        source = f"read from {self.counts_file}" if self.has_counts else "counted"
-        lines = [
+        table = [
             (
-                source,
-                f"{phase(counted - began, n_bytes)}; {counts.total:,} pretokens, "
+                "counts" if self.has_counts else "counted",
+                (f"read from {self.counts_file}; " if self.has_counts else "")
+                + f"{phase(counted - began, n_bytes)}; {counts.total:,} pretokens, "
                 f"{len(counts):,} distinct",
             ),
             ("merged", f"{phase(trained - counted, n_bytes)}; {len(tokenizer.merges):,} merges"),
         ]
-        if peak is not None:
-            lines.append(("peak memory", report.megabytes(peak)))
-        lines += [
+        if peak := report.peak_memory():
+            table.append(("peak memory", report.megabytes(peak)))
+        table += [
             ("vocabulary", f"{len(tokenizer.vocab):,} tokens"),
+            # Before anything is written: held-out text may be bad input too.
             ("compression", self.compression(tokenizer)),
-            ("longest tokens", "  ".join(report.longest_tokens(tokenizer))),
+            *report.labelled("longest tokens", report.longest_tokens(tokenizer)),
             ("fingerprint", tokenizer.fingerprint),
         ]
+        with uninterrupted():
+            tokenizer.save(self.out)
         files = sorted(path for path in self.out.iterdir() if path.is_file())
         if self.counts_file and not self.has_counts:
             files.append(self.counts_file)
-        for i, path in enumerate(files):
-            size = report.megabytes(path.stat().st_size)
-            lines.append(("" if i else "written", f"{path} ({size})"))
-        print(report.rows(lines))
+        sizes = [f"{path} ({report.megabytes(path.stat().st_size)})" for path in files]
+        print(report.rows([*table, *report.labelled("written", sizes)]))
 
     def count(self) -> None:
         """Fills the trainer's counts."""
         args = self.args
-        if self.has_counts:
-            self.trainer.add_counts(Counts.load(str(self.counts_file)))
+        if self.counts_file and self.has_counts:
+            self.trainer.add_counts(self.load_counts(self.counts_file))
             return
         with Progress("count", "MB") as bar:
             if self.fraction:
@@ -214,6 +218,24 @@ class Job:
                 )
         if self.counts_file:
             self.trainer.counts.save(str(self.counts_file))
+
+    def load_counts(self, path: Path) -> Counts:
+        """The saved counts, if they were made as this run would make them."""
+        counts = Counts.load(str(path))
+        for option, theirs, ours in (
+            ("--pattern", shown(counts.pat_str), shown(self.trainer.pat_str)),
+            ("--special", counts.special_tokens, self.trainer.special_tokens),
+        ):
+            if theirs != ours:
+                raise ValueError(
+                    f"--counts {path}: it was made with {option} {theirs}, not {ours}; "
+                    "name another file to count anew"
+                )
+        args = self.args
+        if args.input or args.max_chars or args.doc_cap:
+            note = f"note: training on the counts in {path}, whatever they were made from; "
+            print(note + "--input, --max-chars and --doc-cap are not used", file=sys.stderr)
+        return counts
 
     def keep_apart(self, documents: Iterable[str]) -> Iterator[str]:
         """Passes documents on but for the held-out ones, of which it keeps some."""
@@ -241,7 +263,8 @@ class Job:
             return f"{report.compression(tokenizer, self.sample)}, held out"
         if self.held_out:
             documents = self.documents(self.held_out)
-            return f"{report.compression(tokenizer, documents)}, held out"
+            how = "of --held-out" if self.has_counts else "held out"
+            return f"{report.compression(tokenizer, documents)}, {how}"
         if not self.inputs:
             return "not measured: no --held-out"
         step = -(-len(self.inputs) // SAMPLE_FILES)
@@ -276,6 +299,21 @@ def first(documents: Iterable[str], n_chars: int) -> Iterator[str]:
         n_chars -= len(document)
         if n_chars <= 0:
             return
+
+
+def shown(pat_str: str) -> str:
+    """A pattern as a user writes it."""
+    return name_of(pat_str) or repr(pat_str)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Lets Ctrl-C pass by for a moment, so that what is being written is written whole."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def parse_held_out(words: Sequence[str]) -> tuple[float, list[str]]:
