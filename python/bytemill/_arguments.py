@@ -1,0 +1,117 @@
+"""Checks of arguments, with messages that name the value and what would be accepted."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Iterable, Sequence
+from typing import get_args
+
+from bytemill import patterns
+from bytemill._types import TieBreak
+
+MAX_VOCAB_SIZE = 2**32
+"""Ids are 32-bit."""
+
+
+def check_special_tokens(special_tokens: Iterable[str]) -> list[str]:
+    """The special tokens as a list.
+
+    Raises:
+        TypeError: One of them, or all together, is of another type.
+        ValueError: One is empty, comes twice, or cannot be written in UTF-8.
+    """
+    if isinstance(special_tokens, (str, bytes)):
+        raise TypeError(
+            f"special_tokens={special_tokens!r}: pass a list of strings: [{special_tokens!r}]"
+        )
+    tokens = list(special_tokens)
+    for i, token in enumerate(tokens):
+        if not isinstance(token, str):
+            raise TypeError(f"special_tokens[{i}]={token!r}: a special token must be a str")
+        if not token:
+            raise ValueError(f"special_tokens[{i}]='': a special token must not be empty")
+        if token in tokens[:i]:
+            raise ValueError(f"special_tokens[{i}]={token!r}: a special token is given twice")
+        try:
+            token.encode()
+        except UnicodeEncodeError:
+            raise ValueError(
+                f"special_tokens[{i}]={token!r}: it holds a surrogate, which UTF-8 cannot"
+            ) from None
+    return tokens
+
+
+def check_pattern(pattern: str) -> str:
+    """The regex of a named pattern, or `pattern` itself if it is a regex.
+
+    Raises:
+        TypeError: It is no str.
+        ValueError: It is no valid regex, or reads like a name and is none.
+    """
+    regex = patterns.canonical(pattern)
+    # Such a regex would match only itself: a mistyped name, not a way to cut text.
+    if regex == pattern and re.fullmatch(r"[\w-]*", pattern):
+        raise ValueError(
+            f"pattern={pattern!r}: there is no pattern of this name; "
+            f"there are {_listed(patterns.NAMES)}, or pass a regex"
+        )
+    return regex
+
+
+def check_tie_break(tie_break: str) -> TieBreak:
+    """`tie_break`, or ValueError with the choices."""
+    for choice in get_args(TieBreak):
+        if tie_break == choice:
+            return choice  # type: ignore[no-any-return]
+    raise ValueError(f"tie_break={tie_break!r}: it must be one of {_listed(get_args(TieBreak))}")
+
+
+def check_vocab_size(vocab_size: int, special_tokens: Sequence[str]) -> int:
+    """`vocab_size` as an int.
+
+    Raises:
+        TypeError: It is no integer.
+        ValueError: It cannot hold the bytes and the special tokens, or has more ids than 32 bits.
+    """
+    size = check_integer("vocab_size", vocab_size)
+    least = 256 + len(special_tokens)
+    if size < least:
+        raise ValueError(
+            f"vocab_size={size} is too small: 256 bytes and {len(special_tokens)} special tokens "
+            f"need at least {least}"
+        )
+    if size > MAX_VOCAB_SIZE:
+        raise ValueError(f"vocab_size={size} is too large: ids are 32-bit, so 2**32 is the most")
+    return size
+
+
+def check_limit(name: str, value: int | None, *, least: int = 1) -> int | None:
+    """`value` as an int of at least `least`, or None.
+
+    Raises:
+        TypeError: It is neither.
+        ValueError: It is less.
+    """
+    if value is None:
+        return None
+    number = check_integer(name, value)
+    if number < least:
+        raise ValueError(f"{name}={number}: it must be at least {least}")
+    if number >= 2**63:
+        raise ValueError(f"{name}={number}: it must be below 2**63; leave it out for no limit")
+    return number
+
+
+def check_integer(name: str, value: int) -> int:
+    """`value` as an int; NumPy's integers are, bool and float are not. TypeError otherwise."""
+    if not isinstance(value, bool):
+        try:
+            return operator.index(value)
+        except TypeError:
+            pass
+    raise TypeError(f"{name}={value!r}: it must be an integer")
+
+
+def _listed(choices: Sequence[str]) -> str:
+    return ", ".join(f'"{choice}"' for choice in choices)

@@ -1,0 +1,225 @@
+"""Input files -> documents, for whoever wants strings, and -> a counting pass of the Rust core."""
+
+from __future__ import annotations
+
+import codecs
+import itertools
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from bytemill._arguments import check_limit, check_special_tokens
+from bytemill.data.inputs import InputFile, Paths, expand_inputs
+from bytemill.data.readers import (
+    OnPosition,
+    check_packages,
+    invalid_utf8,
+    read_chunks,
+    read_jsonl,
+    read_parquet,
+)
+
+if TYPE_CHECKING:
+    from bytemill._core import CountingPass
+
+Progress = Callable[[int, int], None]
+"""Called with how much is done and how much there is to do."""
+
+
+def iter_documents(
+    paths: Paths,
+    text_column: str = "text",
+    errors: str = "strict",
+    *,
+    special_tokens: Sequence[str] = (),
+    doc_cap: int | None = None,
+    progress: Progress | None = None,
+) -> Iterator[str]:
+    """The documents of files, in the order of `expand_inputs`. Empty ones are left out.
+
+    A document is a plain text file, a line of a .jsonl file or a row of a .parquet file; where
+    `special_tokens` occur in it they separate it into several. One document at a time is in memory.
+    A byte order mark at the start of a plain text file is text, as in tiktoken; line ends stay as
+    they are. A .jsonl line or a .parquet row whose text is null is no document.
+
+    Args:
+        paths: A path, a folder or a glob, or several; see `expand_inputs`.
+        text_column: The key (.jsonl) or column (.parquet) that holds the text.
+        errors: What to do with bytes that are not UTF-8: "strict" raises, "replace" reads U+FFFD.
+        special_tokens: Strings that separate documents.
+        doc_cap: Cut documents after this many characters.
+        progress: Called for each document with the bytes read and all bytes of the files, on disk.
+
+    Raises:
+        FileNotFoundError, PermissionError: As `expand_inputs`, before the first document.
+        ValueError: A file is truncated, corrupt, not UTF-8, or lacks the column; the message names
+            it.
+        ImportError: A .parquet or .zst file needs a package that is not installed.
+    """
+    check_errors(errors)
+    split = _Splitter(check_special_tokens(special_tokens), check_limit("doc_cap", doc_cap))
+    files = expand_inputs(paths)
+    check_packages(files)
+    meter = _Meter(files, progress)
+    for file in files:
+        if file.format == "text":
+            documents = split.stream(_decoded(file, errors, meter.at))
+        else:
+            texts = _read_records(file, text_column, errors, meter.at)
+            documents = itertools.chain.from_iterable(split.stream([text]) for text in texts)
+        for document in filter(None, documents):
+            yield document
+            meter.report()
+        meter.done(file.size)
+
+
+def check_errors(errors: str) -> None:
+    """ValueError unless `errors` is a way to treat invalid UTF-8."""
+    if errors not in ("strict", "replace"):
+        raise ValueError(f'errors={errors!r}: it must be "strict" or "replace"')
+
+
+def _read_records(
+    file: InputFile, text_column: str, errors: str, on_position: OnPosition
+) -> Iterator[str]:
+    read = read_jsonl if file.format == "jsonl" else read_parquet
+    return read(file, text_column, errors, on_position)
+
+
+def _decoded(file: InputFile, errors: str, on_position: OnPosition) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder("utf-8")(errors)
+    position = 0
+    for chunk in itertools.chain(read_chunks(file, on_position), [b""]):
+        held = len(decoder.getstate()[0])
+        try:
+            yield decoder.decode(chunk, final=not chunk)
+        except UnicodeDecodeError as error:
+            raise invalid_utf8(str(file.path), position - held + error.start) from None
+        position += len(chunk)
+
+
+class _Splitter:
+    """Cuts text at special tokens: leftmost, and of several at one place the longest."""
+
+    def __init__(self, special_tokens: Sequence[str], doc_cap: int | None) -> None:
+        longest_first = sorted(special_tokens, key=len, reverse=True)
+        self._find = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+        self._longest = len(longest_first[0]) if longest_first else 0
+        self._doc_cap = doc_cap
+
+    def stream(self, pieces: Iterable[str]) -> Iterator[str]:
+        """The parts of one text that comes in pieces, cut anywhere; each as soon as it is known."""
+        document: list[str] = []
+        left = self._doc_cap
+        for part, ends in self._parts(pieces):
+            if left != 0:
+                document.append(part[:left])
+                if left is not None:
+                    left = max(0, left - len(part))
+                if left == 0 or ends:
+                    yield "".join(document)
+                    document = []
+            if ends:
+                left = self._doc_cap
+
+    def _parts(self, pieces: Iterable[str]) -> Iterator[tuple[str, bool]]:
+        """Text without special tokens, and whether a document ends with it."""
+        text = ""
+        for piece in itertools.chain(pieces, [None]):
+            text += piece or ""
+            start = 0
+            # A token that begins later than this may go on, or be beaten by a longer one.
+            sure = len(text) if piece is None else len(text) - self._longest
+            for match in self._find.finditer(text) if self._find else ():
+                if match.start() > sure:
+                    break
+                yield text[start : match.start()], True
+                start = match.end()
+            keep = max(start, sure + 1) if self._find else len(text)
+            yield text[start:keep], piece is None
+            text = text[keep:]
+
+
+class _Meter:
+    """Bytes on disk that have been read, of several files."""
+
+    def __init__(self, files: Sequence[InputFile], report: Progress | None) -> None:
+        self._report = report
+        self._total = sum(file.size for file in files)
+        self._before = 0
+        self._here = 0
+
+    def at(self, position: int) -> None:
+        """The position reached in the file being read."""
+        self._here = position
+
+    def done(self, size: int) -> None:
+        """A file of `size` bytes has been read to its end."""
+        self._before += size
+        self._here = 0
+
+    def report(self) -> None:
+        """Tells the caller."""
+        if self._report is not None:
+            self._report(min(self._before + self._here, self._total), self._total)
+
+
+class Feeder:
+    """Feeds input files to a counting pass, each through the door that suits it."""
+
+    def __init__(
+        self,
+        files: Sequence[InputFile],
+        text_column: str,
+        errors: str,
+        progress: Progress | None,
+    ) -> None:
+        check_errors(errors)
+        check_packages(files)
+        self._files = files
+        self._text_column = text_column
+        self._errors = errors
+        self._meter = _Meter(files, progress)
+        # Bytes the pass had taken in when a run of plain files began; the pass counts them itself.
+        self._plain_since: int | None = None
+
+    def on_bytes(self, n_bytes: int) -> None:
+        """What the pass calls with the bytes it has taken in."""
+        if self._plain_since is not None:
+            self._meter.at(n_bytes - self._plain_since)
+        self._meter.report()
+
+    def feed(self, counting: CountingPass) -> None:
+        """Feeds all files, or as many as it takes until the pass is full."""
+        for door, run in itertools.groupby(self._files, _door):
+            files = list(run)
+            if counting.full:
+                break
+            if door == "mapped":
+                self._plain_since = counting.n_bytes
+                counting.feed_files([str(file.path) for file in files])
+                self._plain_since = None
+                self._meter.done(sum(file.size for file in files))
+            elif door == "chunks":
+                for file in files:
+                    if counting.full:
+                        break
+                    # A name that is not UTF-8 has surrogates in it, which Rust's strings cannot.
+                    name = str(file.path).encode("utf-8", "replace").decode()
+                    counting.feed_chunks(name, read_chunks(file, self._meter.at))
+                    self._meter.done(file.size)
+            else:
+                counting.feed(self._records(files))
+        self._meter.report()
+
+    def _records(self, files: Iterable[InputFile]) -> Iterator[str]:
+        for file in files:
+            yield from _read_records(file, self._text_column, self._errors, self._meter.at)
+            self._meter.done(file.size)
+
+
+def _door(file: InputFile) -> str:
+    if file.format != "text":
+        return "records"
+    # A pipe cannot be mapped into memory.
+    return "mapped" if file.compression is None and file.path.is_file() else "chunks"

@@ -1,0 +1,120 @@
+"""What a user names -> the files to read, checked before anything is read."""
+
+from __future__ import annotations
+
+import errno
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeAlias
+
+Paths: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
+"""A path, a folder or a glob, or several of them."""
+
+Format: TypeAlias = Literal["text", "jsonl", "parquet"]
+Compression: TypeAlias = Literal["gzip", "zstd"]
+
+FORMATS: dict[str, Format] = {".txt": "text", ".jsonl": "jsonl", ".parquet": "parquet"}
+COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
+# Read as text, these would only fail later, with a message about UTF-8.
+_ARCHIVES = {".7z", ".br", ".bz2", ".lz4", ".lzma", ".rar", ".tar", ".tgz", ".xz", ".zip"}
+_KNOWN = ".txt, .jsonl and .parquet, each also followed by .gz or .zst"
+
+
+class InputFile(NamedTuple):
+    """A file to read, and how."""
+
+    path: Path
+    format: Format
+    compression: Compression | None
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk; 0 for a pipe."""
+        return self.path.stat().st_size if self.path.is_file() else 0
+
+
+def expand_inputs(paths: Paths) -> list[InputFile]:
+    """The files that `paths` stands for, sorted by path, each once.
+
+    A folder stands for all files below it that have a known extension (.txt, .jsonl or .parquet,
+    each also followed by .gz or .zst); hidden files and folders are passed over. A glob (`*`, `?`,
+    `[...]`, `**` for any depth) stands for all files that match it. A file that is named, or
+    matches a glob, and has another extension is read as plain text: `corpus.c`, `README.md`.
+
+    The order matters only where `max_chars` ends the reading.
+
+    Raises:
+        FileNotFoundError: A path does not exist, or a folder or a glob holds no file to read.
+        PermissionError: A file or folder may not be read.
+        ValueError: `paths` is empty, or a file is an archive of an unknown kind.
+        TypeError: `paths` is not made of str or path-like objects.
+    """
+    found: dict[Path, InputFile] = {}
+    names = [paths] if isinstance(paths, (str, bytes, os.PathLike)) else list(_iterable(paths))
+    if not names:
+        raise ValueError("no input: the list of paths is empty")
+    for name in names:
+        for path in _expand(name):
+            found.setdefault(path.resolve(), _input_file(path))
+    return sorted(found.values(), key=lambda file: file.path)
+
+
+def _iterable(paths: object) -> Iterable[object]:
+    if isinstance(paths, Iterable):
+        return paths
+    raise TypeError(f"a path must be a str or a path-like object, not {paths!r}")
+
+
+def _expand(name: object) -> Iterator[Path]:
+    if not isinstance(name, (str, os.PathLike)) or isinstance(os.fspath(name), bytes):
+        raise TypeError(f"a path must be a str or a path-like object, not {name!r}")
+    text = os.fspath(name)
+    if not text:
+        raise ValueError("a path is empty ('')")
+    path = Path(text)
+    if path.is_dir():
+        yield from _in_folder(path)
+    elif path.exists():
+        yield path
+    elif any(char in text for char in "*?["):
+        matches = [Path(match) for match in glob.glob(text, recursive=True)]  # noqa: PTH207
+        files = [match for match in matches if not match.is_dir()]
+        if not files:
+            raise FileNotFoundError(errno.ENOENT, "no file matches this glob", text)
+        yield from files
+    else:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), text)
+
+
+def _in_folder(folder: Path) -> Iterator[Path]:
+    def fail(error: OSError) -> None:
+        raise error
+
+    empty = True
+    for parent, folders, files in os.walk(folder, onerror=fail):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            if not name.startswith(".") and _split_extension(name)[0] in FORMATS:
+                empty = False
+                yield Path(parent, name)
+    if empty:
+        message = f"no file in this folder has a known extension ({_KNOWN})"
+        raise FileNotFoundError(errno.ENOENT, message, os.fspath(folder))
+
+
+def _split_extension(name: str) -> tuple[str, Compression | None]:
+    """The extension that tells the format, and the compression around it."""
+    path = Path(name.lower())
+    compression = COMPRESSIONS.get(path.suffix)
+    return (path.with_suffix("") if compression else path).suffix, compression
+
+
+def _input_file(path: Path) -> InputFile:
+    if not os.access(path, os.R_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+    extension, compression = _split_extension(path.name)
+    if extension in _ARCHIVES:
+        raise ValueError(f"{path}: cannot read {extension} files; known are plain text, {_KNOWN}")
+    return InputFile(path, FORMATS.get(extension, "text"), compression)

@@ -1,0 +1,92 @@
+"""Progress on stderr: a bar on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from types import TracebackType
+from typing import TextIO
+
+REDRAW_S = 0.1
+LINE_S = 5.0
+
+
+class Progress:
+    """Shows how far some work is; pass `update` as a progress callback.
+
+    Used in a `with` block, which ends the line however the work ends.
+
+    Args:
+        label: What is being done: "count".
+        unit: What `update` is told: "MB" (it is told bytes) or a word for things, like "merges".
+        stream: Where to write; stderr if None.
+    """
+
+    def __init__(self, label: str, unit: str, stream: TextIO | None = None) -> None:
+        self._label = label
+        self._unit = unit
+        self._stream = stream or sys.stderr
+        self._is_terminal = self._stream.isatty()
+        self._began = self._shown = time.monotonic()
+        self._drawn = 0
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # The bar gives way to what is printed next.
+        self._draw("")
+
+    def update(self, done: int, total: int) -> None:
+        """Shows `done` of `total`, if it is time to."""
+        now = time.monotonic()
+        if now - self._shown < (REDRAW_S if self._is_terminal else LINE_S):
+            return
+        self._shown = now
+        share = min(done / total, 1.0) if total else 0.0
+        text = self._describe(share, done, total, now - self._began)
+        if self._is_terminal:
+            self._draw(self._bar(share, text))
+        else:
+            print(f"{self._label}: {text}", file=self._stream, flush=True)
+
+    def _describe(self, share: float, done: int, total: int, seconds: float) -> str:
+        scale, digits = (1e6, 1) if self._unit == "MB" else (1, 0)
+        rate = done / scale / seconds if seconds > 0 else 0.0
+        text = (
+            f"{share:4.0%}  {done / scale:,.{digits}f} of {total / scale:,.{digits}f} {self._unit}"
+        )
+        text += f"  {rate:,.0f} {self._unit}/s"
+        if share > 0:
+            text += f"  {_clock(seconds / share - seconds)} left"
+        return text
+
+    def _bar(self, share: float, text: str) -> str:
+        width = shutil.get_terminal_size().columns - 1
+        room = min(30, width - len(self._label) - len(text) - 5)
+        bar = ""
+        if room >= 5:
+            filled = round(share * room)
+            bar = f" [{'#' * filled}{'-' * (room - filled)}]"
+        return f"{self._label}{bar} {text}"[: max(width, 0)]
+
+    def _draw(self, line: str) -> None:
+        """Replaces what has been drawn; spaces wipe the rest, which every terminal understands."""
+        if not self._is_terminal or not (line or self._drawn):
+            return
+        self._stream.write("\r" + line.ljust(self._drawn) + ("" if line else "\r"))
+        self._stream.flush()
+        self._drawn = len(line)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return (
+        f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
+    )
