@@ -1,10 +1,20 @@
-//! Documents -> pretoken counts.
+//! Documents -> pretoken counts, in worker threads.
+//!
+//! The calling thread reads text and cuts it into blocks ([`crate::documents`]); workers take blocks from a
+//! bounded channel and count into a table each; the tables are added up at the end. Counts are sums,
+//! so neither threads nor cuts nor the order of documents can show in them.
 
-use crate::error::Result;
+use crate::counts::Counts;
+use crate::documents::{BLOCK, Block, Splitter};
+use crate::error::{Error, Result};
 use crate::pattern;
 use crate::pretokenize::Pretokenizer;
 use crate::special::SpecialTokens;
-use rustc_hash::FxHashMap;
+use crate::table::Table;
+use std::io::Read;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How text is cut before it is counted.
 #[derive(Clone, Debug)]
@@ -17,15 +27,17 @@ pub struct CountOptions {
     pub doc_cap: Option<u64>,
     /// Count at most this many characters in all.
     pub max_chars: Option<u64>,
-    /// Worker threads; all cores if `None`.
+    /// Worker threads; as many as there are cores if `None`.
     pub num_threads: Option<usize>,
+    /// Read invalid UTF-8 as U+FFFD instead of failing.
+    pub replace_invalid: bool,
 }
 
 impl CountOptions {
     /// Options with the given pattern and nothing else set.
     ///
     /// # Errors
-    /// [`crate::error::Error::Pattern`] if it is neither a name nor a valid regex.
+    /// [`Error::Pattern`] if it is neither a name nor a valid regex.
     pub fn new(pattern: &str) -> Result<Self> {
         Pretokenizer::new(pattern)?;
         Ok(Self {
@@ -34,96 +46,366 @@ impl CountOptions {
             doc_cap: None,
             max_chars: None,
             num_threads: None,
+            replace_invalid: false,
         })
     }
 
     /// Counts the pretokens of documents.
     ///
     /// # Errors
-    /// As [`Pass::feed_text`].
+    /// As [`Pass::run`].
     pub fn count_texts<'a>(&self, texts: impl IntoIterator<Item = &'a str>) -> Result<Counts> {
         let mut pass = Pass::new(self)?;
-        for text in texts {
-            pass.feed_text(text)?;
-        }
+        pass.run(|feed| {
+            for text in texts {
+                feed.text(text);
+                feed.send()?;
+            }
+            Ok::<(), Error>(())
+        })?;
+        pass.finish()
+    }
+
+    /// Counts the pretokens of plain text files.
+    ///
+    /// # Errors
+    /// As [`Pass::run`], and [`Error::Io`].
+    pub fn count_files<P: AsRef<Path>>(&self, paths: impl IntoIterator<Item = P>) -> Result<Counts> {
+        let mut pass = Pass::new(self)?;
+        pass.run(|feed| {
+            for path in paths {
+                feed.file(path.as_ref(), &mut |_| Ok(()))?;
+            }
+            Ok::<(), Error>(())
+        })?;
         pass.finish()
     }
 }
 
-/// Pretoken counts, and what they were made with.
-#[derive(Clone, Debug)]
-pub struct Counts {
-    pat_str: String,
-    special_tokens: Vec<String>,
-    map: FxHashMap<Vec<u8>, u64>,
+/// One worker's state, kept between runs.
+#[derive(Debug, Default)]
+struct Worker {
+    table: Table,
 }
 
-impl Counts {
-    /// The regex of the pattern.
-    pub fn pat_str(&self) -> &str {
-        &self.pat_str
-    }
-
-    /// The special tokens.
-    pub fn special_tokens(&self) -> &[String] {
-        &self.special_tokens
-    }
-
-    /// All pretokens with their counts, in no particular order.
-    pub fn items(&self) -> Vec<(Vec<u8>, u64)> {
-        self.map.iter().map(|(k, &v)| (k.clone(), v)).collect()
+impl Worker {
+    fn count(&mut self, block: &Block, pretokenizer: &Pretokenizer) -> Result<()> {
+        for span in &block.spans {
+            let text = std::str::from_utf8(&block.data[span.clone()]).map_err(|e| {
+                let (name, offset) = block.origin(span.start + e.valid_up_to());
+                Error::InvalidUtf8 {
+                    source_name: name.to_string(),
+                    offset,
+                }
+            })?;
+            let (data, base) = (&block.data[..], span.start);
+            let table = &mut self.table;
+            pretokenizer.split(text, |start, end| {
+                table.add(data, base + start, base + end, 1);
+            })?;
+        }
+        Ok(())
     }
 }
 
-/// One pass over an input.
+/// The error of the earliest block that failed: the same one whichever worker met it.
+type Failure = Mutex<Option<(u64, Error)>>;
+
+fn note_failure(failure: &Failure, index: u64, error: Error) {
+    let mut slot = failure.lock().unwrap_or_else(PoisonError::into_inner);
+    if slot.as_ref().is_none_or(|(other, _)| index < *other) {
+        *slot = Some((index, error));
+    }
+}
+
+/// One pass over an input, in one or more runs.
+#[derive(Debug)]
 pub struct Pass {
     pretokenizer: Pretokenizer,
     options: CountOptions,
-    map: FxHashMap<Vec<u8>, u64>,
+    splitter: Splitter,
+    workers: Vec<Worker>,
+    n_bytes: u64,
 }
 
 impl Pass {
     /// Begins a pass.
     ///
     /// # Errors
-    /// [`crate::error::Error::Pattern`].
+    /// [`Error::Pattern`] for a broken pattern, [`Error::Argument`] for a limit or thread count of 0.
     pub fn new(options: &CountOptions) -> Result<Self> {
+        let at_least_one = |name, value: Option<u64>| match value {
+            Some(0) => Err(Error::Argument {
+                name,
+                value: "0".to_owned(),
+                reason: "it must be at least 1 (or None)".to_owned(),
+            }),
+            _ => Ok(()),
+        };
+        at_least_one("doc_cap", options.doc_cap)?;
+        at_least_one("max_chars", options.max_chars)?;
+        let n_threads = crate::threads::resolve(options.num_threads)?;
+        let pretokenizer = Pretokenizer::new(&options.pattern)?;
         Ok(Self {
-            pretokenizer: Pretokenizer::new(&options.pattern)?,
+            splitter: Splitter::new(
+                options.special.clone(),
+                pretokenizer.is_scanner(),
+                options.doc_cap,
+                options.max_chars,
+            ),
+            pretokenizer,
             options: options.clone(),
-            map: FxHashMap::default(),
+            workers: (0..n_threads).map(|_| Worker::default()).collect(),
+            n_bytes: 0,
         })
     }
 
-    /// Counts one document.
+    /// Bytes taken in so far.
+    pub fn n_bytes(&self) -> u64 {
+        self.n_bytes
+    }
+
+    /// Characters taken in so far, if there are limits to count for; else 0.
+    pub fn n_chars(&self) -> u64 {
+        self.splitter.n_chars()
+    }
+
+    /// Whether `max_chars` has been reached.
+    pub fn full(&self) -> bool {
+        self.splitter.full()
+    }
+
+    /// Runs `produce`, which feeds text on this thread, beside the workers.
+    ///
+    /// After an error the pass is spoiled: drop it.
     ///
     /// # Errors
-    /// [`crate::error::Error::Match`] if the regex engine gives up.
-    pub fn feed_text(&mut self, text: &str) -> Result<()> {
-        let mut from = 0;
+    /// What `produce` returns; [`Error::InvalidUtf8`] and [`Error::Match`] from the workers.
+    pub fn run<E: From<Error>>(
+        &mut self,
+        produce: impl FnOnce(&mut Feed) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let failure = Failure::default();
+        let (spare_in, spare) = channel();
+        let pretokenizer = &self.pretokenizer;
+        let mut feed = Feed {
+            splitter: &mut self.splitter,
+            n_bytes: &mut self.n_bytes,
+            replace_invalid: self.options.replace_invalid,
+            failure: &failure,
+            spare,
+            sink: Sink::Closed,
+        };
+        let mut produced = Ok(());
+        match &mut self.workers[..] {
+            [worker] => {
+                feed.sink = Sink::Inline(worker, pretokenizer, spare_in);
+                produced = produce(&mut feed).and_then(|()| Ok(feed.flush()?));
+            }
+            workers => {
+                let pool = crate::threads::pool(workers.len())?;
+                let (blocks, queue) = sync_channel::<Block>(workers.len());
+                let queue = Mutex::new(queue);
+                pool.in_place_scope(|scope| {
+                    for worker in workers {
+                        let (queue, failure, spare_in) = (&queue, &failure, spare_in.clone());
+                        scope.spawn(move |_| work(worker, pretokenizer, queue, failure, &spare_in));
+                    }
+                    feed.sink = Sink::Channel(blocks);
+                    produced = produce(&mut feed).and_then(|()| Ok(feed.flush()?));
+                    // The workers end when the channel does.
+                    feed.sink = Sink::Closed;
+                });
+            }
+        }
+        match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some((_, error)) => Err(error.into()),
+            None => produced,
+        }
+    }
+
+    /// Ends the pass and adds the workers' tables up.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if a count exceeds 64 bits.
+    pub fn finish(self) -> Result<Counts> {
+        let mut tables: Vec<Table> = self.workers.into_iter().map(|w| w.table).collect();
+        // Into the largest, so that the fewest entries move.
+        tables.sort_by_key(Table::len);
+        let mut all = tables.pop().unwrap_or_default();
+        while let Some(table) = tables.pop() {
+            all.merge(&table);
+        }
+        let pat_str = pattern::pat_str(&self.options.pattern);
+        Counts::new(pat_str, self.options.special.tokens(), all)
+    }
+}
+
+fn work(
+    worker: &mut Worker,
+    pretokenizer: &Pretokenizer,
+    queue: &Mutex<Receiver<Block>>,
+    failure: &Failure,
+    spare: &Sender<Vec<u8>>,
+) {
+    loop {
+        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(block) = next else { return };
+        if let Err(error) = worker.count(&block, pretokenizer) {
+            note_failure(failure, block.index, error);
+        }
+        // Nobody may be left to reuse the buffer.
+        let _ = spare.send(block.data);
+    }
+}
+
+#[derive(Debug)]
+enum Sink<'a> {
+    /// One thread: count here and now.
+    Inline(&'a mut Worker, &'a Pretokenizer, Sender<Vec<u8>>),
+    Channel(SyncSender<Block>),
+    Closed,
+}
+
+/// Where the producer puts text; see [`Pass::run`].
+#[derive(Debug)]
+pub struct Feed<'a> {
+    splitter: &'a mut Splitter,
+    n_bytes: &'a mut u64,
+    replace_invalid: bool,
+    failure: &'a Failure,
+    spare: Receiver<Vec<u8>>,
+    sink: Sink<'a>,
+}
+
+impl Feed<'_> {
+    /// Appends a document. Call [`Self::send`] whenever [`Self::ready`].
+    pub fn text(&mut self, text: &str) {
+        *self.n_bytes += text.len() as u64;
+        self.splitter.buffer().extend_from_slice(text.as_bytes());
+        self.splitter.end_document();
+    }
+
+    /// Whether enough text waits for [`Self::send`] to have work to do.
+    pub fn ready(&self) -> bool {
+        self.splitter.ready()
+    }
+
+    /// Whether `max_chars` has been reached, so that further text is not counted.
+    pub fn full(&self) -> bool {
+        self.splitter.full()
+    }
+
+    /// Bytes taken in so far.
+    pub fn n_bytes(&self) -> u64 {
+        *self.n_bytes
+    }
+
+    /// Hands waiting text to the workers if there is enough of it; may block until they have room.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] if a worker has failed; [`Pass::run`] then returns that error.
+    pub fn send(&mut self) -> Result<()> {
+        if self.ready() { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let failed = self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if failed {
+            return Err(Error::Interrupted);
+        }
+        let Some(block) = self.splitter.take_block(self.spare.try_recv().unwrap_or_default()) else {
+            return Ok(());
+        };
+        match &mut self.sink {
+            Sink::Inline(worker, pretokenizer, spare) => {
+                let counted = worker.count(&block, pretokenizer);
+                let _ = spare.send(block.data);
+                if let Err(error) = counted {
+                    note_failure(self.failure, block.index, error);
+                }
+                Ok(())
+            }
+            Sink::Channel(blocks) => blocks.send(block).map_err(|_| Error::Interrupted),
+            Sink::Closed => Err(Error::Interrupted),
+        }
+    }
+
+    /// Feeds one text in pieces that `next` appends to a buffer, until it appends nothing.
+    ///
+    /// # Errors
+    /// What `next` returns, and as [`Self::send`].
+    pub fn pieces<E: From<Error>>(
+        &mut self,
+        name: &str,
+        mut next: impl FnMut(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.splitter.begin_source(&Arc::from(name));
+        let mut raw = Vec::new();
         loop {
-            let hit = self.options.special.find(text.as_bytes(), from);
-            let part = &text[from..hit.map_or(text.len(), |h| h.1)];
-            let map = &mut self.map;
-            self.pretokenizer.split(part, |s, e| {
-                *map.entry(part.as_bytes()[s..e].to_vec()).or_default() += 1;
-            })?;
-            match hit {
-                Some(h) => from = h.2,
-                None => return Ok(()),
+            let before = self.splitter.buffer().len();
+            let n_read = if self.replace_invalid {
+                let held = raw.len();
+                next(&mut raw)?;
+                let n_read = raw.len() - held;
+                replace_invalid(&mut raw, n_read == 0, self.splitter.buffer());
+                n_read
+            } else {
+                next(self.splitter.buffer())?;
+                self.splitter.buffer().len() - before
+            };
+            if n_read == 0 {
+                self.splitter.end_document();
+                self.send()?;
+                return Ok(());
+            }
+            *self.n_bytes += n_read as u64;
+            self.splitter.absorb();
+            self.send()?;
+            if self.full() {
+                return Ok(());
             }
         }
     }
 
-    /// Ends the pass.
+    /// Feeds a plain text file. `tick` is called with the bytes taken in so far, for every block.
     ///
     /// # Errors
-    /// None yet.
-    pub fn finish(self) -> Result<Counts> {
-        Ok(Counts {
-            pat_str: pattern::pat_str(&self.options.pattern).to_owned(),
-            special_tokens: self.options.special.tokens().to_vec(),
-            map: self.map,
+    /// [`Error::Io`], what `tick` returns, and as [`Self::send`].
+    pub fn file<E: From<Error>>(
+        &mut self,
+        path: &Path,
+        tick: &mut impl FnMut(u64) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let io = |source| Error::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let mut file = std::fs::File::open(path).map_err(io)?;
+        let mut done = *self.n_bytes;
+        self.pieces(&path.display().to_string(), |buffer| {
+            let n_read = (&mut file).take(BLOCK as u64).read_to_end(buffer).map_err(io)?;
+            done += n_read as u64;
+            tick(done)
         })
     }
+}
+
+/// Moves `raw` to `out` with invalid sequences as U+FFFD; keeps a character that may still be
+/// completed, unless this is the end.
+fn replace_invalid(raw: &mut Vec<u8>, end: bool, out: &mut Vec<u8>) {
+    let mut keep = 0;
+    let mut chunks = raw.utf8_chunks().peekable();
+    while let Some(chunk) = chunks.next() {
+        out.extend_from_slice(chunk.valid().as_bytes());
+        let bad = chunk.invalid();
+        let may_go_on =
+            !end && chunks.peek().is_none() && std::str::from_utf8(bad).is_err_and(|e| e.error_len().is_none());
+        if may_go_on {
+            keep = bad.len();
+        } else if !bad.is_empty() {
+            out.extend_from_slice("\u{fffd}".as_bytes());
+        }
+    }
+    raw.drain(..raw.len() - keep);
 }

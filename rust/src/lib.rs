@@ -16,13 +16,18 @@
 //! ```
 
 pub mod count;
+pub mod counts;
+pub mod counts_file;
+pub mod documents;
 pub mod encode;
 pub mod error;
 pub mod naive;
 pub mod pattern;
 pub mod pretokenize;
 pub mod special;
+pub mod table;
+pub mod threads;
 pub mod train;
 
-
-
+#[cfg(feature = "python")]
+mod python;

@@ -1,6 +1,6 @@
 //! Pretoken counts -> merges.
 
-use crate::count::Counts;
+use crate::counts::Counts;
 use crate::error::{Error, Result};
 
 /// Of several pairs with the highest count, which is merged first.
@@ -13,6 +13,25 @@ pub enum TieBreak {
     /// The smallest pair of ids as Hugging Face's `BpeTrainer` numbers them: the 256 bytes by the code
     /// point of GPT-2's printable stand-in, then merges in order.
     HuggingFace,
+}
+
+impl TieBreak {
+    /// The rule with this name: `lexicographic`, `lowest_id` or `huggingface`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] that lists the names.
+    pub fn from_name(name: &str) -> Result<Self> {
+        match name {
+            "lexicographic" => Ok(TieBreak::Lexicographic),
+            "lowest_id" => Ok(TieBreak::LowestId),
+            "huggingface" => Ok(TieBreak::HuggingFace),
+            _ => Err(Error::Argument {
+                name: "tie_break",
+                value: format!("{name:?}"),
+                reason: "it must be \"lexicographic\", \"lowest_id\" or \"huggingface\"".to_owned(),
+            }),
+        }
+    }
 }
 
 /// Where Hugging Face's numbering puts an id: bytes whose stand-in is the byte itself come first.
@@ -83,6 +102,19 @@ impl Merges {
 /// # Errors
 /// [`Error::VocabSize`] if the size cannot hold the bytes and the special tokens.
 pub fn train(counts: &Counts, options: &TrainOptions) -> Result<Merges> {
+    train_with(counts, options, &mut |_, _| Ok(()))
+}
+
+/// [`train`] that calls `tick` with merges done and merges asked for, often; its error ends the work.
+///
+/// # Errors
+/// As [`train`], and what `tick` returns.
+pub fn train_with(
+    counts: &Counts,
+    options: &TrainOptions,
+    tick: &mut dyn FnMut(usize, usize) -> Result<()>,
+) -> Result<Merges> {
+    tick(0, options.vocab_size)?;
     let n_special = counts.special_tokens().len();
     if options.vocab_size < 256 + n_special {
         return Err(Error::VocabSize {
@@ -91,7 +123,7 @@ pub fn train(counts: &Counts, options: &TrainOptions) -> Result<Merges> {
         });
     }
     let (tokens, pairs) = crate::naive::train(
-        &counts.items(),
+        &counts.items().into_iter().map(|(w, n)| (w.into_vec(), n)).collect::<Vec<_>>(),
         options.vocab_size - n_special,
         options.tie_break,
         options.min_frequency,

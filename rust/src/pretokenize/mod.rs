@@ -3,6 +3,7 @@
 //! A span is what `re.finditer` would give: text between matches belongs to no pretoken. All named
 //! patterns match every character, so nothing is lost with them.
 
+pub(crate) mod cut;
 mod regex;
 
 use crate::error::Result;

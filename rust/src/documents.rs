@@ -1,0 +1,223 @@
+//! A stream of bytes -> documents: splitting on special tokens, limits, and blocks for the workers.
+//!
+//! Text arrives in pieces of any size. It leaves as [`Block`]s of about [`BLOCK`] bytes, each with the
+//! spans of the documents in it. A document longer than a block is cut where no pretoken can cross
+//! and no look-ahead can see the difference, so the spans' pretokens are the document's.
+
+use crate::pretokenize::cut::last_cut;
+use crate::special::SpecialTokens;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// How much text makes a block, in bytes: small enough for a core's own cache.
+pub const BLOCK: usize = 512 << 10;
+
+/// Where bytes of a block came from, for error messages.
+#[derive(Clone, Debug)]
+struct Origin {
+    /// Position in the block from which on this holds.
+    at: usize,
+    name: Arc<str>,
+    /// Offset in the source of the byte at `at`.
+    offset: u64,
+}
+
+/// A piece of the input and the spans of documents in it.
+#[derive(Debug, Default)]
+pub struct Block {
+    /// Position in the order of blocks.
+    pub index: u64,
+    /// The text, followed by [`crate::table::PADDING`] bytes that belong to no span.
+    pub data: Vec<u8>,
+    /// Documents, or parts of one, to be pretokenized apart.
+    pub spans: Vec<Range<usize>>,
+    origins: Vec<Origin>,
+}
+
+impl Block {
+    /// The source's name and the offset in it of the byte at `at`.
+    pub fn origin(&self, at: usize) -> (Arc<str>, u64) {
+        match self.origins.iter().rev().find(|o| o.at <= at) {
+            Some(o) => (o.name.clone(), o.offset + (at - o.at) as u64),
+            None => (Arc::from("text"), at as u64),
+        }
+    }
+}
+
+/// Cuts the stream.
+#[derive(Debug)]
+pub struct Splitter {
+    special: SpecialTokens,
+    /// Whether documents may be cut inside; only the scanners' patterns allow it.
+    may_cut: bool,
+    doc_cap: Option<u64>,
+    /// Characters that may still be taken from this document and in all.
+    doc_left: u64,
+    all_left: u64,
+    block: Block,
+    /// Where the current document, or what is left of it, begins.
+    doc_start: usize,
+    /// No special token begins before this position in the current document.
+    searched: usize,
+    /// No cut lies before this position.
+    no_cut_before: usize,
+    n_chars: u64,
+}
+
+impl Splitter {
+    /// A splitter. Caps are in characters; `may_cut` says whether a document may be cut inside.
+    pub fn new(
+        special: SpecialTokens,
+        may_cut: bool,
+        doc_cap: Option<u64>,
+        max_chars: Option<u64>,
+    ) -> Self {
+        Self {
+            special,
+            may_cut,
+            doc_cap,
+            doc_left: doc_cap.unwrap_or(u64::MAX),
+            all_left: max_chars.unwrap_or(u64::MAX),
+            block: Block::default(),
+            doc_start: 0,
+            searched: 0,
+            no_cut_before: 0,
+            n_chars: 0,
+        }
+    }
+
+    /// Whether `max_chars` is used up.
+    pub fn full(&self) -> bool {
+        self.all_left == 0
+    }
+
+    /// Characters taken, if there are caps to count for; else 0.
+    pub fn n_chars(&self) -> u64 {
+        self.n_chars
+    }
+
+    /// Where text is appended. Call [`Self::absorb`] or [`Self::end_document`] after appending.
+    pub fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.block.data
+    }
+
+    /// Whether there is enough for a block.
+    pub fn ready(&self) -> bool {
+        self.block.data.len() >= BLOCK
+    }
+
+    /// From here on text comes from `name`, beginning at its first byte.
+    pub fn begin_source(&mut self, name: &Arc<str>) {
+        self.block.origins.push(Origin {
+            at: self.block.data.len(),
+            name: name.clone(),
+            offset: 0,
+        });
+    }
+
+    /// Finds the documents that end in what has been appended. The current one goes on.
+    pub fn absorb(&mut self) {
+        let len = self.block.data.len();
+        while let Some((_, start, end)) = self.special.find(&self.block.data, self.searched) {
+            if start + self.special.longest() > len {
+                // With more text a longer token may begin here.
+                self.searched = start;
+                return;
+            }
+            self.push_document(start, end);
+        }
+        let reach = self.special.longest().saturating_sub(1);
+        self.searched = self.searched.max(len.saturating_sub(reach));
+    }
+
+    /// Ends the current document with what has been appended.
+    pub fn end_document(&mut self) {
+        while let Some((_, start, end)) = self.special.find(&self.block.data, self.searched) {
+            self.push_document(start, end);
+        }
+        let len = self.block.data.len();
+        self.push_document(len, len);
+    }
+
+    fn push_document(&mut self, end: usize, next: usize) {
+        self.push_span(self.doc_start..end);
+        self.doc_left = self.doc_cap.unwrap_or(u64::MAX);
+        self.doc_start = next;
+        self.searched = next;
+        self.no_cut_before = next;
+    }
+
+    fn push_span(&mut self, mut span: Range<usize>) {
+        let left = self.doc_left.min(self.all_left);
+        if left < u64::MAX && !span.is_empty() {
+            let text = &self.block.data[span.clone()];
+            let n = n_chars(text);
+            if n > left {
+                span.end = span.start + char_offset(text, left as usize);
+            }
+            let n = n.min(left);
+            self.n_chars += n;
+            self.doc_left = self.doc_left.saturating_sub(n);
+            // u64::MAX stands for no limit and stays.
+            if self.all_left < u64::MAX {
+                self.all_left -= n;
+            }
+        }
+        if !span.is_empty() {
+            self.block.spans.push(span);
+        }
+    }
+
+    /// Takes what can be counted by now; the rest of the current document stays.
+    ///
+    /// `None` if that is nothing: the document must grow first.
+    pub fn take_block(&mut self, spare: Vec<u8>) -> Option<Block> {
+        if self.may_cut {
+            let from = self.no_cut_before.max(self.doc_start);
+            match last_cut(&self.block.data, from, self.searched) {
+                Some(cut) => {
+                    self.push_span(self.doc_start..cut);
+                    self.doc_start = cut;
+                }
+                None => self.no_cut_before = self.searched.max(from),
+            }
+        }
+        if self.full() {
+            self.doc_start = self.block.data.len();
+        }
+        if self.doc_start == 0 {
+            return None;
+        }
+        let keep = self.doc_start;
+        let (name, offset) = self.block.origin(keep);
+        let mut rest = Block {
+            index: self.block.index + 1,
+            data: spare,
+            spans: Vec::new(),
+            origins: vec![Origin { at: 0, name, offset }],
+        };
+        rest.data.clear();
+        rest.data.extend_from_slice(&self.block.data[keep..]);
+        let mut block = std::mem::replace(&mut self.block, rest);
+        block.data.truncate(keep);
+        block.data.resize(keep + crate::table::PADDING, 0);
+        self.doc_start = 0;
+        self.searched = self.searched.saturating_sub(keep);
+        self.no_cut_before = self.no_cut_before.saturating_sub(keep);
+        Some(block)
+    }
+}
+
+fn is_char_start(byte: u8) -> bool {
+    byte & 0xc0 != 0x80
+}
+
+fn n_chars(text: &[u8]) -> u64 {
+    text.iter().filter(|&&b| is_char_start(b)).count() as u64
+}
+
+/// Where character `n` of `text` begins.
+fn char_offset(text: &[u8], n: usize) -> usize {
+    let starts = text.iter().enumerate().filter(|&(_, &b)| is_char_start(b));
+    starts.map(|(i, _)| i).nth(n).unwrap_or(text.len())
+}

@@ -1,0 +1,315 @@
+//! Counting and training.
+
+use super::{Pulse, with_text};
+use crate::count::{CountOptions, Feed, Pass};
+use crate::error::Error;
+use crate::special::SpecialTokens;
+use crate::train::{TieBreak, TrainOptions};
+use crate::{counts, counts_file, pattern, pretokenize::Pretokenizer};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyIterator, PyString};
+use std::path::PathBuf;
+
+/// Pretoken counts, with the pattern and the special tokens they were made with.
+#[pyclass(module = "bytemill._core")]
+pub struct Counts {
+    inner: counts::Counts,
+}
+
+#[pymethods]
+impl Counts {
+    #[getter]
+    fn pat_str(&self) -> &str {
+        self.inner.pat_str()
+    }
+
+    #[getter]
+    fn special_tokens(&self) -> Vec<String> {
+        self.inner.special_tokens().to_vec()
+    }
+
+    #[getter]
+    fn total(&self) -> u64 {
+        self.inner.total()
+    }
+
+    #[getter]
+    fn n_bytes(&self) -> u64 {
+        self.inner.n_bytes()
+    }
+
+    fn __len__(&self) -> usize {
+        self.inner.table().len()
+    }
+
+    fn items<'py>(&self, py: Python<'py>) -> Vec<(Bound<'py, PyBytes>, u64)> {
+        let items = py.detach(|| self.inner.items());
+        items.iter().map(|(word, n)| (PyBytes::new(py, word), *n)).collect()
+    }
+
+    #[staticmethod]
+    fn from_items(
+        pattern: &str,
+        special_tokens: Vec<String>,
+        items: &Bound<'_, PyAny>,
+    ) -> PyResult<Self> {
+        Pretokenizer::new(pattern)?;
+        let special = SpecialTokens::new(special_tokens)?;
+        let items = items
+            .try_iter()?
+            .map(|item| item?.extract::<(Vec<u8>, u64)>().map_err(PyErr::from))
+            .collect::<PyResult<Vec<_>>>()?;
+        let pat_str = pattern::pat_str(pattern);
+        let inner = counts::Counts::from_items(pat_str, special.tokens(), items)?;
+        Ok(Self { inner })
+    }
+
+    fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        Ok(py.detach(|| counts_file::save(&self.inner, &path))?)
+    }
+
+    #[staticmethod]
+    fn load(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        let inner = py.detach(|| counts_file::load(&path))?;
+        Ok(Self { inner })
+    }
+
+    fn merge(&mut self, py: Python<'_>, other: &Bound<'_, Counts>) -> PyResult<()> {
+        let other = other.try_borrow().map_err(|_| {
+            PyValueError::new_err("counts cannot be merged with themselves; merge a copy")
+        })?;
+        let other = &other.inner;
+        Ok(py.detach(|| self.inner.merge(other))?)
+    }
+}
+
+/// One counting pass.
+#[pyclass(module = "bytemill._core")]
+pub struct CountingPass {
+    pass: Option<Pass>,
+    progress: Option<Py<PyAny>>,
+}
+
+impl CountingPass {
+    /// Runs `f` on the pass, which is lost if it fails: its counts would be partial.
+    fn with_pass(&mut self, f: impl FnOnce(&mut Pass) -> PyResult<()>) -> PyResult<()> {
+        let mut pass = self.pass.take().ok_or_else(ended)?;
+        f(&mut pass)?;
+        self.pass = Some(pass);
+        Ok(())
+    }
+
+    fn pulse(&self, py: Python<'_>) -> Pulse {
+        Pulse::new(self.progress.as_ref().map(|p| p.clone_ref(py)))
+    }
+
+    fn open(&self) -> PyResult<&Pass> {
+        self.pass.as_ref().ok_or_else(ended)
+    }
+}
+
+fn ended() -> PyErr {
+    PyRuntimeError::new_err("this counting pass has ended (it was finished, or it failed)")
+}
+
+#[pymethods]
+impl CountingPass {
+    #[new]
+    #[pyo3(signature = (pattern, special_tokens, doc_cap=None, max_chars=None, num_threads=None, errors="strict", progress=None))]
+    fn new(
+        pattern: String,
+        special_tokens: Vec<String>,
+        doc_cap: Option<u64>,
+        max_chars: Option<u64>,
+        num_threads: Option<usize>,
+        errors: &str,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
+        let replace_invalid = match errors {
+            "strict" => false,
+            "replace" => true,
+            other => {
+                let message = format!("errors={other:?}: it must be \"strict\" or \"replace\"");
+                return Err(PyValueError::new_err(message));
+            }
+        };
+        let pass = Pass::new(&CountOptions {
+            pattern,
+            special: SpecialTokens::new(special_tokens)?,
+            doc_cap,
+            max_chars,
+            num_threads,
+            replace_invalid,
+        })?;
+        Ok(Self {
+            pass: Some(pass),
+            progress,
+        })
+    }
+
+    #[getter]
+    fn full(&self) -> PyResult<bool> {
+        self.open().map(Pass::full)
+    }
+
+    #[getter]
+    fn n_chars(&self) -> PyResult<u64> {
+        self.open().map(Pass::n_chars)
+    }
+
+    #[getter]
+    fn n_bytes(&self) -> PyResult<u64> {
+        self.open().map(Pass::n_bytes)
+    }
+
+    fn feed(&mut self, py: Python<'_>, texts: &Bound<'_, PyAny>) -> PyResult<()> {
+        let mut pulse = self.pulse(py);
+        let texts = texts.try_iter()?;
+        self.with_pass(|pass| pass.run(|feed| feed_texts(py, feed, &texts, &mut pulse)))
+    }
+
+    fn feed_files(&mut self, py: Python<'_>, paths: Vec<PathBuf>) -> PyResult<()> {
+        let mut pulse = self.pulse(py);
+        self.with_pass(|pass| {
+            py.detach(|| {
+                pass.run(|feed| {
+                    for path in &paths {
+                        if !feed.full() {
+                            feed.file(path, &mut |n_bytes| pulse.beat((n_bytes,)))?;
+                        }
+                    }
+                    Ok(())
+                })
+            })
+        })
+    }
+
+    fn feed_chunks(
+        &mut self,
+        py: Python<'_>,
+        name: &str,
+        chunks: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let mut pulse = self.pulse(py);
+        let mut chunks = chunks.try_iter()?;
+        self.with_pass(|pass| {
+            pass.run(|feed| {
+                let mut done = feed.n_bytes();
+                feed.pieces(name, |buffer| -> PyResult<()> {
+                    for chunk in chunks.by_ref() {
+                        let chunk = chunk?;
+                        let bytes = chunk.cast::<PyBytes>()?.as_bytes();
+                        if !bytes.is_empty() {
+                            buffer.extend_from_slice(bytes);
+                            done += bytes.len() as u64;
+                            return pulse.beat((done,));
+                        }
+                    }
+                    Ok(())
+                })
+            })
+        })
+    }
+
+    fn finish(&mut self, py: Python<'_>) -> PyResult<Counts> {
+        let pass = self.pass.take().ok_or_else(ended)?;
+        let inner = py.detach(|| pass.finish())?;
+        Ok(Counts { inner })
+    }
+}
+
+fn feed_texts(
+    py: Python<'_>,
+    feed: &mut Feed,
+    texts: &Bound<'_, PyIterator>,
+    pulse: &mut Pulse,
+) -> PyResult<()> {
+    for (i, text) in texts.clone().enumerate() {
+        let text = text?;
+        let text = text.cast::<PyString>().map_err(|_| {
+            let kind = text.get_type();
+            PyTypeError::new_err(format!("document {i} is of {kind}, not str"))
+        })?;
+        with_text(text, |text| feed.text(text))?;
+        if feed.ready() {
+            py.detach(|| feed.send())?;
+            pulse.beat((feed.n_bytes(),))?;
+        }
+        if feed.full() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// What training made.
+#[pyclass(module = "bytemill._core")]
+pub struct Merges {
+    inner: crate::train::Merges,
+}
+
+#[pymethods]
+impl Merges {
+    fn __len__(&self) -> usize {
+        self.inner.tokens().len()
+    }
+
+    fn tokens<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyBytes>> {
+        let tokens = self.inner.tokens();
+        tokens.iter().map(|token| PyBytes::new(py, token)).collect()
+    }
+
+    fn merges<'py>(&self, py: Python<'py>) -> Vec<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+        let tokens = self.tokens(py);
+        let pairs = self.inner.pairs().iter();
+        pairs
+            .map(|&(a, b)| (tokens[a as usize].clone(), tokens[b as usize].clone()))
+            .collect()
+    }
+}
+
+/// Learns merges from counts.
+#[pyfunction]
+#[pyo3(signature = (counts, vocab_size, tie_break="lexicographic", min_frequency=1, max_token_length=None, num_threads=None, progress=None))]
+pub fn train(
+    py: Python<'_>,
+    counts: &Counts,
+    vocab_size: usize,
+    tie_break: &str,
+    min_frequency: u64,
+    max_token_length: Option<usize>,
+    num_threads: Option<usize>,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<Merges> {
+    let tie_break = TieBreak::from_name(tie_break)?;
+    let options = TrainOptions {
+        vocab_size,
+        tie_break,
+        min_frequency,
+        max_token_length,
+        num_threads,
+    };
+    let mut pulse = Pulse::new(progress);
+    // The callback's own exception comes out, not the core's word that it was stopped.
+    let mut raised = None;
+    let trained = py.detach(|| {
+        crate::train::train_with(&counts.inner, &options, &mut |done, all| {
+            pulse.beat((done, all)).map_err(|e| {
+                raised = Some(e);
+                Error::Interrupted
+            })
+        })
+    });
+    match (raised, trained) {
+        (Some(error), _) => Err(error),
+        (None, trained) => Ok(Merges { inner: trained? }),
+    }
+}
+
+/// The regex of a named pattern; any other valid regex unchanged.
+#[pyfunction]
+pub fn pat_str(name_or_regex: &str) -> PyResult<String> {
+    Pretokenizer::new(name_or_regex)?;
+    Ok(pattern::pat_str(name_or_regex).to_owned())
+}

@@ -1,0 +1,159 @@
+//! Pretoken -> count: the hash table that a worker counts into.
+//!
+//! Pretokens of up to 15 bytes are their own keys, a 128-bit integer with the length in its top byte, so
+//! that a look-up touches one slot and nothing else. Longer ones live in an arena.
+
+use hashbrown::HashTable;
+use rustc_hash::FxHasher;
+use std::hash::Hasher;
+
+/// Readable bytes that must follow a pretoken in its buffer: a short one is read as 16 bytes.
+pub const PADDING: usize = 16;
+
+const SHORT: usize = 15;
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    /// Low and high half of the key; a high half of 0 marks an empty slot, as no pretoken is empty.
+    low: u64,
+    high: u64,
+    count: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Long {
+    start: usize,
+    len: usize,
+    count: u64,
+}
+
+/// Counts by pretoken.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    slots: Vec<Slot>,
+    n_short: usize,
+    long: HashTable<Long>,
+    arena: Vec<u8>,
+}
+
+fn short_hash(low: u64, high: u64) -> usize {
+    // Folded multiplication: both halves of the product depend on all bits of the key.
+    let product = u128::from(low ^ 0x9e37_79b9_7f4a_7c15) * u128::from(high ^ 0xd1b5_4a32_d192_ed03);
+    (product as u64 ^ (product >> 64) as u64) as usize
+}
+
+fn long_hash(bytes: &[u8]) -> u64 {
+    let mut hasher = FxHasher::default();
+    hasher.write(bytes);
+    hasher.finish()
+}
+
+impl Table {
+    /// How many distinct pretokens there are.
+    pub fn len(&self) -> usize {
+        self.n_short + self.long.len()
+    }
+
+    /// Whether nothing has been counted.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds `n` to the count of the pretoken `data[start..end]`; one is made if it is new.
+    ///
+    /// It is fastest when [`PADDING`] bytes follow in `data`.
+    #[inline]
+    pub fn add(&mut self, data: &[u8], start: usize, end: usize, n: u64) {
+        let len = end - start;
+        if len > SHORT {
+            return self.add_long(&data[start..end], n);
+        }
+        let key = match data.get(start..start + 16).and_then(|b| b.first_chunk::<16>()) {
+            Some(chunk) => u128::from_le_bytes(*chunk) & ((1 << (8 * len)) - 1),
+            None => {
+                let mut chunk = [0; 16];
+                chunk[..len].copy_from_slice(&data[start..end]);
+                u128::from_le_bytes(chunk)
+            }
+        };
+        let (low, high) = (key as u64, (key >> 64) as u64 | (len as u64) << 56);
+        self.add_short(low, high, n);
+    }
+
+    #[inline]
+    fn add_short(&mut self, low: u64, high: u64, n: u64) {
+        if self.slots.is_empty() {
+            self.slots.resize(1 << 12, Slot::default());
+        }
+        let mask = self.slots.len() - 1;
+        let mut at = short_hash(low, high) & mask;
+        loop {
+            let slot = &mut self.slots[at & mask];
+            if slot.low == low && slot.high == high {
+                slot.count += n;
+                return;
+            }
+            if slot.high == 0 {
+                *slot = Slot { low, high, count: n };
+                self.n_short += 1;
+                if self.n_short * 8 > self.slots.len() * 5 {
+                    self.grow();
+                }
+                return;
+            }
+            at += 1;
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let size = self.slots.len() * 2;
+        let old = std::mem::replace(&mut self.slots, vec![Slot::default(); size]);
+        for slot in old.iter().filter(|s| s.high != 0) {
+            let mut at = short_hash(slot.low, slot.high) & (size - 1);
+            while self.slots[at].high != 0 {
+                at = (at + 1) & (size - 1);
+            }
+            self.slots[at] = *slot;
+        }
+    }
+
+    fn add_long(&mut self, bytes: &[u8], n: u64) {
+        let arena = &mut self.arena;
+        let text = |arena: &[u8], e: &Long| arena[e.start..e.start + e.len] == *bytes;
+        let hash = long_hash(bytes);
+        if let Some(found) = self.long.find_mut(hash, |e| text(arena, e)) {
+            found.count += n;
+            return;
+        }
+        let new = Long {
+            start: arena.len(),
+            len: bytes.len(),
+            count: n,
+        };
+        arena.extend_from_slice(bytes);
+        let rehash = |e: &Long| long_hash(&arena[e.start..e.start + e.len]);
+        self.long.insert_unique(hash, new, rehash);
+    }
+
+    /// Adds all counts of another table.
+    pub fn merge(&mut self, other: &Table) {
+        for slot in other.slots.iter().filter(|s| s.high != 0) {
+            self.add_short(slot.low, slot.high, slot.count);
+        }
+        for e in &other.long {
+            self.add_long(&other.arena[e.start..e.start + e.len], e.count);
+        }
+    }
+
+    /// Calls `visit` for every pretoken with its count, in no particular order.
+    pub fn for_each(&self, mut visit: impl FnMut(&[u8], u64)) {
+        for slot in self.slots.iter().filter(|s| s.high != 0) {
+            let key = u128::from(slot.low) | u128::from(slot.high) << 64;
+            visit(&key.to_le_bytes()[..(slot.high >> 56) as usize], slot.count);
+        }
+        for e in &self.long {
+            visit(&self.arena[e.start..e.start + e.len], e.count);
+        }
+    }
+}
