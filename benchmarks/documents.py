@@ -25,9 +25,7 @@ def _pieces(path: str, separator: bytes) -> Iterator[bytes]:
     yield bytes(held)
 
 
-def documents(
-    paths: Iterable[str], separator: str = SEPARATOR, times: int = 1
-) -> Iterator[str]:
+def documents(paths: Iterable[str], separator: str = SEPARATOR, times: int = 1) -> Iterator[str]:
     """The documents of the files, `times` over; empty ones are left out.
 
     Raises UnicodeDecodeError for a document that is not UTF-8.

@@ -1,7 +1,8 @@
 """Work in a fresh process: its time, its peak memory, its result; and the spread over several.
 
 A job is named "module:function". In the new process, the function gets the arguments and returns
-a `Job`; only `Job.run` is timed, so that imports and preparation are not. See `benchmarks.worker`.
+a `benchmarks.job.Job`; only `Job.run` is timed, so that imports and preparation are not. See
+`benchmarks.worker`.
 """
 
 from __future__ import annotations
@@ -12,25 +13,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-class NotRun(Exception):
-    """A library cannot do a job by design; the message says why. Not a failure."""
-
-
-class Job(NamedTuple):
-    """What a worker does."""
-
-    run: Callable[[], Any]
-    """Timed."""
-    outcome: Callable[[Any], Any]
-    """Makes JSON of what `run` returned, for comparisons; untimed, after the peak was read."""
 
 
 @dataclass(frozen=True)
@@ -103,24 +91,6 @@ def run_fresh(
             how += f" {process.returncode}" if process.returncode >= 0 else ""
             return Run(error=f"{how}: {lines[-1] if lines else 'no message'}")
         return Run(**json.loads(result.read_text()))
-
-
-def memory() -> tuple[int | None, int | None]:
-    """Resident memory of this process, now and at its peak, in bytes; None where unknown."""
-    # Not ru_maxrss on Linux: a child starts with its parent's.
-    try:
-        with Path("/proc/self/status").open() as file:
-            fields = dict(line.split(":", 1) for line in file)
-        kilobytes = [int(fields[name].split()[0]) for name in ("VmRSS", "VmHWM")]
-        return kilobytes[0] * 1024, kilobytes[1] * 1024
-    except (OSError, KeyError, ValueError):
-        pass
-    try:
-        import resource
-    except ImportError:
-        return None, None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return None, peak if sys.platform == "darwin" else peak * 1024
 
 
 class Spread(NamedTuple):

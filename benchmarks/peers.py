@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.documents import SEPARATOR, documents
-from benchmarks.measure import Job, NotRun
+from benchmarks.job import Job, NotRun
 
 GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
 
-@dataclass(frozen=True)
-class Trainer:
+class Trainer(NamedTuple):
     """A library that trains."""
 
     job: str

@@ -104,7 +104,9 @@ def plot(path: Path, title: str, panels: Sequence[Panel]) -> str | None:
         series = list(dict.fromkeys(s for group in groups for s in panel.values[group]))
         width = 0.8 / max(1, len(series))
         for k, name in enumerate(series):
-            points = [(i, panel.values[g][name]) for i, g in enumerate(groups) if name in panel.values[g]]
+            points = [
+                (i, panel.values[g][name]) for i, g in enumerate(groups) if name in panel.values[g]
+            ]
             x = [i + (k - (len(series) - 1) / 2) * width for i, _ in points]
             y = [s.median for _, s in points]
             error = [[s.median - s.low for _, s in points], [s.high - s.median for _, s in points]]

@@ -202,7 +202,17 @@ def megabytes(n: int | None) -> str:
 
 def compare_libraries(bench: Bench, corpora: Sequence[Corpus], libraries: list[str]) -> None:
     """The main table: one per corpus."""
-    head = ["library", "version", "seconds", "MB/s", "peak MB", "at start", "time", "memory", "merges"]
+    head = [
+        "library",
+        "version",
+        "seconds",
+        "MB/s",
+        "peak MB",
+        "at start",
+        "time",
+        "memory",
+        "merges",
+    ]
     times: dict[str, dict[str, Any]] = {}
     peaks: dict[str, dict[str, Any]] = {}
     for corpus in corpora:
@@ -304,7 +314,15 @@ def repeat_feed(bench: Bench, corpora: Sequence[Corpus], libraries: list[str]) -
                 ratio = f"{100 * (most / first - 1):+.1f} %" if most and first else "-"
                 took = str(spread(seconds(done)))
                 rows.append(
-                    [library, f"{times}x", size, took, megabytes(most), megabytes(base(done)), ratio]
+                    [
+                        library,
+                        f"{times}x",
+                        size,
+                        took,
+                        megabytes(most),
+                        megabytes(base(done)),
+                        ratio,
+                    ]
                 )
         bench.print_table(f"{corpus.label}: fed again and again", head, rows)
 

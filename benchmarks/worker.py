@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import json
 import os
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import Job, NotRun, memory
+from benchmarks.job import Job, NotRun, memory
+
+
+def installed(distribution: str) -> str | None:
+    """The version of a package, or None."""
+    # Not at the top: it would take megabytes before the peak is read.
+    from importlib import metadata
+
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def work(spec: dict[str, Any]) -> dict[str, Any]:
@@ -21,12 +30,13 @@ def work(spec: dict[str, Any]) -> dict[str, Any]:
     module, _, function = spec["job"].partition(":")
     prepare = getattr(importlib.import_module(module), function)
     try:
-        version = importlib.metadata.version(spec["distribution"])
         job: Job = prepare(**spec["arguments"])
-    except importlib.metadata.PackageNotFoundError:
-        return {"absent": "not installed"}
     except NotRun as reason:
-        return {"version": version, "absent": str(reason)}
+        return {"version": installed(spec["distribution"]), "absent": str(reason)}
+    except ImportError:
+        if installed(spec["distribution"]) is None:
+            return {"absent": "not installed"}
+        raise
     base, _ = memory()
     start = time.perf_counter()
     result = job.run()
@@ -36,11 +46,12 @@ def work(spec: dict[str, Any]) -> dict[str, Any]:
         "seconds": seconds,
         "peak_bytes": peak,
         "base_bytes": base,
-        "version": version,
+        "version": installed(spec["distribution"]),
         "outcome": job.outcome(result) if spec["want_outcome"] else None,
     }
 
 
 if __name__ == "__main__":
     _spec = json.loads(sys.argv[1])
-    Path(_spec["result"]).write_text(json.dumps(work(_spec)))
+    with open(_spec["result"], "w") as _file:  # noqa: PTH123
+        json.dump(work(_spec), _file)
