@@ -1,1 +1,1 @@
-"""Benchmarks: one fresh process per library and run, equality before speed, the spread beside it."""
+"""Benchmarks: a fresh process per library and run, equality before speed, and the spread."""

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -152,7 +151,7 @@ def save(path: Path, records: list[dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".part")
     beside.write_text(json.dumps({"schema": SCHEMA, "records": records}, indent=2) + "\n")
-    os.replace(beside, path)
+    beside.replace(path)
 
 
 def show(new: dict[str, Any], old: dict[str, Any] | None) -> tuple[str, float]:

@@ -80,7 +80,7 @@ def train_gigatoken(
         raise NotRun("takes files only")
     import gigatoken
 
-    source = gigatoken.TextFileSource(paths, separator=SEPARATOR.encode())
+    source = gigatoken.TextFileSource([*paths], separator=SEPARATOR.encode())
     return Job(
         lambda: gigatoken.train_bpe(source, vocab_size - 1, []),
         lambda result: _hex_pairs(result[1]),

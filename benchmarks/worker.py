@@ -1,4 +1,4 @@
-"""The fresh process of `measure.run_fresh`: `python -m benchmarks.worker SPEC` with SPEC in JSON."""
+"""The fresh process of `measure.run_fresh`: `python -m benchmarks.worker SPEC`, SPEC being JSON."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@
 //! `train` (then learn merges). One JSON line says what was done. A phase costs what a run that ends
 //! with it costs more than a run that ends before it: `benchmarks/instructions.py` does that sum.
 
-use bytemill::count::{CountOptions, Pass};
+use bytemill::count::CountOptions;
 use bytemill::special::SpecialTokens;
 use bytemill::train::{TrainOptions, train};
 use std::hint::black_box;
@@ -44,13 +44,14 @@ fn run(arguments: &[String]) -> Result<String, String> {
         Some(bytes) => generate(bytes.parse().map_err(|e| format!("BYTES: {e}"))?),
         None => std::fs::read_to_string(source).map_err(|e| format!("{source}: {e}"))?,
     };
-    let documents: Vec<&str> = text.split(SEPARATOR).collect();
-    let mut line = format!("{{\"bytes\": {}, \"documents\": {}", text.len(), documents.len());
+    let mut line = format!("{{\"bytes\": {}", text.len());
     if last >= 1 {
         let mut options = CountOptions::new("gpt2").map_err(|e| e.to_string())?;
         options.special = SpecialTokens::new([SEPARATOR]).map_err(|e| e.to_string())?;
         options.num_threads = Some(1);
-        let counts = count(&options, &documents).map_err(|e| e.to_string())?;
+        let counts = options
+            .count_texts([&text[..]])
+            .map_err(|e| e.to_string())?;
         if last >= 2 {
             let mut options = TrainOptions::new(vocab_size);
             options.num_threads = Some(1);
@@ -62,17 +63,6 @@ fn run(arguments: &[String]) -> Result<String, String> {
     }
     std::mem::forget(black_box(text));
     Ok(line + "}")
-}
-
-fn count(
-    options: &CountOptions,
-    documents: &[&str],
-) -> bytemill::error::Result<bytemill::count::Counts> {
-    let mut pass = Pass::new(options)?;
-    for document in documents {
-        pass.feed_text(document)?;
-    }
-    pass.finish()
 }
 
 /// SplitMix64: the same numbers on every machine.
@@ -119,15 +109,17 @@ impl Zipf {
 /// document of eight, unspaced runs of ideographs.
 fn generate(n_bytes: usize) -> String {
     const SYLLABLES: [&str; 24] = [
-        "ta", "re", "in", "ol", "st", "e", "a", "ver", "mi", "con", "de", "ly", "th", "ing", "er", "qu",
-        "pro", "un", "ka", "é", "ss", "o", "ment", "ž",
+        "ta", "re", "in", "ol", "st", "e", "a", "ver", "mi", "con", "de", "ly", "th", "ing", "er",
+        "qu", "pro", "un", "ka", "é", "ss", "o", "ment", "ž",
     ];
     const MARKS: [&str; 8] = [", ", ". ", "; ", ".\n", "\n\n", " (", ") ", "->"];
     let mut random = Random(2024);
     let words: Vec<String> = (0..30_000)
         .map(|_| {
             let n = 1 + random.below(4);
-            (0..n).map(|_| SYLLABLES[random.below(SYLLABLES.len())]).collect()
+            (0..n)
+                .map(|_| SYLLABLES[random.below(SYLLABLES.len())])
+                .collect()
         })
         .collect();
     let word_law = Zipf::new(words.len());
