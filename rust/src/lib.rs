@@ -21,13 +21,16 @@ pub mod counts_file;
 pub mod documents;
 pub mod encode;
 pub mod error;
+mod merge;
 pub mod naive;
 pub mod pattern;
 pub mod pretokenize;
 pub mod special;
 pub mod table;
 pub mod threads;
+mod tokens;
 pub mod train;
+mod word;
 
 #[cfg(feature = "python")]
 mod python;

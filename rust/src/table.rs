@@ -27,12 +27,27 @@ struct Long {
     count: u64,
 }
 
+impl Long {
+    fn bytes<'a>(&self, arena: &'a [u8]) -> &'a [u8] {
+        &arena[self.start..self.start + self.len]
+    }
+}
+
+/// A handle to a pretoken in a [`Table`] that does not change meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub struct Word(u32);
+
+/// The bit of a [`Word`] that says which half of the table it is in.
+const LONG: u32 = 1 << 31;
+
 /// Counts by pretoken.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     slots: Vec<Slot>,
     n_short: usize,
-    long: HashTable<Long>,
+    /// Long pretokens, and their places in it by hash.
+    longs: Vec<Long>,
+    long_index: HashTable<u32>,
     arena: Vec<u8>,
 }
 
@@ -51,12 +66,18 @@ fn long_hash(bytes: &[u8]) -> u64 {
 impl Table {
     /// How many distinct pretokens there are.
     pub fn len(&self) -> usize {
-        self.n_short + self.long.len()
+        self.n_short + self.longs.len()
     }
 
     /// Whether nothing has been counted.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Bytes of all distinct pretokens.
+    pub fn n_bytes(&self) -> usize {
+        let short = self.slots.iter().map(|s| (s.high >> 56) as usize);
+        self.arena.len() + short.sum::<usize>()
     }
 
     /// Adds `n` to the count of the pretoken `data[start..end]`; one is made if it is new.
@@ -119,21 +140,21 @@ impl Table {
     }
 
     fn add_long(&mut self, bytes: &[u8], n: u64) {
-        let arena = &mut self.arena;
-        let text = |arena: &[u8], e: &Long| arena[e.start..e.start + e.len] == *bytes;
+        let (longs, arena) = (&mut self.longs, &mut self.arena);
         let hash = long_hash(bytes);
-        if let Some(found) = self.long.find_mut(hash, |e| text(arena, e)) {
-            found.count += n;
+        let found = self.long_index.find(hash, |&i| longs[i as usize].bytes(arena) == bytes);
+        if let Some(&i) = found {
+            longs[i as usize].count += n;
             return;
         }
-        let new = Long {
+        longs.push(Long {
             start: arena.len(),
             len: bytes.len(),
             count: n,
-        };
+        });
         arena.extend_from_slice(bytes);
-        let rehash = |e: &Long| long_hash(&arena[e.start..e.start + e.len]);
-        self.long.insert_unique(hash, new, rehash);
+        let rehash = |&i: &u32| long_hash(longs[i as usize].bytes(arena));
+        self.long_index.insert_unique(hash, longs.len() as u32 - 1, rehash);
     }
 
     /// Adds all counts of another table.
@@ -141,8 +162,8 @@ impl Table {
         for slot in other.slots.iter().filter(|s| s.high != 0) {
             self.add_short(slot.low, slot.high, slot.count);
         }
-        for e in &other.long {
-            self.add_long(&other.arena[e.start..e.start + e.len], e.count);
+        for long in &other.longs {
+            self.add_long(long.bytes(&other.arena), long.count);
         }
     }
 
@@ -152,8 +173,33 @@ impl Table {
             let key = u128::from(slot.low) | u128::from(slot.high) << 64;
             visit(&key.to_le_bytes()[..(slot.high >> 56) as usize], slot.count);
         }
-        for e in &self.long {
-            visit(&self.arena[e.start..e.start + e.len], e.count);
+        for long in &self.longs {
+            visit(long.bytes(&self.arena), long.count);
         }
+    }
+
+    /// Handles to all pretokens of two bytes and more, with their counts, in no particular order.
+    pub fn words(&self) -> Vec<(u64, Word)> {
+        let mut words = Vec::with_capacity(self.len());
+        for (at, slot) in self.slots.iter().enumerate() {
+            if slot.high >> 56 > 1 {
+                words.push((slot.count, Word(at as u32)));
+            }
+        }
+        for (i, long) in self.longs.iter().enumerate() {
+            words.push((long.count, Word(LONG | i as u32)));
+        }
+        words
+    }
+
+    /// Calls `visit` with a pretoken's bytes.
+    #[inline]
+    pub fn with_word<R>(&self, word: Word, visit: impl FnOnce(&[u8]) -> R) -> R {
+        if word.0 & LONG != 0 {
+            return visit(self.longs[(word.0 & !LONG) as usize].bytes(&self.arena));
+        }
+        let slot = &self.slots[word.0 as usize];
+        let key = u128::from(slot.low) | u128::from(slot.high) << 64;
+        visit(&key.to_le_bytes()[..(slot.high >> 56) as usize])
     }
 }

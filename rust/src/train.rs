@@ -2,6 +2,9 @@
 
 use crate::counts::Counts;
 use crate::error::{Error, Result};
+use crate::merge::{Limits, Trainer};
+use crate::tokens::Tokens;
+use crate::word::Words;
 
 /// Of several pairs with the highest count, which is merged first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +117,6 @@ pub fn train_with(
     options: &TrainOptions,
     tick: &mut dyn FnMut(usize, usize) -> Result<()>,
 ) -> Result<Merges> {
-    tick(0, options.vocab_size)?;
     let n_special = counts.special_tokens().len();
     if options.vocab_size < 256 + n_special {
         return Err(Error::VocabSize {
@@ -122,15 +124,22 @@ pub fn train_with(
             n_special,
         });
     }
-    let (tokens, pairs) = crate::naive::train(
-        &counts.items().into_iter().map(|(w, n)| (w.into_vec(), n)).collect::<Vec<_>>(),
-        options.vocab_size - n_special,
-        options.tie_break,
-        options.min_frequency,
-        options.max_token_length.unwrap_or(usize::MAX),
-    );
+    // Each merge uses up a byte at least, so that more tokens than this cannot be.
+    let n_tokens = (options.vocab_size - n_special).min(256 + counts.table().n_bytes());
+    let limits = Limits {
+        n_tokens,
+        min_frequency: options.min_frequency.max(1),
+        max_token_length: options.max_token_length.unwrap_or(usize::MAX),
+    };
+    let tokens = Tokens::new(n_tokens, options.tie_break);
+    let tick = &mut |done| tick(done, n_tokens - 256);
+    let pairs = if n_tokens < usize::from(u16::MAX) {
+        Trainer::new(Words::<u16>::new(counts.table())?, &tokens, limits).run(tick)?
+    } else {
+        Trainer::new(Words::<u32>::new(counts.table())?, &tokens, limits).run(tick)?
+    };
     Ok(Merges {
-        tokens: tokens.into_iter().map(Vec::into_boxed_slice).collect(),
+        tokens: tokens.into_vec(256 + pairs.len()),
         pairs,
     })
 }
