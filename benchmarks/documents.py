@@ -38,12 +38,14 @@ def documents(paths: Iterable[str], separator: str = SEPARATOR, times: int = 1) 
                     yield piece.decode()
 
 
-def write_share(path: str, out: Path, share: int, of: int, separator: str = SEPARATOR) -> int:
-    """Writes `share` of every `of` documents to `out`, evenly spread; returns the bytes written."""
-    written = 0
+def write_share(path: str, out: Path, of: int, separator: str = SEPARATOR) -> int:
+    """Writes one part in `of` of a file, whole documents taken all along it; returns its bytes."""
+    seen = written = 0
     with out.open("wb") as file:
-        for i, text in enumerate(documents([path], separator)):
-            if i * share // of != (i + 1) * share // of:
-                piece = (separator if written else "").encode() + text.encode()
-                written += file.write(piece)
+        for text in documents([path], separator):
+            piece = ((separator if seen else "") + text).encode()
+            seen += len(piece)
+            # Half a document too much is no worse than half a document too little.
+            if (written + len(piece) / 2) * of <= seen:
+                written += file.write(piece if written else text.encode())
     return written

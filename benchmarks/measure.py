@@ -101,6 +101,8 @@ class Spread(NamedTuple):
     high: float
 
     def __str__(self) -> str:
+        if self.low == self.high:
+            return f"{self.median:.3g}"
         return f"{self.median:.3g} [{self.low:.3g}-{self.high:.3g}]"
 
 

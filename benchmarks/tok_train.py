@@ -10,7 +10,7 @@ bytemill learns under the same tie rule, in untimed runs; unequal ones make the 
 
 Corpora are plain UTF-8 text, documents separated by `<|endoftext|>`. 1 MB is 10^6 bytes.
 
-`OUT/tok_train.jsonl` gets one line per run: `schema` (1), `benchmark`, `mode` ("compare",
+One line per run is added to `OUT/tok_train.jsonl`: `schema` (1), `benchmark`, `mode` ("compare",
 "scaling" or "repeat-feed"), `corpus` (label), `files`, `bytes`, `vocab_size`, `pattern`, `cores`
 (null: all), `times` (how often the text was fed through a generator; 0: as a file), `run` (from
 0), `library`, `version`, `seconds`, `peak_bytes`, `base_bytes` (resident before training),
@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -209,8 +210,8 @@ def compare_libraries(bench: Bench, corpora: Sequence[Corpus], libraries: list[s
         "MB/s",
         "peak MB",
         "at start",
-        "time",
-        "memory",
+        "time ratio",
+        "memory ratio",
         "merges",
     ]
     times: dict[str, dict[str, Any]] = {}
@@ -270,7 +271,7 @@ def scaling(bench: Bench, corpora: Sequence[Corpus], libraries: list[str]) -> No
                 if of > 1:
                     paths = [str(Path(folder, f"{i}.txt")) for i, _ in enumerate(corpus.paths)]
                     for whole, path in zip(corpus.paths, paths, strict=True):
-                        write_share(whole, Path(path), 1, of)
+                        write_share(whole, Path(path), of)
                     part = Corpus(f"{corpus.label} 1/{of}", paths)
                 size = part.n_bytes / MB
                 runs = bench.rounds(part, libraries, keep_outcome=False)
@@ -378,6 +379,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         corpora.append(Corpus("together", [corpus.paths[0] for corpus in corpora]))
     cores = f"{args.threads} cores" if args.threads else "all cores"
     line = f"{machine_line(bench.machine)}; {cores} used"
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load > 0.5:
+        note(f"other work keeps {load:.1f} cores busy: expect noisy times")
     print(f"{line}\nvocabulary {args.vocab_size:,}, pattern {args.pattern}, {args.runs} runs each")
     if args.scaling:
         scaling(bench, corpora, args.libraries)

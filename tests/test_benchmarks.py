@@ -39,11 +39,16 @@ def test_documents_are_cut_at_separators_wherever_a_chunk_ends(tmp_path, monkeyp
     assert list(documents.documents([str(path), str(path)], times=2)) == expected * 4
 
 
-def test_a_share_takes_documents_evenly(tmp_path):
+def test_a_share_takes_whole_documents_all_along(tmp_path):
     path, out = tmp_path / "t.txt", tmp_path / "share.txt"
-    path.write_text("<|endoftext|>".join(str(i) for i in range(8)))
-    assert documents.write_share(str(path), out, 1, 4) == out.stat().st_size
-    assert list(documents.documents([str(out)])) == ["3", "7"]
+    texts = [str(i) * (1 + i * 37 % 50) for i in range(1000)]
+    path.write_text("<|endoftext|>".join(texts))
+    for of in (2, 4, 8):
+        assert documents.write_share(str(path), out, of) == out.stat().st_size
+        taken = list(documents.documents([str(out)]))
+        assert set(taken) <= set(texts)
+        assert out.stat().st_size * of == pytest.approx(path.stat().st_size, rel=0.02)
+        assert sum(text in texts[:500] for text in taken) == pytest.approx(len(taken) / 2, rel=0.2)
 
 
 AB, ABC, CD = ["61", "62"], ["6162", "63"], ["63", "64"]
