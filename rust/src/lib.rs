@@ -23,6 +23,7 @@ pub mod encode;
 pub mod error;
 mod merge;
 pub mod naive;
+mod pairs;
 pub mod pattern;
 pub mod pretokenize;
 pub mod special;

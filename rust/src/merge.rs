@@ -1,4 +1,4 @@
-//! The merge loop: pairs, their occurrences, and what one merge changes.
+//! The merge loop, and what one merge changes.
 //!
 //! All occurrences of a pair come into being in one merge, the one that makes the younger of its two
 //! tokens; after that they only get fewer. So a pair's occurrence list is made once, at its exact size,
@@ -8,19 +8,11 @@
 //! they then are, with a lower threshold. A wrong guess costs time, never exactness.
 
 use crate::error::Result;
-use crate::tokens::{Candidate, Tokens};
-use crate::word::{Symbol, Words};
-use dary_heap::OctonaryHeap;
+use crate::pairs::Pairs;
+use crate::threads::Team;
+use crate::tokens::Tokens;
+use crate::word::{Symbol, Weights, Words};
 use rustc_hash::FxHashMap;
-
-/// A pair that is tracked.
-#[derive(Debug)]
-struct Pair {
-    /// Occurrences, weighted; exact at any time.
-    count: u64,
-    /// Ascending slots where the left token was when the list was made; some may be out of date.
-    at: Box<[u32]>,
-}
 
 /// What one merge adds up for one neighbouring token.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,13 +39,22 @@ impl Side {
     }
 
     #[inline]
-    fn add(&mut self, id: usize, weight: u64) {
+    fn add(&mut self, id: usize, weight: u64, n: u32) {
         let neighbour = &mut self.by_id[id];
         if neighbour.n == 0 {
             self.touched.push(id as u32);
         }
         neighbour.weight += weight;
-        neighbour.n += 1;
+        neighbour.n += n;
+    }
+
+    /// Adds another side to this one and clears it.
+    fn take(&mut self, other: &mut Side) {
+        for &id in &other.touched {
+            let more = std::mem::take(&mut other.by_id[id as usize]);
+            self.add(id as usize, more.weight, more.n);
+        }
+        other.touched.clear();
     }
 
     fn clear(&mut self) {
@@ -61,6 +62,120 @@ impl Side {
             self.by_id[id as usize] = Neighbour::default();
         }
         self.touched.clear();
+    }
+}
+
+/// The pair being merged and its result.
+#[derive(Clone, Copy, Debug)]
+struct Merge {
+    a: usize,
+    b: usize,
+    id: usize,
+    len_a: usize,
+    /// Length of the result in bytes.
+    len: usize,
+}
+
+/// One thread's share of a merge: what it replaced, and the neighbours.
+#[derive(Debug)]
+struct Share<S> {
+    left: Side,
+    right: Side,
+    /// Occurrences replaced, with the ids on either side; [`Symbol::FILLER`] where there is none to count.
+    merged: Vec<(u32, S, S)>,
+    /// Where two new tokens meet.
+    adjacent: (u64, u32),
+}
+
+/// Occurrences looked at together, so that their cache misses overlap.
+const BATCH: usize = 64;
+
+impl<S: Symbol> Share<S> {
+    fn new(n_tokens: usize) -> Self {
+        Self {
+            left: Side::new(n_tokens),
+            right: Side::new(n_tokens),
+            merged: Vec::new(),
+            adjacent: (0, 0),
+        }
+    }
+
+    /// Writes the result over the occurrences, leftmost first as runs like `aaa` want it, and adds their
+    /// neighbours up.
+    ///
+    /// `at` are ascending slots where the pair may be. Where two new tokens meet, the left neighbour
+    /// is not counted: its pair with `a` is none of the pairs that were.
+    fn replace(&mut self, slots: &[S::Cell], weights: &Weights, merge: Merge, at: &[u32]) {
+        let Merge { a, b, id, len_a, len } = merge;
+        let (a, b, new) = (S::new(a as u32), S::new(b as u32), S::new(id as u32));
+        // A token that begins at `p` cannot be `a` again once it was swallowed, as tokens only grow.
+        let is_live = |p: usize| S::load(&slots[p]) == a && S::load(&slots[p + len_a]) == b;
+        let (mut step, mut previous_end) = (0, 0);
+        self.merged.clear();
+        self.adjacent = (0, 0);
+        let mut live = [0; BATCH];
+        for batch in at.chunks(BATCH) {
+            // Without branches: these loads go out together.
+            let mut n_live = 0;
+            for &position in batch {
+                live[n_live] = position;
+                n_live += usize::from(is_live(position as usize));
+            }
+            for &position in &live[..n_live] {
+                let p = position as usize;
+                // Overlapping ones in runs were live only until the one before them was replaced.
+                if a == b && !is_live(p) {
+                    continue;
+                }
+                let weight = weights.at(position, &mut step);
+                let (mut x, y) = (S::load(&slots[p - 1]), S::load(&slots[p + len]));
+                if p == previous_end {
+                    self.adjacent.0 += weight;
+                    self.adjacent.1 += 1;
+                    x = S::FILLER;
+                    if let Some(previous) = self.merged.last_mut() {
+                        previous.2 = new;
+                    }
+                } else if x != S::FILLER {
+                    self.left.add(x.index(), weight, 1);
+                }
+                if y != S::FILLER {
+                    self.right.add(y.index(), weight, 1);
+                }
+                S::FILLER.store(&slots[p + len_a - 1]);
+                S::FILLER.store(&slots[p + len_a]);
+                new.store(&slots[p]);
+                new.store(&slots[p + len - 1]);
+                previous_end = p + len;
+                self.merged.push((position, x, y));
+            }
+        }
+    }
+
+    /// Finds all occurrences of a token, as if they had just been merged.
+    fn find(&mut self, slots: &[S::Cell], weights: &Weights, id: usize, len: usize) {
+        self.left.clear();
+        self.right.clear();
+        self.merged.clear();
+        let sym = S::new(id as u32);
+        let (mut step, mut p) = (0, 1);
+        while let Some(found) = slots[p..].iter().position(|s| S::load(s) == sym) {
+            p += found;
+            let weight = weights.at(p as u32, &mut step);
+            let (mut x, y) = (S::load(&slots[p - 1]), S::load(&slots[p + len]));
+            if x == sym {
+                // Counted as the right neighbour of the one before.
+                x = S::FILLER;
+            }
+            if x != S::FILLER {
+                self.left.add(x.index(), weight, 1);
+            }
+            if y != S::FILLER {
+                self.right.add(y.index(), weight, 1);
+            }
+            self.merged.push((p as u32, x, y));
+            p += len;
+        }
     }
 }
 
@@ -76,47 +191,41 @@ pub struct Limits {
 }
 
 /// The state of training.
-pub struct Trainer<'a, S> {
+pub struct Trainer<'a, S: Symbol> {
     words: Words<S>,
     tokens: &'a Tokens,
+    team: &'a Team,
     limits: Limits,
     /// Length in bytes of each token.
     lens: Vec<u32>,
     merges: Vec<(u32, u32)>,
     /// The count at each merge.
-    merge_counts: Vec<u64>,
+    counts: Vec<u64>,
     ids: FxHashMap<Box<[u8]>, u32>,
-    pairs: FxHashMap<u64, Pair>,
-    heap: OctonaryHeap<Candidate<'a>>,
-    /// Pairs below this count are not tracked.
-    threshold: u64,
-    left: Side,
-    right: Side,
+    pairs: Pairs<'a>,
+    /// One a thread.
+    shares: Vec<Share<S>>,
     lists: Vec<Vec<u32>>,
 }
 
-fn key(left: usize, right: usize) -> u64 {
-    (left as u64) << 32 | right as u64
-}
+/// A list of occurrences shorter than this is not worth a second thread.
+const WORTH_SHARING: usize = 1 << 14;
 
 impl<'a, S: Symbol> Trainer<'a, S> {
     /// A trainer over words that are single bytes.
-    pub fn new(words: Words<S>, tokens: &'a Tokens, limits: Limits) -> Self {
-        let n = limits.n_tokens;
+    pub fn new(words: Words<S>, tokens: &'a Tokens, team: &'a Team, limits: Limits) -> Self {
         Self {
             words,
             tokens,
-            limits,
+            team,
             lens: vec![1; 256],
             merges: Vec::new(),
-            merge_counts: Vec::new(),
+            counts: Vec::new(),
             ids: FxHashMap::default(),
-            pairs: FxHashMap::default(),
-            heap: OctonaryHeap::new(),
-            threshold: u64::MAX,
-            left: Side::new(n),
-            right: Side::new(n),
+            pairs: Pairs::new(tokens),
+            shares: (0..team.size()).map(|_| Share::new(limits.n_tokens)).collect(),
             lists: Vec::new(),
+            limits,
         }
     }
 
@@ -125,260 +234,172 @@ impl<'a, S: Symbol> Trainer<'a, S> {
     /// # Errors
     /// What `tick(merges done)` returns.
     pub fn run(mut self, tick: &mut dyn FnMut(usize) -> Result<()>) -> Result<Vec<(u32, u32)>> {
-        while self.lens.len() < self.limits.n_tokens && self.next_epoch() {
-            while self.lens.len() < self.limits.n_tokens {
-                let Some(best) = self.heap.pop() else { break };
-                let (a, b) = (best.pair.0 as usize, best.pair.1 as usize);
-                let Some(pair) = self.pairs.get(&key(a, b)) else { continue };
-                if pair.count != best.count {
-                    // Below the threshold others may be greater, untracked; leave it for the next epoch.
-                    if pair.count >= self.threshold {
-                        let count = pair.count;
-                        self.heap.push(Candidate { count, ..best });
-                    }
-                    continue;
-                }
-                if let Some(pair) = self.pairs.remove(&key(a, b)) {
-                    self.merge(a, b, pair);
-                }
+        let floor = self.limits.min_frequency.max(1);
+        while self.lens.len() < self.limits.n_tokens && self.pairs.threshold() > floor {
+            self.next_epoch(floor);
+            while self.lens.len() < self.limits.n_tokens
+                && let Some((a, b, pair)) = self.pairs.pop()
+            {
+                self.merge(a, b, pair.count, &pair.at);
                 tick(self.merges.len())?;
             }
         }
         Ok(self.merges)
     }
 
-    /// Merges one pair everywhere.
-    fn merge(&mut self, a: usize, b: usize, pair: Pair) {
+    fn next_epoch(&mut self, floor: u64) {
+        let (lens, max_len) = (&self.lens[..], self.limits.max_token_length);
+        let below = self.pairs.threshold() - 1;
+        let (counts, n_merges) = (&self.counts[..], self.limits.n_tokens - 256);
+        self.pairs.rebuild(
+            &self.words,
+            lens,
+            self.team,
+            |highest| guess(counts, n_merges, highest.min(below)).clamp(floor, below),
+            |a, b| (lens[a] + lens[b]) as usize <= max_len,
+        );
+    }
+
+    /// Merges a pair everywhere; `at` is where it may be.
+    fn merge(&mut self, a: usize, b: usize, count: u64, at: &[u32]) {
         let joined = [self.tokens.bytes(a as u32), self.tokens.bytes(b as u32)].concat();
         let known = self.ids.get(joined.as_slice()).copied();
-        let id = known.unwrap_or(self.lens.len() as u32) as usize;
-        let mut at = pair.at.into_vec();
-        let adjacent = self.replace(a, b, id, &mut at);
-        for &x in &self.left.touched {
-            decrease(&mut self.pairs, key(x as usize, a), self.left.by_id[x as usize].weight);
+        let merge = Merge {
+            a,
+            b,
+            id: known.unwrap_or(self.lens.len() as u32) as usize,
+            len_a: self.lens[a] as usize,
+            len: joined.len(),
+        };
+        self.replace(merge, at);
+        let first = &mut self.shares[0];
+        for &x in &first.left.touched {
+            let weight = first.left.by_id[x as usize].weight;
+            self.pairs.decrease(x as usize, a, weight);
         }
-        for &y in &self.right.touched {
-            decrease(&mut self.pairs, key(b, y as usize), self.right.by_id[y as usize].weight);
+        for &y in &first.right.touched {
+            let weight = first.right.by_id[y as usize].weight;
+            self.pairs.decrease(b, y as usize, weight);
         }
         if known.is_some() {
             // The pair's bytes are a token already: its occurrences have become that token, whose pairs,
             // alone of all, have gained occurrences. Rare enough to find them all by looking.
-            self.find_neighbours(id, &mut at);
+            self.shares[1..].iter_mut().for_each(|share| share.merged.clear());
+            self.shares[0].find(&self.words.slots, &self.words.weights, merge.id, merge.len);
         } else {
+            let (weight, n) = first.adjacent;
+            if n > 0 {
+                // There the left one's right neighbour is no longer `a` but a new token.
+                first.right.by_id[a].weight -= weight;
+                first.right.by_id[a].n -= n;
+                first.right.add(merge.id, weight, n);
+            }
             let joined = joined.into_boxed_slice();
-            self.tokens.add(id, joined.clone());
+            self.tokens.add(merge.id, joined.clone());
             self.lens.push(joined.len() as u32);
-            self.ids.insert(joined, id as u32);
+            self.ids.insert(joined, merge.id as u32);
             self.merges.push((a as u32, b as u32));
-            self.merge_counts.push(pair.count);
-            if adjacent.n > 0 {
-                // Where two new tokens meet, the left one's right neighbour is no longer `a`.
-                self.right.by_id[a].weight -= adjacent.weight;
-                self.right.by_id[a].n -= adjacent.n;
-                self.right.by_id[id] = adjacent;
-                self.right.touched.push(id as u32);
-            }
+            self.counts.push(count);
         }
-        self.track_new_pairs(id, &at, known.is_some());
-        self.left.clear();
-        self.right.clear();
+        self.track_new_pairs(merge, known.is_some());
     }
 
-    /// Writes token `id` over the occurrences of `(a, b)`, which stay in `at`, and adds their neighbours up.
-    ///
-    /// Leftmost first, as runs like `aaa` want it. Returns how often two new tokens are adjacent: the
-    /// left neighbour is then not counted, as its pair with `a` is none of the pairs that were.
-    fn replace(&mut self, a: usize, b: usize, id: usize, at: &mut Vec<u32>) -> Neighbour {
-        let (len_a, len) = (self.lens[a] as usize, (self.lens[a] + self.lens[b]) as usize);
-        let (sym_a, sym_b, sym) = (S::new(a as u32), S::new(b as u32), S::new(id as u32));
-        let slots = &mut self.words.slots[..];
-        let (mut step, mut previous_end, mut n_live) = (0, 0, 0);
-        let mut adjacent = Neighbour::default();
-        for i in 0..at.len() {
-            let position = at[i];
-            let p = position as usize;
-            // A token that begins at `p` cannot be `a` again after it was swallowed, as tokens only grow.
-            if slots[p] != sym_a || slots[p + len_a] != sym_b {
-                continue;
+    /// Replaces the occurrences, in several threads if there are many; the sums end up in the first share.
+    fn replace(&mut self, merge: Merge, at: &[u32]) {
+        let n = if at.len() < WORTH_SHARING { 1 } else { self.shares.len() };
+        let mut rest = at;
+        let mut parts = Vec::with_capacity(n);
+        for (i, share) in self.shares.iter_mut().enumerate() {
+            let mut end = if i < n { rest.len() / (n - i) } else { 0 };
+            // Occurrences that touch stay together.
+            while end > 0
+                && end < rest.len()
+                && (rest[end] - rest[end - 1]) as usize <= merge.len
+            {
+                end += 1;
             }
-            let weight = self.words.weights.at(position, &mut step);
-            let (x, y) = (slots[p - 1], slots[p + len]);
-            if p == previous_end {
-                adjacent.weight += weight;
-                adjacent.n += 1;
-            } else if x != S::FILLER {
-                self.left.add(x.index(), weight);
+            let (part, later) = rest.split_at(end);
+            rest = later;
+            if part.is_empty() {
+                share.merged.clear();
+                share.adjacent = (0, 0);
+            } else {
+                parts.push((share, part));
             }
-            if y != S::FILLER {
-                self.right.add(y.index(), weight);
-            }
-            slots[p + len_a - 1] = S::FILLER;
-            slots[p + len_a] = S::FILLER;
-            slots[p] = sym;
-            slots[p + len - 1] = sym;
-            previous_end = p + len;
-            at[n_live] = position;
-            n_live += 1;
         }
-        at.truncate(n_live);
-        adjacent
-    }
-
-    /// Finds all occurrences of token `id` and adds its neighbours up afresh.
-    fn find_neighbours(&mut self, id: usize, at: &mut Vec<u32>) {
-        self.left.clear();
-        self.right.clear();
-        at.clear();
-        let (sym, len) = (S::new(id as u32), self.lens[id] as usize);
-        let slots = &self.words.slots[..];
-        let (mut step, mut p) = (0, 1);
-        while let Some(found) = slots[p..].iter().position(|&s| s == sym) {
-            p += found;
-            let weight = self.words.weights.at(p as u32, &mut step);
-            let (x, y) = (slots[p - 1], slots[p + len]);
-            if x != S::FILLER && x != sym {
-                self.left.add(x.index(), weight);
+        let Words { slots, weights, .. } = &self.words;
+        self.team.run(&mut parts, |(share, part)| share.replace(slots, weights, merge, part));
+        let ran = parts.len();
+        if let [first, others @ ..] = &mut self.shares[..ran.max(1)] {
+            for other in others {
+                first.left.take(&mut other.left);
+                first.right.take(&mut other.right);
+                first.adjacent.0 += other.adjacent.0;
+                first.adjacent.1 += other.adjacent.1;
             }
-            if y != S::FILLER {
-                self.right.add(y.index(), weight);
-            }
-            at.push(p as u32);
-            p += len;
         }
     }
 
-    /// Starts tracking the pairs of token `id`, which occurs at `at`, that reach the threshold.
-    fn track_new_pairs(&mut self, id: usize, at: &[u32], was_known: bool) {
+    /// Starts tracking the merged token's pairs that reach the threshold.
+    fn track_new_pairs(&mut self, merge: Merge, was_known: bool) {
+        let (threshold, max_len) = (self.pairs.threshold(), self.limits.max_token_length);
+        let (first, others) = self.shares.split_at_mut(1);
+        let Share { left, right, merged, .. } = &mut first[0];
+        let id = merge.id;
         self.lists.clear();
         self.lists.push(Vec::new());
-        let max_len = self.limits.max_token_length;
-        let len = self.lens[id];
-        for side in [&mut self.left, &mut self.right] {
+        for side in [&mut *left, &mut *right] {
             for &other in &side.touched {
                 let neighbour = &mut side.by_id[other as usize];
-                let joined = (len + self.lens[other as usize]) as usize;
-                if neighbour.weight >= self.threshold && joined <= max_len {
+                let joined = merge.len + self.lens[other as usize] as usize;
+                if neighbour.weight >= threshold && joined <= max_len {
                     neighbour.list = self.lists.len() as u32;
                     self.lists.push(Vec::with_capacity(neighbour.n as usize));
                 }
             }
         }
         if self.lists.len() > 1 {
-            let (slots, sym) = (&self.words.slots[..], S::new(id as u32));
-            for &position in at {
-                let p = position as usize;
-                let (x, y) = (slots[p - 1], slots[p + len as usize]);
-                if x != S::FILLER && x != sym {
-                    let list = self.left.by_id[x.index()].list as usize;
+            let others = others.iter().flat_map(|share| &share.merged);
+            for &(position, x, y) in merged.iter().chain(others) {
+                if x != S::FILLER {
+                    let list = left.by_id[x.index()].list as usize;
                     if list > 0 {
                         self.lists[list].push(position - self.lens[x.index()]);
                     }
                 }
                 if y != S::FILLER {
-                    let list = self.right.by_id[y.index()].list as usize;
+                    let list = right.by_id[y.index()].list as usize;
                     if list > 0 {
                         self.lists[list].push(position);
                     }
                 }
             }
         }
-        for (side, is_left) in [(&self.left, true), (&self.right, false)] {
+        for (side, is_left) in [(left, true), (right, false)] {
             for &other in &side.touched {
                 let neighbour = side.by_id[other as usize];
                 let (a, b) = if is_left { (other as usize, id) } else { (id, other as usize) };
-                if neighbour.list == 0 {
-                    if was_known {
-                        self.pairs.remove(&key(a, b));
-                    }
-                    continue;
+                if neighbour.list > 0 {
+                    let at = std::mem::take(&mut self.lists[neighbour.list as usize]);
+                    self.pairs.track(a, b, neighbour.weight, at);
+                } else if was_known {
+                    self.pairs.forget(a, b);
                 }
-                let at = std::mem::take(&mut self.lists[neighbour.list as usize]);
-                track(&mut self.pairs, &mut self.heap, self.tokens, (a, b), neighbour.weight, at);
             }
+            side.clear();
         }
-    }
-
-    /// Finds the pairs that reach the next threshold, a lower one; `false` if there can be none.
-    fn next_epoch(&mut self) -> bool {
-        self.pairs.clear();
-        self.heap.clear();
-        let Some(found) = self.count_pairs() else {
-            return false;
-        };
-        let mut lists: FxHashMap<u64, Vec<u32>> = FxHashMap::default();
-        for (&pair, &(_, n)) in &found {
-            lists.insert(pair, Vec::with_capacity(n as usize));
-        }
-        self.words.for_each_pair(&self.lens, |p, a, b, _| {
-            if let Some(list) = lists.get_mut(&key(a, b)) {
-                list.push(p);
-            }
-        });
-        for (pair, at) in lists {
-            let (a, b) = ((pair >> 32) as usize, pair as u32 as usize);
-            let count = found[&pair].0;
-            track(&mut self.pairs, &mut self.heap, self.tokens, (a, b), count, at);
-        }
-        true
-    }
-
-    /// Sets the threshold and returns the pairs that reach it: weight and number of occurrences.
-    fn count_pairs(&mut self) -> Option<FxHashMap<u64, (u64, u32)>> {
-        let floor = self.limits.min_frequency.max(1);
-        if self.threshold <= floor {
-            return None;
-        }
-        let mut found: FxHashMap<u64, (u64, u32)> = FxHashMap::default();
-        self.words.for_each_pair(&self.lens, |_, a, b, weight| {
-            let (count, n) = found.entry(key(a, b)).or_default();
-            *count += weight;
-            *n += 1;
-        });
-        let max_len = self.limits.max_token_length;
-        found.retain(|&pair, _| {
-            let (a, b) = ((pair >> 32) as usize, pair as u32 as usize);
-            (self.lens[a] + self.lens[b]) as usize <= max_len
-        });
-        let best = found.values().map(|f| f.0).max()?;
-        self.threshold = self.guess(best).clamp(floor, self.threshold - 1);
-        found.retain(|_, f| f.0 >= self.threshold);
-        Some(found)
-    }
-
-    /// A guess at the count of the last merge to come, from the best count now and the counts so far, which fall
-    /// like a power of the number of merges.
-    fn guess(&self, best: u64) -> u64 {
-        let done = self.merge_counts.len();
-        let all = self.limits.n_tokens - 256;
-        if done < 64 {
-            return best / (all as u64).clamp(1, 1024);
-        }
-        let fall = self.merge_counts[done / 2] as f64 / self.merge_counts[done - 1] as f64;
-        let exponent = fall.log2().clamp(0.5, 2.0);
-        let last = best as f64 * (done as f64 / all as f64).powf(exponent);
-        (last * 0.9) as u64
     }
 }
 
-fn decrease(pairs: &mut FxHashMap<u64, Pair>, pair: u64, by: u64) {
-    if let Some(pair) = pairs.get_mut(&pair) {
-        pair.count -= by;
+/// A guess at the count of the last of `n_merges`, from the highest count now and the `counts` of the merges
+/// so far: they fall like a power of the number of merges.
+fn guess(counts: &[u64], n_merges: usize, highest: u64) -> u64 {
+    let done = counts.len();
+    if done < 64 {
+        return highest / (n_merges as u64).clamp(1, 1024);
     }
-}
-
-fn track<'a>(
-    pairs: &mut FxHashMap<u64, Pair>,
-    heap: &mut OctonaryHeap<Candidate<'a>>,
-    tokens: &'a Tokens,
-    (a, b): (usize, usize),
-    count: u64,
-    at: Vec<u32>,
-) {
-    heap.push(Candidate {
-        count,
-        pair: (a as u32, b as u32),
-        tokens,
-    });
-    let at = at.into_boxed_slice();
-    pairs.insert(key(a, b), Pair { count, at });
+    let fall = counts[done / 2] as f64 / counts[done - 1] as f64;
+    let exponent = fall.log2().clamp(0.5, 2.0);
+    let last = highest as f64 * (done as f64 / n_merges as f64).powf(exponent);
+    (last * 0.6) as u64
 }

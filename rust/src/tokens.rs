@@ -40,6 +40,22 @@ impl Tokens {
         set.map(|cell| cell.into_inner().unwrap_or_default()).collect()
     }
 
+    /// A number that orders pairs of equal counts where it differs: the start of the order of
+    /// [`Self::compare`].
+    fn prefix(&self, (a, _): (u32, u32)) -> u64 {
+        match self.tie_break {
+            TieBreak::Lexicographic => {
+                let mut first = [0; 8];
+                let bytes = self.bytes(a);
+                let n = bytes.len().min(8);
+                first[..n].copy_from_slice(&bytes[..n]);
+                u64::from_be_bytes(first)
+            }
+            TieBreak::LowestId => !u64::from(a),
+            TieBreak::HuggingFace => !u64::from(huggingface_order(a)),
+        }
+    }
+
     /// Which of two pairs goes first when their counts are equal: the greater.
     fn compare(&self, (a, b): (u32, u32), (c, d): (u32, u32)) -> Ordering {
         match self.tie_break {
@@ -61,16 +77,34 @@ impl Tokens {
 pub struct Candidate<'a> {
     /// Occurrences, weighted.
     pub count: u64,
+    prefix: u64,
     /// Left and right id.
     pub pair: (u32, u32),
-    /// The tokens, for ties.
-    pub tokens: &'a Tokens,
+    tokens: &'a Tokens,
+}
+
+impl<'a> Candidate<'a> {
+    /// A candidate; the tokens decide ties.
+    pub fn new(count: u64, pair: (u32, u32), tokens: &'a Tokens) -> Self {
+        let prefix = tokens.prefix(pair);
+        Self {
+            count,
+            prefix,
+            pair,
+            tokens,
+        }
+    }
+
+    /// The same pair with another count.
+    pub fn with_count(self, count: u64) -> Self {
+        Self { count, ..self }
+    }
 }
 
 impl Ord for Candidate<'_> {
     #[inline]
     fn cmp(&self, other: &Self) -> Ordering {
-        match self.count.cmp(&other.count) {
+        match (self.count, self.prefix).cmp(&(other.count, other.prefix)) {
             Ordering::Equal => self.tokens.compare(self.pair, other.pair),
             unequal => unequal,
         }

@@ -3,6 +3,7 @@
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::merge::{Limits, Trainer};
+use crate::threads::Team;
 use crate::tokens::Tokens;
 use crate::word::Words;
 
@@ -133,10 +134,12 @@ pub fn train_with(
     };
     let tokens = Tokens::new(n_tokens, options.tie_break);
     let tick = &mut |done| tick(done, n_tokens - 256);
+    let team = Team::new(options.num_threads)?;
+    let table = counts.table();
     let pairs = if n_tokens < usize::from(u16::MAX) {
-        Trainer::new(Words::<u16>::new(counts.table())?, &tokens, limits).run(tick)?
+        Trainer::new(Words::<u16>::new(table)?, &tokens, &team, limits).run(tick)?
     } else {
-        Trainer::new(Words::<u32>::new(counts.table())?, &tokens, limits).run(tick)?
+        Trainer::new(Words::<u32>::new(table)?, &tokens, &team, limits).run(tick)?
     };
     Ok(Merges {
         tokens: tokens.into_vec(256 + pairs.len()),

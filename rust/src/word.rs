@@ -10,40 +10,61 @@
 
 use crate::error::{Error, Result};
 use crate::table::Table;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering::Relaxed};
 
 /// A token id as it is stored: 16 bits if the vocabulary allows, to halve the traffic.
-pub trait Symbol: Copy + Eq + Send + Sync {
+///
+/// The slots are atomic cells, read and written without ordering, so that several threads can merge
+/// in places that do not touch; on common machines that costs nothing.
+pub trait Symbol: Copy + Eq + Send + Sync + Default {
     /// What is no token.
     const FILLER: Self;
+    /// What a slot is made of.
+    type Cell: Send + Sync;
     /// An id, which must be below that of the filler.
     fn new(id: u32) -> Self;
     /// The id as an index.
     fn index(self) -> usize;
+    /// A slot with this in it.
+    fn cell(self) -> Self::Cell;
+    /// What is in a slot.
+    fn load(cell: &Self::Cell) -> Self;
+    /// Puts this into a slot.
+    fn store(self, cell: &Self::Cell);
 }
 
-impl Symbol for u16 {
-    const FILLER: u16 = u16::MAX;
-    #[inline]
-    fn new(id: u32) -> u16 {
-        id as u16
-    }
-    #[inline]
-    fn index(self) -> usize {
-        usize::from(self)
-    }
+macro_rules! symbol {
+    ($int:ty, $cell:ty) => {
+        impl Symbol for $int {
+            const FILLER: $int = <$int>::MAX;
+            type Cell = $cell;
+            #[inline]
+            fn new(id: u32) -> $int {
+                id as $int
+            }
+            #[inline]
+            fn index(self) -> usize {
+                self as usize
+            }
+            #[inline]
+            fn cell(self) -> $cell {
+                <$cell>::new(self)
+            }
+            #[inline]
+            fn load(cell: &$cell) -> $int {
+                cell.load(Relaxed)
+            }
+            #[inline]
+            fn store(self, cell: &$cell) {
+                cell.store(self, Relaxed);
+            }
+        }
+    };
 }
 
-impl Symbol for u32 {
-    const FILLER: u32 = u32::MAX;
-    #[inline]
-    fn new(id: u32) -> u32 {
-        id
-    }
-    #[inline]
-    fn index(self) -> usize {
-        self as usize
-    }
-}
+symbol!(u16, AtomicU16);
+symbol!(u32, AtomicU32);
 
 /// A stretch of slots with one weight.
 #[derive(Clone, Copy, Debug)]
@@ -79,12 +100,16 @@ impl Weights {
 
 /// All distinct pretokens of two bytes and more.
 #[derive(Debug)]
-pub struct Words<S> {
+pub struct Words<S: Symbol> {
     /// The slots.
-    pub slots: Vec<S>,
+    pub slots: Vec<S::Cell>,
     /// Their weights.
     pub weights: Weights,
+    /// Where words begin, one for each [`STRIDE`] slots or so: where the slots can be divided.
+    starts: Vec<u32>,
 }
+
+const STRIDE: usize = 1 << 12;
 
 impl<S: Symbol> Words<S> {
     /// Lays out the pretokens of a table as single bytes.
@@ -109,12 +134,16 @@ impl<S: Symbol> Words<S> {
         }
         let mut slots = Vec::with_capacity(n_slots);
         let mut steps: Vec<Step> = Vec::new();
-        slots.push(S::FILLER);
+        slots.push(S::FILLER.cell());
+        let mut starts = Vec::new();
         for &(weight, word) in &words {
+            if starts.len() * STRIDE < slots.len() {
+                starts.push(slots.len() as u32);
+            }
             table.with_word(word, |bytes| {
-                slots.extend(bytes.iter().map(|&b| S::new(u32::from(b))));
+                slots.extend(bytes.iter().map(|&b| S::new(u32::from(b)).cell()));
             });
-            slots.push(S::FILLER);
+            slots.push(S::FILLER.cell());
             let end = slots.len() as u32;
             match steps.last_mut() {
                 Some(step) if step.weight == weight => step.end = end,
@@ -130,23 +159,39 @@ impl<S: Symbol> Words<S> {
         Ok(Self {
             slots,
             weights: Weights { steps, first },
+            starts,
         })
     }
 
-    /// Calls `visit(position, left id, right id, weight)` for each adjacent pair; `lens` has the length of each
-    /// token.
+    /// Divides the slots into `n` ranges of about the same size, between words.
+    pub fn divide(&self, n: usize) -> Vec<Range<usize>> {
+        let mut bounds: Vec<usize> = (0..n)
+            .filter_map(|i| self.starts.get(i * self.starts.len() / n))
+            .map(|&start| start as usize)
+            .collect();
+        bounds.push(self.slots.len());
+        bounds.windows(2).map(|w| w[0]..w[1]).collect()
+    }
+
+    /// Calls `visit(position, left id, right id, weight)` for each adjacent pair in a range of whole words;
+    /// `lens` has the length of each token.
     #[inline]
-    pub fn for_each_pair(&self, lens: &[u32], mut visit: impl FnMut(u32, usize, usize, u64)) {
+    pub fn for_each_pair(
+        &self,
+        range: Range<usize>,
+        lens: &[u32],
+        mut visit: impl FnMut(u32, usize, usize, u64),
+    ) {
         let mut step = 0;
-        let mut at = 1;
-        while at < self.slots.len() {
-            let left = self.slots[at];
+        let mut at = range.start;
+        while at < range.end {
+            let left = S::load(&self.slots[at]);
             if left == S::FILLER {
                 at += 1;
                 continue;
             }
             let next = at + lens[left.index()] as usize;
-            let right = self.slots[next];
+            let right = S::load(&self.slots[next]);
             if right != S::FILLER {
                 let weight = self.weights.at(at as u32, &mut step);
                 visit(at as u32, left.index(), right.index(), weight);

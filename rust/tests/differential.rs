@@ -36,6 +36,7 @@ fn equals_the_naive_trainer() {
             tie_break: ties[tie],
             min_frequency,
             max_token_length: Some(max_len),
+            num_threads: Some(1 + n % 2),
             ..TrainOptions::new(256 + n)
         };
         let fast = train(&counts, &options)?;
@@ -45,4 +46,31 @@ fn equals_the_naive_trainer() {
         Ok(())
     });
     outcome.unwrap_or_else(|e| panic!("{e}"));
+}
+
+/// Words long enough that big merges and scans are shared between threads.
+#[test]
+fn threads_do_not_show() -> Result<(), bytemill::error::Error> {
+    let mut state = 1u64;
+    let mut letter = |n: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        b'a' + ((state >> 33) % n) as u8
+    };
+    for letters in [1, 2, 4, 26] {
+        let mut words = vec![((0..300_000).map(|_| letter(letters)).collect::<Vec<u8>>(), 1)];
+        words.extend((0..20_000).map(|i| ((0..9).map(|_| letter(letters)).collect(), 1 + i % 50)));
+        let counts = Counts::from_items(pattern::pat_str("gpt2"), &[], words)?;
+        let run = |num_threads| {
+            let options = TrainOptions {
+                num_threads: Some(num_threads),
+                ..TrainOptions::new(1500)
+            };
+            train(&counts, &options)
+        };
+        let one = run(1)?;
+        for num_threads in [2, 3, 8] {
+            assert_eq!(run(num_threads)?.pairs(), one.pairs(), "{letters} {num_threads}");
+        }
+    }
+    Ok(())
 }
