@@ -52,7 +52,7 @@ def train_bytemill(
     pattern: str,
     threads: int | None = None,
     times: int = 0,
-    tie_break: str = "lexicographic",
+    tie_break: Any = "lexicographic",
 ) -> Job:
     """From the files or, with `times`, from a generator that yields their documents so often."""
     from bytemill import BpeTrainer
