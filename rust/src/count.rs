@@ -70,7 +70,10 @@ impl CountOptions {
     ///
     /// # Errors
     /// As [`Pass::run`], and [`Error::Io`].
-    pub fn count_files<P: AsRef<Path>>(&self, paths: impl IntoIterator<Item = P>) -> Result<Counts> {
+    pub fn count_files<P: AsRef<Path>>(
+        &self,
+        paths: impl IntoIterator<Item = P>,
+    ) -> Result<Counts> {
         let mut pass = Pass::new(self)?;
         pass.run(|feed| {
             for path in paths {
@@ -310,11 +313,18 @@ impl Feed<'_> {
     }
 
     fn flush(&mut self) -> Result<()> {
-        let failed = self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        let failed = self
+            .failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some();
         if failed {
             return Err(Error::Interrupted);
         }
-        let Some(block) = self.splitter.take_block(self.spare.try_recv().unwrap_or_default()) else {
+        let Some(block) = self
+            .splitter
+            .take_block(self.spare.try_recv().unwrap_or_default())
+        else {
             return Ok(());
         };
         match &mut self.sink {
@@ -384,7 +394,10 @@ impl Feed<'_> {
         let mut file = std::fs::File::open(path).map_err(io)?;
         let mut done = *self.n_bytes;
         self.pieces(&path.display().to_string(), |buffer| {
-            let n_read = (&mut file).take(BLOCK as u64).read_to_end(buffer).map_err(io)?;
+            let n_read = (&mut file)
+                .take(BLOCK as u64)
+                .read_to_end(buffer)
+                .map_err(io)?;
             done += n_read as u64;
             tick(done)
         })
@@ -399,8 +412,9 @@ fn replace_invalid(raw: &mut Vec<u8>, end: bool, out: &mut Vec<u8>) {
     while let Some(chunk) = chunks.next() {
         out.extend_from_slice(chunk.valid().as_bytes());
         let bad = chunk.invalid();
-        let may_go_on =
-            !end && chunks.peek().is_none() && std::str::from_utf8(bad).is_err_and(|e| e.error_len().is_none());
+        let may_go_on = !end
+            && chunks.peek().is_none()
+            && std::str::from_utf8(bad).is_err_and(|e| e.error_len().is_none());
         if may_go_on {
             keep = bad.len();
         } else if !bad.is_empty() {

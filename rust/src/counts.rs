@@ -56,9 +56,10 @@ impl Counts {
                 return Err(Error::Argument {
                     name: "counts",
                     value: format!("{:?}: {n}", String::from_utf8_lossy(word)),
-                    reason: "a pretoken must not be empty, its count be at least 1, and all counts \
+                    reason:
+                        "a pretoken must not be empty, its count be at least 1, and all counts \
                              together below 2**64"
-                        .to_owned(),
+                            .to_owned(),
                 });
             };
             total = next;
@@ -141,7 +142,9 @@ impl Counts {
         Err(Error::Argument {
             name,
             value: format!("{theirs:?}"),
-            reason: format!("these counts cannot be used where {ours:?} is set; count the text again"),
+            reason: format!(
+                "these counts cannot be used where {ours:?} is set; count the text again"
+            ),
         })
     }
 }

@@ -76,28 +76,38 @@ pub fn load(path: &Path) -> Result<Counts> {
     input.read_until(b'\n', &mut line).map_err(io)?;
     let mut crc = crc32fast::Hasher::new();
     crc.update(&line);
-    let header: Value = serde_json::from_slice(&line)
-        .map_err(|_| bad("this is no file of pretoken counts (its first line is no JSON)".into()))?;
+    let header: Value = serde_json::from_slice(&line).map_err(|_| {
+        bad("this is no file of pretoken counts (its first line is no JSON)".into())
+    })?;
     if header["format"] != FORMAT {
         return Err(bad("this is no file of pretoken counts".into()));
     }
     if header["version"] != VERSION {
         let version = &header["version"];
-        return Err(bad(format!("its version is {version}, this program reads {VERSION}")));
+        return Err(bad(format!(
+            "its version is {version}, this program reads {VERSION}"
+        )));
     }
     let strings = |v: &Value| -> Option<Vec<String>> {
-        v.as_array()?.iter().map(|s| s.as_str().map(str::to_owned)).collect()
+        v.as_array()?
+            .iter()
+            .map(|s| s.as_str().map(str::to_owned))
+            .collect()
     };
-    let (Some(pattern), Some(special)) =
-        (header["pattern"].as_str(), strings(&header["special_tokens"]))
-    else {
+    let (Some(pattern), Some(special)) = (
+        header["pattern"].as_str(),
+        strings(&header["special_tokens"]),
+    ) else {
         return Err(bad("line 1 lacks the pattern or the special tokens".into()));
     };
     let mut items = Vec::new();
     loop {
         line.clear();
         if input.read_until(b'\n', &mut line).map_err(io)? == 0 {
-            return Err(bad(format!("it is cut short after line {}", items.len() + 1)));
+            return Err(bad(format!(
+                "it is cut short after line {}",
+                items.len() + 1
+            )));
         }
         let number = items.len() + 2;
         let text = String::from_utf8_lossy(&line);

@@ -194,7 +194,11 @@ impl Splitter {
             index: self.block.index + 1,
             data: spare,
             spans: Vec::new(),
-            origins: vec![Origin { at: 0, name, offset }],
+            origins: vec![Origin {
+                at: 0,
+                name,
+                offset,
+            }],
         };
         rest.data.clear();
         rest.data.extend_from_slice(&self.block.data[keep..]);

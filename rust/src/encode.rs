@@ -38,7 +38,10 @@ impl Ranks {
                 return Err(bad(format!("{rank}"), "two tokens have this rank"));
             }
             if let Some(other) = by_bytes.insert(token.into_boxed_slice(), rank) {
-                return Err(bad(format!("{rank}"), &format!("the same bytes also have rank {other}")));
+                return Err(bad(
+                    format!("{rank}"),
+                    &format!("the same bytes also have rank {other}"),
+                ));
             }
         }
         for byte in 0..=255u8 {
@@ -87,9 +90,10 @@ impl Ranks {
                     return Err(Error::Argument {
                         name: "mergeable_ranks",
                         value: format!("{:?} (rank {rank})", String::from_utf8_lossy(token)),
-                        reason: "no two tokens of lower rank merge to this token, so it cannot come \
+                        reason:
+                            "no two tokens of lower rank merge to this token, so it cannot come \
                                  from byte-pair merges"
-                            .to_owned(),
+                                .to_owned(),
                     });
                 }
             }
@@ -112,9 +116,7 @@ impl Ranks {
         // Part i starts at byte i; `end[i]` is 0 once it has been swallowed by the part before it.
         let mut end: Vec<u32> = (1..=n as u32).collect();
         let mut prev: Vec<u32> = (0..n as u32).map(|i| i.wrapping_sub(1)).collect();
-        let rank_of = |from: usize, to: usize| {
-            self.get(&piece[from..to]).filter(|&r| r < limit)
-        };
+        let rank_of = |from: usize, to: usize| self.get(&piece[from..to]).filter(|&r| r < limit);
         let mut heap = BinaryHeap::new();
         for i in 0..n.saturating_sub(1) {
             if let Some(rank) = rank_of(i, i + 2) {

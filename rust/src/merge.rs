@@ -106,7 +106,13 @@ impl<S: Symbol> Share<S> {
     /// `at` are ascending slots where the pair may be. Where two new tokens meet, the left neighbour
     /// is not counted: its pair with `a` is none of the pairs that were.
     fn replace(&mut self, slots: &[S::Cell], weights: &Weights, merge: Merge, at: &[u32]) {
-        let Merge { a, b, id, len_a, len } = merge;
+        let Merge {
+            a,
+            b,
+            id,
+            len_a,
+            len,
+        } = merge;
         let (a, b, new) = (S::new(a as u32), S::new(b as u32), S::new(id as u32));
         // A token that begins at `p` cannot be `a` again once it was swallowed, as tokens only grow.
         let is_live = |p: usize| S::load(&slots[p]) == a && S::load(&slots[p + len_a]) == b;
@@ -223,7 +229,9 @@ impl<'a, S: Symbol> Trainer<'a, S> {
             counts: Vec::new(),
             ids: FxHashMap::default(),
             pairs: Pairs::new(tokens),
-            shares: (0..team.size()).map(|_| Share::new(limits.n_tokens)).collect(),
+            shares: (0..team.size())
+                .map(|_| Share::new(limits.n_tokens))
+                .collect(),
             lists: Vec::new(),
             limits,
         }
@@ -284,7 +292,9 @@ impl<'a, S: Symbol> Trainer<'a, S> {
         if known.is_some() {
             // The pair's bytes are a token already: its occurrences have become that token, whose pairs,
             // alone of all, have gained occurrences. Rare enough to find them all by looking.
-            self.shares[1..].iter_mut().for_each(|share| share.merged.clear());
+            self.shares[1..]
+                .iter_mut()
+                .for_each(|share| share.merged.clear());
             self.shares[0].find(&self.words.slots, &self.words.weights, merge.id, merge.len);
         } else {
             let (weight, n) = first.adjacent;
@@ -306,16 +316,17 @@ impl<'a, S: Symbol> Trainer<'a, S> {
 
     /// Replaces the occurrences, in several threads if there are many; the sums end up in the first share.
     fn replace(&mut self, merge: Merge, at: &[u32]) {
-        let n = if at.len() < WORTH_SHARING { 1 } else { self.shares.len() };
+        let n = if at.len() < WORTH_SHARING {
+            1
+        } else {
+            self.shares.len()
+        };
         let mut rest = at;
         let mut parts = Vec::with_capacity(n);
         for (i, share) in self.shares.iter_mut().enumerate() {
             let mut end = if i < n { rest.len() / (n - i) } else { 0 };
             // Occurrences that touch stay together.
-            while end > 0
-                && end < rest.len()
-                && (rest[end] - rest[end - 1]) as usize <= merge.len
-            {
+            while end > 0 && end < rest.len() && (rest[end] - rest[end - 1]) as usize <= merge.len {
                 end += 1;
             }
             let (part, later) = rest.split_at(end);
@@ -328,7 +339,9 @@ impl<'a, S: Symbol> Trainer<'a, S> {
             }
         }
         let Words { slots, weights, .. } = &self.words;
-        self.team.run(&mut parts, |(share, part)| share.replace(slots, weights, merge, part));
+        self.team.run(&mut parts, |(share, part)| {
+            share.replace(slots, weights, merge, part)
+        });
         let ran = parts.len();
         if let [first, others @ ..] = &mut self.shares[..ran.max(1)] {
             for other in others {
@@ -344,7 +357,12 @@ impl<'a, S: Symbol> Trainer<'a, S> {
     fn track_new_pairs(&mut self, merge: Merge, was_known: bool) {
         let (threshold, max_len) = (self.pairs.threshold(), self.limits.max_token_length);
         let (first, others) = self.shares.split_at_mut(1);
-        let Share { left, right, merged, .. } = &mut first[0];
+        let Share {
+            left,
+            right,
+            merged,
+            ..
+        } = &mut first[0];
         let id = merge.id;
         self.lists.clear();
         self.lists.push(Vec::new());
@@ -378,7 +396,11 @@ impl<'a, S: Symbol> Trainer<'a, S> {
         for (side, is_left) in [(left, true), (right, false)] {
             for &other in &side.touched {
                 let neighbour = side.by_id[other as usize];
-                let (a, b) = if is_left { (other as usize, id) } else { (id, other as usize) };
+                let (a, b) = if is_left {
+                    (other as usize, id)
+                } else {
+                    (id, other as usize)
+                };
                 if neighbour.list > 0 {
                     let at = std::mem::take(&mut self.lists[neighbour.list as usize]);
                     self.pairs.track(a, b, neighbour.weight, at);

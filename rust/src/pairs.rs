@@ -103,7 +103,11 @@ impl<'a> Pairs<'a> {
     ) {
         self.map.clear();
         self.heap.clear();
-        let mut parts: Vec<Part> = words.divide(team.size()).into_iter().map(Part::new).collect();
+        let mut parts: Vec<Part> = words
+            .divide(team.size())
+            .into_iter()
+            .map(Part::new)
+            .collect();
         let exact = lens.len() == 256;
         team.run(&mut parts, |part| part.sketch(words, lens, exact));
         let sketch = Sketch::sum(&parts, exact);
@@ -156,7 +160,9 @@ fn bucket(exact: bool, a: usize, b: usize) -> usize {
 
 impl Sketch {
     fn sum(parts: &[Part], exact: bool) -> Self {
-        let mut bounds = parts.first().map_or_else(Vec::new, |part| part.bounds.clone());
+        let mut bounds = parts
+            .first()
+            .map_or_else(Vec::new, |part| part.bounds.clone());
         for part in parts.iter().skip(1) {
             for (sum, more) in bounds.iter_mut().zip(&part.bounds) {
                 sum.count = sum.count.saturating_add(more.count);
@@ -167,7 +173,11 @@ impl Sketch {
     }
 
     fn highest(&self) -> u64 {
-        self.bounds.iter().map(|b| u64::from(b.count)).max().unwrap_or(0)
+        self.bounds
+            .iter()
+            .map(|b| u64::from(b.count))
+            .max()
+            .unwrap_or(0)
     }
 
     /// Gives each bucket that may reach the threshold a list.
@@ -254,7 +264,11 @@ impl Part {
         self.found.resize_with(lists.sizes.len(), Found::default);
         for (&number, bound) in lists.numbers.iter().zip(&own) {
             if number != NO_LIST {
-                let size = if is_first { lists.sizes[number as usize] } else { bound.n };
+                let size = if is_first {
+                    lists.sizes[number as usize]
+                } else {
+                    bound.n
+                };
                 self.found[number as usize].at.reserve_exact(size as usize);
             }
         }

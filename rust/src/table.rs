@@ -53,7 +53,8 @@ pub struct Table {
 
 fn short_hash(low: u64, high: u64) -> usize {
     // Folded multiplication: both halves of the product depend on all bits of the key.
-    let product = u128::from(low ^ 0x9e37_79b9_7f4a_7c15) * u128::from(high ^ 0xd1b5_4a32_d192_ed03);
+    let product =
+        u128::from(low ^ 0x9e37_79b9_7f4a_7c15) * u128::from(high ^ 0xd1b5_4a32_d192_ed03);
     (product as u64 ^ (product >> 64) as u64) as usize
 }
 
@@ -89,7 +90,10 @@ impl Table {
         if len > SHORT {
             return self.add_long(&data[start..end], n);
         }
-        let key = match data.get(start..start + 16).and_then(|b| b.first_chunk::<16>()) {
+        let key = match data
+            .get(start..start + 16)
+            .and_then(|b| b.first_chunk::<16>())
+        {
             Some(chunk) => u128::from_le_bytes(*chunk) & ((1 << (8 * len)) - 1),
             None => {
                 let mut chunk = [0; 16];
@@ -115,7 +119,11 @@ impl Table {
                 return;
             }
             if slot.high == 0 {
-                *slot = Slot { low, high, count: n };
+                *slot = Slot {
+                    low,
+                    high,
+                    count: n,
+                };
                 self.n_short += 1;
                 if self.n_short * 8 > self.slots.len() * 5 {
                     self.grow();
@@ -142,7 +150,9 @@ impl Table {
     fn add_long(&mut self, bytes: &[u8], n: u64) {
         let (longs, arena) = (&mut self.longs, &mut self.arena);
         let hash = long_hash(bytes);
-        let found = self.long_index.find(hash, |&i| longs[i as usize].bytes(arena) == bytes);
+        let found = self
+            .long_index
+            .find(hash, |&i| longs[i as usize].bytes(arena) == bytes);
         if let Some(&i) = found {
             longs[i as usize].count += n;
             return;
@@ -154,7 +164,8 @@ impl Table {
         });
         arena.extend_from_slice(bytes);
         let rehash = |&i: &u32| long_hash(longs[i as usize].bytes(arena));
-        self.long_index.insert_unique(hash, longs.len() as u32 - 1, rehash);
+        self.long_index
+            .insert_unique(hash, longs.len() as u32 - 1, rehash);
     }
 
     /// Adds all counts of another table.

@@ -47,7 +47,11 @@ impl Team {
     /// As [`resolve`] and [`pool`].
     pub fn new(num_threads: Option<usize>) -> Result<Self> {
         let size = resolve(num_threads)?;
-        let others = if size > 1 { Some(pool(size - 1)?) } else { None };
+        let others = if size > 1 {
+            Some(pool(size - 1)?)
+        } else {
+            None
+        };
         Ok(Self { others, size })
     }
 
@@ -58,7 +62,9 @@ impl Team {
 
     /// Calls `work` on each item, one a thread; returns when all are done.
     pub fn run<T: Send>(&self, items: &mut [T], work: impl Fn(&mut T) + Sync) {
-        let Some((own, rest)) = items.split_first_mut() else { return };
+        let Some((own, rest)) = items.split_first_mut() else {
+            return;
+        };
         match &self.others {
             Some(pool) if !rest.is_empty() => pool.in_place_scope(|scope| {
                 for item in rest {

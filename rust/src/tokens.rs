@@ -37,7 +37,8 @@ impl Tokens {
     /// The tokens with ids below `n`.
     pub fn into_vec(self, n: usize) -> Vec<Box<[u8]>> {
         let set = self.bytes.into_iter().take(n);
-        set.map(|cell| cell.into_inner().unwrap_or_default()).collect()
+        set.map(|cell| cell.into_inner().unwrap_or_default())
+            .collect()
     }
 
     /// A number that orders pairs of equal counts where it differs: the start of the order of

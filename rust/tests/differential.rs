@@ -7,7 +7,9 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 fn runner() -> TestRunner {
-    let cases = std::env::var("BYTEMILL_CASES").ok().and_then(|n| n.parse().ok());
+    let cases = std::env::var("BYTEMILL_CASES")
+        .ok()
+        .and_then(|n| n.parse().ok());
     let config = Config {
         cases: cases.unwrap_or(3000),
         failure_persistence: None,
@@ -28,8 +30,18 @@ fn words() -> impl Strategy<Value = Vec<(Vec<u8>, u64)>> {
 
 #[test]
 fn equals_the_naive_trainer() {
-    let ties = [TieBreak::Lexicographic, TieBreak::LowestId, TieBreak::HuggingFace];
-    let strategy = (words(), 0..60usize, 0..3usize, 1..6u64, prop_oneof![Just(3), Just(5), Just(9999)]);
+    let ties = [
+        TieBreak::Lexicographic,
+        TieBreak::LowestId,
+        TieBreak::HuggingFace,
+    ];
+    let strategy = (
+        words(),
+        0..60usize,
+        0..3usize,
+        1..6u64,
+        prop_oneof![Just(3), Just(5), Just(9999)],
+    );
     let outcome = runner().run(&strategy, |(words, n, tie, min_frequency, max_len)| {
         let counts = Counts::from_items(pattern::pat_str("gpt2"), &[], words.clone())?;
         let options = TrainOptions {
@@ -53,11 +65,16 @@ fn equals_the_naive_trainer() {
 fn threads_do_not_show() -> Result<(), bytemill::error::Error> {
     let mut state = 1u64;
     let mut letter = |n: u64| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         b'a' + ((state >> 33) % n) as u8
     };
     for letters in [1, 2, 4, 26] {
-        let mut words = vec![((0..300_000).map(|_| letter(letters)).collect::<Vec<u8>>(), 1)];
+        let mut words = vec![(
+            (0..300_000).map(|_| letter(letters)).collect::<Vec<u8>>(),
+            1,
+        )];
         words.extend((0..20_000).map(|i| ((0..9).map(|_| letter(letters)).collect(), 1 + i % 50)));
         let counts = Counts::from_items(pattern::pat_str("gpt2"), &[], words)?;
         let run = |num_threads| {
@@ -69,7 +86,11 @@ fn threads_do_not_show() -> Result<(), bytemill::error::Error> {
         };
         let one = run(1)?;
         for num_threads in [2, 3, 8] {
-            assert_eq!(run(num_threads)?.pairs(), one.pairs(), "{letters} {num_threads}");
+            assert_eq!(
+                run(num_threads)?.pairs(),
+                one.pairs(),
+                "{letters} {num_threads}"
+            );
         }
     }
     Ok(())

@@ -3,35 +3,58 @@
 //! A span is what `re.finditer` would give: text between matches belongs to no pretoken. All named
 //! patterns match every character, so nothing is lost with them.
 
+mod block;
 pub(crate) mod cut;
 mod regex;
+mod scan;
+mod scan_cl100k;
+mod scan_gpt2;
+mod scan_o200k;
+mod unicode;
 
 use crate::error::Result;
-use crate::pattern;
+use crate::pattern::{self, Named};
 pub use regex::RegexSplitter;
+pub use scan::Scanner;
+pub use scan_cl100k::{Cl100k, Nanochat};
+pub use scan_gpt2::Gpt2;
+pub use scan_o200k::O200k;
 
 /// Splits text by one pattern.
 #[derive(Clone, Debug)]
 pub enum Pretokenizer {
+    /// The `gpt2` pattern, by its scanner.
+    Gpt2(Gpt2),
+    /// The `cl100k` pattern, by its scanner.
+    Cl100k(Cl100k),
+    /// The `o200k` pattern, by its scanner.
+    O200k(O200k),
+    /// The `nanochat` pattern, by its scanner.
+    Nanochat(Nanochat),
     /// Any other pattern, by fancy-regex.
     Regex(RegexSplitter),
 }
 
 impl Pretokenizer {
-    /// A pretokenizer for a pattern's name ([`pattern::Named`]) or a regex.
+    /// A pretokenizer for a pattern's name ([`pattern::Named`]) or a regex. Texts that are known to
+    /// split as a named pattern does get its scanner.
     ///
     /// # Errors
     /// [`crate::error::Error::Pattern`] if it is neither.
     pub fn new(name_or_regex: &str) -> Result<Self> {
-        RegexSplitter::new(pattern::pat_str(name_or_regex)).map(Pretokenizer::Regex)
+        Ok(match Named::find(name_or_regex) {
+            Some(Named::Gpt2) => Self::Gpt2(Gpt2::default()),
+            Some(Named::Cl100k) => Self::Cl100k(Cl100k::default()),
+            Some(Named::O200k) => Self::O200k(O200k::default()),
+            Some(Named::Nanochat) => Self::Nanochat(Nanochat::default()),
+            None => Self::Regex(RegexSplitter::new(pattern::pat_str(name_or_regex))?),
+        })
     }
 
     /// Whether this is a scanner: linear in the text, and fit to work on a long document in parts
     /// (see `documents`).
     pub fn is_scanner(&self) -> bool {
-        match self {
-            Pretokenizer::Regex(_) => false,
-        }
+        !matches!(self, Self::Regex(_))
     }
 
     /// Calls `emit(start, end)` for each pretoken of `text`, in order; byte offsets.
@@ -41,7 +64,12 @@ impl Pretokenizer {
     #[inline]
     pub fn split(&self, text: &str, mut emit: impl FnMut(usize, usize)) -> Result<()> {
         match self {
-            Pretokenizer::Regex(r) => r.split(text, &mut emit),
+            Self::Gpt2(s) => s.split(text, &mut emit),
+            Self::Cl100k(s) => s.split(text, &mut emit),
+            Self::O200k(s) => s.split(text, &mut emit),
+            Self::Nanochat(s) => s.split(text, &mut emit),
+            Self::Regex(r) => return r.split(text, &mut emit),
         }
+        Ok(())
     }
 }

@@ -88,5 +88,5 @@ mod _core {
     #[pymodule_export]
     use super::tokenizer::Encoder;
     #[pymodule_export]
-    use super::train::{Counts, CountingPass, Merges, pat_str, train};
+    use super::train::{CountingPass, Counts, Merges, pat_str, train};
 }

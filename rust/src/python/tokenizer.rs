@@ -65,14 +65,12 @@ impl Encoder {
         Ok(ids?)
     }
 
-    fn decode_bytes<'py>(
-        &self,
-        py: Python<'py>,
-        ids: Vec<i64>,
-    ) -> PyResult<Bound<'py, PyBytes>> {
+    fn decode_bytes<'py>(&self, py: Python<'py>, ids: Vec<i64>) -> PyResult<Bound<'py, PyBytes>> {
         let mut bytes = Vec::new();
         for id in ids {
-            let token = u32::try_from(id).ok().and_then(|id| self.inner.token_bytes(id));
+            let token = u32::try_from(id)
+                .ok()
+                .and_then(|id| self.inner.token_bytes(id));
             match token {
                 Some(token) => bytes.extend_from_slice(token),
                 None => return Err(PyKeyError::new_err(id)),

@@ -45,7 +45,10 @@ impl Counts {
 
     fn items<'py>(&self, py: Python<'py>) -> Vec<(Bound<'py, PyBytes>, u64)> {
         let items = py.detach(|| self.inner.items());
-        items.iter().map(|(word, n)| (PyBytes::new(py, word), *n)).collect()
+        items
+            .iter()
+            .map(|(word, n)| (PyBytes::new(py, word), *n))
+            .collect()
     }
 
     #[staticmethod]

@@ -1,0 +1,206 @@
+//! Character classes: the Unicode properties that the named patterns ask about, one byte per class.
+//!
+//! The table is derived from `regex-syntax` on first use, so that a scanner can never disagree with
+//! the regex engine about a character.
+
+use regex_syntax::hir::{Class, HirKind};
+use std::sync::LazyLock;
+
+/// Uppercase and titlecase letters: `\p{Lu}`, `\p{Lt}`.
+pub const UPPER: u8 = 1;
+/// Lowercase letters: `\p{Ll}`.
+pub const LOWER: u8 = 2;
+/// Letters without case: `\p{Lm}`, `\p{Lo}`.
+pub const OTHER_LETTER: u8 = 4;
+/// Marks: `\p{M}`.
+pub const MARK: u8 = 8;
+/// Numbers: `\p{N}`.
+pub const NUMBER: u8 = 16;
+/// White space: `\s`. Newlines have this bit too.
+pub const SPACE: u8 = 32;
+/// `\r` and `\n`, in addition to [`SPACE`].
+pub const NEWLINE: u8 = 64;
+/// Every other character.
+pub const REST: u8 = 128;
+/// `\p{L}`.
+pub const LETTER: u8 = UPPER | LOWER | OTHER_LETTER;
+/// `[^\s\p{L}\p{N}]`.
+pub const SYMBOL: u8 = MARK | REST;
+
+/// The class of each ASCII character; zero for the other bytes. Known without building the table.
+pub static ASCII: [u8; 256] = ascii();
+
+const fn ascii() -> [u8; 256] {
+    let mut classes = [0; 256];
+    let mut b = 0;
+    while b < 128 {
+        classes[b] = match b as u8 {
+            b'A'..=b'Z' => UPPER,
+            b'a'..=b'z' => LOWER,
+            b'0'..=b'9' => NUMBER,
+            b'\n' | b'\r' => SPACE | NEWLINE,
+            b' ' | b'\t' | 0x0b | 0x0c => SPACE,
+            _ => REST,
+        };
+        b += 1;
+    }
+    classes
+}
+
+/// Code points per block: those that share all but the last byte of their UTF-8 encoding.
+const BLOCK: usize = 64;
+const BLOCKS: usize = (char::MAX as usize + 1) / BLOCK;
+
+/// A two-stage table of the class of each code point.
+#[derive(Debug)]
+pub struct Table {
+    /// Code point / 64 -> block.
+    index: Box<[u16; BLOCKS]>,
+    blocks: Vec<[u8; BLOCK]>,
+}
+
+static TABLE: LazyLock<Table> = LazyLock::new(Table::build);
+
+impl Default for &'static Table {
+    /// The one table, built by the first caller.
+    fn default() -> Self {
+        &TABLE
+    }
+}
+
+impl Table {
+    fn build() -> Table {
+        let mut ranges = Vec::with_capacity(4096);
+        for (property, class) in [
+            (r"\p{Lu}", UPPER),
+            (r"\p{Lt}", UPPER),
+            (r"\p{Ll}", LOWER),
+            (r"\p{Lm}", OTHER_LETTER),
+            (r"\p{Lo}", OTHER_LETTER),
+            (r"\p{M}", MARK),
+            (r"\p{N}", NUMBER),
+            (r"\s", SPACE),
+        ] {
+            // These parse to classes as long as the crate carries Unicode tables, which
+            // fancy-regex demands of it; the tests compare every code point with the engine.
+            let Ok(hir) = regex_syntax::parse(property) else {
+                continue;
+            };
+            if let HirKind::Class(Class::Unicode(set)) = hir.kind() {
+                let one = |r: &regex_syntax::hir::ClassUnicodeRange| {
+                    (r.start() as usize, r.end() as usize, class)
+                };
+                ranges.extend(set.ranges().iter().map(one));
+            }
+        }
+        ranges.sort_unstable();
+        let mut table = Table {
+            index: Box::new([0; BLOCKS]),
+            blocks: vec![[REST; BLOCK]],
+        };
+        // A block that is all of one class is shared; the rest are mostly distinct.
+        let mut uniform = [0_u16; 256];
+        for (mut start, end, class) in ranges {
+            while start <= end {
+                let block = start / BLOCK;
+                let last = end.min(block * BLOCK + BLOCK - 1);
+                if last - start + 1 == BLOCK {
+                    let shared = &mut uniform[usize::from(class)];
+                    if *shared == 0 {
+                        *shared = table.blocks.len() as u16;
+                        table.blocks.push([class; BLOCK]);
+                    }
+                    table.index[block] = *shared;
+                } else {
+                    if table.index[block] == 0 {
+                        table.index[block] = table.blocks.len() as u16;
+                        table.blocks.push([REST; BLOCK]);
+                    }
+                    let own = &mut table.blocks[usize::from(table.index[block])];
+                    own[start % BLOCK..=last % BLOCK].fill(class);
+                }
+                start = last + 1;
+            }
+        }
+        table
+    }
+
+    /// The class of the code point `block * 64 + last % 64`.
+    #[inline(always)]
+    fn class(&self, block: usize, last: u8) -> u8 {
+        match self.index.get(block) {
+            Some(&i) => self.blocks[usize::from(i)][usize::from(last & 0x3f)],
+            None => REST,
+        }
+    }
+
+    /// Class and length of the character that begins at `text[i]`; its bytes must be whole, valid
+    /// UTF-8.
+    #[inline(always)]
+    pub fn at(&self, text: &[u8], i: usize) -> (u8, usize) {
+        let first = text[i];
+        if first < 0x80 {
+            (ASCII[usize::from(first)], 1)
+        } else {
+            self.wide(text, i)
+        }
+    }
+
+    /// As [`Table::at`], for a character that is not ASCII.
+    #[inline(always)]
+    pub fn wide(&self, text: &[u8], i: usize) -> (u8, usize) {
+        let low = |k: usize| usize::from(text[i + k] & 0x3f);
+        let first = usize::from(text[i]);
+        if first < 0xe0 {
+            (self.class(first & 0x1f, text[i + 1]), 2)
+        } else if first < 0xf0 {
+            (self.class((first & 0x0f) << 6 | low(1), text[i + 2]), 3)
+        } else {
+            let block = (first & 0x07) << 12 | low(1) << 6 | low(2);
+            (self.class(block, text[i + 3]), 4)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_of_some_characters() {
+        let cases = [
+            ("A", UPPER),
+            ("ǅ", UPPER),
+            ("ſ", LOWER),
+            ("ʰ", OTHER_LETTER),
+            ("中", OTHER_LETTER),
+            ("\u{301}", MARK),
+            ("½", NUMBER),
+            ("𝟘", NUMBER),
+            ("\u{3000}", SPACE),
+            ("\u{85}", SPACE),
+            ("\n", SPACE | NEWLINE),
+            ("\u{200b}", REST),
+            ("\u{180e}", REST),
+            ("\u{10ffff}", REST),
+            ("😀", REST),
+        ];
+        for (text, class) in cases {
+            let found = TABLE.at(text.as_bytes(), 0);
+            assert_eq!(found, (class, text.len()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn ascii_agrees_with_the_engine() {
+        for b in 0..128_u8 {
+            let class = TABLE.class(usize::from(b) / BLOCK, b);
+            assert_eq!(
+                ASCII[usize::from(b)] & !NEWLINE,
+                class,
+                "{:?}",
+                char::from(b)
+            );
+        }
+    }
+}
