@@ -5,9 +5,9 @@
 Each library trains in a fresh process, `--runs` times, the libraries taking turns. The time is
 wall-clock and covers training only: reading the file (which lies in the system's file cache),
 pretokenizing, counting, merging; not interpreter start and imports. Peak memory is that of the
-whole process, mapped file pages included. The merges of each library are compared with those that
-bytemill learns under the same tie rule, in untimed runs; unequal ones make the exit status 1. The ratios
-are the library's time and memory over bytemill's.
+whole process, mapped file pages included. Ratios are the library's time and memory over
+bytemill's. The merges of each library are compared with those that bytemill learns under the same
+tie rule, in untimed runs; unequal ones make the exit status 1.
 
 Corpora are plain UTF-8 text, documents separated by `<|endoftext|>`. 1 MB is 10^6 bytes.
 
