@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+export PIP_QUIET := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test lint bench build clean
 
@@ -11,7 +13,7 @@ demo: build
 	$(BIN)/python -m scripts.demo
 
 # All tests: the Rust core's, then the Python package's.
-test: build .venv/dev
+test: .venv/dev build
 	cargo test --quiet
 	$(BIN)/python -m pytest
 
@@ -23,7 +25,7 @@ lint: .venv/dev
 	$(BIN)/mypy
 
 # The tables of docs/benchmarks.md; CORPUS names one or more text files.
-bench: build .venv/bench
+bench: .venv/dev .venv/bench build
 	$(BIN)/python -m benchmarks.tok_train --corpus $(CORPUS) --vocab-size 32768
 
 build: .venv/base
@@ -31,12 +33,12 @@ build: .venv/base
 
 .venv/base:
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1" "maturin>=1.9,<2"
+	$(BIN)/python -m pip install "maturin>=1.9,<2"
 	touch $@
 
-# A dependency group of pyproject.toml.
+# What an extra of pyproject.toml names.
 .venv/%: .venv/base pyproject.toml
-	$(BIN)/python -m pip install --quiet --group $*
+	$(BIN)/maturin develop --release --quiet --extras $*
 	touch $@
 
 clean:

@@ -80,7 +80,6 @@ def test_published_special_tokens_are_tiktokens():
         assert hasattr(openai_public, name)
 
 
-@pytest.mark.xfail(strict=True, reason="the core takes no two special tokens of one id yet")
 def test_special_tokens_of_one_id():
     tokenizer = tiktoken_encoding("o200k_harmony")
     encoding = tokenizer.to_tiktoken("test")

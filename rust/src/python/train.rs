@@ -61,7 +61,7 @@ impl Counts {
         let special = SpecialTokens::new(special_tokens)?;
         let items = items
             .try_iter()?
-            .map(|item| item?.extract::<(Vec<u8>, u64)>().map_err(PyErr::from))
+            .map(|item| item?.extract::<(Vec<u8>, u64)>())
             .collect::<PyResult<Vec<_>>>()?;
         let pat_str = pattern::pat_str(pattern);
         let inner = counts::Counts::from_items(pat_str, special.tokens(), items)?;
