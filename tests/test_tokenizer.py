@@ -135,6 +135,25 @@ def test_truncated_closes_holes_before_special_tokens():
         Tokenizer({**BYTES, b"ab": 260, b"bc": 270}, {"<|end|>": 300}).truncated(260)
 
 
+# Training
+
+
+def test_train_from_files_and_texts(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT, encoding="utf-8", newline="")
+    expected = train([TEXT], 300, ["<|end|>"], "o200k", "lowest_id").fingerprint
+    for source in (tmp_path / "a.txt", str(tmp_path / "a.txt"), [tmp_path / "a.txt"], [TEXT]):
+        tokenizer = Tokenizer.train(
+            source, 300, ["<|end|>"], pattern="o200k", tie_break="lowest_id", num_threads=1
+        )
+        assert tokenizer.fingerprint == expected
+    assert Tokenizer.train(iter([TEXT]), 300).pat_str == patterns.canonical("gpt2")
+    with pytest.warns(UserWarning) as warned:
+        assert Tokenizer.train(["ab"], 300).n_vocab == 257
+    assert warned[0].filename == __file__
+    with pytest.raises(ValueError, match="vocab_size=256"):
+        Tokenizer.train([TEXT], 256, ["<|end|>"])
+
+
 # Text and ids
 
 
@@ -228,6 +247,9 @@ def test_bad_vocabulary(ranks, special, error, message):
 def test_bad_pattern():
     with pytest.raises(ValueError, match=r"\(unclosed"):
         Tokenizer(BYTES, pattern="(unclosed")
+    for name in ("gpt4", "", "cl100k_base"):
+        with pytest.raises(ValueError, match=f'pattern=\'{name}\'.*"gpt2", "cl100k", "o200k"'):
+            Tokenizer(BYTES, pattern=name)
     with pytest.raises(TypeError, match="None"):
         Tokenizer(BYTES, pattern=None)
 
@@ -261,6 +283,7 @@ def test_crash_while_saving_over_another_leaves_the_other(
 ):
     other = tokenizer.truncated(300)
     other.save(tmp_path)
+    before = sorted(tmp_path.iterdir())
     calls, replace = [], Path.replace
 
     def failing_replace(self: Path, target: Path) -> Path:
@@ -274,7 +297,7 @@ def test_crash_while_saving_over_another_leaves_the_other(
         with pytest.raises(KeyboardInterrupt):
             tokenizer.save(tmp_path)
     assert Tokenizer.load(tmp_path).fingerprint == other.fingerprint
-    assert not list(tmp_path.glob(".*.tmp"))
+    assert sorted(tmp_path.iterdir()) == before
     tokenizer.save(tmp_path)
     assert Tokenizer.load(tmp_path).fingerprint == tokenizer.fingerprint
     assert len(list(tmp_path.iterdir())) == 2

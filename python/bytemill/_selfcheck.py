@@ -60,7 +60,7 @@ def check(tokenizer: "Tokenizer", other: Callable[[str], list[int]], library: st
             before = tokenizer.decode(ours[:at])
             named = patterns.name_of(tokenizer.pat_str) is not None
             raise ValueError(
-                f"{library} would give other ids, so nothing is exported: {_cut(text)!r} is "
+                f"{library} would give other ids: {_cut(text)!r} is "
                 f"{ours[at : at + 8]} here and {theirs[at : at + 8]} there, after {before[-40:]!r}"
                 + (
                     ""

@@ -97,7 +97,8 @@ def write(tokenizer: "Tokenizer", path: StrPath) -> None:
 
     Where `tokenizers` is installed it encodes a sample first; elsewhere the file is written
     unchecked. A custom pattern is written as it is and must mean the same to Oniguruma; named ones
-    do.
+    do. Decoding gives equal bytes too, except for special tokens with Latin-1 characters beyond
+    ASCII, which their decoder takes for bytes.
 
     Args:
         tokenizer: The vocabulary.

@@ -31,10 +31,17 @@ def canonical(pattern: str) -> str:
 
     Raises:
         TypeError: If `pattern` is no string.
-        ValueError: If it is neither a name nor a valid regex.
+        ValueError: If it is no valid regex, or a plain word that names no pattern (as a regex it
+            would match only itself).
     """
     if not isinstance(pattern, str):
         raise TypeError(f"pattern={pattern!r}: expected a pattern's name or a regex (str)")
+    if pattern not in NAMES and re.fullmatch(r"[\w-]*", pattern):
+        names = ", ".join(f'"{name}"' for name in NAMES)
+        raise ValueError(
+            f"pattern={pattern!r}: there is no pattern of this name; there are {names}, "
+            "or pass a regex"
+        )
     return _core.pat_str(_SAME_AS.get(pattern, pattern))
 
 

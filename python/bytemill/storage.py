@@ -89,8 +89,15 @@ def save(tokenizer: "Tokenizer", dir: StrPath) -> None:
         "ranks_sha256": sha256,
         "fingerprint": tokenizer.fingerprint,
     }
-    atomic.write_bytes(folder / ranks_name, data)
-    atomic.write_bytes(folder / CONFIG_NAME, (json.dumps(config, indent=2) + "\n").encode())
+    ranks_path = folder / ranks_name
+    had_ranks = ranks_path.exists()
+    try:
+        atomic.write_bytes(ranks_path, data)
+        atomic.write_bytes(folder / CONFIG_NAME, (json.dumps(config, indent=2) + "\n").encode())
+    except BaseException:
+        if not had_ranks:
+            ranks_path.unlink(missing_ok=True)
+        raise
     for old in folder.iterdir():
         if _RANKS_NAME.fullmatch(old.name) and old.name != ranks_name:
             old.unlink(missing_ok=True)

@@ -5,9 +5,10 @@ import hashlib
 import itertools
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from bytemill import _core, exports, huggingface, patterns, storage
+from bytemill._types import TieBreak
 
 if TYPE_CHECKING:
     import tiktoken
@@ -78,7 +79,7 @@ class Tokenizer:
         special_tokens: Sequence[str] = (),
         *,
         pattern: str = "gpt2",
-        tie_break: Literal["lexicographic", "lowest_id", "huggingface"] = "lexicographic",
+        tie_break: TieBreak = "lexicographic",
         **options: Any,
     ) -> "Tokenizer":
         """Trains on files or texts: a shortcut for `BpeTrainer`.
@@ -106,8 +107,8 @@ class Tokenizer:
         elif isinstance(input, (list, tuple)) and input and isinstance(input[0], os.PathLike):
             trainer.feed_files(input)
         else:
-            trainer.feed(input)  # type: ignore[arg-type, unused-ignore]
-        return trainer.train(vocab_size)
+            trainer.feed(cast("Iterable[str]", input))
+        return trainer._train(vocab_size, None, stacklevel=3)  # so that a warning names the caller
 
     # What it is made of
 
@@ -154,7 +155,7 @@ class Tokenizer:
             return self._trained.merges()
         return self._encoder.merges()
 
-    @property
+    @functools.cached_property
     def n_vocab(self) -> int:
         """The highest id plus one, as in tiktoken; ids with holes have fewer tokens than that."""
         if self._trained is not None:
