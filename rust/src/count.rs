@@ -29,6 +29,8 @@ pub struct CountOptions {
     pub max_chars: Option<u64>,
     /// Worker threads; as many as there are cores if `None`.
     pub num_threads: Option<usize>,
+    /// How much text a worker takes at a time, in bytes; it shows in speed and memory only.
+    pub block_size: usize,
     /// Read invalid UTF-8 as U+FFFD instead of failing.
     pub replace_invalid: bool,
 }
@@ -46,6 +48,7 @@ impl CountOptions {
             doc_cap: None,
             max_chars: None,
             num_threads: None,
+            block_size: BLOCK,
             replace_invalid: false,
         })
     }
@@ -155,6 +158,7 @@ impl Pass {
                 pretokenizer.is_scanner(),
                 options.doc_cap,
                 options.max_chars,
+                options.block_size,
             ),
             pretokenizer,
             options: options.clone(),
@@ -195,6 +199,7 @@ impl Pass {
             splitter: &mut self.splitter,
             n_bytes: &mut self.n_bytes,
             replace_invalid: self.options.replace_invalid,
+            block_size: self.options.block_size,
             failure: &failure,
             spare,
             sink: Sink::Closed,
@@ -276,6 +281,7 @@ pub struct Feed<'a> {
     splitter: &'a mut Splitter,
     n_bytes: &'a mut u64,
     replace_invalid: bool,
+    block_size: usize,
     failure: &'a Failure,
     spare: Receiver<Vec<u8>>,
     sink: Sink<'a>,
@@ -393,9 +399,10 @@ impl Feed<'_> {
         };
         let mut file = std::fs::File::open(path).map_err(io)?;
         let mut done = *self.n_bytes;
+        let block_size = self.block_size as u64;
         self.pieces(&path.display().to_string(), |buffer| {
             let n_read = (&mut file)
-                .take(BLOCK as u64)
+                .take(block_size)
                 .read_to_end(buffer)
                 .map_err(io)?;
             done += n_read as u64;

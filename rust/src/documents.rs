@@ -1,6 +1,6 @@
 //! A stream of bytes -> documents: splitting on special tokens, limits, and blocks for the workers.
 //!
-//! Text arrives in pieces of any size. It leaves as [`Block`]s of about [`BLOCK`] bytes, each with the
+//! Text arrives in pieces of any size. It leaves as [`Block`]s of [`BLOCK`] bytes or so, each with the
 //! spans of the documents in it. A document longer than a block is cut where no pretoken can cross
 //! and no look-ahead can see the difference, so the spans' pretokens are the document's.
 
@@ -9,7 +9,7 @@ use crate::special::SpecialTokens;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// How much text makes a block, in bytes: small enough for a core's own cache.
+/// How much text usually makes a block, in bytes: small enough for a core's own cache.
 pub const BLOCK: usize = 512 << 10;
 
 /// Where bytes of a block came from, for error messages.
@@ -51,6 +51,7 @@ pub struct Splitter {
     /// Whether documents may be cut inside; only the scanners' patterns allow it.
     may_cut: bool,
     doc_cap: Option<u64>,
+    block_size: usize,
     /// Characters that may still be taken from this document and in all.
     doc_left: u64,
     all_left: u64,
@@ -65,17 +66,19 @@ pub struct Splitter {
 }
 
 impl Splitter {
-    /// A splitter. Caps are in characters; `may_cut` says whether a document may be cut inside.
+    /// A splitter. Caps are in characters, the block size in bytes; `may_cut` says whether a document may be cut inside.
     pub fn new(
         special: SpecialTokens,
         may_cut: bool,
         doc_cap: Option<u64>,
         max_chars: Option<u64>,
+        block_size: usize,
     ) -> Self {
         Self {
             special,
             may_cut,
             doc_cap,
+            block_size,
             doc_left: doc_cap.unwrap_or(u64::MAX),
             all_left: max_chars.unwrap_or(u64::MAX),
             block: Block::default(),
@@ -103,7 +106,7 @@ impl Splitter {
 
     /// Whether there is enough for a block.
     pub fn ready(&self) -> bool {
-        self.block.data.len() >= BLOCK
+        self.block.data.len() >= self.block_size
     }
 
     /// From here on text comes from `name`, beginning at its first byte.

@@ -3,7 +3,7 @@
 use crate::threads::Team;
 use crate::tokens::{Candidate, Tokens};
 use crate::word::{Symbol, Words};
-use dary_heap::OctonaryHeap;
+use dary_heap::{OctonaryHeap, PeekMut};
 use rustc_hash::FxHashMap;
 use std::ops::Range;
 
@@ -55,17 +55,19 @@ impl<'a> Pairs<'a> {
     /// `None` if no tracked pair reaches the threshold: an untracked one may be greater then.
     pub fn pop(&mut self) -> Option<(usize, usize, Pair)> {
         loop {
-            let best = self.heap.pop()?;
+            let mut best = self.heap.peek_mut()?;
             let (a, b) = (best.pair.0 as usize, best.pair.1 as usize);
             match self.map.get(&key(a, b)).map(|pair| pair.count) {
                 Some(count) if count == best.count => {
+                    PeekMut::pop(best);
                     let pair = self.map.remove(&key(a, b))?;
                     return Some((a, b, pair));
                 }
-                Some(count) if count >= self.threshold => {
-                    self.heap.push(best.with_count(count));
+                // It sinks to its place when the borrow ends.
+                Some(count) if count >= self.threshold => best.count = count,
+                _ => {
+                    PeekMut::pop(best);
                 }
-                _ => {}
             }
         }
     }

@@ -95,11 +95,6 @@ impl<'a> Candidate<'a> {
             tokens,
         }
     }
-
-    /// The same pair with another count.
-    pub fn with_count(self, count: u64) -> Self {
-        Self { count, ..self }
-    }
 }
 
 impl Ord for Candidate<'_> {

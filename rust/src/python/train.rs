@@ -143,6 +143,7 @@ impl CountingPass {
             doc_cap,
             max_chars,
             num_threads,
+            block_size: crate::documents::BLOCK,
             replace_invalid,
         })?;
         Ok(Self {
