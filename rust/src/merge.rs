@@ -6,13 +6,18 @@
 //! needs no list at all. That count is not known, so training goes in epochs: each guesses a threshold,
 //! tracks the pairs that reach it, and ends when no pair does any more; the next epoch scans the words as
 //! they then are, with a lower threshold. A wrong guess costs time, never exactness.
+//!
+//! No two merges make the same bytes, so every merge makes a new token. For look at a stretch of a
+//! word whose ends no token crosses. All merges so far, leftmost first, have done inside it what
+//! they do to its bytes alone, as whatever reaches over an end would have left a token across it.
+//! When `p` and `q` were merged to a token of bytes `T`, those merges took `T` alone to `p q`; with that
+//! merge, and ever after, they take it to one token. So a stretch of bytes `T` is never `u v` again.
 
 use crate::error::Result;
 use crate::pairs::Pairs;
 use crate::threads::Team;
 use crate::tokens::Tokens;
 use crate::word::{Symbol, Weights, Words};
-use rustc_hash::FxHashMap;
 
 /// What one merge adds up for one neighbouring token.
 #[derive(Clone, Copy, Debug, Default)]
@@ -157,32 +162,6 @@ impl<S: Symbol> Share<S> {
             }
         }
     }
-
-    /// Finds all occurrences of a token, as if they had just been merged.
-    fn find(&mut self, slots: &[S::Cell], weights: &Weights, id: usize, len: usize) {
-        self.left.clear();
-        self.right.clear();
-        self.merged.clear();
-        let sym = S::new(id as u32);
-        let (mut step, mut p) = (0, 1);
-        while let Some(found) = slots[p..].iter().position(|s| S::load(s) == sym) {
-            p += found;
-            let weight = weights.at(p as u32, &mut step);
-            let (mut x, y) = (S::load(&slots[p - 1]), S::load(&slots[p + len]));
-            if x == sym {
-                // Counted as the right neighbour of the one before.
-                x = S::FILLER;
-            }
-            if x != S::FILLER {
-                self.left.add(x.index(), weight, 1);
-            }
-            if y != S::FILLER {
-                self.right.add(y.index(), weight, 1);
-            }
-            self.merged.push((p as u32, x, y));
-            p += len;
-        }
-    }
 }
 
 /// Limits on merging.
@@ -207,7 +186,6 @@ pub struct Trainer<'a, S: Symbol> {
     merges: Vec<(u32, u32)>,
     /// The count at each merge.
     counts: Vec<u64>,
-    ids: FxHashMap<Box<[u8]>, u32>,
     pairs: Pairs<'a>,
     /// One a thread.
     shares: Vec<Share<S>>,
@@ -227,7 +205,6 @@ impl<'a, S: Symbol> Trainer<'a, S> {
             lens: vec![1; 256],
             merges: Vec::new(),
             counts: Vec::new(),
-            ids: FxHashMap::default(),
             pairs: Pairs::new(tokens),
             shares: (0..team.size())
                 .map(|_| Share::new(limits.n_tokens))
@@ -271,11 +248,10 @@ impl<'a, S: Symbol> Trainer<'a, S> {
     /// Merges a pair everywhere; `at` is where it may be.
     fn merge(&mut self, a: usize, b: usize, count: u64, at: &[u32]) {
         let joined = [self.tokens.bytes(a as u32), self.tokens.bytes(b as u32)].concat();
-        let known = self.ids.get(joined.as_slice()).copied();
         let merge = Merge {
             a,
             b,
-            id: known.unwrap_or(self.lens.len() as u32) as usize,
+            id: self.lens.len(),
             len_a: self.lens[a] as usize,
             len: joined.len(),
         };
@@ -289,29 +265,18 @@ impl<'a, S: Symbol> Trainer<'a, S> {
             let weight = first.right.by_id[y as usize].weight;
             self.pairs.decrease(b, y as usize, weight);
         }
-        if known.is_some() {
-            // The pair's bytes are a token already: its occurrences have become that token, whose pairs,
-            // alone of all, have gained occurrences. Rare enough to find them all by looking.
-            self.shares[1..]
-                .iter_mut()
-                .for_each(|share| share.merged.clear());
-            self.shares[0].find(&self.words.slots, &self.words.weights, merge.id, merge.len);
-        } else {
-            let (weight, n) = first.adjacent;
-            if n > 0 {
-                // There the left one's right neighbour is no longer `a` but a new token.
-                first.right.by_id[a].weight -= weight;
-                first.right.by_id[a].n -= n;
-                first.right.add(merge.id, weight, n);
-            }
-            let joined = joined.into_boxed_slice();
-            self.tokens.add(merge.id, joined.clone());
-            self.lens.push(joined.len() as u32);
-            self.ids.insert(joined, merge.id as u32);
-            self.merges.push((a as u32, b as u32));
-            self.counts.push(count);
+        let (weight, n) = first.adjacent;
+        if n > 0 {
+            // There the left one's right neighbour is no longer `a` but a new token.
+            first.right.by_id[a].weight -= weight;
+            first.right.by_id[a].n -= n;
+            first.right.add(merge.id, weight, n);
         }
-        self.track_new_pairs(merge, known.is_some());
+        self.lens.push(joined.len() as u32);
+        self.tokens.add(merge.id, joined.into_boxed_slice());
+        self.merges.push((a as u32, b as u32));
+        self.counts.push(count);
+        self.track_new_pairs(merge);
     }
 
     /// Replaces the occurrences, in several threads if there are many; the sums end up in the first share.
@@ -354,7 +319,7 @@ impl<'a, S: Symbol> Trainer<'a, S> {
     }
 
     /// Starts tracking the merged token's pairs that reach the threshold.
-    fn track_new_pairs(&mut self, merge: Merge, was_known: bool) {
+    fn track_new_pairs(&mut self, merge: Merge) {
         let (threshold, max_len) = (self.pairs.threshold(), self.limits.max_token_length);
         let (first, others) = self.shares.split_at_mut(1);
         let Share {
@@ -396,16 +361,14 @@ impl<'a, S: Symbol> Trainer<'a, S> {
         for (side, is_left) in [(left, true), (right, false)] {
             for &other in &side.touched {
                 let neighbour = side.by_id[other as usize];
-                let (a, b) = if is_left {
-                    (other as usize, id)
-                } else {
-                    (id, other as usize)
-                };
                 if neighbour.list > 0 {
+                    let (a, b) = if is_left {
+                        (other as usize, id)
+                    } else {
+                        (id, other as usize)
+                    };
                     let at = std::mem::take(&mut self.lists[neighbour.list as usize]);
                     self.pairs.track(a, b, neighbour.weight, at);
-                } else if was_known {
-                    self.pairs.forget(a, b);
                 }
             }
             side.clear();

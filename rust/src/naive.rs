@@ -46,16 +46,9 @@ pub fn train(
                 })
             });
         let Some(((a, b), _)) = best else { break };
-        let joined = [text(a), text(b)].concat();
-        // A pair whose bytes are a token already merges into that token: no new id, no new merge.
-        let id = match tokens.iter().position(|t| *t == joined) {
-            Some(id) => id as u32,
-            None => {
-                tokens.push(joined);
-                merges.push((a, b));
-                tokens.len() as u32 - 1
-            }
-        };
+        let id = tokens.len() as u32;
+        tokens.push([text(a), text(b)].concat());
+        merges.push((a, b));
         for (word, _) in &mut words {
             *word = replace(word, (a, b), id);
         }

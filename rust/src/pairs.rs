@@ -72,17 +72,12 @@ impl<'a> Pairs<'a> {
         }
     }
 
-    /// Starts tracking a pair, in place of what was known of it.
+    /// Starts tracking a pair.
     pub fn track(&mut self, a: usize, b: usize, count: u64, at: Vec<u32>) {
         let candidate = Candidate::new(count, (a as u32, b as u32), self.tokens);
         self.heap.push(candidate);
         let at = at.into_boxed_slice();
         self.map.insert(key(a, b), Pair { count, at });
-    }
-
-    /// Stops tracking a pair.
-    pub fn forget(&mut self, a: usize, b: usize) {
-        self.map.remove(&key(a, b));
     }
 
     /// Takes `weight` occurrences from a pair, if it is tracked.

@@ -5,6 +5,7 @@ use bytemill::train::{TieBreak, TrainOptions, train};
 use bytemill::{naive, pattern};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use std::collections::HashSet;
 
 fn runner() -> TestRunner {
     let cases = std::env::var("BYTEMILL_CASES")
@@ -54,6 +55,9 @@ fn equals_the_naive_trainer() {
         let fast = train(&counts, &options)?;
         let (tokens, merges) = naive::train(&words, 256 + n, ties[tie], min_frequency, max_len);
         prop_assert_eq!(fast.pairs(), &merges[..]);
+        // No two merges make the same bytes: see the proof in merge.rs.
+        let distinct: HashSet<&Vec<u8>> = tokens.iter().collect();
+        prop_assert_eq!(distinct.len(), tokens.len());
         prop_assert_eq!(fast.tokens(), tokens);
         Ok(())
     });

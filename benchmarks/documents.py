@@ -1,0 +1,51 @@
+"""Corpora as the libraries without a file reader need them: documents, read lazily."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+SEPARATOR = "<|endoftext|>"
+CHUNK = 1 << 20
+
+
+def _pieces(path: str, separator: bytes) -> Iterator[bytes]:
+    """The byte strings between separators, holding one document and one chunk at a time."""
+    held = bytearray()
+    with Path(path).open("rb") as file:
+        while chunk := file.read(CHUNK):
+            # A separator may lie across two chunks, but none ends before `searched`.
+            searched = max(0, len(held) - len(separator) + 1)
+            held += chunk
+            start = 0
+            while (end := held.find(separator, max(start, searched))) >= 0:
+                yield bytes(held[start:end])
+                start = end + len(separator)
+            del held[:start]
+    yield bytes(held)
+
+
+def documents(paths: Iterable[str], separator: str = SEPARATOR, times: int = 1) -> Iterator[str]:
+    """The documents of the files, `times` over; empty ones are left out.
+
+    Raises UnicodeDecodeError for a document that is not UTF-8.
+    """
+    paths = list(paths)
+    for _ in range(times):
+        for path in paths:
+            for piece in _pieces(path, separator.encode()):
+                if piece:
+                    yield piece.decode()
+
+
+def write_share(path: str, out: Path, of: int, separator: str = SEPARATOR) -> int:
+    """Writes one part in `of` of a file, whole documents taken all along it; returns its bytes."""
+    seen = written = 0
+    with out.open("wb") as file:
+        for text in documents([path], separator):
+            piece = ((separator if seen else "") + text).encode()
+            seen += len(piece)
+            # Half a document too much is no worse than half a document too little.
+            if (written + len(piece) / 2) * of <= seen:
+                written += file.write(piece if written else text.encode())
+    return written
