@@ -292,21 +292,37 @@ def test_progress_ends_at_the_whole(folder):
     assert all(t == total for _, t in seen)
 
 
-def test_iter_documents_holds_one_at_a_time(tmp_path):
-    path = tmp_path / "a.txt.gz"
-    path.write_bytes(gzip.compress((("x" * 999 + SPECIAL) * 100_000).encode()))
-    program = (
-        "import resource, sys\n"
-        "from bytemill.data import iter_documents\n"
-        f"docs = iter_documents({str(path)!r}, special_tokens=[{SPECIAL!r}])\n"
-        "first = next(docs)\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "n = 1 + sum(1 for _ in docs)\n"
-        "print(n, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)\n"
-    )
+def peak_megabytes(program, *args):
     pytest.importorskip("resource", reason="this system does not tell peak memory")
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    program += "\nimport resource\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    command = [sys.executable, "-c", program, *map(str, args)]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    n, megabytes = map(int, done.stdout.split())
-    assert n == 100_000
-    assert megabytes < 30
+    return int(done.stdout) / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+FEED = f"""
+import sys
+from bytemill import BpeTrainer
+from bytemill.data import iter_documents
+path, times = sys.argv[1], int(sys.argv[2])
+trainer = BpeTrainer(special_tokens=[{SPECIAL!r}], num_threads=2)
+trainer.feed(
+    document
+    for _ in range(times)
+    for document in iter_documents(path, special_tokens=[{SPECIAL!r}])
+)
+"""
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz", "a.jsonl", "a.parquet"])
+def test_memory_does_not_grow_with_the_text(name, tmp_path):
+    rng = random.Random(8)
+    words = ["".join(rng.choices("abcdefghijklmnop’é", k=rng.randint(2, 9))) for _ in range(20_000)]
+    documents = [" ".join(rng.choices(words, k=rng.randint(10, 4000))) for _ in range(300)]
+    make = {"txt": as_text, "jsonl": as_jsonl, "parquet": as_parquet}[name.split(".")[1]]
+    data = make(documents)
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    once, often = (peak_megabytes(FEED, path, times) for times in (1, 20))
+    assert often <= 1.15 * once, (once, often)

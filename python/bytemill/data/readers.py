@@ -11,11 +11,13 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 from bytemill.data import zstd
 from bytemill.data.inputs import InputFile
+from bytemill.data.zstd import CHUNK
 
 if TYPE_CHECKING:
     import pyarrow.parquet
 
-CHUNK = 1 << 20
+_PARQUET_BUFFER = 1 << 20
+
 OnPosition = Callable[[int], None]
 """Called with the position reached in the file, in bytes on disk."""
 
@@ -34,7 +36,7 @@ def check_packages(files: Iterable[InputFile]) -> None:
 
 
 def read_chunks(file: InputFile, on_position: OnPosition = _ignore) -> Iterator[bytes]:
-    """The bytes of a file, decompressed, in pieces of about 1 MiB.
+    """The bytes of a file, decompressed, in pieces of about 32 KiB.
 
     Raises:
         ValueError: The compressed file is truncated or corrupt.
@@ -171,7 +173,7 @@ def read_parquet(
     with _seekable(file) as source:
         try:
             # One column is wanted, in turn: no read-ahead of whole row groups, no further threads.
-            reader = parquet.ParquetFile(source, pre_buffer=False, buffer_size=CHUNK)
+            reader = parquet.ParquetFile(source, pre_buffer=False, buffer_size=_PARQUET_BUFFER)
             _check_column(file, reader.schema_arrow, text_column)
             rows = 0
             batches = reader.iter_batches(256, columns=[text_column], use_threads=False)
