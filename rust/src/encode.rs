@@ -178,7 +178,10 @@ impl Encoder {
         }
         let special_ids = special.iter().map(|s| s.1).collect();
         for (token, id) in &special {
-            if bytes_of.get(id).is_some_and(|bytes| ranks.get(bytes) == Some(*id)) {
+            if bytes_of
+                .get(id)
+                .is_some_and(|bytes| ranks.get(bytes) == Some(*id))
+            {
                 return Err(Error::Argument {
                     name: "special_tokens",
                     value: format!("{token:?}"),
@@ -186,7 +189,9 @@ impl Encoder {
                 });
             }
             // Two special tokens may share an id, as in o200k_harmony: it decodes to the first.
-            bytes_of.entry(*id).or_insert_with(|| token.as_bytes().into());
+            bytes_of
+                .entry(*id)
+                .or_insert_with(|| token.as_bytes().into());
         }
         Ok(Self {
             pretokenizer,

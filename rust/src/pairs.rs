@@ -105,121 +105,153 @@ impl<'a> Pairs<'a> {
             .into_iter()
             .map(Part::new)
             .collect();
-        let exact = lens.len() == 256;
-        team.run(&mut parts, |part| part.sketch(words, lens, exact));
-        let sketch = Sketch::sum(&parts, exact);
+        let bits = match lens.len() {
+            256 => None,
+            _ => Some(sketch_bits(words.slots.len())),
+        };
+        team.run(&mut parts, |part| part.sketch(words, lens, bits));
+        let sketch = Sketch::sum(&parts, bits);
         self.threshold = choose(sketch.highest());
-        let lists = sketch.number(self.threshold);
-        team.run(&mut parts, |part| part.find(words, lens, &lists));
-        let mut parts = parts.into_iter();
-        let Some(mut all) = parts.next() else { return };
-        for part in parts {
-            all.append(part, &lists);
+        let numbers = sketch.number(self.threshold);
+        team.run(&mut parts, |part| part.find(words, lens, &numbers));
+        self.track_found(parts, numbers.len, may_join);
+    }
+
+    /// Tracks what the parts have found, put together.
+    fn track_found(
+        &mut self,
+        mut parts: Vec<Part>,
+        n_lists: usize,
+        may_join: impl Fn(usize, usize) -> bool,
+    ) {
+        let mut track = |pair: u64, count: u64, at: Vec<u32>| {
+            let (a, b) = ids(pair);
+            if count >= self.threshold && may_join(a, b) {
+                self.track(a, b, count, at);
+            }
+        };
+        let mut disputed = Vec::new();
+        for number in 0..n_lists {
+            let lists = parts.iter().map(|part| (part, part.lists[number]));
+            let lists = lists.filter(|(_, list)| list.n > 0);
+            let Some((_, first)) = lists.clone().next() else {
+                continue;
+            };
+            if lists.clone().any(|(_, list)| list.pair != first.pair) {
+                disputed.push(number);
+                continue;
+            }
+            let n: u32 = lists.clone().map(|(_, list)| list.n).sum();
+            let mut at = Vec::with_capacity(n as usize);
+            let mut count = 0;
+            for (part, list) in lists {
+                at.extend_from_slice(part.occurrences(list));
+                count += list.count;
+            }
+            track(first.pair, count, at);
         }
-        let found = all.found.into_iter().chain(all.collided.into_values());
-        let reached = found.filter(|f| f.count >= self.threshold).filter(|f| {
-            let (a, b) = ids(f.key);
-            may_join(a, b)
-        });
-        let reached: Vec<Found> = reached.collect();
-        self.map.reserve(2 * reached.len());
-        for found in reached {
-            let (a, b) = ids(found.key);
-            self.track(a, b, found.count, found.at);
+        // Where the parts disagree on whose the list is, and for the pairs that found it taken.
+        let mut others: FxHashMap<u64, (u64, Vec<u32>)> = FxHashMap::default();
+        for part in &mut parts {
+            let collided = std::mem::take(&mut part.collided);
+            let disputed = disputed.iter().map(|&number| part.lists[number]);
+            let lists = disputed.map(|list| (list.pair, list.count, part.occurrences(list)));
+            let collided = collided
+                .iter()
+                .map(|(&pair, (count, at))| (pair, *count, &at[..]));
+            for (pair, count, at) in lists.chain(collided) {
+                let other = others.entry(pair).or_default();
+                other.0 += count;
+                other.1.extend_from_slice(at);
+            }
+        }
+        for (pair, (count, at)) in others {
+            track(pair, count, at);
         }
     }
 }
 
-/// An upper bound of counts: the sum over all pairs in a bucket, saturating.
+/// What one part has of the pairs in a bucket.
 #[derive(Clone, Copy, Debug, Default)]
 struct Bound {
+    /// Occurrences, weighted; saturating.
     count: u32,
+    /// Occurrences.
     n: u32,
 }
 
-/// Bounds by a hash of the pair; while all tokens are bytes the pair itself, and then exact.
+/// Upper bounds of counts by bucket: a hash of the pair of so many bits, or `None` while all tokens are bytes:
+/// then the pair itself, and the bounds are exact.
 struct Sketch {
-    bounds: Vec<Bound>,
-    exact: bool,
+    counts: Vec<u32>,
+    bits: Option<u32>,
 }
 
-const SKETCH_BITS: u32 = 20;
+/// Enough bits for a bucket a pair, as far as a cache has room for them.
+fn sketch_bits(n_slots: usize) -> u32 {
+    (n_slots / 4).max(1).ilog2().clamp(10, 20)
+}
 
 #[inline]
-fn bucket(exact: bool, a: usize, b: usize) -> usize {
-    if exact {
-        (a & 0xff) << 8 | b & 0xff
-    } else {
-        let mixed = key(a, b).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (mixed >> (64 - SKETCH_BITS)) as usize
+fn bucket(bits: Option<u32>, a: usize, b: usize) -> usize {
+    match bits {
+        None => (a & 0xff) << 8 | b & 0xff,
+        Some(bits) => (key(a, b).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - bits)) as usize,
     }
 }
 
 impl Sketch {
-    fn sum(parts: &[Part], exact: bool) -> Self {
-        let mut bounds = parts
-            .first()
-            .map_or_else(Vec::new, |part| part.bounds.clone());
+    fn sum(parts: &[Part], bits: Option<u32>) -> Self {
+        let own = |part: &Part| part.bounds.iter().map(|bound| bound.count).collect();
+        let mut counts: Vec<u32> = parts.first().map_or_else(Vec::new, own);
         for part in parts.iter().skip(1) {
-            for (sum, more) in bounds.iter_mut().zip(&part.bounds) {
-                sum.count = sum.count.saturating_add(more.count);
-                sum.n += more.n;
+            for (sum, more) in counts.iter_mut().zip(&part.bounds) {
+                *sum = sum.saturating_add(more.count);
             }
         }
-        Self { bounds, exact }
+        Self { counts, bits }
     }
 
     fn highest(&self) -> u64 {
-        self.bounds
-            .iter()
-            .map(|b| u64::from(b.count))
-            .max()
-            .unwrap_or(0)
+        self.counts.iter().copied().max().unwrap_or(0).into()
     }
 
-    /// Gives each bucket that may reach the threshold a list.
-    fn number(self, threshold: u64) -> Lists {
-        let mut sizes = Vec::new();
+    /// Numbers the buckets that may reach the threshold: each gets a list.
+    fn number(self, threshold: u64) -> Numbers {
+        let mut len = 0;
         let reaches = |count| u64::from(count) >= threshold || count == u32::MAX;
-        let numbers = self.bounds.iter().map(|bound| {
-            if !reaches(bound.count) {
+        let numbers = self.counts.iter().map(|&count| {
+            if !reaches(count) {
                 return NO_LIST;
             }
-            sizes.push(bound.n);
-            sizes.len() as u32 - 1
+            len += 1;
+            len as u32 - 1
         });
-        let numbers = numbers.collect();
-        Lists {
-            numbers,
-            sizes,
-            exact: self.exact,
+        Numbers {
+            by_bucket: numbers.collect(),
+            bits: self.bits,
+            len,
         }
     }
 }
 
 const NO_LIST: u32 = u32::MAX;
 
-/// The lists of the buckets that may reach the threshold: number by bucket, and sizes.
-struct Lists {
-    numbers: Vec<u32>,
-    sizes: Vec<u32>,
-    exact: bool,
+/// The number of each bucket's list.
+struct Numbers {
+    by_bucket: Vec<u32>,
+    bits: Option<u32>,
+    len: usize,
 }
 
-/// A pair in a list of its own.
-#[derive(Debug, Default)]
-struct Found {
-    key: u64,
+/// The occurrences of one pair, the first of its bucket that was met.
+#[derive(Clone, Copy, Debug, Default)]
+struct List {
+    pair: u64,
     count: u64,
-    at: Vec<u32>,
-}
-
-impl Found {
-    #[inline]
-    fn add(&mut self, at: u32, weight: u64) {
-        self.count += weight;
-        self.at.push(at);
-    }
+    /// Where its room in [`Part::at`] begins, and how many there are.
+    start: u32,
+    n: u32,
 }
 
 /// What one thread finds in its range.
@@ -227,10 +259,11 @@ impl Found {
 struct Part {
     range: Range<usize>,
     bounds: Vec<Bound>,
-    /// By list number: the first pair of the bucket that was met.
-    found: Vec<Found>,
-    /// Pairs that share the bucket of another.
-    collided: FxHashMap<u64, Found>,
+    lists: Vec<List>,
+    /// The occurrences of all lists.
+    at: Vec<u32>,
+    /// Pairs that found their bucket's list taken by another.
+    collided: FxHashMap<u64, (u64, Vec<u32>)>,
 }
 
 impl Part {
@@ -238,73 +271,61 @@ impl Part {
         Self {
             range,
             bounds: Vec::new(),
-            found: Vec::new(),
+            lists: Vec::new(),
+            at: Vec::new(),
             collided: FxHashMap::default(),
         }
     }
 
-    fn sketch<S: Symbol>(&mut self, words: &Words<S>, lens: &[u32], exact: bool) {
-        self.bounds = vec![Bound::default(); if exact { 1 << 16 } else { 1 << SKETCH_BITS }];
+    fn occurrences(&self, list: List) -> &[u32] {
+        &self.at[list.start as usize..][..list.n as usize]
+    }
+
+    fn sketch<S: Symbol>(&mut self, words: &Words<S>, lens: &[u32], bits: Option<u32>) {
+        self.bounds = vec![Bound::default(); 1 << bits.unwrap_or(16)];
         let bounds = &mut self.bounds[..];
         words.for_each_pair(self.range.clone(), lens, |_, a, b, weight| {
-            let bound = &mut bounds[bucket(exact, a, b)];
+            let bound = &mut bounds[bucket(bits, a, b)];
             let weight = u32::try_from(weight).unwrap_or(u32::MAX);
             bound.count = bound.count.saturating_add(weight);
             bound.n += 1;
         });
     }
 
-    fn find<S: Symbol>(&mut self, words: &Words<S>, lens: &[u32], lists: &Lists) {
-        // The first part's lists have room for the others'.
-        let is_first = self.range.start <= 1;
-        let own = std::mem::take(&mut self.bounds);
-        self.found.resize_with(lists.sizes.len(), Found::default);
-        for (&number, bound) in lists.numbers.iter().zip(&own) {
+    fn find<S: Symbol>(&mut self, words: &Words<S>, lens: &[u32], numbers: &Numbers) {
+        let mut start = 0;
+        let bounds = std::mem::take(&mut self.bounds);
+        self.lists = Vec::with_capacity(numbers.len);
+        for (&number, bound) in numbers.by_bucket.iter().zip(&bounds) {
             if number != NO_LIST {
-                let size = if is_first {
-                    lists.sizes[number as usize]
-                } else {
-                    bound.n
-                };
-                self.found[number as usize].at.reserve_exact(size as usize);
+                self.lists.push(List {
+                    start,
+                    ..List::default()
+                });
+                start += bound.n;
             }
         }
-        words.for_each_pair(self.range.clone(), lens, |at, a, b, weight| {
-            let number = lists.numbers[bucket(lists.exact, a, b)];
+        self.at = vec![0; start as usize];
+        let (lists, at) = (&mut self.lists[..], &mut self.at[..]);
+        words.for_each_pair(self.range.clone(), lens, |position, a, b, weight| {
+            let number = numbers.by_bucket[bucket(numbers.bits, a, b)];
             if number == NO_LIST {
                 return;
             }
-            let found = &mut self.found[number as usize];
-            let key = key(a, b);
-            if found.at.is_empty() {
-                found.key = key;
+            let list = &mut lists[number as usize];
+            let pair = key(a, b);
+            if list.n == 0 {
+                list.pair = pair;
             }
-            if found.key == key {
-                found.add(at, weight);
+            if list.pair == pair {
+                list.count += weight;
+                at[(list.start + list.n) as usize] = position;
+                list.n += 1;
             } else {
-                let collided = self.collided.entry(key).or_default();
-                collided.key = key;
-                collided.add(at, weight);
+                let other = self.collided.entry(pair).or_default();
+                other.0 += weight;
+                other.1.push(position);
             }
         });
-    }
-
-    /// Adds what was found in a later range.
-    fn append(&mut self, later: Part, lists: &Lists) {
-        for found in later.found.into_iter().chain(later.collided.into_values()) {
-            if found.at.is_empty() {
-                continue;
-            }
-            let (a, b) = ids(found.key);
-            let first = &mut self.found[lists.numbers[bucket(lists.exact, a, b)] as usize];
-            let own = if first.at.is_empty() || first.key == found.key {
-                first
-            } else {
-                self.collided.entry(found.key).or_default()
-            };
-            own.key = found.key;
-            own.count += found.count;
-            own.at.extend_from_slice(&found.at);
-        }
     }
 }
