@@ -4,165 +4,100 @@
 //! whose joined bytes are a token the one of lowest rank is joined, the leftmost of equals, until
 //! none is left.
 
+use crate::cache::{Cache, Key};
 use crate::error::{Error, Result};
+use crate::longest::Memo;
+use crate::merge_table::MergeTable;
 use crate::pretokenize::Pretokenizer;
+pub use crate::ranks::Ranks;
 use crate::special::SpecialTokens;
-use rustc_hash::FxHashMap;
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-
-/// Tokens by their bytes, with their ranks (which are their ids).
-#[derive(Clone, Debug, Default)]
-pub struct Ranks {
-    by_bytes: FxHashMap<Box<[u8]>, u32>,
-}
-
-impl Ranks {
-    /// A table from tokens and ranks.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] if a single byte is missing, or a rank or token comes twice.
-    pub fn new(tokens: impl IntoIterator<Item = (Vec<u8>, u32)>) -> Result<Self> {
-        let bad = |value: String, reason: &str| Error::Argument {
-            name: "mergeable_ranks",
-            value,
-            reason: reason.to_owned(),
-        };
-        let mut by_bytes = FxHashMap::default();
-        let mut seen = rustc_hash::FxHashSet::default();
-        for (token, rank) in tokens {
-            if token.is_empty() {
-                return Err(bad(format!("{rank}"), "a token must not be empty"));
-            }
-            if !seen.insert(rank) {
-                return Err(bad(format!("{rank}"), "two tokens have this rank"));
-            }
-            if let Some(other) = by_bytes.insert(token.into_boxed_slice(), rank) {
-                return Err(bad(
-                    format!("{rank}"),
-                    &format!("the same bytes also have rank {other}"),
-                ));
-            }
-        }
-        for byte in 0..=255u8 {
-            if !by_bytes.contains_key([byte].as_slice()) {
-                return Err(bad(
-                    format!("0x{byte:02x}"),
-                    "this single byte is missing; a byte-level vocabulary holds all 256",
-                ));
-            }
-        }
-        Ok(Self { by_bytes })
-    }
-
-    /// The rank of a token.
-    #[inline]
-    pub fn get(&self, token: &[u8]) -> Option<u32> {
-        self.by_bytes.get(token).copied()
-    }
-
-    /// All tokens with their ranks, by rank.
-    pub fn sorted(&self) -> Vec<(&[u8], u32)> {
-        let mut all: Vec<(&[u8], u32)> = self.by_bytes.iter().map(|(t, &r)| (&**t, r)).collect();
-        all.sort_unstable_by_key(|&(_, rank)| rank);
-        all
-    }
-
-    /// The pair of tokens each token was merged from, by rank of the result.
-    ///
-    /// It is found by encoding the token's bytes with lower ranks only, which leaves exactly two parts
-    /// when the vocabulary comes from BPE training.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] naming a token that no merge of earlier tokens gives.
-    pub fn merges(&self) -> Result<Vec<(u32, u32)>> {
-        let mut merges = Vec::new();
-        let mut parts = Vec::new();
-        for (token, rank) in self.sorted() {
-            if token.len() < 2 {
-                continue;
-            }
-            parts.clear();
-            self.merge_into(token, rank, &mut parts);
-            match parts[..] {
-                [left, right] => merges.push((left, right)),
-                _ => {
-                    return Err(Error::Argument {
-                        name: "mergeable_ranks",
-                        value: format!("{:?} (rank {rank})", String::from_utf8_lossy(token)),
-                        reason:
-                            "no two tokens of lower rank merge to this token, so it cannot come \
-                                 from byte-pair merges"
-                                .to_owned(),
-                    });
-                }
-            }
-        }
-        Ok(merges)
-    }
-
-    /// Appends the ids of one pretoken.
-    pub fn encode_pretoken(&self, pretoken: &[u8], out: &mut Vec<u32>) {
-        match self.get(pretoken) {
-            Some(id) => out.push(id),
-            None => self.merge_into(pretoken, u32::MAX, out),
-        }
-    }
-
-    /// Merges with ranks below `limit` only. Near-linear: a heap of candidates over a linked list.
-    fn merge_into(&self, piece: &[u8], limit: u32, out: &mut Vec<u32>) {
-        const NONE: u32 = u32::MAX;
-        let n = piece.len();
-        // Part i starts at byte i; `end[i]` is 0 once it has been swallowed by the part before it.
-        let mut end: Vec<u32> = (1..=n as u32).collect();
-        let mut prev: Vec<u32> = (0..n as u32).map(|i| i.wrapping_sub(1)).collect();
-        let rank_of = |from: usize, to: usize| self.get(&piece[from..to]).filter(|&r| r < limit);
-        let mut heap = BinaryHeap::new();
-        for i in 0..n.saturating_sub(1) {
-            if let Some(rank) = rank_of(i, i + 2) {
-                heap.push(Reverse((rank, i as u32, i as u32 + 2)));
-            }
-        }
-        while let Some(Reverse((_, at, to))) = heap.pop() {
-            let i = at as usize;
-            let next = end[i] as usize;
-            // Stale if this part or the next has changed since.
-            if next == 0 || next >= n || end[next] != to {
-                continue;
-            }
-            end[next] = 0;
-            end[i] = to;
-            if (to as usize) < n {
-                prev[to as usize] = at;
-                let far = end[to as usize];
-                if let Some(rank) = rank_of(i, far as usize) {
-                    heap.push(Reverse((rank, at, far)));
-                }
-            }
-            if prev[i] != NONE
-                && let Some(rank) = rank_of(prev[i] as usize, to as usize)
-            {
-                heap.push(Reverse((rank, prev[i], to)));
-            }
-        }
-        let mut i = 0;
-        while i < n {
-            let to = end[i] as usize;
-            // Every part is a single byte or the result of a merge, hence a token.
-            out.extend(self.get(&piece[i..to]));
-            i = to;
-        }
-    }
-}
+use std::sync::Mutex;
 
 /// A whole encoder: pattern, ranks and special tokens.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Encoder {
     pretokenizer: Pretokenizer,
     ranks: Ranks,
+    /// `None` for a vocabulary too large for it.
+    table: Option<MergeTable>,
     special: SpecialTokens,
     special_ids: Vec<u32>,
-    bytes_of: FxHashMap<u32, Box<[u8]>>,
+    states: States,
+}
+
+impl Clone for Encoder {
+    fn clone(&self) -> Self {
+        Self {
+            pretokenizer: self.pretokenizer.clone(),
+            ranks: self.ranks.clone(),
+            table: self.table.clone(),
+            special: self.special.clone(),
+            special_ids: self.special_ids.clone(),
+            states: States::default(),
+        }
+    }
+}
+
+/// What one thread needs while it encodes.
+#[derive(Debug, Default)]
+struct State {
+    cache: Cache,
+    memo: Memo,
+    ids: Vec<u32>,
+}
+
+/// More ids than this are not kept room for.
+const KEEP_IDS: usize = 1 << 14;
+
+/// States of threads that are not encoding just now.
+///
+/// Nobody ever waits here, so that a process forked while another thread is inside can go on: who does
+/// not get in makes a new state, or drops theirs.
+#[derive(Debug, Default)]
+struct States([Mutex<Vec<Box<State>>>; 8]);
+
+thread_local! {
+    static HERE: u8 = const { 0 };
+}
+
+impl States {
+    /// The drawers, this thread's own first.
+    fn drawers(&self) -> impl Iterator<Item = &Mutex<Vec<Box<State>>>> {
+        let here = HERE.with(|here| std::ptr::from_ref(here) as usize);
+        // Thread-local storage lies megabytes or pages apart.
+        let own = (here >> 12).wrapping_mul(0x9e37_79b9) >> 16;
+        (0..self.0.len()).map(move |i| &self.0[(own + i) % self.0.len()])
+    }
+
+    fn take(&self) -> Box<State> {
+        let mut parked = self.drawers().filter_map(|d| d.try_lock().ok()?.pop());
+        parked.next().unwrap_or_default()
+    }
+
+    fn park(&self, state: Box<State>) {
+        for drawer in self.drawers() {
+            if let Ok(mut states) = drawer.try_lock() {
+                states.push(state);
+                return;
+            }
+        }
+    }
+}
+
+/// An encoder at work in one thread. Many short texts go faster through one session than through the
+/// encoder's own methods, each of which begins a session.
+#[derive(Debug)]
+pub struct Session<'a> {
+    encoder: &'a Encoder,
+    state: Option<Box<State>>,
+}
+
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        if let Some(state) = self.state.take() {
+            self.encoder.states.park(state);
+        }
+    }
 }
 
 impl Encoder {
@@ -172,33 +107,22 @@ impl Encoder {
     /// [`Error::Argument`] for ids that collide; [`Error::Pattern`] for a broken pattern.
     pub fn new(ranks: Ranks, special: Vec<(String, u32)>, pattern: &str) -> Result<Self> {
         let pretokenizer = Pretokenizer::new(pattern)?;
-        let mut bytes_of: FxHashMap<u32, Box<[u8]>> = FxHashMap::default();
-        for (token, rank) in ranks.sorted() {
-            bytes_of.insert(rank, token.into());
-        }
-        let special_ids = special.iter().map(|s| s.1).collect();
         for (token, id) in &special {
-            if bytes_of
-                .get(id)
-                .is_some_and(|bytes| ranks.get(bytes) == Some(*id))
-            {
+            if ranks.token(*id).is_some() {
                 return Err(Error::Argument {
                     name: "special_tokens",
                     value: format!("{token:?}"),
                     reason: format!("its id {id} is taken by another token"),
                 });
             }
-            // Two special tokens may share an id, as in o200k_harmony: it decodes to the first.
-            bytes_of
-                .entry(*id)
-                .or_insert_with(|| token.as_bytes().into());
         }
         Ok(Self {
             pretokenizer,
+            table: MergeTable::new(&ranks),
             ranks,
             special: SpecialTokens::new(special.iter().map(|s| &s.0))?,
-            special_ids,
-            bytes_of,
+            special_ids: special.iter().map(|s| s.1).collect(),
+            states: States::default(),
         })
     }
 
@@ -212,15 +136,29 @@ impl Encoder {
         &self.special
     }
 
+    /// The bytes of one id, special or not. Of special tokens that share an id, as in o200k_harmony,
+    /// the first.
+    pub fn token_bytes(&self, id: u32) -> Option<&[u8]> {
+        self.ranks.token(id).or_else(|| {
+            let which = self.special_ids.iter().position(|&i| i == id)?;
+            Some(self.special.tokens()[which].as_bytes())
+        })
+    }
+
+    /// A session for this thread.
+    pub fn session(&self) -> Session<'_> {
+        Session {
+            encoder: self,
+            state: Some(self.states.take()),
+        }
+    }
+
     /// The ids of `text`; special tokens in it are text like any other.
     ///
     /// # Errors
     /// [`Error::Match`] if the regex engine gives up.
     pub fn encode_ordinary(&self, text: &str, out: &mut Vec<u32>) -> Result<()> {
-        let bytes = text.as_bytes();
-        self.pretokenizer.split(text, |start, end| {
-            self.ranks.encode_pretoken(&bytes[start..end], out);
-        })
+        self.session().encode_ordinary(text, out)
     }
 
     /// The ids of `text`, with the special tokens in `allowed` (a set drawn from this encoder's, of which
@@ -229,19 +167,153 @@ impl Encoder {
     /// # Errors
     /// [`Error::Match`] if the regex engine gives up.
     pub fn encode(&self, text: &str, allowed: &SpecialTokens, out: &mut Vec<u32>) -> Result<()> {
-        let mut from = 0;
-        while let Some((which, start, end)) = allowed.find(text.as_bytes(), from) {
-            self.encode_ordinary(&text[from..start], out)?;
-            let token = &allowed.tokens()[which];
-            let index = self.special.tokens().iter().position(|t| t == token);
-            out.extend(index.map(|i| self.special_ids[i]));
-            from = end;
-        }
-        self.encode_ordinary(&text[from..], out)
+        self.session().encode(text, allowed, out)
     }
 
-    /// The bytes of one id, special or not.
-    pub fn token_bytes(&self, id: u32) -> Option<&[u8]> {
-        self.bytes_of.get(&id).map(|b| &**b)
+    /// How many ids [`Self::encode_ordinary`] gives.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn count_ordinary(&self, text: &str) -> Result<usize> {
+        self.session().count_ordinary(text)
+    }
+
+    /// How many ids [`Self::encode`] gives.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn count(&self, text: &str, allowed: &SpecialTokens) -> Result<usize> {
+        self.session().count(text, allowed)
+    }
+
+    /// Cuts `text` at the special tokens in `allowed`: calls `ordinary` for what lies before each and
+    /// after the last, `special` for each one's id.
+    fn cut<T>(
+        &self,
+        text: &str,
+        allowed: &SpecialTokens,
+        target: &mut T,
+        mut ordinary: impl FnMut(&mut T, &str) -> Result<()>,
+        mut special: impl FnMut(&mut T, u32),
+    ) -> Result<()> {
+        let mut from = 0;
+        while let Some((which, start, end)) = allowed.find(text.as_bytes(), from) {
+            ordinary(target, &text[from..start])?;
+            let token = &allowed.tokens()[which];
+            if let Some(i) = self.special.tokens().iter().position(|t| t == token) {
+                special(target, self.special_ids[i]);
+            }
+            from = end;
+        }
+        ordinary(target, &text[from..])
+    }
+}
+
+impl Session<'_> {
+    /// As [`Encoder::encode_ordinary`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn encode_ordinary(&mut self, text: &str, out: &mut Vec<u32>) -> Result<()> {
+        let encoder = self.encoder;
+        let state = &mut **self.state.get_or_insert_default();
+        let bytes = text.as_bytes();
+        encoder.pretokenizer.split(text, |start, end| {
+            if let Some(key) = Key::new(bytes, start, end)
+                && let Some(found) = state.cache.find(key)
+            {
+                // All four are cheaper to copy than some; those too many are dropped again.
+                let len = out.len() + found.n;
+                out.extend_from_slice(&found.ids);
+                out.truncate(len);
+            } else {
+                out.extend_from_slice(encoder.pretoken(state, bytes, start, end));
+            }
+        })
+    }
+
+    /// As [`Encoder::count_ordinary`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn count_ordinary(&mut self, text: &str) -> Result<usize> {
+        let encoder = self.encoder;
+        let state = &mut **self.state.get_or_insert_default();
+        let bytes = text.as_bytes();
+        let mut n = 0;
+        encoder.pretokenizer.split(text, |start, end| {
+            if let Some(key) = Key::new(bytes, start, end)
+                && let Some(found) = state.cache.find(key)
+            {
+                n += found.n;
+            } else {
+                n += encoder.pretoken(state, bytes, start, end).len();
+            }
+        })?;
+        Ok(n)
+    }
+
+    /// As [`Encoder::encode`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn encode(&mut self, text: &str, allowed: &SpecialTokens, out: &mut Vec<u32>) -> Result<()> {
+        let encoder = self.encoder;
+        let ordinary = |out: &mut Vec<u32>, text: &str| self.encode_ordinary(text, out);
+        encoder.cut(text, allowed, out, ordinary, Vec::push)
+    }
+
+    /// As [`Encoder::count`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn count(&mut self, text: &str, allowed: &SpecialTokens) -> Result<usize> {
+        let encoder = self.encoder;
+        let mut n = 0;
+        let ordinary = |n: &mut usize, text: &str| {
+            *n += self.count_ordinary(text)?;
+            Ok(())
+        };
+        encoder.cut(text, allowed, &mut n, ordinary, |n, _| *n += 1)?;
+        Ok(n)
+    }
+}
+
+impl Encoder {
+    /// The ids of a pretoken that is not among the short ones in the cache.
+    #[inline(never)]
+    fn pretoken<'s>(&self, state: &'s mut State, text: &[u8], start: usize, end: usize) -> &'s [u32] {
+        let pretoken = &text[start..end];
+        let State { cache, memo, ids } = state;
+        let place = Cache::place(pretoken);
+        if let Some(place) = place
+            && let Some(found) = cache.find_wide(place, pretoken)
+        {
+            // Copied, as a borrow that is returned from one branch only cannot end in the other.
+            let n = found.len();
+            ids.clear();
+            ids.extend_from_slice(found);
+            return &ids[..n];
+        }
+        if ids.capacity() > KEEP_IDS {
+            *ids = Vec::new();
+        }
+        ids.clear();
+        match &self.table {
+            Some(table) => match table.unmerged(pretoken) {
+                Some(id) => ids.push(id),
+                None => {
+                    table.merge(pretoken, memo, ids);
+                    let names = self.ranks.ids();
+                    ids.iter_mut().for_each(|id| *id = names[*id as usize]);
+                }
+            },
+            None => self.ranks.encode_pretoken(pretoken, ids),
+        }
+        let kept = Key::new(text, start, end).is_some_and(|key| cache.keep(key, ids));
+        if let (false, Some(place)) = (kept, place) {
+            cache.keep_wide(place, pretoken, ids);
+        }
+        ids
     }
 }

@@ -15,17 +15,22 @@
 //! # Ok::<(), bytemill::error::Error>(())
 //! ```
 
+mod cache;
 pub mod count;
 pub mod counts;
 pub mod counts_file;
 pub mod documents;
 pub mod encode;
 pub mod error;
+mod longest;
 mod merge;
+mod merge_table;
 pub mod naive;
+mod pair_map;
 mod pairs;
 pub mod pattern;
 pub mod pretokenize;
+pub mod ranks;
 pub mod special;
 pub mod table;
 pub mod threads;

@@ -1,0 +1,213 @@
+//! Pretoken -> ids, for the pretokens met lately: of fixed size, one for each thread at work.
+//!
+//! Pretokens of up to 15 bytes with up to four ids take half a cache line in a table whose hot part
+//! stays in a core's own cache. Longer ones, up to [`WIDE_BYTES`] bytes and [`WIDE_IDS`] ids, take two
+//! lines each in a second table. Whatever is larger is encoded afresh each time, so no text can make a
+//! cache grow.
+
+use crate::pair_map::NONE;
+
+const SHORT: usize = 15;
+/// Most ids in a short entry.
+const FEW: usize = 4;
+/// Most bytes in a wide entry.
+pub const WIDE_BYTES: usize = 62;
+/// Most ids in a wide entry.
+pub const WIDE_IDS: usize = 16;
+
+/// Pairs of short entries, as a power of two: 2 MiB.
+const SETS: u32 = 15;
+/// Wide entries, as a power of two: 1 MiB.
+const WIDES: u32 = 13;
+
+/// A pretoken of up to 15 bytes as a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    low: u64,
+    /// The length is in the top byte.
+    high: u64,
+}
+
+impl Key {
+    /// The key of `data[start..end]` unless it is too long; 16 readable bytes from `start` on make it
+    /// faster.
+    #[inline(always)]
+    pub fn new(data: &[u8], start: usize, end: usize) -> Option<Key> {
+        let len = end - start;
+        if len > SHORT {
+            return None;
+        }
+        let chunk = match data.get(start..).and_then(|b| b.first_chunk::<16>()) {
+            Some(chunk) => *chunk,
+            None => {
+                let mut chunk = [0; 16];
+                chunk[..len].copy_from_slice(&data[start..end]);
+                chunk
+            }
+        };
+        let number = u128::from_le_bytes(chunk) & ((1 << (8 * len)) - 1);
+        Some(Key {
+            low: number as u64,
+            high: (number >> 64) as u64 | (len as u64) << 56,
+        })
+    }
+
+    #[inline(always)]
+    fn hash(self) -> u64 {
+        fold(self.low ^ 0x9e37_79b9_7f4a_7c15, self.high ^ 0xd1b5_4a32_d192_ed03)
+    }
+}
+
+/// Folded multiplication: both halves of the product depend on all bits of both.
+#[inline(always)]
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    product as u64 ^ (product >> 64) as u64
+}
+
+/// The number of ids is above the key's length, in the top four bits.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(32))]
+struct Slot {
+    low: u64,
+    high: u64,
+    ids: [u32; FEW],
+}
+
+const N_IDS: u32 = 60;
+
+impl Slot {
+    #[inline(always)]
+    fn is(&self, key: Key) -> bool {
+        // An empty slot has length 0, which no key has.
+        self.low == key.low && (self.high ^ key.high) << (u64::BITS - N_IDS) == 0
+    }
+
+    #[inline(always)]
+    fn n_ids(&self) -> usize {
+        (self.high >> N_IDS) as usize
+    }
+}
+
+/// Two slots in one cache line; a hit brings its slot to the front, and a new entry replaces the other.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(64))]
+struct Set([Slot; 2]);
+
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+struct Wide {
+    /// 0: empty.
+    len: u8,
+    n_ids: u8,
+    bytes: [u8; WIDE_BYTES],
+    ids: [u32; WIDE_IDS],
+}
+
+const EMPTY: Wide = Wide {
+    len: 0,
+    n_ids: 0,
+    bytes: [0; WIDE_BYTES],
+    ids: [0; WIDE_IDS],
+};
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    sets: Vec<Set>,
+    wides: Vec<Wide>,
+}
+
+/// Ids found, to be copied: only the first `n` of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    /// The ids.
+    pub ids: [u32; FEW],
+    /// How many there are.
+    pub n: usize,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            sets: vec![Set::default(); 1 << SETS],
+            wides: vec![EMPTY; 1 << WIDES],
+        }
+    }
+}
+
+impl Cache {
+    /// The ids of a short pretoken.
+    #[inline(always)]
+    pub fn find(&mut self, key: Key) -> Option<Found> {
+        let set = &mut self.sets[(key.hash() >> (u64::BITS - SETS)) as usize].0;
+        if !set[0].is(key) {
+            if !set[1].is(key) {
+                return None;
+            }
+            set.swap(0, 1);
+        }
+        let n = set[0].n_ids();
+        Some(Found { ids: set[0].ids, n })
+    }
+
+    /// Keeps the ids of a short pretoken that was not found; tells whether they fit.
+    #[inline]
+    pub fn keep(&mut self, key: Key, ids: &[u32]) -> bool {
+        if ids.len() > FEW {
+            return false;
+        }
+        let set = &mut self.sets[(key.hash() >> (u64::BITS - SETS)) as usize].0;
+        let free = usize::from(set[0].high != 0);
+        let mut slot = Slot {
+            low: key.low,
+            high: key.high | (ids.len() as u64) << N_IDS,
+            ids: [NONE; FEW],
+        };
+        slot.ids[..ids.len()].copy_from_slice(ids);
+        set[free] = slot;
+        true
+    }
+
+    /// The place of a pretoken among the wide entries; `None` if it is too long to have one.
+    #[inline]
+    pub fn place(bytes: &[u8]) -> Option<usize> {
+        if bytes.len() > WIDE_BYTES {
+            return None;
+        }
+        let mut hash = bytes.len() as u64;
+        let mut mix = |chunk: &[u8]| {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            hash = fold(hash ^ u64::from_le_bytes(word), 0x9e37_79b9_7f4a_7c15);
+        };
+        let mut chunks = bytes.chunks_exact(8);
+        chunks.by_ref().for_each(&mut mix);
+        match bytes.last_chunk::<8>() {
+            Some(last) => mix(last),
+            None => mix(chunks.remainder()),
+        }
+        Some((hash >> (u64::BITS - WIDES)) as usize)
+    }
+
+    /// The ids of the pretoken at a place, if it is there.
+    #[inline]
+    pub fn find_wide(&self, place: usize, bytes: &[u8]) -> Option<&[u32]> {
+        let wide = &self.wides[place];
+        let same = usize::from(wide.len) == bytes.len() && wide.bytes[..bytes.len()] == *bytes;
+        same.then(|| &wide.ids[..usize::from(wide.n_ids)])
+    }
+
+    /// Keeps the ids of a pretoken if they are few enough.
+    #[inline]
+    pub fn keep_wide(&mut self, place: usize, bytes: &[u8], ids: &[u32]) {
+        if ids.len() > WIDE_IDS || bytes.len() > WIDE_BYTES {
+            return;
+        }
+        let wide = &mut self.wides[place];
+        wide.len = bytes.len() as u8;
+        wide.n_ids = ids.len() as u8;
+        wide.bytes[..bytes.len()].copy_from_slice(bytes);
+        wide.ids[..ids.len()].copy_from_slice(ids);
+    }
+}

@@ -1,0 +1,146 @@
+//! Encoding a pretoken from left to right, by longest matches that are checked and taken back.
+//!
+//! With an ordered vocabulary ([`MergeTable::ordered`]) a list of tokens is what merging gives if and
+//! only if each two neighbours are what merging gives for the two of them (a border that merging
+//! crosses is crossed by a token that spans it, and the first such merge looks the same from the two
+//! tokens alone; the rust-gems `bpe` crate works this out at length). So tokens can be taken from the left:
+//! the longest that the text goes on with and that may stand beside the one before; if none may, the
+//! one before was wrong and a shorter one takes its place. Every prefix of the text has one
+//! encoding, so a place that turned out to lead nowhere is marked and never tried again, which makes
+//! all of it linear in the text.
+
+use crate::merge_table::MergeTable;
+use crate::pair_map::NONE;
+
+/// Answers already found to whether two tokens may be neighbours, and other working memory.
+#[derive(Clone, Debug)]
+pub struct Memo {
+    /// Direct-mapped: 1, left, right and the answer in one word; 0 is empty.
+    answers: Vec<u64>,
+    /// Bit `i`: no encoding of the text's first `i` bytes leads on.
+    dead: Vec<u64>,
+}
+
+/// How many answers are kept, as a power of two: 256 KiB.
+const ANSWERS: u32 = 15;
+
+/// Working memory beyond this many words is given back.
+const KEEP: usize = 1 << 14;
+
+impl Default for Memo {
+    fn default() -> Self {
+        Self {
+            answers: vec![0; 1 << ANSWERS],
+            dead: Vec::new(),
+        }
+    }
+}
+
+impl MergeTable {
+    /// Appends the tokens of a pretoken that is not one of [`MergeTable::unmerged`].
+    #[inline]
+    pub(crate) fn merge(&self, piece: &[u8], memo: &mut Memo, out: &mut Vec<u32>) {
+        if self.ordered {
+            self.merge_from_left(piece, memo, out);
+        } else {
+            self.merge_by_rank(piece, out);
+        }
+    }
+
+    fn merge_from_left(&self, piece: &[u8], memo: &mut Memo, out: &mut Vec<u32>) {
+        let base = out.len();
+        memo.dead.clear();
+        memo.dead.resize(piece.len() / 64 + 1, 0);
+        let mut at = 0;
+        while at < piece.len() {
+            let mut token = self.longest(piece, at);
+            // Tries ever shorter tokens here, and where all fail, in place of the token before.
+            loop {
+                let last = if out.len() > base { out.last().copied() } else { None };
+                while token != NONE {
+                    let end = at + self.len[token as usize] as usize;
+                    let alive = memo.dead[end / 64] >> (end % 64) & 1 == 0;
+                    if alive && last.is_none_or(|last| memo.may_meet(self, last, token)) {
+                        break;
+                    }
+                    token = self.shorter[token as usize];
+                }
+                if token != NONE {
+                    out.push(token);
+                    at += self.len[token as usize] as usize;
+                    break;
+                }
+                memo.dead[at / 64] |= 1 << (at % 64);
+                let Some(wrong) = last else {
+                    // Every text has an encoding, so this is not reached.
+                    return self.merge_by_rank(piece, out);
+                };
+                out.pop();
+                at -= self.len[wrong as usize] as usize;
+                token = self.shorter[wrong as usize];
+            }
+        }
+        if memo.dead.len() > KEEP {
+            memo.dead = Vec::new();
+        }
+    }
+
+    /// The longest token at `at`.
+    #[inline]
+    fn longest(&self, piece: &[u8], at: usize) -> u32 {
+        let rest = &piece[at..];
+        let &[a, b, ref rest @ ..] = rest else {
+            return u32::from(rest[0]);
+        };
+        let mut node = self.first[usize::from(a) << 8 | usize::from(b)];
+        let mut longest = u32::from(a);
+        let n = self.n_tokens();
+        let mut rest = rest.iter();
+        while node != NONE {
+            if (node as usize) < n {
+                longest = node;
+            }
+            let Some(&byte) = rest.next() else { break };
+            node = self.trie.get(node, u32::from(byte));
+        }
+        longest
+    }
+
+    /// Whether merging the bytes of `left` and `right` together gives `left` and `right`.
+    ///
+    /// It undoes the merges that made them, the last first, and looks at each moment whether the
+    /// two parts at the border would have merged before the next thing that did happen.
+    fn may_meet(&self, mut left: u32, mut right: u32) -> bool {
+        let mut limit = u32::MAX;
+        loop {
+            // NONE is not below any limit.
+            if self.pairs.get(left, right) < limit {
+                return false;
+            }
+            // Of equal merges the left one came first, so the right one is undone first.
+            if left > right && left > 255 {
+                limit = left;
+                left = self.split[left as usize].1;
+            } else if right > 255 {
+                // The border's pair is left of this merge: it would win also when equal.
+                limit = right + 1;
+                right = self.split[right as usize].0;
+            } else {
+                return true;
+            }
+        }
+    }
+}
+
+impl Memo {
+    #[inline]
+    fn may_meet(&mut self, table: &MergeTable, left: u32, right: u32) -> bool {
+        let key = (1 << 42 | u64::from(left) << 21 | u64::from(right)) << 1;
+        let home = key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - ANSWERS);
+        let entry = &mut self.answers[home as usize];
+        if *entry & !1 != key {
+            *entry = key | u64::from(table.may_meet(left, right));
+        }
+        *entry & 1 == 1
+    }
+}

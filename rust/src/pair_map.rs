@@ -1,0 +1,82 @@
+//! (a, b) -> c, all three below 2**21, in one word each: the table behind merges and the trie.
+
+/// No value.
+pub const NONE: u32 = u32::MAX;
+
+/// Keys and values are below this.
+pub const LIMIT: usize = (1 << BITS) - 1;
+
+const BITS: u32 = 21;
+const MASK: u64 = (1 << BITS) - 1;
+/// No entry has all bits set, as values are below [`LIMIT`].
+const EMPTY: u64 = u64::MAX;
+const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// An open-addressed hash table, at most half full.
+///
+/// With `NEAR`, the entries of one `a` lie close to `a`'s home by `b`, as a trie's children should: the
+/// next byte is mostly found in a cache line that is there already.
+#[derive(Clone, Debug)]
+pub struct PairMap<const NEAR: bool> {
+    slots: Vec<u64>,
+    len: usize,
+    shift: u32,
+}
+
+impl<const NEAR: bool> PairMap<NEAR> {
+    /// A table with room for `n` entries before it grows.
+    pub fn with_capacity(n: usize) -> Self {
+        let size = (2 * n).next_power_of_two().max(1024);
+        Self {
+            slots: vec![EMPTY; size],
+            len: 0,
+            shift: u64::BITS - size.trailing_zeros(),
+        }
+    }
+
+    #[inline(always)]
+    fn home(&self, a: u32, b: u32) -> usize {
+        if NEAR {
+            (u64::from(a).wrapping_mul(ODD) >> self.shift) as usize + b as usize
+        } else {
+            let key = u64::from(a) << BITS | u64::from(b);
+            (key.wrapping_mul(ODD) >> self.shift) as usize
+        }
+    }
+
+    /// The value of (a, b), or [`NONE`].
+    #[inline(always)]
+    pub fn get(&self, a: u32, b: u32) -> u32 {
+        let key = u64::from(a) << BITS | u64::from(b);
+        let mask = self.slots.len() - 1;
+        let mut at = self.home(a, b);
+        loop {
+            let slot = self.slots[at & mask];
+            if slot >> BITS == key {
+                return (slot & MASK) as u32;
+            }
+            if slot == EMPTY {
+                return NONE;
+            }
+            at += 1;
+        }
+    }
+
+    /// Sets the value of (a, b), which has none yet.
+    pub fn insert(&mut self, a: u32, b: u32, value: u32) {
+        if 2 * (self.len + 1) > self.slots.len() {
+            let larger = Self::with_capacity(self.slots.len());
+            let old = std::mem::replace(self, larger);
+            for slot in old.slots.into_iter().filter(|&s| s != EMPTY) {
+                self.insert((slot >> (2 * BITS)) as u32, (slot >> BITS & MASK) as u32, (slot & MASK) as u32);
+            }
+        }
+        let mask = self.slots.len() - 1;
+        let mut at = self.home(a, b);
+        while self.slots[at & mask] != EMPTY {
+            at += 1;
+        }
+        self.slots[at & mask] = (u64::from(a) << BITS | u64::from(b)) << BITS | u64::from(value);
+        self.len += 1;
+    }
+}
