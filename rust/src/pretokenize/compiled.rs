@@ -1,0 +1,215 @@
+//! Patterns of the user's own, compiled to tables.
+
+use super::automaton::{Automaton, DEAD};
+use super::chain::{Chains, END_BEFORE, END_HERE, GAP, NEXT, RESOLVE, STOP};
+use super::grammar::Grammar;
+use super::unicode::Table;
+use rustc_hash::FxHashSet;
+use std::sync::Arc;
+
+/// Stands for all bytes that are not ASCII.
+const WIDE: u8 = u8::MAX;
+/// Characters that begin in so many bytes are read before ends are emitted.
+const BLOCK: usize = 60;
+/// Failed look-ahead is remembered at every so many bytes.
+const CHECKPOINT: usize = 64;
+
+/// A pattern of the family that [`Grammar`] describes, split without a regex engine, in time linear
+/// in the text.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    tables: Arc<Tables>,
+}
+
+#[derive(Debug)]
+struct Tables {
+    /// The symbol of each ASCII character, [`WIDE`] for other bytes.
+    ascii: [u8; 256],
+    /// The symbol of each character.
+    table: Table,
+    automaton: Automaton,
+    chains: Option<Chains>,
+}
+
+/// States and places from which no match was found.
+#[derive(Default)]
+struct Failures {
+    known: FxHashSet<(u16, usize)>,
+    /// Those of the current look-ahead, which may still be fruitful.
+    trail: Vec<(u16, usize)>,
+    /// The last place in `known`.
+    last: usize,
+}
+
+impl Compiled {
+    /// Compiles `pattern`; `None` if it is outside the family or needs large tables.
+    pub fn new(pattern: &str) -> Option<Compiled> {
+        let grammar = Grammar::new(pattern)?;
+        let automaton = Automaton::new(&grammar)?;
+        let chains = Chains::new(&automaton);
+        let mut ascii = [WIDE; 256];
+        for (b, symbol) in ascii[..128].iter_mut().enumerate() {
+            *symbol = grammar.table.of(b);
+        }
+        Some(Compiled {
+            tables: Arc::new(Tables {
+                ascii,
+                table: grammar.table,
+                automaton,
+                chains,
+            }),
+        })
+    }
+
+    /// Calls `emit(start, end)` for each non-empty match in `text`, in order.
+    #[inline]
+    pub fn split(&self, text: &str, mut emit: impl FnMut(usize, usize)) {
+        let tables = &*self.tables;
+        let text = text.as_bytes();
+        let mut failures = Failures::default();
+        let (entries, mut again) = match &tables.chains {
+            Some(chains) => (&chains.entries[..], false),
+            None => (&[][..], true),
+        };
+        // Up to where pretokens are found one by one, with the automaton.
+        let mut again_until = text.len();
+        if text.is_empty() {
+            return;
+        }
+        // What begins at `start`: a pretoken, or a character without one, or nothing yet.
+        let mut start = 0;
+        let mut idle = true;
+        let mut at: usize = 0;
+        let mut before = 1;
+        let mut state = 0;
+        let mut resolve = false;
+        loop {
+            // Each bit is an end, counted from `base`.
+            let base;
+            let mut ends: u64 = 1;
+            let mut gaps: u64 = 0;
+            let mut event = 0;
+            if again || resolve {
+                base = match tables.next(text, start, &mut failures) {
+                    Some(end) => {
+                        idle = false;
+                        end
+                    }
+                    None => {
+                        // No pretoken begins here.
+                        idle = true;
+                        start + tables.symbol(text, start).1
+                    }
+                };
+            } else {
+                base = at.wrapping_sub(4);
+                ends = 0;
+                let limit = text.len().min(at + BLOCK);
+                while at < limit {
+                    let mut symbol = tables.ascii[usize::from(text[at])];
+                    let mut len = 1;
+                    if symbol == WIDE {
+                        (symbol, len) = tables.table.wide(text, at);
+                    }
+                    let place = (state & NEXT) as usize + usize::from(symbol);
+                    let entry = entries.get(place).copied().unwrap_or(STOP);
+                    if entry & (RESOLVE | STOP) != 0 {
+                        event = entry;
+                        break;
+                    }
+                    let place = at.wrapping_sub(base);
+                    ends |= u64::from(entry >> 31) << place;
+                    ends |= u64::from(entry >> 30 & 1) << (place - before);
+                    gaps |= u64::from(entry >> 29 & 1) << place;
+                    state = entry;
+                    before = len;
+                    at += len;
+                }
+            }
+            while ends != 0 {
+                let bit = ends.trailing_zeros();
+                let end = base.wrapping_add(bit as usize);
+                if !idle {
+                    emit(start, end);
+                }
+                idle = gaps >> bit & 1 != 0;
+                start = end;
+                ends &= ends - 1;
+            }
+            if resolve {
+                resolve = false;
+            } else if again {
+                if start >= again_until {
+                    if start >= text.len() {
+                        return;
+                    }
+                    (again, idle, at, state) = (false, true, start, 0);
+                }
+            } else if event & RESOLVE != 0 {
+                (resolve, state) = (true, event);
+            } else if event & STOP != 0 {
+                (again, again_until) = (true, at);
+            } else if at >= text.len() {
+                if idle {
+                    return;
+                }
+                (again, again_until) = (true, at);
+            }
+        }
+    }
+}
+
+impl Tables {
+    /// Symbol and length of the character at `at`.
+    #[inline(always)]
+    fn symbol(&self, text: &[u8], at: usize) -> (u8, usize) {
+        match self.ascii[usize::from(text[at])] {
+            WIDE => self.table.wide(text, at),
+            symbol => (symbol, 1),
+        }
+    }
+
+    /// The end of the match at `start`, if there is one that is not empty.
+    ///
+    /// Linear in the text over all calls with rising `start` and the same `failures`: what follows a
+    /// match is only read again up to the first checkpoint that was once passed in vain in the same
+    /// state. (Reps, "Maximal-munch" tokenization in linear time, 1998.)
+    fn next(&self, text: &[u8], start: usize, failures: &mut Failures) -> Option<usize> {
+        let automaton = &self.automaton;
+        let end_of_text = automaton.n_symbols() - 1;
+        let mut state = automaton.start;
+        let mut end = start;
+        let mut at = start;
+        loop {
+            let (symbol, len) = match at < text.len() {
+                true => self.symbol(text, at),
+                false => (end_of_text as u8, 1),
+            };
+            let next = automaton.step(state, usize::from(symbol));
+            if next.matched {
+                end = at;
+                failures.trail.clear();
+            }
+            if next.to == DEAD || at >= text.len() {
+                break;
+            }
+            state = next.to;
+            let here = at / CHECKPOINT;
+            at += len;
+            if at / CHECKPOINT != here && at - end > CHECKPOINT {
+                if failures.known.contains(&(state, at)) {
+                    break;
+                }
+                failures.trail.push((state, at));
+            }
+        }
+        if start > failures.last {
+            failures.known.clear();
+        }
+        if let Some(&(_, last)) = failures.trail.last() {
+            failures.last = failures.last.max(last);
+            failures.known.extend(failures.trail.drain(..));
+        }
+        (end > start).then_some(end)
+    }
+}
