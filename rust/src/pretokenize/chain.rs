@@ -51,8 +51,8 @@ pub struct Chains {
     /// By state and symbol: [`NEXT`] and what happens. A state is the index of its first entry; the first
     /// state is for where no pretoken has begun.
     pub entries: Vec<u32>,
-    /// Entries per state, a power of 2.
-    pub stride: usize,
+    /// Entries per state: 1 << `shift`.
+    pub shift: u32,
 }
 
 impl Chains {
@@ -61,6 +61,7 @@ impl Chains {
         // The last symbol is the end of the text, which the reader does not ask about.
         let n_symbols = automaton.n_symbols() - 1;
         let stride = n_symbols.next_power_of_two();
+        let shift = stride.trailing_zeros();
         let mut known: FxHashMap<Chain, u32> = FxHashMap::default();
         let mut chains = vec![Chain::new()];
         known.insert(Chain::new(), 0);
@@ -82,7 +83,7 @@ impl Chains {
             }
             entries.resize(entries.len().next_multiple_of(stride), STOP);
         }
-        Some(Chains { entries, stride })
+        Some(Chains { entries, shift })
     }
 }
 
@@ -146,4 +147,102 @@ fn begin(automaton: &Automaton, symbol: usize, flags: u32) -> (Chain, u32) {
         return (Chain::new(), flags | GAP);
     }
     (vec![(fresh.to, Last::Nowhere)], flags)
+}
+
+/// Entries of a table of pairs; a pattern that needs more goes without.
+const MAX_PAIRS: usize = 1 << 17;
+
+/// Place of the three bits in an entry of [`Pairs`] for ends before the character before the first, before
+/// the first and before the second.
+pub const PAIR_ENDS: u32 = 29;
+/// Place of the two bits for whether the first and the second character belong to no pretoken.
+pub const PAIR_GAPS: u32 = 27;
+/// Something else happens; the characters must be read one by one.
+pub const PAIR_RARE: u32 = 1 << 26;
+/// The place of the next state's row in a table of pairs.
+pub const PAIR_NEXT: u32 = PAIR_RARE - 1;
+
+/// What [`Chains`] do on two ASCII characters at once, which takes half the time: each step has to
+/// wait for the table's answer to the one before.
+#[derive(Debug)]
+pub struct Pairs {
+    /// By state and pair of characters.
+    pub entries: Vec<u32>,
+    /// Entries per state: 1 << `shift`.
+    pub shift: u32,
+    /// Where a row has its entries for pairs that begin with an ASCII character.
+    pub first: [u16; 128],
+    /// What to add for the character that a pair ends with.
+    pub second: [u16; 128],
+}
+
+impl Pairs {
+    /// The table of pairs, unless it is too large. `ascii` has the symbol of each ASCII character.
+    pub fn new(chains: &Chains, ascii: &[u8; 256]) -> Option<Pairs> {
+        let mut symbols = ascii[..128].to_vec();
+        symbols.sort_unstable();
+        symbols.dedup();
+        let n = symbols.len();
+        let stride = (n * n).next_power_of_two();
+        let n_chains = chains.entries.len() >> chains.shift;
+        if n_chains * stride > MAX_PAIRS {
+            return None;
+        }
+        let shift = stride.trailing_zeros();
+        let mut entries = vec![PAIR_RARE; n_chains * stride];
+        let rare = |entry: u32| entry & (RESOLVE | STOP) != 0;
+        let read = |row: usize, symbol: u8| chains.entries[row + usize::from(symbol)];
+        for chain in 0..n_chains {
+            for (i, &a) in symbols.iter().enumerate() {
+                let one = read(chain << chains.shift, a);
+                if rare(one) {
+                    continue;
+                }
+                for (k, &b) in symbols.iter().enumerate() {
+                    let two = read((one & NEXT) as usize, b);
+                    if rare(two) {
+                        continue;
+                    }
+                    let ends = one >> 30 | two >> 30 << 1;
+                    let gaps = (one & GAP) / GAP | (two & GAP) / GAP << 1;
+                    let next = (two & NEXT) >> chains.shift << shift;
+                    entries[(chain << shift) + i * n + k] =
+                        next | ends << PAIR_ENDS | gaps << PAIR_GAPS;
+                }
+            }
+        }
+        let mut pairs = Pairs {
+            entries,
+            shift,
+            first: [0; 128],
+            second: [0; 128],
+        };
+        for (b, symbol) in ascii[..128].iter().enumerate() {
+            let index = symbols.partition_point(|s| s < symbol);
+            pairs.first[b] = (index * n) as u16;
+            pairs.second[b] = index as u16;
+        }
+        Some(pairs)
+    }
+
+    /// Reads eight ASCII characters in `state`: the state after them, the ends (bit `i` is for before
+    /// character `i - 1`) and the characters without a pretoken; `None` if they must be read one by one.
+    #[inline(always)]
+    pub fn read(&self, bytes: &[u8; 8], state: u32) -> Option<(u32, u64, u64)> {
+        if u64::from_le_bytes(*bytes) & 0x8080_8080_8080_8080 != 0 {
+            return None;
+        }
+        let mut state = state;
+        let (mut ends, mut gaps, mut rare) = (0, 0, 0);
+        for (k, pair) in bytes.chunks_exact(2).enumerate() {
+            let first = self.first[usize::from(pair[0] & 0x7f)];
+            let second = self.second[usize::from(pair[1] & 0x7f)];
+            let place = (state & PAIR_NEXT) as usize + usize::from(first + second);
+            state = self.entries[place];
+            ends |= u64::from(state >> PAIR_ENDS) << (2 * k);
+            gaps |= u64::from(state >> PAIR_GAPS & 3) << (2 * k);
+            rare |= state;
+        }
+        (rare & PAIR_RARE == 0).then_some((state & PAIR_NEXT, ends, gaps))
+    }
 }

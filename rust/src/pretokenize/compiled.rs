@@ -1,7 +1,7 @@
 //! Patterns of the user's own, compiled to tables.
 
 use super::automaton::{Automaton, DEAD};
-use super::chain::{Chains, END_BEFORE, END_HERE, GAP, NEXT, RESOLVE, STOP};
+use super::chain::{Chains, NEXT, Pairs, RESOLVE, STOP};
 use super::grammar::Grammar;
 use super::unicode::Table;
 use rustc_hash::FxHashSet;
@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 /// Stands for all bytes that are not ASCII.
 const WIDE: u8 = u8::MAX;
-/// Characters that begin in so many bytes are read before ends are emitted.
-const BLOCK: usize = 60;
+/// So many bytes are read before ends are emitted, and then up to 7 more: there is a bit for each of
+/// them and for the 4 before.
+const BLOCK: usize = 64 - 4 - 7;
 /// Failed look-ahead is remembered at every so many bytes.
 const CHECKPOINT: usize = 64;
 
@@ -28,7 +29,7 @@ struct Tables {
     /// The symbol of each character.
     table: Table,
     automaton: Automaton,
-    chains: Option<Chains>,
+    chains: Option<(Chains, Option<Pairs>)>,
 }
 
 /// States and places from which no match was found.
@@ -46,11 +47,14 @@ impl Compiled {
     pub fn new(pattern: &str) -> Option<Compiled> {
         let grammar = Grammar::new(pattern)?;
         let automaton = Automaton::new(&grammar)?;
-        let chains = Chains::new(&automaton);
         let mut ascii = [WIDE; 256];
         for (b, symbol) in ascii[..128].iter_mut().enumerate() {
             *symbol = grammar.table.of(b);
         }
+        let chains = Chains::new(&automaton).map(|chains| {
+            let pairs = Pairs::new(&chains, &ascii);
+            (chains, pairs)
+        });
         Some(Compiled {
             tables: Arc::new(Tables {
                 ascii,
@@ -61,16 +65,28 @@ impl Compiled {
         })
     }
 
+    #[doc(hidden)]
+    pub fn describe(&self) -> String {
+        let t = &self.tables;
+        let c = t.chains.as_ref().map(|c| (c.0.entries.len() >> c.0.shift, c.0.shift, c.1.as_ref().map(|p| p.entries.len())));
+        format!("{} symbols {} states; chains {:?}", t.automaton.n_symbols(), t.automaton.n_states(), c)
+    }
+
     /// Calls `emit(start, end)` for each non-empty match in `text`, in order.
     #[inline]
     pub fn split(&self, text: &str, mut emit: impl FnMut(usize, usize)) {
         let tables = &*self.tables;
         let text = text.as_bytes();
         let mut failures = Failures::default();
-        let (entries, mut again) = match &tables.chains {
-            Some(chains) => (&chains.entries[..], false),
-            None => (&[][..], true),
+        let (chains, pairs) = match &tables.chains {
+            Some((chains, pairs)) => (Some(chains), pairs.as_ref()),
+            None => (None, None),
         };
+        let (entries, shift) = match chains {
+            Some(chains) => (&chains.entries[..], chains.shift),
+            None => (&[][..], 0),
+        };
+        let mut again = chains.is_none();
         // Up to where pretokens are found one by one, with the automaton.
         let mut again_until = text.len();
         if text.is_empty() {
@@ -105,25 +121,38 @@ impl Compiled {
                 base = at.wrapping_sub(4);
                 ends = 0;
                 let limit = text.len().min(at + BLOCK);
-                while at < limit {
-                    let mut symbol = tables.ascii[usize::from(text[at])];
-                    let mut len = 1;
-                    if symbol == WIDE {
-                        (symbol, len) = tables.table.wide(text, at);
+                'block: while at < limit {
+                    if let Some(pairs) = pairs
+                        && before == 1
+                        && let Some(bytes) = text[at..].first_chunk()
+                    {
+                        let row = (state & NEXT) >> shift << pairs.shift;
+                        if let Some((next, eight_ends, eight_gaps)) = pairs.read(bytes, row) {
+                            let place = at.wrapping_sub(base);
+                            ends |= eight_ends << (place - 1);
+                            gaps |= eight_gaps << place;
+                            state = next >> pairs.shift << shift;
+                            at += 8;
+                            continue;
+                        }
                     }
-                    let place = (state & NEXT) as usize + usize::from(symbol);
-                    let entry = entries.get(place).copied().unwrap_or(STOP);
-                    if entry & (RESOLVE | STOP) != 0 {
-                        event = entry;
-                        break;
+                    let eight = limit.min(at + 8);
+                    while at < eight {
+                        let (symbol, len) = tables.symbol(text, at);
+                        let place = (state & NEXT) as usize + usize::from(symbol);
+                        let entry = entries.get(place).copied().unwrap_or(STOP);
+                        if entry & (RESOLVE | STOP) != 0 {
+                            event = entry;
+                            break 'block;
+                        }
+                        let place = at.wrapping_sub(base);
+                        ends |= u64::from(entry >> 31) << place;
+                        ends |= u64::from(entry >> 30 & 1) << (place - before);
+                        gaps |= u64::from(entry >> 29 & 1) << place;
+                        state = entry;
+                        before = len;
+                        at += len;
                     }
-                    let place = at.wrapping_sub(base);
-                    ends |= u64::from(entry >> 31) << place;
-                    ends |= u64::from(entry >> 30 & 1) << (place - before);
-                    gaps |= u64::from(entry >> 29 & 1) << place;
-                    state = entry;
-                    before = len;
-                    at += len;
                 }
             }
             while ends != 0 {
