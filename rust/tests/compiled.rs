@@ -115,8 +115,18 @@ fn known_patterns_on_known_texts() {
         let (compiled, oracle) = (compiled(pattern), RegexSplitter::new(pattern).unwrap());
         for text in TEXTS {
             check(pattern, &compiled, &oracle, text);
-            check(pattern, &compiled, &oracle, &format!("{text}{}", " filler".repeat(20)));
-            check(pattern, &compiled, &oracle, &format!("{}{text}", "filler ".repeat(20)));
+            check(
+                pattern,
+                &compiled,
+                &oracle,
+                &format!("{text}{}", " filler".repeat(20)),
+            );
+            check(
+                pattern,
+                &compiled,
+                &oracle,
+                &format!("{}{text}", "filler ".repeat(20)),
+            );
             check(pattern, &compiled, &oracle, &TEXTS.concat());
         }
     }
@@ -141,14 +151,16 @@ fn outside_the_family() {
     ] {
         assert!(Compiled::new(pattern).is_none(), "{pattern}");
         if let Ok(pretokenizer) = Pretokenizer::new(pattern) {
-            assert!(!pretokenizer.is_scanner(), "{pattern}");
+            assert!(!pretokenizer.is_linear(), "{pattern}");
         }
     }
     for bad in ["(", "[a", r"\p{Nope}", "a{2", "*"] {
-        assert!(Compiled::new(bad).is_none() || Pretokenizer::new(bad).is_ok(), "{bad}");
+        assert!(
+            Compiled::new(bad).is_none() || Pretokenizer::new(bad).is_ok(),
+            "{bad}"
+        );
     }
-    assert!(Pretokenizer::new(PATTERNS[2]).unwrap().is_scanner());
-    assert!(!Pretokenizer::new(PATTERNS[2]).unwrap().may_cut());
+    assert!(Pretokenizer::new(PATTERNS[2]).unwrap().is_linear());
 }
 
 /// Classes that overlap, exclude and contain each other.
@@ -160,7 +172,9 @@ const CLASSES: &[&str] = &[
     "[^ab]", "(?i:s)", "(?i:k)", r"[\p{L}--[a-c]]", r"[\w&&[^\d]]", "[a-cA-C']", "(?s:.)",
 ];
 
-const BOUNDS: &[&str] = &["", "", "", "?", "*", "+", "+", "{2}", "{1,3}", "{0,2}", "{2,}", "{3,5}"];
+const BOUNDS: &[&str] = &[
+    "", "", "", "?", "*", "+", "+", "{2}", "{1,3}", "{0,2}", "{2,}", "{3,5}",
+];
 
 fn item() -> impl Strategy<Value = String> {
     let class = || proptest::sample::select(CLASSES);
@@ -170,7 +184,14 @@ fn item() -> impl Strategy<Value = String> {
         let manner = if bounds.is_empty() { "" } else { manner };
         format!("{class}{bounds}{manner}")
     });
-    let words = ["s|t|re", "'s|'t|'re|'ll", "ab|a|abc", "a|b| ", r"\r\n|\n", "aa|b"];
+    let words = [
+        "s|t|re",
+        "'s|'t|'re|'ll",
+        "ab|a|abc",
+        "a|b| ",
+        r"\r\n|\n",
+        "aa|b",
+    ];
     let ways = ["(?i:", "(?:", "("];
     let group = (
         proptest::sample::select(words.to_vec()),
@@ -183,16 +204,24 @@ fn item() -> impl Strategy<Value = String> {
         let at_end = if at_end { "|$" } else { "" };
         format!("(?{sign}{class}{at_end})")
     });
-    let nested = (class(), class(), bounds(), bounds())
-        .prop_map(|(a, b, m, n)| format!("(?:{a}{m}{b}){n}"));
+    let nested =
+        (class(), class(), bounds(), bounds()).prop_map(|(a, b, m, n)| format!("(?:{a}{m}{b}){n}"));
     prop_oneof![12 => run, 2 => group, 1 => ahead, 1 => nested, 1 => Just("$".to_owned())]
 }
 
 fn pattern() -> impl Strategy<Value = String> {
     let own = proptest::collection::vec(item(), 1..4).prop_map(|items| items.concat());
     let usual = [
-        r"\s+(?!\S)", r"\s+", r"\s++$", r"\s*[\r\n]+", r"\s*[\r\n]", r" ?\p{L}+", r"\p{N}{1,3}",
-        r"[^\r\n\p{L}\p{N}]?\p{L}+", r" ?[^\s\p{L}\p{N}]+[\r\n]*", r"(?i:'s|'t|'re|'ve|'m|'ll|'d)",
+        r"\s+(?!\S)",
+        r"\s+",
+        r"\s++$",
+        r"\s*[\r\n]+",
+        r"\s*[\r\n]",
+        r" ?\p{L}+",
+        r"\p{N}{1,3}",
+        r"[^\r\n\p{L}\p{N}]?\p{L}+",
+        r" ?[^\s\p{L}\p{N}]+[\r\n]*",
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)",
     ];
     let usual = proptest::sample::select(usual.to_vec()).prop_map(str::to_owned);
     let alternative = prop_oneof![3 => own, 2 => usual];
@@ -212,7 +241,8 @@ fn text() -> impl Strategy<Value = String> {
         let piece = proptest::sample::select(PIECES);
         proptest::collection::vec(piece, 0..n).prop_map(|pieces| pieces.concat())
     };
-    let run = (proptest::sample::select(PIECES), 1..200_usize).prop_map(|(piece, n)| piece.repeat(n));
+    let run =
+        (proptest::sample::select(PIECES), 1..200_usize).prop_map(|(piece, n)| piece.repeat(n));
     let ascii = proptest::collection::vec(proptest::sample::select(&PIECES[..34]), 0..120)
         .prop_map(|pieces| pieces.concat());
     let runs = (joined(6), run, joined(6)).prop_map(|(a, b, c)| a + &b + &c);
@@ -231,11 +261,16 @@ fn random_patterns_on_random_texts() {
             return Ok(());
         };
         *counts.borrow_mut().1 += 1;
-        texts.iter().for_each(|text| check(&pattern, &compiled, &oracle, text));
+        texts
+            .iter()
+            .for_each(|text| check(&pattern, &compiled, &oracle, text));
         Ok(())
     });
     // Left out: only what repeats what may be empty, and the like.
-    assert!(accepted * 10 >= n * 9, "{accepted} of {n} patterns were compiled");
+    assert!(
+        accepted * 10 >= n * 9,
+        "{accepted} of {n} patterns were compiled"
+    );
 }
 
 #[test]
@@ -330,7 +365,77 @@ fn linear_in_long_runs() {
             });
             let taken = start.elapsed();
             let head: String = text.chars().take(4).collect();
-            assert!(taken < Duration::from_secs(2), "{pattern} {head:?} {taken:?}");
+            assert!(
+                taken < Duration::from_secs(2),
+                "{pattern} {head:?} {taken:?}"
+            );
         }
     }
+}
+
+/// Every place of a text where a document may be cut.
+fn cuts(pretokenizer: &Pretokenizer, text: &str) -> Vec<usize> {
+    let cuts = pretokenizer.cuts();
+    let one = |c: &usize| cuts.last(text.as_bytes(), c - 1, *c).is_some();
+    (1..text.len()).filter(one).collect()
+}
+
+fn check_cuts(pretokenizer: &Pretokenizer, oracle: &RegexSplitter, text: &str) -> usize {
+    let Some(want) = matches(oracle, text) else {
+        return 0;
+    };
+    let cuts = cuts(pretokenizer, text);
+    for &c in &cuts {
+        let (Some(mut parts), Some(rest)) =
+            (matches(oracle, &text[..c]), matches(oracle, &text[c..]))
+        else {
+            continue;
+        };
+        parts.extend(rest.iter().map(|(s, e)| (s + c, e + c)));
+        assert_eq!(parts, want, "{pretokenizer:?} {text:?} cut at {c}");
+    }
+    cuts.len()
+}
+
+#[test]
+fn cuts_change_nothing() {
+    let n_cuts = std::cell::Cell::new(0);
+    let strategy = (pattern(), proptest::collection::vec(text(), 3));
+    run(3000, strategy, |(pattern, texts)| {
+        let oracle = RegexSplitter::new(&pattern).unwrap();
+        let pretokenizer = Pretokenizer::new(&pattern).unwrap();
+        for text in &texts {
+            let n = check_cuts(
+                &pretokenizer,
+                &oracle,
+                &text[..text.floor_char_boundary(200)],
+            );
+            n_cuts.set(n_cuts.get() + n);
+        }
+        Ok(())
+    });
+    assert!(n_cuts.get() > 1000, "{}", n_cuts.get());
+}
+
+#[test]
+fn usual_patterns_can_be_cut_in_usual_places() {
+    let text = "He said: \"no, it's 12 o'clock\".\n\n    if x == 1:\n        return y\n";
+    for pattern in PATTERNS[..6]
+        .iter()
+        .copied()
+        .chain([r" ?\w+| ?[^\w\s]+|\s+(?!\S)|\s+"])
+    {
+        let (found, oracle) = (
+            Pretokenizer::Compiled(compiled(pattern)),
+            RegexSplitter::new(pattern).unwrap(),
+        );
+        assert!(
+            check_cuts(&found, &oracle, text) > 12,
+            "{pattern} {:?}",
+            cuts(&found, text)
+        );
+        let before_word = text.find(" said").unwrap();
+        assert!(cuts(&found, text).contains(&before_word), "{pattern}");
+    }
+    assert!(!Pretokenizer::new(r"\b\w+").unwrap().cuts().exist());
 }

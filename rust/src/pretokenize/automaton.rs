@@ -93,7 +93,8 @@ impl Automaton {
             }
             block = next;
             if known.len() == n_blocks {
-                let mut joined: Vec<_> = known.into_iter().map(|((_, row), to)| (to, row)).collect();
+                let mut joined: Vec<_> =
+                    known.into_iter().map(|((_, row), to)| (to, row)).collect();
                 joined.sort_unstable_by_key(|&(state, _)| state);
                 return Automaton {
                     n_symbols: joined.first().map_or(0, |(_, row)| row.len()),

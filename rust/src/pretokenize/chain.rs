@@ -53,6 +53,8 @@ pub struct Chains {
     pub entries: Vec<u32>,
     /// Entries per state: 1 << `shift`.
     pub shift: u32,
+    /// After which symbol and before which (its bit) a text may be cut.
+    pub cuts: Vec<u64>,
 }
 
 impl Chains {
@@ -83,8 +85,67 @@ impl Chains {
             }
             entries.resize(entries.len().next_multiple_of(stride), STOP);
         }
-        Some(Chains { entries, shift })
+        let mut table = Chains {
+            entries,
+            shift,
+            cuts: vec![0; n_symbols],
+        };
+        table.find_cuts(automaton, &chains);
+        Some(table)
     }
+
+    /// Fills `cuts`. A text may be cut between two symbols if, whatever the state after the first,
+    /// pretokens end there both when the second follows and when nothing does, and the same ends
+    /// are found on the way. That is the whole truth as long as no state ever stops; else there are no
+    /// cuts.
+    fn find_cuts(&mut self, automaton: &Automaton, chains: &[Chain]) {
+        let n_symbols = self.cuts.len();
+        let mut came_by = vec![0_u64; chains.len()];
+        for row in self.entries.chunks_exact(1 << self.shift) {
+            for (symbol, entry) in row[..n_symbols].iter().enumerate() {
+                if entry & STOP != 0 {
+                    return;
+                }
+                if entry & RESOLVE == 0 {
+                    came_by[((entry & NEXT) >> self.shift) as usize] |= 1 << symbol;
+                }
+            }
+        }
+        self.cuts.fill(!0);
+        for (chain, came_by) in chains.iter().zip(came_by) {
+            let at_end = ends(automaton, chain, n_symbols);
+            let is_cut = |&symbol: &usize| {
+                let ends = ends(automaton, chain, symbol);
+                ends == at_end && ends.is_some_and(|(_, flags)| flags & END_HERE != 0)
+            };
+            let good = (0..n_symbols)
+                .filter(is_cut)
+                .map(|s| 1_u64 << s)
+                .sum::<u64>();
+            for (symbol, cuts) in self.cuts.iter_mut().enumerate() {
+                if came_by >> symbol & 1 != 0 {
+                    *cuts &= good;
+                }
+            }
+        }
+    }
+}
+
+/// What ends when `chain` reads `symbol`: how often an earlier end is to be resolved, and the flags of
+/// the ends here and one before. `None` if it stops.
+fn ends(automaton: &Automaton, chain: &[(State, Last)], symbol: usize) -> Option<(usize, u32)> {
+    let mut chain = chain.to_vec();
+    for n in 0..=MAX_LENGTH {
+        let (next, flags) = read(automaton, &chain, symbol);
+        if flags & STOP != 0 {
+            return None;
+        }
+        if flags & RESOLVE == 0 {
+            return Some((n, flags & (END_HERE | END_BEFORE)));
+        }
+        chain = next;
+    }
+    None
 }
 
 /// What becomes of `chain` on reading `symbol`, and the flags.

@@ -2,6 +2,7 @@
 
 use super::automaton::{Automaton, DEAD};
 use super::chain::{Chains, NEXT, Pairs, RESOLVE, STOP};
+use super::cut::Cuts;
 use super::grammar::Grammar;
 use super::unicode::Table;
 use rustc_hash::FxHashSet;
@@ -13,7 +14,7 @@ const WIDE: u8 = u8::MAX;
 /// them and for the 4 before.
 const BLOCK: usize = 64 - 4 - 7;
 /// Failed look-ahead is remembered at every so many bytes.
-const CHECKPOINT: usize = 64;
+const CHECKPOINT: usize = 32;
 
 /// A pattern of the family that [`Grammar`] describes, split without a regex engine, in time linear
 /// in the text.
@@ -65,11 +66,42 @@ impl Compiled {
         })
     }
 
+    /// Where a long text may be cut so that its parts give the same pretokens.
+    pub fn cuts(&self) -> Cuts {
+        let Some((chains, _)) = &self.tables.chains else {
+            return Cuts::Nowhere;
+        };
+        let ascii = &self.tables.ascii[..128];
+        let mut pairs = [0; 128];
+        for (pair, &a) in pairs.iter_mut().zip(ascii) {
+            let good = chains.cuts[usize::from(a)];
+            let before = |&(_, &b): &(usize, &u8)| good >> b & 1 != 0;
+            *pair = ascii
+                .iter()
+                .enumerate()
+                .filter(before)
+                .map(|(b, _)| 1 << b)
+                .sum();
+        }
+        Cuts::Between(Arc::new(pairs))
+    }
+
     #[doc(hidden)]
     pub fn describe(&self) -> String {
         let t = &self.tables;
-        let c = t.chains.as_ref().map(|c| (c.0.entries.len() >> c.0.shift, c.0.shift, c.1.as_ref().map(|p| p.entries.len())));
-        format!("{} symbols {} states; chains {:?}", t.automaton.n_symbols(), t.automaton.n_states(), c)
+        let c = t.chains.as_ref().map(|c| {
+            (
+                c.0.entries.len() >> c.0.shift,
+                c.0.shift,
+                c.1.as_ref().map(|p| p.entries.len()),
+            )
+        });
+        format!(
+            "{} symbols {} states; chains {:?}",
+            t.automaton.n_symbols(),
+            t.automaton.n_states(),
+            c
+        )
     }
 
     /// Calls `emit(start, end)` for each non-empty match in `text`, in order.

@@ -132,7 +132,11 @@ impl Classes {
                 if *hi > 1 && part.may_be_empty() || lo > hi {
                     return None;
                 }
-                let manner = if *greedy { Manner::Greedy } else { Manner::Lazy };
+                let manner = if *greedy {
+                    Manner::Greedy
+                } else {
+                    Manner::Lazy
+                };
                 Part::Repeat {
                     part: Box::new(part),
                     min: *lo,
@@ -251,7 +255,8 @@ fn ranges(text: &str) -> Option<Vec<(usize, usize)>> {
     let hir = regex_syntax::parse(text).ok()?;
     match hir.kind() {
         HirKind::Class(Class::Unicode(set)) => {
-            let one = |r: &regex_syntax::hir::ClassUnicodeRange| (r.start() as usize, r.end() as usize);
+            let one =
+                |r: &regex_syntax::hir::ClassUnicodeRange| (r.start() as usize, r.end() as usize);
             Some(set.ranges().iter().map(one).collect())
         }
         HirKind::Class(Class::Bytes(set)) if set.is_ascii() => {

@@ -7,7 +7,7 @@ mod automaton;
 mod block;
 mod chain;
 mod compiled;
-pub(crate) mod cut;
+pub mod cut;
 mod grammar;
 mod regex;
 mod scan;
@@ -19,6 +19,7 @@ mod unicode;
 use crate::error::Result;
 use crate::pattern::Named;
 pub use compiled::Compiled;
+use cut::Cuts;
 pub use regex::RegexSplitter;
 pub use scan::Scanner;
 pub use scan_cl100k::{Cl100k, Nanochat};
@@ -66,14 +67,17 @@ impl Pretokenizer {
     }
 
     /// Whether this does without a regex engine: linear in the text, and it never fails.
-    pub fn is_scanner(&self) -> bool {
+    pub fn is_linear(&self) -> bool {
         !matches!(self, Self::Regex(_))
     }
 
-    /// Whether a long document may be worked on in parts (see `documents`): where to cut is known
-    /// for the named patterns only.
-    pub fn may_cut(&self) -> bool {
-        !matches!(self, Self::Regex(_) | Self::Compiled(_))
+    /// Where a long document may be cut so that its parts give the document's pretokens.
+    pub fn cuts(&self) -> Cuts {
+        match self {
+            Self::Gpt2(_) | Self::Cl100k(_) | Self::O200k(_) | Self::Nanochat(_) => Cuts::Named,
+            Self::Compiled(s) => s.cuts(),
+            Self::Regex(_) => Cuts::Nowhere,
+        }
     }
 
     /// Calls `emit(start, end)` for each pretoken of `text`, in order; byte offsets.
