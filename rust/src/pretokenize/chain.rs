@@ -8,8 +8,8 @@
 //!
 //! Ends are known at once when they are before the character read or before the one before it.
 //! Otherwise, as with `"\n  x"` where `\s*[\r\n]+` takes the `"\n"` and hopes for another, the reader
-//! has to find the end with the automaton ([`RESOLVE`]). Where chains would get long or a pretoken
-//! dies without a match, it has to start anew from the current pretoken's start ([`STOP`]).
+//! has to find the end with the automaton ([`RESOLVE`]). Where a chain would have to be long, it must
+//! start anew from the current pretoken's start ([`STOP`]).
 
 use super::automaton::{Automaton, DEAD, State};
 use rustc_hash::FxHashMap;
@@ -32,10 +32,13 @@ pub const STOP: u32 = 1 << 27;
 /// The place of the next state's row.
 pub const NEXT: u32 = STOP - 1;
 
-/// Where the last match in one part of a chain ended.
+/// Where one part of a chain ends if it matches no more. Without a match, its first character belongs
+/// to no pretoken, and the part ends after that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Last {
-    /// There was none.
+    /// It has no match and has only just begun, with the last character read.
+    Begun,
+    /// It has no match.
     Nowhere,
     /// Before the last character read.
     Before,
@@ -135,7 +138,7 @@ impl Chains {
 /// the ends here and one before. `None` if it stops.
 fn ends(automaton: &Automaton, chain: &[(State, Last)], symbol: usize) -> Option<(usize, u32)> {
     let mut chain = chain.to_vec();
-    for n in 0..=MAX_LENGTH {
+    for n in 0..=MAX_LENGTH + 1 {
         let (next, flags) = read(automaton, &chain, symbol);
         if flags & STOP != 0 {
             return None;
@@ -150,55 +153,46 @@ fn ends(automaton: &Automaton, chain: &[(State, Last)], symbol: usize) -> Option
 
 /// What becomes of `chain` on reading `symbol`, and the flags.
 fn read(automaton: &Automaton, chain: &[(State, Last)], symbol: usize) -> (Chain, u32) {
-    let mut flags = 0;
     let step = |state: State| automaton.step(state, symbol);
-    let mut rest = chain;
-    loop {
-        let Some((&(state, last), lower)) = rest.split_first() else {
-            if !chain.is_empty() {
-                return (Chain::new(), STOP);
-            }
-            return begin(automaton, symbol, flags | END_HERE);
+    let Some((&(state, last), lower)) = chain.split_first() else {
+        return begin(automaton, symbol, END_HERE);
+    };
+    let next = step(state);
+    if next.to == DEAD {
+        if next.matched {
+            return begin(automaton, symbol, END_HERE);
+        }
+        return match (last, lower) {
+            (Last::Begun, _) => (Chain::new(), RESOLVE),
+            (_, []) => (Chain::new(), STOP),
+            (Last::Nowhere | Last::Earlier, _) => (lower.to_vec(), RESOLVE),
+            // The one below has just begun. Mostly it goes on.
+            (Last::Before, _) => match read(automaton, lower, symbol) {
+                (next, flags) if flags & (RESOLVE | STOP) == 0 => (next, flags | END_BEFORE),
+                _ => (lower.to_vec(), RESOLVE),
+            },
         };
-        let next = step(state);
-        if next.matched && next.to == DEAD {
-            return begin(automaton, symbol, flags | END_HERE);
-        }
-        if next.to == DEAD {
-            match last {
-                Last::Nowhere => return (Chain::new(), STOP),
-                Last::Before => flags |= END_BEFORE,
-                // Only ever the first in the chain, as later ones have begun where others ended.
-                Last::Earlier if lower.is_empty() => return (Chain::new(), STOP),
-                Last::Earlier => return (lower.to_vec(), RESOLVE),
-            }
-            rest = lower;
-            continue;
-        }
-        let mut after = Chain::new();
-        let mut rest = rest.iter();
-        // From the first that lives on: those below it go on as they would without it.
-        while let Some(&(state, last)) = rest.next() {
-            let next = step(state);
-            if next.to == DEAD || after.len() == MAX_LENGTH {
-                break;
-            }
-            if next.matched {
-                after.push((next.to, Last::Before));
-                let fresh = step(automaton.start);
-                if fresh.to != DEAD && after.len() < MAX_LENGTH {
-                    after.push((fresh.to, Last::Nowhere));
-                }
-                break;
-            }
-            let last = match last {
-                Last::Nowhere => Last::Nowhere,
-                Last::Before | Last::Earlier => Last::Earlier,
-            };
-            after.push((next.to, last));
-        }
-        return (after, flags);
     }
+    // The current pretoken goes on, and those below it go on as they would without it.
+    let mut after = Chain::new();
+    for &(state, last) in chain {
+        let next = step(state);
+        if next.to == DEAD {
+            break;
+        }
+        let now = match last {
+            _ if next.matched => Last::Before,
+            Last::Begun | Last::Nowhere => Last::Nowhere,
+            Last::Before | Last::Earlier => Last::Earlier,
+        };
+        after.push((next.to, now));
+        if next.matched || last == Last::Begun {
+            after.push((step(automaton.start).to, Last::Begun));
+            break;
+        }
+    }
+    after.truncate(MAX_LENGTH);
+    (after, 0)
 }
 
 /// The chain after `symbol` where a pretoken may begin before it.
@@ -207,7 +201,7 @@ fn begin(automaton: &Automaton, symbol: usize, flags: u32) -> (Chain, u32) {
     if fresh.to == DEAD {
         return (Chain::new(), flags | GAP);
     }
-    (vec![(fresh.to, Last::Nowhere)], flags)
+    (vec![(fresh.to, Last::Begun)], flags)
 }
 
 /// Entries of a table of pairs; a pattern that needs more goes without.

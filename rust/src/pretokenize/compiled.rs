@@ -199,6 +199,7 @@ impl Compiled {
             }
             if resolve {
                 resolve = false;
+                idle = state & NEXT == 0;
             } else if again {
                 if start >= again_until {
                     if start >= text.len() {
