@@ -155,7 +155,7 @@ impl Pass {
         Ok(Self {
             splitter: Splitter::new(
                 options.special.clone(),
-                pretokenizer.is_scanner(),
+                pretokenizer.cuts(),
                 options.doc_cap,
                 options.max_chars,
                 options.block_size,

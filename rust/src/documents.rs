@@ -4,7 +4,7 @@
 //! spans of the documents in it. A document longer than a block is cut where no pretoken can cross
 //! and no look-ahead can see the difference, so the spans' pretokens are the document's.
 
-use crate::pretokenize::cut::last_cut;
+use crate::pretokenize::cut::Cuts;
 use crate::special::SpecialTokens;
 use std::ops::Range;
 use std::sync::Arc;
@@ -48,8 +48,8 @@ impl Block {
 #[derive(Debug)]
 pub struct Splitter {
     special: SpecialTokens,
-    /// Whether documents may be cut inside; only the scanners' patterns allow it.
-    may_cut: bool,
+    /// Where documents may be cut inside.
+    cuts: Cuts,
     doc_cap: Option<u64>,
     block_size: usize,
     /// Characters that may still be taken from this document and in all.
@@ -66,17 +66,18 @@ pub struct Splitter {
 }
 
 impl Splitter {
-    /// A splitter. Caps are in characters, the block size in bytes; `may_cut` says whether a document may be cut inside.
+    /// A splitter. Caps are in characters, the block size in bytes; `cuts` says where a document may be
+    /// cut inside.
     pub fn new(
         special: SpecialTokens,
-        may_cut: bool,
+        cuts: Cuts,
         doc_cap: Option<u64>,
         max_chars: Option<u64>,
         block_size: usize,
     ) -> Self {
         Self {
             special,
-            may_cut,
+            cuts,
             doc_cap,
             block_size,
             doc_left: doc_cap.unwrap_or(u64::MAX),
@@ -175,9 +176,9 @@ impl Splitter {
     ///
     /// `None` if that is nothing: the document must grow first.
     pub fn take_block(&mut self, spare: Vec<u8>) -> Option<Block> {
-        if self.may_cut {
+        if self.cuts.exist() {
             let from = self.no_cut_before.max(self.doc_start);
-            match last_cut(&self.block.data, from, self.searched) {
+            match self.cuts.last(&self.block.data, from, self.searched) {
                 Some(cut) => {
                     self.push_span(self.doc_start..cut);
                     self.doc_start = cut;

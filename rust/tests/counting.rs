@@ -30,7 +30,17 @@ const SPECIALS: [&[&str]; 5] = [
     &["aa", "aaa"],
     &["\n", " w", "é"],
 ];
-const PATTERNS: [&str; 6] = ["gpt2", "cl100k", "o200k", "nanochat", r"\w+", r"\s?\S{1,3}"];
+const PATTERNS: [&str; 9] = [
+    "gpt2",
+    "cl100k",
+    "o200k",
+    "nanochat",
+    r"\w+",
+    r"\s?\S{1,3}",
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    r" ?\w+| ?[^\w\s]+|\s+(?!\S)|\s+",
+    r"\b\w+|\s",
+];
 
 /// The documents of a text, by looking at every place.
 fn documents<'a>(text: &'a str, specials: &[&str]) -> Vec<&'a str> {

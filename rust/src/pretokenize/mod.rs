@@ -3,8 +3,12 @@
 //! A span is what `re.finditer` would give: text between matches belongs to no pretoken. All named
 //! patterns match every character, so nothing is lost with them.
 
+mod automaton;
 mod block;
-pub(crate) mod cut;
+mod chain;
+mod compiled;
+pub mod cut;
+mod grammar;
 mod regex;
 mod scan;
 mod scan_cl100k;
@@ -13,7 +17,9 @@ mod scan_o200k;
 mod unicode;
 
 use crate::error::Result;
-use crate::pattern::{self, Named};
+use crate::pattern::Named;
+pub use compiled::Compiled;
+use cut::Cuts;
 pub use regex::RegexSplitter;
 pub use scan::Scanner;
 pub use scan_cl100k::{Cl100k, Nanochat};
@@ -31,6 +37,8 @@ pub enum Pretokenizer {
     O200k(O200k),
     /// The `nanochat` pattern, by its scanner.
     Nanochat(Nanochat),
+    /// Another pattern of the same family, by tables made for it.
+    Compiled(Compiled),
     /// Any other pattern, by fancy-regex.
     Regex(RegexSplitter),
 }
@@ -47,14 +55,29 @@ impl Pretokenizer {
             Some(Named::Cl100k) => Self::Cl100k(Cl100k::default()),
             Some(Named::O200k) => Self::O200k(O200k::default()),
             Some(Named::Nanochat) => Self::Nanochat(Nanochat::default()),
-            None => Self::Regex(RegexSplitter::new(pattern::pat_str(name_or_regex))?),
+            None => {
+                // The engine decides what is a pattern at all.
+                let regex = RegexSplitter::new(name_or_regex)?;
+                match Compiled::new(name_or_regex) {
+                    Some(compiled) => Self::Compiled(compiled),
+                    None => Self::Regex(regex),
+                }
+            }
         })
     }
 
-    /// Whether this is a scanner: linear in the text, and fit to work on a long document in parts
-    /// (see `documents`).
-    pub fn is_scanner(&self) -> bool {
+    /// Whether this does without a regex engine: linear in the text, and it never fails.
+    pub fn is_linear(&self) -> bool {
         !matches!(self, Self::Regex(_))
+    }
+
+    /// Where a long document may be cut so that its parts give the document's pretokens.
+    pub fn cuts(&self) -> Cuts {
+        match self {
+            Self::Gpt2(_) | Self::Cl100k(_) | Self::O200k(_) | Self::Nanochat(_) => Cuts::Named,
+            Self::Compiled(s) => s.cuts(),
+            Self::Regex(_) => Cuts::Nowhere,
+        }
     }
 
     /// Calls `emit(start, end)` for each pretoken of `text`, in order; byte offsets.
@@ -68,6 +91,7 @@ impl Pretokenizer {
             Self::Cl100k(s) => s.split(text, &mut emit),
             Self::O200k(s) => s.split(text, &mut emit),
             Self::Nanochat(s) => s.split(text, &mut emit),
+            Self::Compiled(s) => s.split(text, &mut emit),
             Self::Regex(r) => return r.split(text, &mut emit),
         }
         Ok(())

@@ -94,13 +94,19 @@ impl Table {
             }
         }
         ranges.sort_unstable();
+        Table::from_ranges(&ranges, REST)
+    }
+
+    /// A table from disjoint ranges of code points (both ends included) with their classes; all others
+    /// are of class `rest`.
+    pub fn from_ranges(ranges: &[(usize, usize, u8)], rest: u8) -> Table {
         let mut table = Table {
             index: Box::new([0; BLOCKS]),
-            blocks: vec![[REST; BLOCK]],
+            blocks: vec![[rest; BLOCK]],
         };
         // A block that is all of one class is shared; the rest are mostly distinct.
         let mut uniform = [0_u16; 256];
-        for (mut start, end, class) in ranges {
+        for &(mut start, end, class) in ranges {
             while start <= end {
                 let block = start / BLOCK;
                 let last = end.min(block * BLOCK + BLOCK - 1);
@@ -114,7 +120,7 @@ impl Table {
                 } else {
                     if table.index[block] == 0 {
                         table.index[block] = table.blocks.len() as u16;
-                        table.blocks.push([REST; BLOCK]);
+                        table.blocks.push([rest; BLOCK]);
                     }
                     let own = &mut table.blocks[usize::from(table.index[block])];
                     own[start % BLOCK..=last % BLOCK].fill(class);
@@ -123,6 +129,11 @@ impl Table {
             }
         }
         table
+    }
+
+    /// The class of a code point.
+    pub fn of(&self, code_point: usize) -> u8 {
+        self.class(code_point / BLOCK, (code_point % BLOCK) as u8)
     }
 
     /// The class of the code point `block * 64 + last % 64`.
