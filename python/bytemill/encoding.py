@@ -253,7 +253,13 @@ class Encoding(Vocabulary):
                 found = finder.find(text)
                 if found is not None:
                     _refuse(found)
-        return None if some is None else self._set(some & specials.keys())
+        if some is None:
+            return None
+        known = some.intersection(specials)
+        for text in some - known:
+            if not isinstance(text, str):
+                raise TypeError(f"allowed_special: {text!r} is no str")
+        return self._set(known)
 
     def _set(self, tokens: frozenset[str]) -> _core.SpecialSet:
         """A searcher, which costs more to make than to use."""
