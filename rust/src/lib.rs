@@ -16,9 +16,11 @@
 //! ```
 
 mod cache;
+pub mod batch;
 pub mod count;
 pub mod counts;
 pub mod counts_file;
+pub mod decode;
 pub mod documents;
 pub mod encode;
 pub mod error;
@@ -27,11 +29,13 @@ mod merge;
 mod merge_table;
 pub mod naive;
 mod pair_map;
+pub mod offsets;
 mod pairs;
 pub mod pattern;
 pub mod pretokenize;
 pub mod ranks;
 pub mod special;
+pub mod stream;
 pub mod table;
 pub mod threads;
 mod tokens;

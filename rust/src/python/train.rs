@@ -1,6 +1,7 @@
 //! Counting and training.
 
-use super::{Pulse, with_text};
+use super::Pulse;
+use super::convert::with_text;
 use crate::count::{CountOptions, Feed, Pass};
 use crate::error::Error;
 use crate::special::SpecialTokens;
