@@ -15,17 +15,21 @@
 //! # Ok::<(), bytemill::error::Error>(())
 //! ```
 
+pub mod corpus;
 pub mod count;
 pub mod counts;
 pub mod counts_file;
 pub mod documents;
 pub mod encode;
 pub mod error;
+pub mod feed;
 mod merge;
 pub mod naive;
+mod npy;
 mod pairs;
 pub mod pattern;
 pub mod pretokenize;
+pub mod shards;
 pub mod special;
 pub mod table;
 pub mod threads;

@@ -11,7 +11,7 @@ use pyo3::types::{PyBytes, PyDict, PyString};
 /// A vocabulary that encodes and decodes.
 #[pyclass(module = "bytemill._core", frozen)]
 pub struct Encoder {
-    inner: encode::Encoder,
+    pub(super) inner: encode::Encoder,
 }
 
 #[pymethods]
