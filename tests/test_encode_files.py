@@ -1,6 +1,7 @@
 """Files to shards and back: every input form, splits, interruptions, damage, bad arguments."""
 
 import errno
+import itertools
 import json
 import os
 import random
@@ -15,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from bytemill import Tokenizer
-from bytemill.data import expand_inputs, iter_documents, open_shards
 from bytemill.data import encode_files as module
+from bytemill.data import expand_inputs, iter_documents, open_shards
 from test_inputs import DOCUMENTS, FORMS, SPECIAL, as_text
 from vocabularies import generated_text, train
 
@@ -47,7 +48,7 @@ def corpus(tmp_path):
 def split_up(ids, offsets):
     assert offsets[0] == 0
     assert offsets[-1] == len(ids)
-    return [ids[a:b].tolist() for a, b in zip(offsets, offsets[1:], strict=False)]
+    return [ids[a:b].tolist() for a, b in itertools.pairwise(offsets)]
 
 
 def documents_of(shards):
@@ -439,10 +440,12 @@ def test_a_damaged_state(interrupted, tokenizer):
         json.dumps({**state, "asked": None}).encode(),
     ):
         (out / module.STATE_NAME).write_bytes(damage)
-        with pytest.raises(ValueError, match="state|checkpoint"):
+        with pytest.raises(ValueError, match=r"state|checkpoint"):
             tokenizer.encode_files(**interrupted)
     (out / module.STATE_NAME).write_text(json.dumps(state))
-    next(out.glob(".val-*.npy.part")).unlink()
+    val = state["checkpoint"]["splits"][1]
+    assert val["open"]["tokens"]
+    (out / f".val-{len(val['shards']):05}.npy.part").unlink()
     with pytest.raises(ValueError, match="missing or too short; remove the output folder"):
         tokenizer.encode_files(**interrupted)
 
