@@ -21,6 +21,12 @@ def megabytes(n_bytes: int) -> str:
     return f"{n_bytes / 1e6:,.1f} MB" if n_bytes >= 1e6 else f"{n_bytes / 1e3:,.1f} kB"
 
 
+def phase(seconds: float, n_bytes: int) -> str:
+    """How long a phase took, and how fast that is."""
+    rate = f", {n_bytes / 1e6 / seconds:,.0f} MB/s" if seconds > 0 else ""
+    return f"{megabytes(n_bytes)} in {seconds:.2f} s{rate}"
+
+
 def peak_memory() -> int | None:
     """The most memory this process has had resident, in bytes; None where it cannot be told."""
     try:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import os
 import signal
 import sys
 import time
@@ -25,6 +24,7 @@ from bytemill.data import InputFile, expand_inputs, iter_documents
 from bytemill.data.readers import check_packages
 from bytemill.patterns import name_of
 from scripts import report
+from scripts.command import EPILOG, check_out, check_writable, exit_status
 from scripts.progress import Progress
 
 # What compression is measured on, at most: enough for three digits, and no wait.
@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog="python -m scripts.tok_train",
         description="Train a byte-level BPE tokenizer on text files.",
-        epilog="Exit status: 0 done, 2 bad input (one line on stderr), 130 interrupted.",
+        epilog=EPILOG,
     )
     add = result.add_argument
     add(
@@ -104,19 +104,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit status."""
     args = parser().parse_args(argv)
-    try:
-        Job(args).run()
-    except KeyboardInterrupt:
-        print("interrupted: no tokenizer was written", file=sys.stderr)
-        return 130
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename is not None else ""
-        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
-        return 2
-    except (ImportError, TypeError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(lambda: Job(args).run(), "no tokenizer was written")
 
 
 class Job:
@@ -171,10 +159,13 @@ class Job:
             (
                 "counts" if self.has_counts else "counted",
                 (f"read from {self.counts_file}; " if self.has_counts else "")
-                + f"{phase(counted - began, n_bytes)}; {counts.total:,} pretokens, "
+                + f"{report.phase(counted - began, n_bytes)}; {counts.total:,} pretokens, "
                 f"{len(counts):,} distinct",
             ),
-            ("merged", f"{phase(trained - counted, n_bytes)}; {len(tokenizer.merges):,} merges"),
+            (
+                "merged",
+                f"{report.phase(trained - counted, n_bytes)}; {len(tokenizer.merges):,} merges",
+            ),
         ]
         if peak := report.peak_memory():
             table.append(("peak memory", report.megabytes(peak)))
@@ -286,12 +277,6 @@ class Job:
         )
 
 
-def phase(seconds: float, n_bytes: int) -> str:
-    """How long a phase took, and how fast that is."""
-    rate = f", {n_bytes / 1e6 / seconds:,.0f} MB/s" if seconds > 0 else ""
-    return f"{report.megabytes(n_bytes)} in {seconds:.2f} s{rate}"
-
-
 def first(documents: Iterable[str], n_chars: int) -> Iterator[str]:
     """Documents until there are `n_chars` characters."""
     for document in documents:
@@ -327,20 +312,6 @@ def parse_held_out(words: Sequence[str]) -> tuple[float, list[str]]:
             raise ValueError(f"--held-out {words[0]}: a fraction must lie between 0 and 1")
         return fraction, []
     return 0.0, list(words)
-
-
-def check_out(out: Path) -> None:
-    """Raises unless `out` is a folder that can be written to, or can become one."""
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"--out {out}: it exists and is no folder")
-    check_writable(out)
-
-
-def check_writable(folder: Path) -> None:
-    """PermissionError if `folder`, or what is there of its path, may not be written to."""
-    there = next(path for path in [folder, *folder.absolute().parents] if path.exists())
-    if not os.access(there, os.W_OK):
-        raise PermissionError(13, "no permission to write here", str(there))
 
 
 if __name__ == "__main__":

@@ -209,3 +209,44 @@ class StreamDecoder:
         Raises:
             UnicodeDecodeError: If they end inside a character, with errors="strict".
         """
+
+def encode_corpus(
+    encoder: Encoder,
+    sources: Iterable[tuple[str, str, object]],
+    dtype: str,
+    separator: int | None = None,
+    separator_first: bool = False,
+    num_threads: int | None = None,
+    errors: str = "strict",
+    progress: Callable[[int], None] | None = None,
+) -> tuple[bytearray, bytearray, int]:
+    """Encodes documents, which the encoder's special tokens separate; empty ones are left out.
+
+    `sources` yields (kind, name for messages, content): a "file" with its path, "chunks" with
+    an iterable of the bytes of one text, "texts" with an iterable of str. `progress` is called with
+    the bytes taken in of the source that is being read, a few times a second.
+
+    Returns ids (`dtype` is "uint16" or "uint32"; little endian), where each document's end
+    (uint64, native), and the bytes of text.
+    """
+
+def encode_shards(
+    encoder: Encoder,
+    sources: Iterable[tuple[str, str, object]],
+    dir: str,
+    dtype: str,
+    shard_tokens: int,
+    store: Callable[[str], None],
+    validation_fraction: float = 0.0,
+    checkpoint: str | None = None,
+    separator: int | None = None,
+    separator_first: bool = False,
+    num_threads: int | None = None,
+    errors: str = "strict",
+    progress: Callable[[int], None] | None = None,
+) -> str:
+    """As `encode_corpus`, to shards in the folder `dir`; returns the last checkpoint.
+
+    `store` must make a checkpoint (JSON) last. With one, `sources` must begin with the source that
+    it names: "source" counts from 1.
+    """

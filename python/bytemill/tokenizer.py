@@ -11,7 +11,13 @@ from bytemill.encoding import Encoding
 from bytemill.vocabulary import check_ranks, check_special
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import tiktoken
+
+    from bytemill.data.documents import Progress
+    from bytemill.data.inputs import Paths
+    from bytemill.data.shards import Dtype, Manifest
 
 StrPath = str | os.PathLike[str]
 
@@ -129,6 +135,70 @@ class Tokenizer(Encoding, Decoding):
         after = max(kept.values()) + 1
         special = {text: after + i for i, text in enumerate(self._special)}
         return Tokenizer(kept, special, pattern=self._pat_str, name=self._name)
+
+    # Corpora
+
+    def encode_files(
+        self,
+        paths: "Paths",
+        out_dir: StrPath,
+        *,
+        separator: str | None = None,
+        separator_at: Literal["start", "end"] = "end",
+        shard_tokens: int = 100_000_000,
+        validation_fraction: float = 0.0,
+        dtype: "Dtype | None" = None,
+        text_column: str = "text",
+        errors: str = "strict",
+        num_threads: int | None = None,
+        progress: "Progress | None" = None,
+    ) -> "Manifest":
+        """Encodes files to token shards in `out_dir`, in a run that can be taken up again after a
+        crash; see `bytemill.data.encode_files.encode_files`, and `bytemill.data.open_shards`."""
+        from bytemill.data.encode_files import encode_files
+
+        return encode_files(
+            self,
+            paths,
+            out_dir,
+            separator=separator,
+            separator_at=separator_at,
+            shard_tokens=shard_tokens,
+            validation_fraction=validation_fraction,
+            dtype=dtype,
+            text_column=text_column,
+            errors=errors,
+            num_threads=num_threads,
+            progress=progress,
+        )
+
+    def encode_files_to_numpy(
+        self,
+        paths: "Paths",
+        *,
+        separator: str | None = None,
+        separator_at: Literal["start", "end"] = "end",
+        dtype: "Dtype | None" = None,
+        text_column: str = "text",
+        errors: str = "strict",
+        num_threads: int | None = None,
+        progress: "Progress | None" = None,
+    ) -> "tuple[npt.NDArray[np.unsignedinteger[Any]], npt.NDArray[np.uint64]]":
+        """The ids of files' documents and where each begins (and the last ends); see
+        `bytemill.data.encode_files.encode_files_to_numpy`."""
+        from bytemill.data.encode_files import encode_files_to_numpy
+
+        return encode_files_to_numpy(
+            self,
+            paths,
+            separator=separator,
+            separator_at=separator_at,
+            dtype=dtype,
+            text_column=text_column,
+            errors=errors,
+            num_threads=num_threads,
+            progress=progress,
+        )
 
     def __repr__(self) -> str:
         return (

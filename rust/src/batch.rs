@@ -5,7 +5,6 @@
 
 use crate::encode::Encoder;
 use crate::error::Result;
-use crate::pretokenize::cut::last_cut;
 use crate::special::SpecialTokens;
 use crate::threads;
 use rayon::prelude::*;
@@ -149,7 +148,8 @@ fn cuts(
     mut cut: impl FnMut(usize),
 ) {
     let bytes = text.as_bytes();
-    let may_cut = encoder.pretokenizer().is_scanner();
+    let places = encoder.pretokenizer().cuts();
+    let may_cut = places.exist();
     let (mut last, mut from) = (0, 0);
     loop {
         let found = allowed.find(bytes, from);
@@ -162,7 +162,7 @@ fn cuts(
                 to = after + size;
                 continue;
             }
-            match last_cut(&bytes[..end], after, to) {
+            match places.last(&bytes[..end], after, to) {
                 Some(place) => {
                     cut(place);
                     last = place;

@@ -54,7 +54,10 @@ impl Key {
 
     #[inline(always)]
     fn hash(self) -> u64 {
-        fold(self.low ^ 0x9e37_79b9_7f4a_7c15, self.high ^ 0xd1b5_4a32_d192_ed03)
+        fold(
+            self.low ^ 0x9e37_79b9_7f4a_7c15,
+            self.high ^ 0xd1b5_4a32_d192_ed03,
+        )
     }
 }
 

@@ -7,14 +7,14 @@
 use crate::counts::Counts;
 use crate::documents::{BLOCK, Block, Splitter};
 use crate::error::{Error, Result};
+use crate::feed::{BlockSink, Feed, FeedOptions};
 use crate::pattern;
 use crate::pretokenize::Pretokenizer;
 use crate::special::SpecialTokens;
 use crate::table::Table;
-use std::io::Read;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 /// How text is cut before it is counted.
 #[derive(Clone, Debug)]
@@ -195,19 +195,21 @@ impl Pass {
         let failure = Failure::default();
         let (spare_in, spare) = channel();
         let pretokenizer = &self.pretokenizer;
-        let mut feed = Feed {
-            splitter: &mut self.splitter,
-            n_bytes: &mut self.n_bytes,
-            replace_invalid: self.options.replace_invalid,
-            block_size: self.options.block_size,
+        let mut counting = Counting {
             failure: &failure,
             spare,
             sink: Sink::Closed,
         };
+        let input = FeedOptions {
+            replace_invalid: self.options.replace_invalid,
+            block_size: self.options.block_size,
+        };
+        let (splitter, n_bytes) = (&mut self.splitter, &mut self.n_bytes);
         let mut produced = Ok(());
         match &mut self.workers[..] {
             [worker] => {
-                feed.sink = Sink::Inline(worker, pretokenizer, spare_in);
+                counting.sink = Sink::Inline(worker, pretokenizer, spare_in);
+                let mut feed = Feed::new(splitter, n_bytes, input, &mut counting);
                 produced = produce(&mut feed).and_then(|()| Ok(feed.flush()?));
             }
             workers => {
@@ -219,10 +221,11 @@ impl Pass {
                         let (queue, failure, spare_in) = (&queue, &failure, spare_in.clone());
                         scope.spawn(move |_| work(worker, pretokenizer, queue, failure, &spare_in));
                     }
-                    feed.sink = Sink::Channel(blocks);
+                    counting.sink = Sink::Channel(blocks);
+                    let mut feed = Feed::new(splitter, n_bytes, input, &mut counting);
                     produced = produce(&mut feed).and_then(|()| Ok(feed.flush()?));
                     // The workers end when the channel does.
-                    feed.sink = Sink::Closed;
+                    counting.sink = Sink::Closed;
                 });
             }
         }
@@ -267,7 +270,13 @@ fn work(
     }
 }
 
-#[derive(Debug)]
+/// Where the blocks of one run go.
+struct Counting<'a> {
+    failure: &'a Failure,
+    spare: Receiver<Vec<u8>>,
+    sink: Sink<'a>,
+}
+
 enum Sink<'a> {
     /// One thread: count here and now.
     Inline(&'a mut Worker, &'a Pretokenizer, Sender<Vec<u8>>),
@@ -275,64 +284,8 @@ enum Sink<'a> {
     Closed,
 }
 
-/// Where the producer puts text; see [`Pass::run`].
-#[derive(Debug)]
-pub struct Feed<'a> {
-    splitter: &'a mut Splitter,
-    n_bytes: &'a mut u64,
-    replace_invalid: bool,
-    block_size: usize,
-    failure: &'a Failure,
-    spare: Receiver<Vec<u8>>,
-    sink: Sink<'a>,
-}
-
-impl Feed<'_> {
-    /// Appends a document. Call [`Self::send`] whenever [`Self::ready`].
-    pub fn text(&mut self, text: &str) {
-        *self.n_bytes += text.len() as u64;
-        self.splitter.buffer().extend_from_slice(text.as_bytes());
-        self.splitter.end_document();
-    }
-
-    /// Whether enough text waits for [`Self::send`] to have work to do.
-    pub fn ready(&self) -> bool {
-        self.splitter.ready()
-    }
-
-    /// Whether `max_chars` has been reached, so that further text is not counted.
-    pub fn full(&self) -> bool {
-        self.splitter.full()
-    }
-
-    /// Bytes taken in so far.
-    pub fn n_bytes(&self) -> u64 {
-        *self.n_bytes
-    }
-
-    /// Hands waiting text to the workers if there is enough of it; may block until they have room.
-    ///
-    /// # Errors
-    /// [`Error::Interrupted`] if a worker has failed; [`Pass::run`] then returns that error.
-    pub fn send(&mut self) -> Result<()> {
-        if self.ready() { self.flush() } else { Ok(()) }
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        let failed = self
-            .failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_some();
-        if failed {
-            return Err(Error::Interrupted);
-        }
-        let Some(block) = self
-            .splitter
-            .take_block(self.spare.try_recv().unwrap_or_default())
-        else {
-            return Ok(());
-        };
+impl BlockSink for Counting<'_> {
+    fn put(&mut self, block: Block) -> Result<()> {
         match &mut self.sink {
             Sink::Inline(worker, pretokenizer, spare) => {
                 let counted = worker.count(&block, pretokenizer);
@@ -347,86 +300,12 @@ impl Feed<'_> {
         }
     }
 
-    /// Feeds one text in pieces that `next` appends to a buffer, until it appends nothing.
-    ///
-    /// # Errors
-    /// What `next` returns, and as [`Self::send`].
-    pub fn pieces<E: From<Error>>(
-        &mut self,
-        name: &str,
-        mut next: impl FnMut(&mut Vec<u8>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        self.splitter.begin_source(&Arc::from(name));
-        let mut raw = Vec::new();
-        loop {
-            let before = self.splitter.buffer().len();
-            let n_read = if self.replace_invalid {
-                let held = raw.len();
-                next(&mut raw)?;
-                let n_read = raw.len() - held;
-                replace_invalid(&mut raw, n_read == 0, self.splitter.buffer());
-                n_read
-            } else {
-                next(self.splitter.buffer())?;
-                self.splitter.buffer().len() - before
-            };
-            if n_read == 0 {
-                self.splitter.end_document();
-                self.send()?;
-                return Ok(());
-            }
-            *self.n_bytes += n_read as u64;
-            self.splitter.absorb();
-            self.send()?;
-            if self.full() {
-                return Ok(());
-            }
-        }
+    fn failed(&self) -> bool {
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.is_some()
     }
 
-    /// Feeds a plain text file. `tick` is called with the bytes taken in so far, for every block.
-    ///
-    /// # Errors
-    /// [`Error::Io`], what `tick` returns, and as [`Self::send`].
-    pub fn file<E: From<Error>>(
-        &mut self,
-        path: &Path,
-        tick: &mut impl FnMut(u64) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let io = |source| Error::Io {
-            path: path.to_owned(),
-            source,
-        };
-        let mut file = std::fs::File::open(path).map_err(io)?;
-        let mut done = *self.n_bytes;
-        let block_size = self.block_size as u64;
-        self.pieces(&path.display().to_string(), |buffer| {
-            let n_read = (&mut file)
-                .take(block_size)
-                .read_to_end(buffer)
-                .map_err(io)?;
-            done += n_read as u64;
-            tick(done)
-        })
+    fn spare(&mut self) -> Vec<u8> {
+        self.spare.try_recv().unwrap_or_default()
     }
-}
-
-/// Moves `raw` to `out` with invalid sequences as U+FFFD; keeps a character that may still be
-/// completed, unless this is the end.
-fn replace_invalid(raw: &mut Vec<u8>, end: bool, out: &mut Vec<u8>) {
-    let mut keep = 0;
-    let mut chunks = raw.utf8_chunks().peekable();
-    while let Some(chunk) = chunks.next() {
-        out.extend_from_slice(chunk.valid().as_bytes());
-        let bad = chunk.invalid();
-        let may_go_on = !end
-            && chunks.peek().is_none()
-            && std::str::from_utf8(bad).is_err_and(|e| e.error_len().is_none());
-        if may_go_on {
-            keep = bad.len();
-        } else if !bad.is_empty() {
-            out.extend_from_slice("\u{fffd}".as_bytes());
-        }
-    }
-    raw.drain(..raw.len() - keep);
 }

@@ -22,6 +22,15 @@ struct Origin {
     offset: u64,
 }
 
+/// The end of a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// How many of the block's spans lie before it.
+    pub spans: usize,
+    /// Which source it came from: 1 is the first that began.
+    pub source: u64,
+}
+
 /// A piece of the input and the spans of documents in it.
 #[derive(Debug, Default)]
 pub struct Block {
@@ -31,6 +40,10 @@ pub struct Block {
     pub data: Vec<u8>,
     /// Documents, or parts of one, to be pretokenized apart.
     pub spans: Vec<Range<usize>>,
+    /// Where documents end, empty ones left out; what follows the last goes on in the next block.
+    pub ends: Vec<End>,
+    /// Whether the first document began in an earlier block.
+    pub continues: bool,
     origins: Vec<Origin>,
 }
 
@@ -63,6 +76,11 @@ pub struct Splitter {
     /// No cut lies before this position.
     no_cut_before: usize,
     n_chars: u64,
+    /// Whether the current document has any text so far.
+    has_text: bool,
+    /// Documents still to be left out.
+    skip: u64,
+    n_sources: u64,
 }
 
 impl Splitter {
@@ -87,7 +105,17 @@ impl Splitter {
             searched: 0,
             no_cut_before: 0,
             n_chars: 0,
+            has_text: false,
+            skip: 0,
+            n_sources: 0,
         }
+    }
+
+    /// Begins after `n_sources` sources and `n_documents` of the next, empty ones not counted, which are
+    /// left out.
+    pub fn start_after(&mut self, n_sources: u64, n_documents: u64) {
+        self.n_sources = n_sources;
+        self.skip = n_documents;
     }
 
     /// Whether `max_chars` is used up.
@@ -112,6 +140,7 @@ impl Splitter {
 
     /// From here on text comes from `name`, beginning at its first byte.
     pub fn begin_source(&mut self, name: &Arc<str>) {
+        self.n_sources += 1;
         self.block.origins.push(Origin {
             at: self.block.data.len(),
             name: name.clone(),
@@ -145,6 +174,17 @@ impl Splitter {
 
     fn push_document(&mut self, end: usize, next: usize) {
         self.push_span(self.doc_start..end);
+        if self.has_text {
+            self.has_text = false;
+            if self.skip > 0 {
+                self.skip -= 1;
+            } else {
+                self.block.ends.push(End {
+                    spans: self.block.spans.len(),
+                    source: self.n_sources,
+                });
+            }
+        }
         self.doc_left = self.doc_cap.unwrap_or(u64::MAX);
         self.doc_start = next;
         self.searched = next;
@@ -168,7 +208,10 @@ impl Splitter {
             }
         }
         if !span.is_empty() {
-            self.block.spans.push(span);
+            self.has_text = true;
+            if self.skip == 0 {
+                self.block.spans.push(span);
+            }
         }
     }
 
@@ -198,6 +241,8 @@ impl Splitter {
             index: self.block.index + 1,
             data: spare,
             spans: Vec::new(),
+            ends: Vec::new(),
+            continues: self.has_text && self.skip == 0,
             origins: vec![Origin {
                 at: 0,
                 name,

@@ -262,7 +262,12 @@ impl Session<'_> {
     ///
     /// # Errors
     /// As there.
-    pub fn encode(&mut self, text: &str, allowed: &SpecialTokens, out: &mut Vec<u32>) -> Result<()> {
+    pub fn encode(
+        &mut self,
+        text: &str,
+        allowed: &SpecialTokens,
+        out: &mut Vec<u32>,
+    ) -> Result<()> {
         let encoder = self.encoder;
         let ordinary = |out: &mut Vec<u32>, text: &str| self.encode_ordinary(text, out);
         encoder.cut(text, allowed, out, ordinary, Vec::push)
@@ -287,7 +292,13 @@ impl Session<'_> {
 impl Encoder {
     /// The ids of a pretoken that is not among the short ones in the cache.
     #[inline(never)]
-    fn pretoken<'s>(&self, state: &'s mut State, text: &[u8], start: usize, end: usize) -> &'s [u32] {
+    fn pretoken<'s>(
+        &self,
+        state: &'s mut State,
+        text: &[u8],
+        start: usize,
+        end: usize,
+    ) -> &'s [u32] {
         let pretoken = &text[start..end];
         let State { cache, memo, ids } = state;
         let place = Cache::place(pretoken);

@@ -15,8 +15,9 @@
 //! # Ok::<(), bytemill::error::Error>(())
 //! ```
 
-mod cache;
 pub mod batch;
+mod cache;
+pub mod corpus;
 pub mod count;
 pub mod counts;
 pub mod counts_file;
@@ -24,16 +25,19 @@ pub mod decode;
 pub mod documents;
 pub mod encode;
 pub mod error;
+pub mod feed;
 mod longest;
 mod merge;
 mod merge_table;
 pub mod naive;
-mod pair_map;
+mod npy;
 pub mod offsets;
+mod pair_map;
 mod pairs;
 pub mod pattern;
 pub mod pretokenize;
 pub mod ranks;
+pub mod shards;
 pub mod special;
 pub mod stream;
 pub mod table;

@@ -56,7 +56,11 @@ impl MergeTable {
             let mut token = self.longest(piece, at);
             // Tries ever shorter tokens here, and where all fail, in place of the token before.
             loop {
-                let last = if out.len() > base { out.last().copied() } else { None };
+                let last = if out.len() > base {
+                    out.last().copied()
+                } else {
+                    None
+                };
                 while token != NONE {
                     let end = at + self.len[token as usize] as usize;
                     let alive = memo.dead[end / 64] >> (end % 64) & 1 == 0;

@@ -68,7 +68,11 @@ impl<const NEAR: bool> PairMap<NEAR> {
             let larger = Self::with_capacity(self.slots.len());
             let old = std::mem::replace(self, larger);
             for slot in old.slots.into_iter().filter(|&s| s != EMPTY) {
-                self.insert((slot >> (2 * BITS)) as u32, (slot >> BITS & MASK) as u32, (slot & MASK) as u32);
+                self.insert(
+                    (slot >> (2 * BITS)) as u32,
+                    (slot >> BITS & MASK) as u32,
+                    (slot & MASK) as u32,
+                );
             }
         }
         let mask = self.slots.len() - 1;

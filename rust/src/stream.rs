@@ -2,7 +2,7 @@
 
 use crate::encode::Encoder;
 use crate::error::Result;
-use crate::pretokenize::cut::last_cut;
+use crate::pretokenize::cut::Cuts;
 use crate::special::SpecialTokens;
 use std::sync::Arc;
 
@@ -35,6 +35,7 @@ const SLICE: usize = 16 << 10;
 pub struct Stream {
     encoder: Arc<Encoder>,
     allowed: SpecialTokens,
+    cuts: Cuts,
     /// Text without ids yet.
     held: String,
     /// No special token begins before this position of `held`.
@@ -49,6 +50,7 @@ impl Stream {
     /// A stream that recognises the special tokens in `allowed`, which must be the encoder's.
     pub fn new(encoder: Arc<Encoder>, allowed: SpecialTokens) -> Self {
         Self {
+            cuts: encoder.pretokenizer().cuts(),
             encoder,
             allowed,
             held: String::new(),
@@ -107,10 +109,10 @@ impl Stream {
             self.uncut = end;
         }
         self.searched = self.searched.max(sure);
-        if self.encoder.pretokenizer().is_scanner() {
+        if self.cuts.exist() {
             let after = self.uncut.max(from);
             self.uncut = self.searched.min(len.saturating_sub(1)).max(after);
-            if let Some(cut) = last_cut(text, after, self.searched) {
+            if let Some(cut) = self.cuts.last(text, after, self.searched) {
                 self.encoder.encode_ordinary(&self.held[from..cut], out)?;
                 from = cut;
             }

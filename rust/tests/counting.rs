@@ -1,6 +1,8 @@
 //! Counting against the obvious way, with blocks of a few bytes so that text is cut everywhere it may be.
 
 mod common;
+#[path = "common/documents.rs"]
+mod documents;
 
 use bytemill::count::{CountOptions, Pass};
 use bytemill::counts::Counts;
@@ -9,58 +11,9 @@ use bytemill::pretokenize::RegexSplitter;
 use bytemill::special::SpecialTokens;
 use bytemill::{counts_file, pattern};
 use common::run;
+use documents::{PATTERNS, SPECIALS, documents, text};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-
-/// Text from pieces that meet in every way a cut could get wrong.
-fn text() -> impl Strategy<Value = String> {
-    let pieces = [
-        " ", "  ", "\n", "\n\n", "\r\n", "\t", "\u{a0}", "\u{3000}", "\u{85}", "a", "Z9", "12345",
-        "'s", "'LL", "!", "...", "/", "//", "é", "ह", "ि", "中文", "\u{301}", "👍", "\u{feff}",
-        "<s>", "<s><s>", "<s", "aaaa", " word", "word\n", "ǅ",
-    ];
-    let piece = proptest::sample::select(pieces.to_vec());
-    proptest::collection::vec(piece, 0..60).prop_map(|pieces| pieces.concat())
-}
-
-const SPECIALS: [&[&str]; 5] = [
-    &[],
-    &["<s>"],
-    &["<s>", "<s><s>", "<s><s>a"],
-    &["aa", "aaa"],
-    &["\n", " w", "é"],
-];
-const PATTERNS: [&str; 9] = [
-    "gpt2",
-    "cl100k",
-    "o200k",
-    "nanochat",
-    r"\w+",
-    r"\s?\S{1,3}",
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-    r" ?\w+| ?[^\w\s]+|\s+(?!\S)|\s+",
-    r"\b\w+|\s",
-];
-
-/// The documents of a text, by looking at every place.
-fn documents<'a>(text: &'a str, specials: &[&str]) -> Vec<&'a str> {
-    let (mut documents, mut start, mut at) = (Vec::new(), 0, 0);
-    while at < text.len() {
-        let here = specials
-            .iter()
-            .filter(|s| text.as_bytes()[at..].starts_with(s.as_bytes()));
-        match here.map(|s| s.len()).max() {
-            Some(len) => {
-                documents.push(&text[start..at]);
-                at += len;
-                start = at;
-            }
-            None => at += 1,
-        }
-    }
-    documents.push(&text[start..]);
-    documents
-}
 
 fn prefix(text: &str, n_chars: usize) -> &str {
     text.char_indices()

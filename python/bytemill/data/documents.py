@@ -1,4 +1,4 @@
-"""Input files -> documents, for whoever wants strings, and -> a counting pass of the Rust core."""
+"""Input files -> documents, for whoever wants strings, and -> passes of the Rust core."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ class _Meter:
 
 
 class Feeder:
-    """Feeds input files to a counting pass, each through the door that suits it."""
+    """Feeds input files to a pass of the Rust core, each through the door that suits it."""
 
     def __init__(
         self,
@@ -182,6 +182,8 @@ class Feeder:
         self._meter = _Meter(files, progress)
         # Bytes the pass had taken in when a run of plain files began; the pass counts them itself.
         self._plain_since: int | None = None
+        # Whether the core reads the file itself, and so knows how far it is.
+        self._is_plain = False
 
     def on_bytes(self, n_bytes: int) -> None:
         """What the pass calls with the bytes it has taken in."""
@@ -210,6 +212,36 @@ class Feeder:
                     self._meter.done(file.size)
             else:
                 counting.feed(self._records(files))
+        self._meter.report()
+
+    def sources(self, start: int = 0) -> Iterator[tuple[str, str, object]]:
+        """The files from the `start`th on as the core's encoding takes them: kind, name, content.
+
+        `on_source_bytes` is then to be called with the bytes taken in of a source.
+        """
+        self._meter.done(sum(file.size for file in self._files[:start]))
+        for file in self._files[start:]:
+            door = _door(file)
+            self._is_plain = door == "mapped"
+            # A name that is not UTF-8 has surrogates in it, which Rust's strings cannot.
+            name = str(file.path).encode("utf-8", "replace").decode()
+            if door == "mapped":
+                yield "file", name, str(file.path)
+            elif door == "chunks":
+                yield "chunks", name, read_chunks(file, self._meter.at)
+            else:
+                read = _read_records(file, self._text_column, self._errors, self._meter.at)
+                yield "texts", name, read
+            self._meter.done(file.size)
+
+    def on_source_bytes(self, n_bytes: int) -> None:
+        """What the core calls with the bytes it has taken in of a source."""
+        if self._is_plain:
+            self._meter.at(n_bytes)
+        self._meter.report()
+
+    def report(self) -> None:
+        """Tells the caller how much has been read."""
         self._meter.report()
 
     def _records(self, files: Iterable[InputFile]) -> Iterator[str]:

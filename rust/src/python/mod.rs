@@ -5,6 +5,7 @@
 #![allow(clippy::too_many_arguments)]
 
 mod convert;
+mod corpus;
 mod decode;
 mod stream;
 mod tokenizer;
@@ -13,6 +14,7 @@ mod train;
 use crate::error::Error;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyIterator};
 use std::time::{Duration, Instant};
 
 impl From<Error> for PyErr {
@@ -68,8 +70,35 @@ impl Pulse {
     }
 }
 
+/// Appends the next chunk that is not empty; returns its length, 0 at the end.
+fn append_chunk(chunks: &Bound<'_, PyIterator>, buffer: &mut Vec<u8>) -> PyResult<usize> {
+    for chunk in chunks.clone() {
+        let chunk = chunk?;
+        let bytes = chunk.cast::<PyBytes>()?.as_bytes();
+        if !bytes.is_empty() {
+            buffer.extend_from_slice(bytes);
+            return Ok(bytes.len());
+        }
+    }
+    Ok(0)
+}
+
+/// Whether `errors` asks to read invalid UTF-8 as U+FFFD.
+fn replaces_invalid(errors: &str) -> PyResult<bool> {
+    match errors {
+        "strict" => Ok(false),
+        "replace" => Ok(true),
+        other => {
+            let message = format!("errors={other:?}: it must be \"strict\" or \"replace\"");
+            Err(PyValueError::new_err(message))
+        }
+    }
+}
+
 #[pymodule]
 mod _core {
+    #[pymodule_export]
+    use super::corpus::{encode_corpus, encode_shards};
     #[pymodule_export]
     use super::decode::Decoder;
     #[pymodule_export]

@@ -48,7 +48,7 @@ impl SpecialSet {
 /// A vocabulary that encodes.
 #[pyclass(module = "bytemill._core", frozen)]
 pub struct Encoder {
-    inner: Arc<encode::Encoder>,
+    pub(super) inner: Arc<encode::Encoder>,
     decoder: Arc<decode::Decoder>,
 }
 

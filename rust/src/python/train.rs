@@ -1,9 +1,10 @@
 //! Counting and training.
 
-use super::Pulse;
 use super::convert::with_text;
-use crate::count::{CountOptions, Feed, Pass};
+use super::{Pulse, append_chunk, replaces_invalid};
+use crate::count::{CountOptions, Pass};
 use crate::error::Error;
+use crate::feed::Feed;
 use crate::special::SpecialTokens;
 use crate::train::{TieBreak, TrainOptions};
 use crate::{counts, counts_file, pattern, pretokenize::Pretokenizer};
@@ -130,14 +131,7 @@ impl CountingPass {
         errors: &str,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
-        let replace_invalid = match errors {
-            "strict" => false,
-            "replace" => true,
-            other => {
-                let message = format!("errors={other:?}: it must be \"strict\" or \"replace\"");
-                return Err(PyValueError::new_err(message));
-            }
-        };
+        let replace_invalid = replaces_invalid(errors)?;
         let pass = Pass::new(&CountOptions {
             pattern,
             special: SpecialTokens::new(special_tokens)?,
@@ -218,19 +212,6 @@ impl CountingPass {
         let inner = py.detach(|| pass.finish())?;
         Ok(Counts { inner })
     }
-}
-
-/// Appends the next chunk that is not empty; returns its length, 0 at the end.
-fn append_chunk(chunks: &Bound<'_, PyIterator>, buffer: &mut Vec<u8>) -> PyResult<usize> {
-    for chunk in chunks.clone() {
-        let chunk = chunk?;
-        let bytes = chunk.cast::<PyBytes>()?.as_bytes();
-        if !bytes.is_empty() {
-            buffer.extend_from_slice(bytes);
-            return Ok(bytes.len());
-        }
-    }
-    Ok(0)
 }
 
 fn feed_texts(

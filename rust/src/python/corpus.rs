@@ -1,0 +1,205 @@
+//! Encoding files, to memory and to shards.
+
+use super::convert::with_text;
+use super::tokenizer::Encoder;
+use super::{Pulse, append_chunk, replaces_invalid};
+use crate::corpus::{self, CorpusOptions, Memory, Separator, Width};
+use crate::error::Error;
+use crate::feed::Feed;
+use crate::shards::{Checkpoint, ShardOptions, ShardWriter};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyIterator, PyString};
+use std::path::PathBuf;
+
+fn width(dtype: &str) -> PyResult<Width> {
+    match dtype {
+        "uint16" => Ok(Width::U16),
+        "uint32" => Ok(Width::U32),
+        other => Err(PyValueError::new_err(format!(
+            "dtype={other:?}: it must be \"uint16\" or \"uint32\""
+        ))),
+    }
+}
+
+fn options(
+    dtype: &str,
+    separator: Option<u32>,
+    separator_first: bool,
+    num_threads: Option<usize>,
+    errors: &str,
+) -> PyResult<CorpusOptions> {
+    let mut options = CorpusOptions::new(width(dtype)?);
+    options.separator = separator.map(if separator_first {
+        Separator::Before
+    } else {
+        Separator::After
+    });
+    options.num_threads = num_threads;
+    options.replace_invalid = replaces_invalid(errors)?;
+    Ok(options)
+}
+
+/// The ids of all documents, where each one's end (as 64-bit numbers), and the bytes of text.
+#[pyfunction]
+#[pyo3(signature = (encoder, sources, dtype, separator=None, separator_first=false, num_threads=None, errors="strict", progress=None))]
+pub fn encode_corpus<'py>(
+    py: Python<'py>,
+    encoder: &Bound<'py, Encoder>,
+    sources: &Bound<'py, PyAny>,
+    dtype: &str,
+    separator: Option<u32>,
+    separator_first: bool,
+    num_threads: Option<usize>,
+    errors: &str,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<(Bound<'py, PyByteArray>, Bound<'py, PyByteArray>, u64)> {
+    let options = options(dtype, separator, separator_first, num_threads, errors)?;
+    let encoder = &encoder.get().inner;
+    let sources = sources.try_iter()?.unbind();
+    let mut pulse = Pulse::new(progress);
+    let mut memory = Memory::default();
+    py.detach(|| {
+        corpus::encode_corpus(encoder, &options, &mut memory, |feed| {
+            feed_sources(feed, &sources, &mut pulse)
+        })
+    })?;
+    let Memory {
+        blocks,
+        ends,
+        len,
+        n_bytes,
+    } = memory;
+    let ids = PyByteArray::new_with(py, len, |mut room| {
+        for block in blocks {
+            let (here, rest) = room.split_at_mut(block.len());
+            here.copy_from_slice(&block);
+            room = rest;
+        }
+        Ok(())
+    })?;
+    let item = options.width.bytes() as u64;
+    let ends = PyByteArray::new_with(py, 8 * ends.len(), |room| {
+        for (to, end) in room.chunks_exact_mut(8).zip(ends) {
+            to.copy_from_slice(&(end / item).to_ne_bytes());
+        }
+        Ok(())
+    })?;
+    Ok((ids, ends, n_bytes))
+}
+
+/// Writes shards; returns the last checkpoint.
+#[pyfunction]
+#[pyo3(signature = (encoder, sources, dir, dtype, shard_tokens, store, validation_fraction=0.0, checkpoint=None, separator=None, separator_first=false, num_threads=None, errors="strict", progress=None))]
+pub fn encode_shards(
+    py: Python<'_>,
+    encoder: &Bound<'_, Encoder>,
+    sources: &Bound<'_, PyAny>,
+    dir: PathBuf,
+    dtype: &str,
+    shard_tokens: u64,
+    store: Py<PyAny>,
+    validation_fraction: f64,
+    checkpoint: Option<&str>,
+    separator: Option<u32>,
+    separator_first: bool,
+    num_threads: Option<usize>,
+    errors: &str,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<String> {
+    let mut options = options(dtype, separator, separator_first, num_threads, errors)?;
+    let checkpoint = match checkpoint {
+        Some(json) => Checkpoint::from_json(json)
+            .ok_or_else(|| PyValueError::new_err("checkpoint: it is damaged"))?,
+        None => Checkpoint::default(),
+    };
+    options.hash = validation_fraction > 0.0;
+    options.skip_sources = checkpoint.source.saturating_sub(1);
+    options.skip_documents = checkpoint.documents;
+    let shards = ShardOptions {
+        dir,
+        width: options.width,
+        shard_tokens,
+        validation_fraction,
+    };
+    let encoder = &encoder.get().inner;
+    let sources = sources.try_iter()?.unbind();
+    let mut pulse = Pulse::new(progress);
+    // The callback's own exception comes out, not the core's word that it was stopped.
+    let mut raised = None;
+    let done = py.detach(|| -> PyResult<_> {
+        let mut store = |checkpoint: &Checkpoint| {
+            let json = checkpoint.to_json();
+            Python::attach(|py| store.call1(py, (json,)).map(|_| ())).map_err(|e| {
+                raised = Some(e);
+                Error::Interrupted
+            })
+        };
+        let mut writer = ShardWriter::new(&shards, checkpoint, &mut store)?;
+        corpus::encode_corpus(encoder, &options, &mut writer, |feed| {
+            feed_sources(feed, &sources, &mut pulse)
+        })?;
+        Ok(writer.finish()?)
+    });
+    match raised {
+        Some(error) => Err(error),
+        None => Ok(done?.to_json()),
+    }
+}
+
+/// Feeds what `sources` yields: (kind, name, what to read).
+fn feed_sources(feed: &mut Feed, sources: &Py<PyIterator>, pulse: &mut Pulse) -> PyResult<()> {
+    type Source = (String, String, Py<PyAny>);
+    loop {
+        let next = Python::attach(|py| -> PyResult<Option<Source>> {
+            let next = sources.bind(py).clone().next();
+            next.map(|source| source?.extract()).transpose()
+        })?;
+        let Some((kind, name, what)) = next else {
+            return Ok(());
+        };
+        let before = feed.n_bytes();
+        match kind.as_str() {
+            "file" => {
+                let path: PathBuf = Python::attach(|py| what.extract(py))?;
+                feed.file(&path, &mut |n_bytes| pulse.beat((n_bytes - before,)))?;
+            }
+            "chunks" => {
+                let chunks = Python::attach(|py| what.bind(py).try_iter().map(Bound::unbind))?;
+                let mut n_bytes = 0;
+                feed.pieces(&name, |buffer| -> PyResult<()> {
+                    let n = Python::attach(|py| append_chunk(chunks.bind(py), buffer))?;
+                    n_bytes += n as u64;
+                    pulse.beat((n_bytes,))
+                })?;
+            }
+            "texts" => {
+                let texts = Python::attach(|py| what.bind(py).try_iter().map(Bound::unbind))?;
+                feed.begin_source(&name);
+                while Python::attach(|py| take_texts(texts.bind(py), feed))? {
+                    feed.send()?;
+                    pulse.beat((feed.n_bytes() - before,))?;
+                }
+            }
+            other => {
+                let message = format!("sources: {other:?} is no kind of source");
+                return Err(PyValueError::new_err(message));
+            }
+        }
+    }
+}
+
+/// Takes texts until there is enough for a block; false if there are no more.
+fn take_texts(texts: &Bound<'_, PyIterator>, feed: &mut Feed) -> PyResult<bool> {
+    for text in texts.clone() {
+        let text = text?;
+        let text = text
+            .cast::<PyString>()
+            .map_err(|_| PyTypeError::new_err(format!("{} is no str", text.get_type())))?;
+        with_text(text, |text| feed.text(text))?;
+        if feed.ready() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
