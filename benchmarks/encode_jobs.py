@@ -11,6 +11,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from benchmarks.documents import documents
@@ -19,6 +20,7 @@ from benchmarks.families import FAMILIES, distinct_strings
 from benchmarks.job import Job, memory
 
 PASSES = 3
+TINY = "a b"
 SHORT_CHARS = 100
 SHORT_STRINGS = 10_000
 SHORT_BATCHES = 5
@@ -27,6 +29,12 @@ STRING_BYTES = 120_000
 
 def _library(library: str, vocabulary: list[str]) -> Library:
     return LIBRARIES[library](Vocabulary(*vocabulary))
+
+
+def _warm(call: Callable[[Any], Any], argument: Any) -> Any:
+    """Calls once with next to no text, so that no library's tables are built in a timed call."""
+    call(argument)
+    return call
 
 
 def _timed(call: Callable[[], Any], keep: bool = True) -> tuple[dict[str, float], Any]:
@@ -57,9 +65,13 @@ def passes(
     made = _library(library, vocabulary)
     if way == "files":
         files = made.files()
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            tiny = Path(folder, "tiny.txt")
+            tiny.write_text(TINY)
+            _warm(files, [str(tiny)])
         call = lambda: files(paths)  # noqa: E731
     else:
-        batch = made.batch(threads) if way == "batch" else made.count(threads)
+        batch = _warm(made.batch(threads) if way == "batch" else made.count(threads), [TINY])
         texts = list(documents(paths))
         call = lambda: batch(texts)  # noqa: E731
 
@@ -73,7 +85,7 @@ def passes(
 
 def lists(library: str, vocabulary: list[str], paths: list[str]) -> Job:
     """A Python list for each document, one after another; each is dropped before the next."""
-    text = _library(library, vocabulary).text()
+    text = _warm(_library(library, vocabulary).text(), TINY)
     texts = list(documents(paths))
 
     def call() -> None:
@@ -124,7 +136,7 @@ def short(library: str, vocabulary: list[str], paths: list[str]) -> Job:
 
 def short_batch(library: str, vocabulary: list[str], paths: list[str], threads: int | None) -> Job:
     """Batches of short strings, other ones in each."""
-    batch = _library(library, vocabulary).batch(threads)
+    batch = _warm(_library(library, vocabulary).batch(threads), [TINY])
     strings = _strings(paths, SHORT_BATCHES * SHORT_STRINGS)
     cut = [strings[i : i + SHORT_STRINGS] for i in range(0, len(strings), SHORT_STRINGS)]
 
@@ -156,7 +168,7 @@ def short_reference(vocabulary: list[str], paths: list[str]) -> Job:
 
 def decode(library: str, vocabulary: list[str], paths: list[str]) -> Job:
     """The documents' ids, from tiktoken, back to text; one call per document, one thread."""
-    call = _library(library, vocabulary).decode()
+    call = _warm(_library(library, vocabulary).decode(), [97])
     texts = list(documents(paths))
     encode = _library("tiktoken", vocabulary).text()
     ids = [encode(text) for text in texts]
@@ -226,7 +238,7 @@ def linear(library: str, vocabulary: list[str], family: str, n: int) -> Job:
     text = _library(library, vocabulary).text()
     make = FAMILIES[family]
     half, whole = make(n), make(2 * n)
-    text("warm up")
+    _warm(text, TINY)
 
     def best(item: str) -> float:
         times = []
