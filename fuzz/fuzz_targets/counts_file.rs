@@ -24,10 +24,13 @@ fuzz_target!(|data: &[u8]| {
     };
     let path = name("counts");
     std::fs::write(&path, &file).expect("the temporary folder takes files");
-    if let Ok(counts) = load(&path) {
+    let loaded = load(&path);
+    let _ = std::fs::remove_file(&path);
+    if let Ok(counts) = loaded {
         let again = name("again");
         save(&counts, &again).expect("the temporary folder takes files");
         let read = load(&again).expect("what was saved loads");
+        let _ = std::fs::remove_file(&again);
         assert_eq!(counts.items(), read.items());
         assert_eq!(counts.pat_str(), read.pat_str());
         assert_eq!(counts.special_tokens(), read.special_tokens());

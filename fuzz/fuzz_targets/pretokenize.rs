@@ -26,7 +26,7 @@ fuzz_target!(|data: &[u8]| {
     let (pattern, data) = pattern(data);
     let text = text(data);
     MADE.with_borrow_mut(|made| {
-        if made.len() > 2000 {
+        if made.len() > 200 {
             made.clear();
         }
         let pair = made
