@@ -178,9 +178,11 @@ def test_special_tokens_longest_first_or_as_text(tokenizer):
     overlapping = by_pattern("gpt2")
     end, twice, e, *_ = (overlapping.special_tokens[t] for t in OVERLAPPING)
     assert overlapping.encode("<|end|><|end|><|end|><|e") == [twice, end, e]
-    assert overlapping.encode("<|end|><|end|>", {"<|end|>"}) == [end, end]
-    assert overlapping.encode("<|end|>", ()) == overlapping.encode_ordinary("<|end|>")
-    assert overlapping.encode("<|end|>", ["no such token"]) == overlapping.encode("<|end|>", ())
+    some = {"<|end|>"}
+    assert overlapping.encode("<|end|><|end|>", allowed_special=some) == [end, end]
+    ordinary = overlapping.encode_ordinary("<|end|>")
+    assert overlapping.encode("<|end|>", allowed_special=()) == ordinary
+    assert overlapping.encode("<|end|>", allowed_special=["no such token"]) == ordinary
     assert tokenizer.encode("a <|end|> b") == [
         *tokenizer.encode("a "), 398, *tokenizer.encode(" b")
     ]  # fmt: skip
@@ -188,7 +190,7 @@ def test_special_tokens_longest_first_or_as_text(tokenizer):
 
 def test_allowed_special_is_no_single_token(tokenizer):
     with pytest.raises(TypeError, match=r"'<\|end\|>'.*\"all\""):
-        tokenizer.encode("x", "<|end|>")
+        tokenizer.encode("x", allowed_special="<|end|>")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,10 @@
 """The Rust core. Private: use the classes of `bytemill` instead."""
 
 from collections.abc import Callable, Iterable, Sequence
+from os import PathLike
 from typing import final
+
+from bytemill._types import Ids
 
 @final
 class Counts:
@@ -25,9 +28,9 @@ class Counts:
     def from_items(
         pattern: str, special_tokens: Sequence[str], items: Iterable[tuple[bytes, int]]
     ) -> Counts: ...
-    def save(self, path: str) -> None: ...
+    def save(self, path: str | PathLike[str]) -> None: ...
     @staticmethod
-    def load(path: str) -> Counts: ...
+    def load(path: str | PathLike[str]) -> Counts: ...
     def merge(self, other: Counts) -> None:
         """Adds `other`'s counts. ValueError if its pattern or special tokens differ."""
 
@@ -60,7 +63,7 @@ class CountingPass:
         """Bytes taken in so far, special tokens included."""
     def feed(self, texts: Iterable[str]) -> None:
         """Each string is a document (or several, between special tokens)."""
-    def feed_files(self, paths: Sequence[str]) -> None:
+    def feed_files(self, paths: Sequence[str | PathLike[str]]) -> None:
         """Plain text files, UTF-8."""
     def feed_chunks(self, name: str, chunks: Iterable[bytes]) -> None:
         """One text file in pieces, cut anywhere; `name` is for error messages."""
@@ -93,8 +96,21 @@ def pat_str(name_or_regex: str) -> str:
     """The regex of a named pattern; any other valid regex unchanged. ValueError otherwise."""
 
 @final
+class SpecialSet:
+    """Special tokens to look for, the longest of several at one place."""
+
+    def __new__(cls, tokens: Sequence[str]) -> SpecialSet: ...
+    def find(self, text: str) -> str | None:
+        """The first of them in `text`."""
+
+@final
 class Encoder:
-    """A vocabulary that encodes and decodes."""
+    """A vocabulary that encodes.
+
+    `allowed` are the special tokens that become their ids (all of the vocabulary's by default).
+    `width` is the size of an id in an array, 2 or 4 bytes, in native order. ValueError if a custom
+    pattern backtracks too far.
+    """
 
     def __new__(
         cls,
@@ -102,13 +118,94 @@ class Encoder:
         special_tokens: dict[str, int],
         pattern: str,
     ) -> Encoder: ...
-    def encode(self, text: str, allowed_special: Sequence[str]) -> list[int]:
-        """Occurrences of the allowed special tokens become their ids, longest first."""
+    @property
+    def decoder(self) -> Decoder: ...
+    def encode(self, text: str, allowed: SpecialSet | None = None) -> list[int]: ...
     def encode_ordinary(self, text: str) -> list[int]: ...
-    def decode_bytes(self, ids: Sequence[int]) -> bytes:
-        """KeyError for an id that is no token."""
+    def encode_to_array(
+        self, text: str, width: int, allowed: SpecialSet | None = None
+    ) -> bytearray: ...
+    def count(self, text: str, allowed: SpecialSet | None = None) -> int: ...
+    def encode_batch(
+        self,
+        texts: list[str],
+        num_threads: int | None = None,
+        allowed: SpecialSet | None = None,
+    ) -> list[list[int]]: ...
+    def encode_batch_to_arrays(
+        self,
+        texts: list[str],
+        width: int,
+        num_threads: int | None = None,
+        allowed: SpecialSet | None = None,
+    ) -> tuple[bytearray, bytearray]:
+        """Ids, and where each text's begin (and the last's end), as 64-bit integers."""
+    def count_batch(
+        self,
+        texts: list[str],
+        num_threads: int | None = None,
+        allowed: SpecialSet | None = None,
+    ) -> list[int]: ...
+    def encode_with_offsets(
+        self, text: str, allowed: SpecialSet | None = None
+    ) -> tuple[list[int], list[tuple[int, int]]]: ...
+    def truncate(self, text: str, max_tokens: int, allowed: SpecialSet | None = None) -> int:
+        """How many characters of `text` to keep."""
+    def stream(self, allowed: SpecialSet | None = None) -> StreamEncoder: ...
+    def stream_decoder(self, errors: str) -> StreamDecoder: ...
     def merges(self) -> list[tuple[bytes, bytes]]:
         """The pair each token was merged from, by rank.
 
         ValueError if a token is no merge of two tokens of lower rank.
+        """
+
+@final
+class Decoder:
+    """The bytes of all tokens, by id.
+
+    Ids are a list or tuple, anything with the buffer protocol or a method `tolist`, or another
+    iterable. KeyError with the first that is no token, TypeError for what is no int.
+    """
+
+    def decode(self, ids: Ids, errors: str = "replace") -> str: ...
+    def decode_bytes(self, ids: Ids) -> bytes: ...
+    def decode_batch(self, batch: Iterable[Ids], errors: str = "replace") -> list[str]: ...
+    def decode_tokens_bytes(self, ids: Ids) -> list[bytes]: ...
+    def decode_with_offsets(self, ids: Ids) -> tuple[str, list[int]]: ...
+    def decode_single_token_bytes(self, id: int) -> bytes: ...
+
+@final
+class StreamEncoder:
+    """Text in pieces -> ids that can no longer change.
+
+    The ids are those of the joined text, surrogates that two pieces share included.
+    """
+
+    def push(self, text: str) -> list[int]: ...
+    def finish(self) -> list[int]:
+        """The ids that are left. The next piece begins a new text."""
+
+@final
+class StreamDecoder:
+    """Ids in pieces -> text that can no longer change; made by `Tokenizer.stream_decoder`.
+
+    What is held back is at most the beginning of one character.
+    """
+
+    def push(self, ids: int | Ids) -> str:
+        """Takes the next id, or several; the text that is certain now.
+
+        Raises:
+            KeyError: With the first id that is no token; nothing has been taken then.
+            TypeError: For what is no int.
+            UnicodeDecodeError: For bytes that are not UTF-8, with errors="strict"; nothing has been
+                taken then.
+        """
+    def finish(self) -> str:
+        """The text that is left: U+FFFD if the ids end inside a character, else nothing.
+
+        The decoder can then be used for the next text.
+
+        Raises:
+            UnicodeDecodeError: If they end inside a character, with errors="strict".
         """

@@ -103,6 +103,40 @@ def save(tokenizer: "Tokenizer", dir: StrPath) -> None:
             old.unlink(missing_ok=True)
 
 
+def to_state(tokenizer: "Tokenizer") -> dict[str, Any]:
+    """All of `tokenizer` in plain data, for pickles and messages between processes."""
+    return {
+        "version": _VERSION,
+        "name": tokenizer.name,
+        "pattern": tokenizer.pat_str,
+        "special_tokens": tokenizer.special_tokens,
+        "ranks": ranks_to_bytes(tokenizer.mergeable_ranks),
+        "fingerprint": tokenizer.fingerprint,
+    }
+
+
+def restore(state: dict[str, Any]) -> "Tokenizer":
+    """A tokenizer from `to_state`'s data, checked as what a file holds.
+
+    Raises:
+        TypeError, ValueError: If the data is damaged, or of another version.
+    """
+    from bytemill.tokenizer import Tokenizer
+
+    if not isinstance(state, dict) or state.get("version") != _VERSION:
+        raise ValueError("this is no state of a tokenizer that this bytemill can read")
+    try:
+        ranks = ranks_from_bytes(state["ranks"], "the tokenizer's state")
+        name, special, pattern = state["name"], state["special_tokens"], state["pattern"]
+        fingerprint = state["fingerprint"]
+    except KeyError as error:
+        raise ValueError(f"the tokenizer's state has no {error}") from None
+    tokenizer = Tokenizer(ranks, special, pattern=pattern, name=name)
+    if tokenizer.fingerprint != fingerprint:
+        raise ValueError("the tokenizer's state was changed: its fingerprint is another")
+    return tokenizer
+
+
 def load(dir: StrPath) -> "Tokenizer":
     """Reads a folder that `save` wrote.
 

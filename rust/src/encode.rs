@@ -207,6 +207,11 @@ impl Encoder {
         &self.ranks
     }
 
+    /// What cuts text into pretokens.
+    pub fn pretokenizer(&self) -> &Pretokenizer {
+        &self.pretokenizer
+    }
+
     /// The special tokens, in the order given.
     pub fn special(&self) -> &SpecialTokens {
         &self.special

@@ -15,18 +15,22 @@
 //! # Ok::<(), bytemill::error::Error>(())
 //! ```
 
+pub mod batch;
 pub mod count;
 pub mod counts;
 pub mod counts_file;
+pub mod decode;
 pub mod documents;
 pub mod encode;
 pub mod error;
 mod merge;
 pub mod naive;
+pub mod offsets;
 mod pairs;
 pub mod pattern;
 pub mod pretokenize;
 pub mod special;
+pub mod stream;
 pub mod table;
 pub mod threads;
 mod tokens;

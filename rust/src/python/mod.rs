@@ -4,13 +4,15 @@
 // A method that takes its arguments from Python has as many as Python has.
 #![allow(clippy::too_many_arguments)]
 
+mod convert;
+mod decode;
+mod stream;
 mod tokenizer;
 mod train;
 
 use crate::error::Error;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyString;
 use std::time::{Duration, Instant};
 
 impl From<Error> for PyErr {
@@ -27,23 +29,6 @@ impl From<Error> for PyErr {
             }
             Error::Interrupted => PyRuntimeError::new_err(error.to_string()),
             _ => PyValueError::new_err(error.to_string()),
-        }
-    }
-}
-
-/// The text of a Python string as tiktoken reads it: surrogates in pairs are the character they stand
-/// for, alone they are U+FFFD.
-fn with_text<R>(text: &Bound<'_, PyString>, f: impl FnOnce(&str) -> R) -> PyResult<R> {
-    match text.to_str() {
-        Ok(utf8) => Ok(f(utf8)),
-        Err(_) => {
-            let bytes = text.call_method1("encode", ("utf-16-le", "surrogatepass"))?;
-            let bytes = bytes.extract::<Vec<u8>>()?;
-            let units: Vec<u16> = bytes
-                .chunks_exact(2)
-                .map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
-                .collect();
-            Ok(f(&String::from_utf16_lossy(&units)))
         }
     }
 }
@@ -86,7 +71,11 @@ impl Pulse {
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::tokenizer::Encoder;
+    use super::decode::Decoder;
+    #[pymodule_export]
+    use super::stream::{StreamDecoder, StreamEncoder};
+    #[pymodule_export]
+    use super::tokenizer::{Encoder, SpecialSet};
     #[pymodule_export]
     use super::train::{CountingPass, Counts, Merges, pat_str, train};
 }

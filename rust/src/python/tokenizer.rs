@@ -1,17 +1,106 @@
-//! Encoding and decoding.
+//! Encoding.
 
-use super::with_text;
+use super::convert::{array_of, list_of, string_at, text_and_starts, text_of};
+use super::decode::Decoder;
+use super::stream::{StreamDecoder, StreamEncoder};
 use crate::encode::{self, Ranks};
 use crate::error::Result;
 use crate::special::SpecialTokens;
-use pyo3::exceptions::PyKeyError;
+use crate::stream::{Invalid, TextDecoder};
+use crate::{batch, decode, offsets};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyString};
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyString};
+use std::borrow::Cow;
+use std::sync::Arc;
 
-/// A vocabulary that encodes and decodes.
+/// Text shorter than this, in bytes, is encoded faster than the GIL is released and taken again.
+const SHORT: usize = 4096;
+
+/// A set of special tokens to look for.
+#[pyclass(module = "bytemill._core", frozen)]
+pub struct SpecialSet {
+    inner: SpecialTokens,
+}
+
+#[pymethods]
+impl SpecialSet {
+    #[new]
+    fn new(tokens: Vec<String>) -> PyResult<Self> {
+        Ok(Self {
+            inner: SpecialTokens::new(tokens)?,
+        })
+    }
+
+    /// As tiktoken, this looks at the string as it is, before surrogates are paired.
+    fn find<'a>(&'a self, text: &Bound<'_, PyString>) -> PyResult<Option<&'a str>> {
+        let found = match text.to_str() {
+            Ok(utf8) => self.inner.find(utf8.as_bytes(), 0),
+            Err(_) => {
+                let bytes = text.call_method1("encode", ("utf-8", "surrogatepass"))?;
+                self.inner.find(&bytes.extract::<Cow<'_, [u8]>>()?, 0)
+            }
+        };
+        Ok(found.map(|(which, ..)| &*self.inner.tokens()[which]))
+    }
+}
+
+/// A vocabulary that encodes.
 #[pyclass(module = "bytemill._core", frozen)]
 pub struct Encoder {
-    inner: encode::Encoder,
+    inner: Arc<encode::Encoder>,
+    decoder: Arc<decode::Decoder>,
+}
+
+impl Encoder {
+    fn allowed<'a>(&'a self, allowed: Option<&'a Bound<'_, SpecialSet>>) -> &'a SpecialTokens {
+        match allowed {
+            Some(set) => &set.get().inner,
+            None => self.inner.special(),
+        }
+    }
+
+    fn ids(
+        &self,
+        text: &Bound<'_, PyString>,
+        work: impl FnOnce(&str, &mut Vec<u32>) -> Result<()> + Send,
+    ) -> PyResult<Vec<u32>> {
+        let utf8 = text_of(text)?;
+        let mut ids = Vec::with_capacity(utf8.len() / 3 + 1);
+        if utf8.len() < SHORT {
+            work(&utf8, &mut ids)?;
+        } else {
+            text.py().detach(|| work(&utf8, &mut ids))?;
+        }
+        Ok(ids)
+    }
+
+    fn all_ids(
+        &self,
+        text: &Bound<'_, PyString>,
+        allowed: Option<&Bound<'_, SpecialSet>>,
+    ) -> PyResult<Vec<u32>> {
+        let allowed = self.allowed(allowed);
+        self.ids(text, |text, ids| self.inner.encode(text, allowed, ids))
+    }
+
+    /// Calls `work` on the strings of a batch, without the GIL.
+    fn with_texts<R: Send>(
+        texts: &Bound<'_, PyList>,
+        work: impl FnOnce(&[Cow<'_, str>]) -> Result<R> + Send,
+    ) -> PyResult<R> {
+        let items: Vec<Bound<'_, PyAny>> = texts.iter().collect();
+        let strings = items
+            .iter()
+            .enumerate()
+            .map(|(i, item)| string_at(item, i))
+            .collect::<PyResult<Vec<_>>>()?;
+        let utf8 = strings
+            .into_iter()
+            .map(text_of)
+            .collect::<PyResult<Vec<_>>>()?;
+        Ok(texts.py().detach(|| work(&utf8))?)
+    }
 }
 
 #[pymethods]
@@ -25,58 +114,174 @@ impl Encoder {
     ) -> PyResult<Self> {
         let ranks: Vec<(Vec<u8>, u32)> = mergeable_ranks
             .iter()
-            .map(|(token, rank)| Ok((token.extract()?, rank.extract()?)))
+            .map(|(token, rank)| {
+                Ok((
+                    token.cast::<PyBytes>()?.as_bytes().to_vec(),
+                    rank.extract()?,
+                ))
+            })
             .collect::<PyResult<_>>()?;
         let special: Vec<(String, u32)> = special_tokens
             .iter()
             .map(|(token, id)| Ok((token.extract()?, id.extract()?)))
             .collect::<PyResult<_>>()?;
-        let inner = py.detach(|| encode::Encoder::new(Ranks::new(ranks)?, special, pattern))?;
-        Ok(Self { inner })
+        let (inner, decoder) = py.detach(|| -> Result<_> {
+            let ranks = Ranks::new(ranks)?;
+            let decoder = decode::Decoder::new(&ranks, &special);
+            Ok((encode::Encoder::new(ranks, special, pattern)?, decoder))
+        })?;
+        Ok(Self {
+            inner: Arc::new(inner),
+            decoder: Arc::new(decoder),
+        })
     }
 
-    fn encode(
+    #[getter]
+    fn decoder(&self) -> Decoder {
+        Decoder {
+            inner: self.decoder.clone(),
+        }
+    }
+
+    #[pyo3(signature = (text, allowed=None))]
+    fn encode<'py>(
         &self,
-        py: Python<'_>,
+        text: &Bound<'py, PyString>,
+        allowed: Option<&Bound<'py, SpecialSet>>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        list_of(text.py(), &self.all_ids(text, allowed)?)
+    }
+
+    fn encode_ordinary<'py>(&self, text: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyList>> {
+        let ids = self.ids(text, |text, ids| self.inner.encode_ordinary(text, ids))?;
+        list_of(text.py(), &ids)
+    }
+
+    #[pyo3(signature = (text, allowed=None))]
+    fn count(
+        &self,
         text: &Bound<'_, PyString>,
-        allowed_special: Vec<String>,
-    ) -> PyResult<Vec<u32>> {
-        let known = self.inner.special().tokens();
-        let allowed = allowed_special.iter().filter(|t| known.contains(t));
-        let allowed = SpecialTokens::new(allowed)?;
-        let ids = with_text(text, |text| {
-            py.detach(|| -> Result<_> {
-                let mut ids = Vec::new();
-                self.inner.encode(text, &allowed, &mut ids)?;
-                Ok(ids)
-            })
-        })?;
-        Ok(ids?)
+        allowed: Option<&Bound<'_, SpecialSet>>,
+    ) -> PyResult<usize> {
+        Ok(self.all_ids(text, allowed)?.len())
     }
 
-    fn encode_ordinary(&self, py: Python<'_>, text: &Bound<'_, PyString>) -> PyResult<Vec<u32>> {
-        let ids = with_text(text, |text| {
-            py.detach(|| -> Result<_> {
-                let mut ids = Vec::new();
-                self.inner.encode_ordinary(text, &mut ids)?;
-                Ok(ids)
-            })
-        })?;
-        Ok(ids?)
+    #[pyo3(signature = (text, width, allowed=None))]
+    fn encode_to_array<'py>(
+        &self,
+        text: &Bound<'py, PyString>,
+        width: usize,
+        allowed: Option<&Bound<'py, SpecialSet>>,
+    ) -> PyResult<Bound<'py, PyByteArray>> {
+        array_of(text.py(), &self.all_ids(text, allowed)?, width)
     }
 
-    fn decode_bytes<'py>(&self, py: Python<'py>, ids: Vec<i64>) -> PyResult<Bound<'py, PyBytes>> {
-        let mut bytes = Vec::new();
-        for id in ids {
-            let token = u32::try_from(id)
-                .ok()
-                .and_then(|id| self.inner.token_bytes(id));
-            match token {
-                Some(token) => bytes.extend_from_slice(token),
-                None => return Err(PyKeyError::new_err(id)),
+    #[pyo3(signature = (texts, num_threads=None, allowed=None))]
+    fn encode_batch<'py>(
+        &self,
+        texts: &Bound<'py, PyList>,
+        num_threads: Option<usize>,
+        allowed: Option<&Bound<'py, SpecialSet>>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let allowed = self.allowed(allowed);
+        let (ids, offsets) = Self::with_texts(texts, |texts| {
+            batch::encode_batch(&self.inner, texts, allowed, num_threads)
+        })?;
+        let lists = offsets
+            .windows(2)
+            .map(|pair| list_of(texts.py(), &ids[pair[0] as usize..pair[1] as usize]))
+            .collect::<PyResult<Vec<_>>>()?;
+        PyList::new(texts.py(), lists)
+    }
+
+    #[pyo3(signature = (texts, width, num_threads=None, allowed=None))]
+    fn encode_batch_to_arrays<'py>(
+        &self,
+        texts: &Bound<'py, PyList>,
+        width: usize,
+        num_threads: Option<usize>,
+        allowed: Option<&Bound<'py, SpecialSet>>,
+    ) -> PyResult<(Bound<'py, PyByteArray>, Bound<'py, PyByteArray>)> {
+        let allowed = self.allowed(allowed);
+        let (ids, offsets) = Self::with_texts(texts, |texts| {
+            batch::encode_batch(&self.inner, texts, allowed, num_threads)
+        })?;
+        let py = texts.py();
+        let ends = PyByteArray::new_with(py, offsets.len() * 8, |bytes| {
+            for (to, offset) in bytes.chunks_exact_mut(8).zip(&offsets) {
+                to.copy_from_slice(&offset.to_ne_bytes());
+            }
+            Ok(())
+        })?;
+        Ok((array_of(py, &ids, width)?, ends))
+    }
+
+    #[pyo3(signature = (texts, num_threads=None, allowed=None))]
+    fn count_batch(
+        &self,
+        texts: &Bound<'_, PyList>,
+        num_threads: Option<usize>,
+        allowed: Option<&Bound<'_, SpecialSet>>,
+    ) -> PyResult<Vec<u64>> {
+        let allowed = self.allowed(allowed);
+        Self::with_texts(texts, |texts| {
+            batch::count_batch(&self.inner, texts, allowed, num_threads)
+        })
+    }
+
+    #[pyo3(signature = (text, allowed=None))]
+    fn encode_with_offsets<'py>(
+        &self,
+        text: &Bound<'py, PyString>,
+        allowed: Option<&Bound<'py, SpecialSet>>,
+    ) -> PyResult<(Bound<'py, PyList>, Vec<(usize, usize)>)> {
+        let allowed = self.allowed(allowed);
+        let (utf8, starts) = text_and_starts(text)?;
+        let (ids, mut spans) = text.py().detach(|| -> Result<_> {
+            let (ids, spans) = offsets::encode_with_spans(&self.inner, &utf8, allowed)?;
+            let spans = offsets::char_spans(&utf8, &spans);
+            Ok((ids, spans))
+        })?;
+        if let Some(starts) = starts {
+            for (start, end) in &mut spans {
+                (*start, *end) = (starts[*start], starts[*end]);
             }
         }
-        Ok(PyBytes::new(py, &bytes))
+        Ok((list_of(text.py(), &ids)?, spans))
+    }
+
+    #[pyo3(signature = (text, max_tokens, allowed=None))]
+    fn truncate(
+        &self,
+        text: &Bound<'_, PyString>,
+        max_tokens: usize,
+        allowed: Option<&Bound<'_, SpecialSet>>,
+    ) -> PyResult<usize> {
+        let allowed = self.allowed(allowed);
+        let (utf8, starts) = text_and_starts(text)?;
+        let n_chars = text.py().detach(|| -> Result<_> {
+            let end = offsets::truncate(&self.inner, &utf8, allowed, max_tokens)?;
+            Ok(utf8[..end].chars().count())
+        })?;
+        Ok(starts.map_or(n_chars, |starts| starts[n_chars]))
+    }
+
+    #[pyo3(signature = (allowed=None))]
+    fn stream(&self, allowed: Option<&Bound<'_, SpecialSet>>) -> StreamEncoder {
+        StreamEncoder::with(self.inner.clone(), self.allowed(allowed).clone())
+    }
+
+    fn stream_decoder(&self, errors: &str) -> PyResult<StreamDecoder> {
+        let invalid = match errors {
+            "replace" => Invalid::Replace,
+            "strict" => Invalid::Refuse,
+            other => {
+                let message = format!("errors={other:?}: it must be \"replace\" or \"strict\"");
+                return Err(PyValueError::new_err(message));
+            }
+        };
+        let text = TextDecoder::new(invalid);
+        Ok(StreamDecoder::with(self.decoder.clone(), text))
     }
 
     fn merges<'py>(

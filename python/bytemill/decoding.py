@@ -1,0 +1,65 @@
+"""Ids to text: the decoding half of `Tokenizer`."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+from bytemill import _core
+from bytemill._types import Ids
+from bytemill.vocabulary import Vocabulary
+
+
+class Decoding(Vocabulary):
+    """What decodes ids. Its methods have these in common:
+
+    Args:
+        ids: A list, tuple or other iterable of ints, a NumPy array of integers or a torch tensor.
+        errors: What to do with bytes that are not UTF-8, as for `bytes.decode`. Parts of a text's
+            ids may begin and end inside a character.
+
+    Raises:
+        KeyError: With the first id that is no token.
+        TypeError: For what is no int.
+        UnicodeDecodeError: For bytes that are not UTF-8, with errors="strict".
+    """
+
+    def decode(self, ids: Ids, errors: str = "replace") -> str:
+        """The text of `ids`. Arguments and errors: see `Decoding`."""
+        return self._decoder.decode(ids, errors)
+
+    def decode_bytes(self, ids: Ids) -> bytes:
+        """The bytes of `ids`, joined."""
+        return self._decoder.decode_bytes(ids)
+
+    def decode_batch(self, batch: Iterable[Ids], errors: str = "replace") -> list[str]:
+        """The text of each of several sequences of ids."""
+        return self._decoder.decode_batch(batch, errors)
+
+    def decode_tokens_bytes(self, ids: Ids) -> list[bytes]:
+        """The bytes of each id."""
+        return self._decoder.decode_tokens_bytes(ids)
+
+    def decode_with_offsets(self, ids: Ids) -> tuple[str, list[int]]:
+        """The text of `ids`, and for each the index of the first character it holds a part of.
+
+        Raises:
+            UnicodeDecodeError: If the bytes of all ids are not UTF-8, as in tiktoken.
+        """
+        return self._decoder.decode_with_offsets(ids)
+
+    def decode_single_token_bytes(self, id: int) -> bytes:
+        """The bytes of one id; special tokens as their UTF-8."""
+        return self._decoder.decode_single_token_bytes(id)
+
+    def stream_decoder(self, errors: Literal["replace", "strict"] = "replace") -> "StreamDecoder":
+        """A decoder for ids that come one by one or in pieces: `push` them, then `finish`.
+
+        The strings it gives out, joined, are what `decode` gives for all ids; none of them changes
+        with what follows, as a character is only given out whole.
+
+        Raises:
+            ValueError: For another `errors`.
+        """
+        return self._encoder.stream_decoder(errors)
+
+
+StreamDecoder = _core.StreamDecoder

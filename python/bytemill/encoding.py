@@ -1,0 +1,314 @@
+"""Text to ids: the encoding half of `Tokenizer`."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, NoReturn
+
+from bytemill import _core
+from bytemill._arguments import check_integer, check_limit
+from bytemill._types import IdArray, SpecialChoice
+from bytemill.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+_SLICE = 16384
+"""How much of a long piece is encoded at a time when streaming, in characters."""
+
+_MAX_SETS = 64
+"""How many sets of special tokens a tokenizer remembers."""
+
+
+class Encoding(Vocabulary):
+    """What encodes text. Its methods have these in common:
+
+    Surrogates in a str that pair up are one character; others become U+FFFD, as in tiktoken.
+
+    Args:
+        allowed_special: Special tokens that become their ids where the text holds them, the longest
+            of several at one place; others are text like any other. "all" by default.
+        disallowed_special: Texts that are refused, as tiktoken refuses them by default; "all" means
+            all special tokens that are not allowed. None by default.
+        num_threads: Threads for a batch; one for each core by default. Results never depend on it.
+
+    Raises:
+        TypeError: If a text is no str, or a set of special tokens is a str other than "all".
+        ValueError: If a text holds a disallowed special token, which is named; for fewer threads
+            than one; if a custom pattern backtracks too far on a text.
+    """
+
+    # One text
+
+    def encode(
+        self,
+        text: str,
+        *,
+        allowed_special: SpecialChoice = "all",
+        disallowed_special: SpecialChoice = (),
+    ) -> list[int]:
+        """The ids of `text`. Arguments and errors: see `Encoding`."""
+        if allowed_special == "all" and not disallowed_special:
+            return self._encoder.encode(text)
+        return self._encoder.encode(text, self._check([text], allowed_special, disallowed_special))
+
+    def encode_ordinary(self, text: str) -> list[int]:
+        """The ids of `text` with special tokens in it as text like any other."""
+        return self._encoder.encode_ordinary(text)
+
+    def encode_to_numpy(
+        self,
+        text: str,
+        *,
+        allowed_special: SpecialChoice = "all",
+        disallowed_special: SpecialChoice = (),
+    ) -> IdArray:
+        """The ids of `text` as an array, which costs less than a list. See `Encoding`.
+
+        Returns:
+            uint16 if `n_vocab` is at most 65,536, else uint32.
+        """
+        allowed = self._check([text], allowed_special, disallowed_special)
+        return self._array(self._encoder.encode_to_array(text, self._width, allowed))
+
+    def encode_with_offsets(
+        self,
+        text: str,
+        *,
+        allowed_special: SpecialChoice = "all",
+        disallowed_special: SpecialChoice = (),
+    ) -> tuple[list[int], list[tuple[int, int]]]:
+        """The ids of `text`, and for each the characters of `text` it stands for.
+
+        Args:
+            text: See `Encoding`, as for the other arguments.
+            allowed_special: See `Encoding`.
+            disallowed_special: See `Encoding`.
+
+        Returns:
+            The ids, and as many pairs (start, end): token i is in `text[start:end]`. Where several
+            tokens share a character, each has the whole of it in its span. Spans follow each other
+            without a gap, unless a custom pattern leaves text out.
+        """
+        allowed = self._check([text], allowed_special, disallowed_special)
+        return self._encoder.encode_with_offsets(text, allowed)
+
+    def count(
+        self,
+        text: str,
+        *,
+        allowed_special: SpecialChoice = "all",
+        disallowed_special: SpecialChoice = (),
+    ) -> int:
+        """How many ids `encode` would give."""
+        if allowed_special == "all" and not disallowed_special:
+            return self._encoder.count(text)
+        return self._encoder.count(text, self._check([text], allowed_special, disallowed_special))
+
+    def truncate(
+        self,
+        text: str,
+        max_tokens: int,
+        *,
+        allowed_special: SpecialChoice = "all",
+        disallowed_special: SpecialChoice = (),
+    ) -> str:
+        """The beginning of `text` that fits in `max_tokens` tokens.
+
+        It is `text` itself if that fits. Otherwise it is what the first `max_tokens` tokens stand
+        for, without a character that they hold only a part of. Such a beginning may have more
+        tokens by itself than it had in `text` (with cl100k "'l" is two, "'ll" is one); then it is
+        cut further, at the ends of tokens, until it fits too.
+
+        Args:
+            text: See `Encoding`.
+            max_tokens: At least 0.
+            allowed_special: See `Encoding`.
+            disallowed_special: See `Encoding`.
+
+        Raises:
+            TypeError, ValueError: For a negative `max_tokens` and one that is no integer; further
+                as in `Encoding`.
+        """
+        check_limit("max_tokens", check_integer("max_tokens", max_tokens), least=0)
+        allowed = self._check([text], allowed_special, disallowed_special)
+        return text[: self._encoder.truncate(text, max_tokens, allowed)]
+
+    def encode_single_token(self, text_or_bytes: str | bytes) -> int:
+        """The id of one token, ordinary or special, given whole.
+
+        Raises:
+            KeyError: If there is no such token.
+            TypeError: If it is neither str nor bytes.
+        """
+        if isinstance(text_or_bytes, str):
+            units = text_or_bytes.encode("utf-16-le", "surrogatepass")
+            text = units.decode("utf-16-le", "replace")
+            token = text.encode()
+        elif isinstance(text_or_bytes, bytes):
+            token, text = text_or_bytes, text_or_bytes.decode(errors="surrogateescape")
+        else:
+            raise TypeError(f"{text_or_bytes!r}: a token is a str or bytes")
+        id_ = self.mergeable_ranks.get(token)
+        if id_ is None:
+            id_ = self.special_tokens.get(text)
+        if id_ is None:
+            raise KeyError(text_or_bytes)
+        return id_
+
+    # Many texts
+
+    def encode_batch(
+        self,
+        texts: Iterable[str],
+        num_threads: int | None = None,
+        *,
+        allowed_special: SpecialChoice = "all",
+        disallowed_special: SpecialChoice = (),
+    ) -> list[list[int]]:
+        """The ids of each text, in their order. Arguments and errors: see `Encoding`."""
+        batch, threads = _batch(texts), check_limit("num_threads", num_threads)
+        allowed = self._check(batch, allowed_special, disallowed_special)
+        return self._encoder.encode_batch(batch, threads, allowed)
+
+    def encode_ordinary_batch(
+        self, texts: Iterable[str], num_threads: int | None = None
+    ) -> list[list[int]]:
+        """As `encode_batch`, with special tokens as text like any other."""
+        return self.encode_batch(texts, num_threads, allowed_special=())
+
+    def encode_batch_to_numpy(
+        self,
+        texts: Iterable[str],
+        num_threads: int | None = None,
+        *,
+        allowed_special: SpecialChoice = "all",
+        disallowed_special: SpecialChoice = (),
+    ) -> "tuple[IdArray, npt.NDArray[np.uint64]]":
+        """The ids of all texts in one array. Arguments and errors: see `Encoding`.
+
+        Returns:
+            ids: Those of the first text, then those of the second and so on; uint16 if `n_vocab` is
+                at most 65,536, else uint32.
+            offsets: Text i has `ids[offsets[i]:offsets[i + 1]]`; uint64, one more than texts.
+        """
+        import numpy as np
+
+        batch, threads = _batch(texts), check_limit("num_threads", num_threads)
+        allowed = self._check(batch, allowed_special, disallowed_special)
+        ids, offsets = self._encoder.encode_batch_to_arrays(batch, self._width, threads, allowed)
+        return self._array(ids), np.frombuffer(offsets, dtype=np.uint64)
+
+    def count_batch(
+        self,
+        texts: Iterable[str],
+        num_threads: int | None = None,
+        *,
+        allowed_special: SpecialChoice = "all",
+        disallowed_special: SpecialChoice = (),
+    ) -> list[int]:
+        """How many ids each text has. Arguments and errors: see `Encoding`."""
+        batch, threads = _batch(texts), check_limit("num_threads", num_threads)
+        allowed = self._check(batch, allowed_special, disallowed_special)
+        return self._encoder.count_batch(batch, threads, allowed)
+
+    # Text in pieces
+
+    def encode_iterable(
+        self, iterable: Iterable[str], *, allowed_special: SpecialChoice = "all"
+    ) -> Iterator[int]:
+        """The ids of `"".join(iterable)`, one by one, however the text is cut into pieces.
+
+        Nothing is read before the first id is asked for, and no more than it takes. With a named
+        pattern it holds a piece of the text, and what comes after the last place where neither a
+        special token nor a pretoken can be open: a word or so, but all of a run of letters without
+        an end. With another pattern, of which that cannot be known, it holds all text since the
+        last special token.
+
+        Args:
+            iterable: Pieces of the text, such as a file opened for reading text.
+            allowed_special: See `Encoding`.
+
+        Raises:
+            TypeError, ValueError: As in `Encoding`, when the piece is reached.
+        """
+        stream = self._encoder.stream(self._check((), allowed_special, ()))
+        return itertools.chain.from_iterable(_stream(stream, iterable))
+
+    # Inside
+
+    def _check(
+        self, texts: Iterable[str], allowed: SpecialChoice, disallowed: SpecialChoice
+    ) -> _core.SpecialSet | None:
+        """What to pass to the core for `allowed`, once no text holds what is disallowed."""
+        specials = self.special_tokens
+        some = None if _is_all("allowed_special", allowed) else frozenset(allowed)
+        if _is_all("disallowed_special", disallowed):
+            refused = frozenset() if some is None else frozenset(specials) - some
+        else:
+            refused = frozenset(disallowed)
+        if refused:
+            finder = self._set(refused)
+            for text in texts:
+                found = finder.find(text)
+                if found is not None:
+                    _refuse(found)
+        if some is None:
+            return None
+        known = some.intersection(specials)
+        for text in some - known:
+            if not isinstance(text, str):
+                raise TypeError(f"allowed_special: {text!r} is no str")
+        return self._set(known)
+
+    def _set(self, tokens: frozenset[str]) -> _core.SpecialSet:
+        """A searcher, which costs more to make than to use."""
+        found = self._sets.get(tokens)
+        if found is None:
+            if len(self._sets) >= _MAX_SETS:
+                self._sets.clear()
+            found = self._sets[tokens] = _core.SpecialSet(sorted(tokens))
+        return found
+
+    @property
+    def _width(self) -> int:
+        return 2 if self.n_vocab <= 65536 else 4
+
+    def _array(self, data: bytearray) -> IdArray:
+        import numpy as np
+
+        if self._width == 2:
+            return np.frombuffer(data, dtype=np.uint16)
+        return np.frombuffer(data, dtype=np.uint32)
+
+
+def _is_all(name: str, choice: SpecialChoice) -> bool:
+    if isinstance(choice, str) and choice != "all":
+        raise TypeError(f'{name}={choice!r}: expected "all" or a set of special tokens')
+    return choice == "all"
+
+
+def _refuse(token: str) -> NoReturn:
+    raise ValueError(
+        f"the text holds {token!r}, which is a disallowed special token. To encode it as a special "
+        f"token, pass allowed_special={{{token!r}}}; to encode it as text like any other, leave it "
+        f"out of disallowed_special, or pass disallowed_special=() to check for none"
+    )
+
+
+def _batch(texts: Iterable[str]) -> list[str]:
+    if isinstance(texts, (str, bytes)):
+        raise TypeError(
+            f"texts={texts[:40]!r}: expected a list of str; for one text there are encode and count"
+        )
+    return texts if isinstance(texts, list) else list(texts)
+
+
+def _stream(stream: _core.StreamEncoder, pieces: Iterable[str]) -> Iterator[list[int]]:
+    for piece in pieces:
+        if isinstance(piece, str) and len(piece) > _SLICE:
+            for i in range(0, len(piece), _SLICE):
+                yield stream.push(piece[i : i + _SLICE])
+        else:
+            yield stream.push(piece)
+    yield stream.finish()

@@ -1,0 +1,188 @@
+//! Python's strings and ids to Rust's, and back.
+
+use pyo3::exceptions::{PyKeyError, PyOverflowError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyInt, PyList, PyMemoryView, PyString, PyTuple};
+use std::borrow::Cow;
+
+/// The text of a Python string as tiktoken reads it: surrogates in pairs are the character they stand
+/// for, alone they are U+FFFD.
+pub fn text_of<'a>(text: &'a Bound<'_, PyString>) -> PyResult<Cow<'a, str>> {
+    match text.to_str() {
+        Ok(utf8) => Ok(Cow::Borrowed(utf8)),
+        Err(_) => Ok(Cow::Owned(String::from_utf16_lossy(&units_of(text)?))),
+    }
+}
+
+/// As [`text_of`], for a closure.
+pub fn with_text<R>(text: &Bound<'_, PyString>, f: impl FnOnce(&str) -> R) -> PyResult<R> {
+    Ok(f(&text_of(text)?))
+}
+
+/// UTF-16 code units; surrogates are themselves.
+pub fn units_of(text: &Bound<'_, PyString>) -> PyResult<Vec<u16>> {
+    let bytes = text.call_method1("encode", ("utf-16-le", "surrogatepass"))?;
+    let bytes = bytes.extract::<Cow<'_, [u8]>>()?;
+    let pairs = bytes.chunks_exact(2);
+    Ok(pairs.map(|p| u16::from_le_bytes([p[0], p[1]])).collect())
+}
+
+/// The text, and where its characters begin in the Python string if that is not the same: entry `i`
+/// is for character `i`, with one more for the end.
+pub fn text_and_starts<'a>(
+    text: &'a Bound<'_, PyString>,
+) -> PyResult<(Cow<'a, str>, Option<Vec<usize>>)> {
+    if let Ok(utf8) = text.to_str() {
+        return Ok((Cow::Borrowed(utf8), None));
+    }
+    let units = units_of(text)?;
+    let points = text.call_method1("encode", ("utf-32-le", "surrogatepass"))?;
+    let points = points.extract::<Cow<'_, [u8]>>()?;
+    let mut points = points
+        .chunks_exact(4)
+        .map(|p| u32::from_le_bytes([p[0], p[1], p[2], p[3]]));
+    let (mut starts, mut at) = (Vec::new(), 0);
+    for decoded in char::decode_utf16(units.iter().copied()) {
+        starts.push(at);
+        at += 1;
+        let point = points.next();
+        if let Ok(c) = decoded
+            && point.is_some_and(|p| p != u32::from(c))
+        {
+            // Two surrogates have become one character.
+            points.next();
+            at += 1;
+        }
+    }
+    starts.push(at);
+    Ok((Cow::Owned(String::from_utf16_lossy(&units)), Some(starts)))
+}
+
+/// The item `i` of a batch as a string.
+pub fn string_at<'a, 'py>(
+    item: &'a Bound<'py, PyAny>,
+    i: usize,
+) -> PyResult<&'a Bound<'py, PyString>> {
+    item.cast::<PyString>().map_err(|_| {
+        let kind = item.get_type();
+        PyTypeError::new_err(format!("texts[{i}] is of {kind}; expected a str"))
+    })
+}
+
+/// Ids as a Python list.
+pub fn list_of<'py>(py: Python<'py>, ids: &[u32]) -> PyResult<Bound<'py, PyList>> {
+    PyList::new(py, ids)
+}
+
+/// Ids as an array of 16-bit (`width` 2) or 32-bit integers in native byte order, for NumPy.
+pub fn array_of<'py>(
+    py: Python<'py>,
+    ids: &[u32],
+    width: usize,
+) -> PyResult<Bound<'py, PyByteArray>> {
+    PyByteArray::new_with(py, ids.len() * width, |bytes| {
+        if width == 2 {
+            for (to, &id) in bytes.chunks_exact_mut(2).zip(ids) {
+                to.copy_from_slice(&(id as u16).to_ne_bytes());
+            }
+        } else {
+            for (to, &id) in bytes.chunks_exact_mut(4).zip(ids) {
+                to.copy_from_slice(&id.to_ne_bytes());
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Ids from a list or tuple, from anything with the buffer protocol (NumPy's arrays) or with a method
+/// `tolist` (torch's tensors), or from another iterable.
+///
+/// # Errors
+/// KeyError for an int that is no id; TypeError for anything but ints.
+pub fn ids_of(ids: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
+    if let Ok(list) = ids.cast::<PyList>() {
+        return list.iter().map(|item| id_of(&item)).collect();
+    }
+    if let Ok(tuple) = ids.cast::<PyTuple>() {
+        return tuple.iter().map(|item| id_of(&item)).collect();
+    }
+    if let Ok(view) = PyMemoryView::from(ids)
+        && let Some(found) = ids_in_view(&view)?
+    {
+        return Ok(found);
+    }
+    if !ids.is_instance_of::<PyString>() {
+        if let Ok(list) = ids.call_method0("tolist")
+            && list.is_instance_of::<PyList>()
+        {
+            return ids_of(&list);
+        }
+        if let Ok(items) = ids.try_iter() {
+            return items.map(|item| id_of(&item?)).collect();
+        }
+    }
+    let kind = ids.get_type();
+    Err(PyTypeError::new_err(format!(
+        "the ids are of {kind}; expected a list, an array or a tensor of ints, of one dimension"
+    )))
+}
+
+/// One id.
+///
+/// # Errors
+/// KeyError for an int that is no id; TypeError for anything but an int.
+#[inline]
+pub fn id_of(item: &Bound<'_, PyAny>) -> PyResult<u32> {
+    item.extract().map_err(|error| not_an_id(item, &error))
+}
+
+#[cold]
+fn not_an_id(item: &Bound<'_, PyAny>, error: &PyErr) -> PyErr {
+    if item.is_instance_of::<PyInt>() || error.is_instance_of::<PyOverflowError>(item.py()) {
+        return PyKeyError::new_err(item.clone().unbind());
+    }
+    let kind = item.get_type();
+    PyTypeError::new_err(format!("{item:?} of {kind} is no id; expected an int"))
+}
+
+/// Ids in memory; `None` if it does not hold integers of native byte order in one dimension.
+fn ids_in_view(view: &Bound<'_, PyMemoryView>) -> PyResult<Option<Vec<u32>>> {
+    let format: String = view.getattr("format")?.extract()?;
+    let width: usize = view.getattr("itemsize")?.extract()?;
+    let dimensions: usize = view.getattr("ndim")?.extract()?;
+    let kind = format.trim_start_matches(['@', '=']);
+    let signed = match kind {
+        "b" | "h" | "i" | "l" | "q" => true,
+        "B" | "H" | "I" | "L" | "Q" => false,
+        _ => return Ok(None),
+    };
+    if dimensions != 1 {
+        return Ok(None);
+    }
+    let bytes = view.call_method0("tobytes")?;
+    let bytes = bytes.extract::<Cow<'_, [u8]>>()?;
+    let chunks = bytes.chunks_exact(width);
+    let ids: Result<Vec<u32>, i128> = match (width, signed) {
+        (1, false) => Ok(bytes.iter().map(|&b| u32::from(b)).collect()),
+        (2, false) => Ok(chunks
+            .map(|c| u32::from(u16::from_ne_bytes(low(c))))
+            .collect()),
+        (4, false) => Ok(chunks.map(|c| u32::from_ne_bytes(low(c))).collect()),
+        (8, false) => chunks.map(|c| narrow(u64::from_ne_bytes(low(c)))).collect(),
+        (1, true) => chunks.map(|c| narrow(i8::from_ne_bytes(low(c)))).collect(),
+        (2, true) => chunks.map(|c| narrow(i16::from_ne_bytes(low(c)))).collect(),
+        (4, true) => chunks.map(|c| narrow(i32::from_ne_bytes(low(c)))).collect(),
+        (8, true) => chunks.map(|c| narrow(i64::from_ne_bytes(low(c)))).collect(),
+        _ => return Ok(None),
+    };
+    ids.map(Some).map_err(PyKeyError::new_err)
+}
+
+/// The bytes of one item.
+fn low<const N: usize>(chunk: &[u8]) -> [u8; N] {
+    chunk.first_chunk().copied().unwrap_or([0; N])
+}
+
+fn narrow<T: Copy + TryInto<u32> + Into<i128>>(value: T) -> Result<u32, i128> {
+    value.try_into().map_err(|_| value.into())
+}

@@ -1,0 +1,215 @@
+//! Text in pieces -> ids, and ids in pieces -> text, each as soon as it can no longer change.
+
+use crate::encode::Encoder;
+use crate::error::Result;
+use crate::pretokenize::cut::last_cut;
+use crate::special::SpecialTokens;
+use std::sync::Arc;
+
+/// How much of a long piece is worked on at a time, in bytes.
+const SLICE: usize = 16 << 10;
+
+/// Encodes text that comes in pieces; the ids are those of the joined text.
+///
+/// What is held back is the text after the last place where neither a special token nor a pretoken
+/// can be open. With a pattern that may be cut (see [`crate::pretokenize::Pretokenizer`]) that is a
+/// word or so of ordinary text, and all of a run of letters that never ends; with any other
+/// pattern it is the text since the last special token, as nothing is known of what the regex
+/// would make of more.
+///
+/// ```
+/// use bytemill::{encode::{Encoder, Ranks}, stream::Stream};
+/// use std::sync::Arc;
+///
+/// let ranks = Ranks::new((0..=255u8).map(|b| (vec![b], u32::from(b))))?;
+/// let encoder = Arc::new(Encoder::new(ranks, vec![("<|end|>".to_owned(), 256)], "gpt2")?);
+/// let (mut stream, mut ids) = (Stream::new(encoder.clone(), encoder.special().clone()), vec![]);
+/// stream.push("a<|e", &mut ids)?;
+/// stream.push("nd|>b", &mut ids)?;
+/// assert_eq!(ids, [97, 256]);
+/// stream.finish(&mut ids)?;
+/// assert_eq!(ids, [97, 256, 98]);
+/// # Ok::<(), bytemill::error::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Stream {
+    encoder: Arc<Encoder>,
+    allowed: SpecialTokens,
+    /// Text without ids yet.
+    held: String,
+    /// No special token begins before this position of `held`.
+    searched: usize,
+    /// There is no cut in `held` up to this position.
+    uncut: usize,
+    /// Bytes of text whose ids have been given out.
+    done: u64,
+}
+
+impl Stream {
+    /// A stream that recognises the special tokens in `allowed`, which must be the encoder's.
+    pub fn new(encoder: Arc<Encoder>, allowed: SpecialTokens) -> Self {
+        Self {
+            encoder,
+            allowed,
+            held: String::new(),
+            searched: 0,
+            uncut: 0,
+            done: 0,
+        }
+    }
+
+    /// Bytes of the text so far whose ids have been given out.
+    pub fn position(&self) -> u64 {
+        self.done
+    }
+
+    /// Takes the next piece of text; appends the ids that are certain now.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`]; the stream is then of no further use.
+    pub fn push(&mut self, text: &str, out: &mut Vec<u32>) -> Result<()> {
+        let mut rest = text;
+        while !rest.is_empty() {
+            let (slice, after) = rest.split_at(char_boundary(rest, SLICE));
+            self.held.push_str(slice);
+            self.advance(out)?;
+            rest = after;
+        }
+        Ok(())
+    }
+
+    /// Ends the text and appends the ids that are left. The next piece begins a new text.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`].
+    pub fn finish(&mut self, out: &mut Vec<u32>) -> Result<()> {
+        let held = std::mem::take(&mut self.held);
+        self.searched = 0;
+        self.uncut = 0;
+        self.done = 0;
+        self.encoder.encode(&held, &self.allowed, out)
+    }
+
+    fn advance(&mut self, out: &mut Vec<u32>) -> Result<()> {
+        let text = self.held.as_bytes();
+        let len = text.len();
+        let longest = self.allowed.longest();
+        // Before this all special tokens would have shown themselves.
+        let sure = (len + 1).saturating_sub(longest).min(len);
+        let mut from = 0;
+        while let Some((_, start, end)) = self.allowed.find(text, self.searched)
+            && start < sure
+        {
+            self.encoder
+                .encode(&self.held[from..end], &self.allowed, out)?;
+            from = end;
+            self.searched = end;
+            self.uncut = end;
+        }
+        self.searched = self.searched.max(sure);
+        if self.encoder.pretokenizer().is_scanner() {
+            let after = self.uncut.max(from);
+            self.uncut = self.searched.min(len.saturating_sub(1)).max(after);
+            if let Some(cut) = last_cut(text, after, self.searched) {
+                self.encoder.encode_ordinary(&self.held[from..cut], out)?;
+                from = cut;
+            }
+        }
+        if from > 0 {
+            self.held.drain(..from);
+            self.searched -= from;
+            self.uncut -= from;
+            self.done += from as u64;
+        }
+        Ok(())
+    }
+}
+
+/// The last place at or before `at` where `text` may be sliced; its end if it is shorter.
+pub(crate) fn char_boundary(text: &str, at: usize) -> usize {
+    let mut at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+/// What becomes of bytes that are not UTF-8.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Invalid {
+    /// They become U+FFFD, one for each maximal part of a character (Unicode 3.9, as in Python).
+    #[default]
+    Replace,
+    /// They are refused.
+    Refuse,
+}
+
+/// Bytes that are not UTF-8, and that were to be refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidBytes {
+    /// The bytes being decoded: those held back and those pushed.
+    pub bytes: Vec<u8>,
+}
+
+/// Decodes UTF-8 that comes in pieces, cut anywhere; holds back at most the three bytes of a
+/// character that may still become whole.
+#[derive(Clone, Debug, Default)]
+pub struct TextDecoder {
+    invalid: Invalid,
+    held: Vec<u8>,
+}
+
+impl TextDecoder {
+    /// A decoder that treats bytes that are not UTF-8 as `invalid` says.
+    pub fn new(invalid: Invalid) -> Self {
+        Self {
+            invalid,
+            held: Vec::new(),
+        }
+    }
+
+    /// Takes the next bytes; the text that is certain now.
+    ///
+    /// # Errors
+    /// [`InvalidBytes`] if they are to be refused; the decoder is then as before.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<String, InvalidBytes> {
+        let joined = [&self.held, bytes].concat();
+        let mut text = String::new();
+        let mut rest = &joined[..];
+        loop {
+            match std::str::from_utf8(rest) {
+                Ok(valid) => {
+                    text.push_str(valid);
+                    rest = &[];
+                    break;
+                }
+                Err(error) => {
+                    let (valid, after) = rest.split_at(error.valid_up_to());
+                    text.push_str(&String::from_utf8_lossy(valid)); // borrows, as it is valid
+                    rest = after;
+                    let Some(n) = error.error_len() else { break };
+                    if self.invalid == Invalid::Refuse {
+                        return Err(InvalidBytes { bytes: joined });
+                    }
+                    text.push(char::REPLACEMENT_CHARACTER);
+                    rest = &rest[n..];
+                }
+            }
+        }
+        self.held = rest.to_vec();
+        Ok(text)
+    }
+
+    /// Ends the bytes; the text that is left. The next bytes begin a new text.
+    ///
+    /// # Errors
+    /// [`InvalidBytes`] if they end inside a character and that is to be refused.
+    pub fn finish(&mut self) -> Result<String, InvalidBytes> {
+        let bytes = std::mem::take(&mut self.held);
+        match (bytes.is_empty(), self.invalid) {
+            (true, _) => Ok(String::new()),
+            (false, Invalid::Replace) => Ok(char::REPLACEMENT_CHARACTER.to_string()),
+            (false, Invalid::Refuse) => Err(InvalidBytes { bytes }),
+        }
+    }
+}

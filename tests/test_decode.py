@@ -1,0 +1,216 @@
+import random
+import sys
+import types
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from against_tiktoken import ALL, TEXT, cases, edge_cases, pair, trained
+from bytemill import Tokenizer
+
+BYTES = {bytes([i]): i for i in range(256)}
+NOT_IDS = (-1, -(2**40), 2**32 - 1, 2**32, 2**40, 2**64, 2**100)
+
+
+def ids_of(tokenizer: Tokenizer) -> st.SearchStrategy[list[int]]:
+    """Sequences of valid ids, which need not be UTF-8 together."""
+    known = sorted(tokenizer.vocab)
+    few = known[:256] + known[-20:]
+    return st.lists(st.one_of(st.sampled_from(known), st.sampled_from(few)), max_size=40)
+
+
+def check_all_methods(tokenizer: Tokenizer, encoding, ids: list[int]) -> None:
+    """Every method that decodes, against tiktoken."""
+    data = encoding.decode_bytes(ids)
+    assert tokenizer.decode_bytes(ids) == data
+    assert tokenizer.decode_tokens_bytes(ids) == encoding.decode_tokens_bytes(ids)
+    for errors in ("replace", "ignore", "backslashreplace"):
+        assert tokenizer.decode(ids, errors) == encoding.decode(ids, errors)
+    assert tokenizer.decode_batch([ids, [], ids]) == encoding.decode_batch([ids, [], ids])
+    try:
+        expected = encoding.decode_with_offsets(ids)
+    except UnicodeDecodeError:
+        for call in (tokenizer.decode_with_offsets, lambda i: tokenizer.decode(i, "strict")):
+            with pytest.raises(UnicodeDecodeError):
+                call(ids)
+    else:
+        assert tokenizer.decode_with_offsets(ids) == expected
+        assert tokenizer.decode(ids, errors="strict") == expected[0]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_method_on_generated_ids(name):
+    tokenizer, encoding = pair(name)
+
+    @settings(max_examples=cases(100), deadline=None, derandomize=True, database=None)
+    @given(ids_of(tokenizer))
+    def check(ids):
+        check_all_methods(tokenizer, encoding, ids)
+
+    check()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_method_on_the_ids_of_texts(name):
+    tokenizer, encoding = pair(name)
+    for text in [*edge_cases(), TEXT]:
+        ids = encoding.encode(text, allowed_special="all")
+        check_all_methods(tokenizer, encoding, ids)
+        for cut in (1, len(ids) // 2):
+            check_all_methods(tokenizer, encoding, ids[cut:])
+            check_all_methods(tokenizer, encoding, ids[:cut])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_single_token(name):
+    tokenizer, encoding = pair(name)
+    known = sorted(tokenizer.vocab)
+    assert tokenizer.decode_tokens_bytes(known) == [tokenizer.vocab[id_] for id_ in known]
+    assert tokenizer.decode_bytes(known) == b"".join(tokenizer.vocab[id_] for id_ in known)
+    rng = random.Random(0)
+    for id_ in [*rng.sample(known, 100), *tokenizer.special_tokens.values()]:
+        token = encoding.decode_single_token_bytes(id_)
+        assert tokenizer.decode_single_token_bytes(id_) == token
+
+
+# Ids of other kinds
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        list,
+        tuple,
+        iter,
+        range,
+        np.array,
+        lambda ids: np.array(ids, np.uint8),
+        lambda ids: np.array(ids, np.int16),
+        lambda ids: np.array(ids, np.uint16),
+        lambda ids: np.array(ids, np.int32),
+        lambda ids: np.array(ids, np.uint32),
+        lambda ids: np.array(ids, np.uint64),
+        lambda ids: np.array(ids, ">u4"),
+        lambda ids: np.array(ids, object),
+        lambda ids: np.repeat(np.array(ids, np.uint16), 3)[::3],
+        lambda ids: [np.uint16(i) for i in ids],
+        lambda ids: memoryview(np.array(ids)),
+        lambda ids: bytes(ids),
+        lambda ids: types.SimpleNamespace(tolist=lambda: list(ids)),
+    ],
+)
+def test_ids_in_lists_arrays_and_iterables(convert):
+    tokenizer = trained("gpt2")
+    ids = range(97, 110)
+
+    def given_ids():
+        return ids if convert is range else convert(ids)
+
+    expected = bytes(ids)
+    assert tokenizer.decode_bytes(given_ids()) == expected
+    assert tokenizer.decode(given_ids()) == expected.decode()
+    assert tokenizer.decode_tokens_bytes(given_ids()) == [bytes([i]) for i in ids]
+    assert tokenizer.decode_batch(iter([given_ids(), given_ids()])) == [expected.decode()] * 2
+    if convert is not iter:
+        assert tokenizer.decode_with_offsets(given_ids()) == (expected.decode(), list(range(13)))
+    assert tokenizer.stream_decoder().push(given_ids()) == expected.decode()
+
+
+def test_empty_arrays():
+    tokenizer = trained("gpt2")
+    for empty in ([], (), np.array([], np.uint16), np.array([], np.int64)):
+        assert tokenizer.decode(empty) == "" and tokenizer.decode_bytes(empty) == b""
+        assert tokenizer.decode_tokens_bytes(empty) == []
+        assert tokenizer.decode_with_offsets(empty) == ("", [])
+    assert tokenizer.decode_batch([]) == []
+    assert tokenizer.decode_batch(np.array([[97, 98], [99, 100]])) == ["ab", "cd"]
+
+
+def test_torch_tensors():
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    tokenizer = trained("gpt2")
+    assert tokenizer.decode(torch.tensor([97, 98])) == "ab"
+    assert tokenizer.decode_batch(torch.tensor([[97, 98], [99, 100]])) == ["ab", "cd"]
+    assert tokenizer.stream_decoder().push(torch.tensor([97])) == "a"
+
+
+def calls(tokenizer: Tokenizer):
+    yield tokenizer.decode
+    yield tokenizer.decode_bytes
+    yield tokenizer.decode_tokens_bytes
+    yield tokenizer.decode_with_offsets
+    yield lambda ids: tokenizer.decode_batch([[97], ids])
+    yield lambda ids: tokenizer.stream_decoder().push(ids)
+
+
+def test_ids_in_no_vocabulary():
+    tokenizer = Tokenizer({**BYTES, b"ab": 300}, {"<|end|>": 1_000_000, "<far>": 4_000_000_000})
+    assert tokenizer.decode([300, 1_000_000, 4_000_000_000, 97]) == "ab<|end|><far>a"
+    for id_ in (256, 299, 301, 999_999, 1_000_001, 4_000_000_001, *NOT_IDS):
+        for call in calls(tokenizer):
+            with pytest.raises(KeyError) as error:
+                call([97, id_, 98])
+            assert error.value.args == (id_,)
+        for call in (tokenizer.decode_single_token_bytes, tokenizer.stream_decoder().push):
+            with pytest.raises(KeyError) as error:
+                call(id_)
+            assert error.value.args == (id_,)
+    for array in (np.array([97, -1]), np.array([97, 2**40]), np.array([97, -1], np.int8)):
+        for call in calls(tokenizer):
+            with pytest.raises(KeyError, match=str(array[1])):
+                call(array)
+    with pytest.raises(KeyError, match=str(2**64 - 1)):
+        tokenizer.decode(np.array([2**64 - 1], np.uint64))
+
+
+def test_holes_of_a_published_vocabulary():
+    tokenizer, encoding = pair("cl100k_base")
+    for id_ in (100256, *range(100261, 100276), 100277):
+        with pytest.raises(KeyError):
+            encoding.decode([id_])
+        with pytest.raises(KeyError, match=str(id_)):
+            tokenizer.decode([id_])
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [None, 3, 1.5, "text", ["a"], [1.5], [None], [[97]], np.array([1.5]), np.array([[97]]),
+     np.array(97), np.array(["a"]), {"tolist": 3}, object()],
+)  # fmt: skip
+def test_ids_of_other_types(bad):
+    tokenizer = trained("gpt2")
+    for call in calls(tokenizer):
+        if bad == 3 and call([97]) == "a":
+            continue  # a stream decoder takes single ids
+        with pytest.raises(TypeError):
+            call(bad)
+    if not isinstance(bad, (int, np.ndarray)):
+        with pytest.raises(TypeError):
+            tokenizer.decode_single_token_bytes(bad)
+
+
+def test_bad_error_handlers():
+    tokenizer = trained("gpt2")
+    for call in (tokenizer.decode, lambda ids, errors: tokenizer.decode_batch([ids], errors)):
+        with pytest.raises(LookupError, match="no such"):
+            call([0xFF], "no such")
+        with pytest.raises(ValueError, match="null"):
+            call([0xFF], "a\0b")
+        with pytest.raises(TypeError):
+            call([0xFF], 3)
+
+
+def test_no_array_library_is_imported():
+    import subprocess
+
+    code = (
+        "import sys, bytemill\n"
+        "t = bytemill.Tokenizer({bytes([i]): i for i in range(256)})\n"
+        "assert t.decode(t.encode('abc')) == 'abc'\n"
+        "list(t.encode_iterable(['a'])); t.stream_decoder().push(97); t.encode_batch(['a'])\n"
+        "print(sorted({'numpy', 'torch'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
