@@ -18,15 +18,20 @@ fuzz_target!(|data: &[u8]| {
                 .encode_ordinary(&text, &mut ids)
                 .expect("the regex alone has split it");
             assert_eq!(ids, expected, "{text:?}");
+            let count = small.encoder.count_ordinary(&text);
+            assert_eq!(count.ok(), Some(ids.len()), "{text:?}");
         }
         if let Some(expected) = small.with_special(&text, *allowed) {
             let tokens = SpecialTokens::new(small.chosen(*allowed).map(|(token, _)| token));
+            let tokens = tokens.expect("special tokens");
             ids.clear();
             small
                 .encoder
-                .encode(&text, &tokens.expect("special tokens"), &mut ids)
+                .encode(&text, &tokens, &mut ids)
                 .expect("the regex alone has split it");
             assert_eq!(ids, expected, "{text:?} {allowed:b}");
+            let count = small.encoder.count(&text, &tokens);
+            assert_eq!(count.ok(), Some(ids.len()), "{text:?} {allowed:b}");
             if which % 8 < 4 {
                 let bytes = ids.iter().flat_map(|&id| {
                     let bytes = small.encoder.token_bytes(id);

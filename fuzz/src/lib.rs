@@ -9,6 +9,7 @@ use bytemill::pretokenize::RegexSplitter;
 use bytemill::train::{TrainOptions, train};
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 /// The patterns that have a hand-written scanner.
 pub const NAMED: [&str; 4] = ["gpt2", "cl100k", "o200k", "nanochat"];
@@ -92,7 +93,7 @@ pub fn text(data: &[u8]) -> Cow<'_, str> {
 /// A vocabulary of a few hundred tokens for a pattern, trained on text of several kinds.
 pub struct Small {
     /// The encoder with all of `SPECIAL`.
-    pub encoder: Encoder,
+    pub encoder: Arc<Encoder>,
     /// The same tokens and ids as pairs.
     pub special: Vec<(String, u32)>,
     /// All ids that stand for something.
@@ -127,8 +128,9 @@ impl Small {
         let ids = (0..tokens.len() as u32).chain(special.iter().map(|(_, id)| *id));
         Self {
             ids: ids.collect(),
-            encoder: Encoder::new(ranks.expect("ranks"), special.clone(), pattern)
-                .expect("an encoder"),
+            encoder: Arc::new(
+                Encoder::new(ranks.expect("ranks"), special.clone(), pattern).expect("an encoder"),
+            ),
             special,
             oracle: RegexSplitter::new(pat_str(pattern)).expect("a regex"),
         }
