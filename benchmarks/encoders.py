@@ -93,7 +93,11 @@ class Bytemill(Library):
         from bytemill import Tokenizer
 
         path = Path(vocabulary.file(".tiktoken"))
-        self._tokenizer: Any = Tokenizer.from_tiktoken(path, pattern=vocabulary.pattern)
+        # It is what separates documents in files.
+        special = {SEPARATOR: len(vocabulary.ranks())} if vocabulary.name == OWN else None
+        self._tokenizer: Any = Tokenizer.from_tiktoken(
+            path, pattern=vocabulary.pattern, special_tokens=special
+        )
 
     def text(self) -> Any:
         """`encode_ordinary`."""
@@ -105,13 +109,11 @@ class Bytemill(Library):
 
     def files(self) -> Any:
         """`encode_files_to_numpy`."""
-        call = _method(self._tokenizer, "encode_files_to_numpy")
-        return lambda paths: call(paths, separator=SEPARATOR)
+        return _method(self._tokenizer, "encode_files_to_numpy")
 
     def disk(self) -> Any:
         """`encode_files`."""
-        call = _method(self._tokenizer, "encode_files")
-        return lambda paths, folder: call(paths, folder, separator=SEPARATOR)
+        return _method(self._tokenizer, "encode_files")
 
     def count(self, threads: int | None) -> Any:
         """`count_batch`."""

@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import bytemill.data
 from bytemill import BpeTrainer, Counts, Tokenizer
 from bytemill.data import iter_documents
 
@@ -125,10 +126,24 @@ def _read_texts(path: Path) -> None:
     trainer.feed_files([path])
 
 
-def _read_shards(folder: Path) -> None:
-    from bytemill.data import open_shards  # type: ignore[attr-defined,unused-ignore]
+def _shards(tokenizer: Any) -> Files:
+    """Two shards and their manifest. AttributeError where this bytemill has no shards yet."""
+    with tempfile.TemporaryDirectory() as name:
+        corpus, out = Path(name, "t.jsonl"), Path(name, "out")
+        corpus.write_bytes(_lines() * 2)
+        tokenizer.encode_files([corpus], out, shard_tokens=60)
+        return {path.name: path.read_bytes() for path in out.iterdir()}
 
-    open_shards(folder)
+
+def _read_shards(folder: Path, tokenizer: Tokenizer) -> None:
+    data: Any = bytemill.data
+    for verify in (True, False):
+        with contextlib.suppress(*(DOCUMENTED if verify else ())):
+            shards = data.open_shards(folder, tokenizer=tokenizer, verify=verify)
+            for i in range(shards.n_documents):
+                shards.document(i).tolist()
+            for i in range(-1, len(shards), 7):
+                int(shards[i])
 
 
 def surfaces() -> dict[str, tuple[list[Files], Callable[[Path], object]]]:
@@ -163,6 +178,8 @@ def surfaces() -> dict[str, tuple[list[Files], Callable[[Path], object]]]:
         found["txt_zst"] = (seed, lambda f: _read_texts(f / "t.txt.zst"))
     with contextlib.suppress(ImportError):
         found["parquet"] = ([_saved(_parquet)], lambda f: _read_texts(f / "t.parquet"))
+    with contextlib.suppress(AttributeError, ImportError):
+        found["shards"] = ([_shards(small)], lambda f: _read_shards(f, small))
     for name, (seeds, _) in found.items():
         for path in sorted((HERE / "seeds" / "readers" / name).glob("*/")):
             seeds.append({file.name: file.read_bytes() for file in sorted(path.iterdir())})
