@@ -43,17 +43,18 @@ def split_vocabulary(
     """The ranks in a vocabulary written by `to_text`, its special tokens left out.
 
     Raises:
-        ValueError: For an entry that is neither special nor written so, naming it.
+        ValueError: For an entry that is neither special nor written so, or whose id is none,
+            naming it.
     """
     ranks: dict[bytes, int] = {}
     for text, id_ in vocab.items():
-        if text in special:
-            continue
-        token = from_text(text)
         if not isinstance(id_, int) or isinstance(id_, bool) or id_ < 0:
             raise ValueError(
                 f"{source}: the id of {text!r} is {id_!r}, not an integer of 0 or more"
             )
+        if text in special:
+            continue
+        token = from_text(text)
         if not token:
             raise ValueError(
                 f"{source}: {text!r} (id {id_}) is not written in GPT-2's byte alphabet; "
@@ -137,7 +138,7 @@ def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:  # bad UTF-8 and bad JSON alike
+    except (RecursionError, ValueError) as error:  # nested too deep, bad UTF-8, bad JSON
         raise ValueError(f"{path}: not valid JSON: {error}") from error
     if not isinstance(data, dict):
         raise ValueError(f"{path}: expected a JSON object, found {type(data).__name__}")

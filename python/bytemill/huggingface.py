@@ -217,6 +217,8 @@ def _read_pattern(part: Any, source: str) -> str:
 def _read_added(added: Any, source: str) -> dict[str, int]:
     special: dict[str, int] = {}
     first_pass: dict[bool, list[str]] = {True: [], False: []}
+    if not isinstance(added, list):
+        raise ValueError(f"{source}: added_tokens is {added!r}, not a list")
     for entry in added:
         token = _dict(entry, "added_tokens", source)
         text, id_ = token.get("content"), token.get("id")
