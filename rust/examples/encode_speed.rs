@@ -55,7 +55,10 @@ fn run(arguments: &[String]) -> Result<(), String> {
         for _ in 0..3 {
             let start = Instant::now();
             let ids = pass(&encoder, &documents, threads, counting).map_err(|e| e.to_string())?;
-            rates.push(format!("{:.1}", n_bytes as f64 / 1e6 / start.elapsed().as_secs_f64()));
+            rates.push(format!(
+                "{:.1}",
+                n_bytes as f64 / 1e6 / start.elapsed().as_secs_f64()
+            ));
             n_ids = ids.iter().map(|(n, ids)| n + ids.len()).sum();
         }
         println!(
@@ -96,7 +99,9 @@ fn pass(
     std::thread::scope(|scope| {
         let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
         let own = work();
-        let joined = others.into_iter().map(|t| t.join().unwrap_or_else(|e| std::panic::resume_unwind(e)));
+        let joined = others
+            .into_iter()
+            .map(|t| t.join().unwrap_or_else(|e| std::panic::resume_unwind(e)));
         std::iter::once(own).chain(joined).collect()
     })
 }

@@ -257,7 +257,12 @@ impl Session<'_> {
     ///
     /// # Errors
     /// As there.
-    pub fn encode(&mut self, text: &str, allowed: &SpecialTokens, out: &mut Vec<u32>) -> Result<()> {
+    pub fn encode(
+        &mut self,
+        text: &str,
+        allowed: &SpecialTokens,
+        out: &mut Vec<u32>,
+    ) -> Result<()> {
         let encoder = self.encoder;
         let ordinary = |out: &mut Vec<u32>, text: &str| self.encode_ordinary(text, out);
         encoder.cut(text, allowed, out, ordinary, Vec::push)
@@ -282,12 +287,18 @@ impl Session<'_> {
 impl Encoder {
     /// The ids of a pretoken that is not among the short ones in the cache.
     #[inline(never)]
-    fn pretoken<'s>(&self, state: &'s mut State, text: &[u8], start: usize, end: usize) -> &'s [u32] {
+    fn pretoken<'s>(
+        &self,
+        state: &'s mut State,
+        text: &[u8],
+        start: usize,
+        end: usize,
+    ) -> &'s [u32] {
         let pretoken = &text[start..end];
         let State { cache, memo, ids } = state;
-        let place = Cache::place(pretoken);
-        if let Some(place) = place
-            && let Some(found) = cache.find_wide(place, pretoken)
+        let hash = Cache::wide_hash(pretoken);
+        if let Some(hash) = hash
+            && let Some(found) = cache.find_wide(hash, pretoken)
         {
             // Copied, as a borrow that is returned from one branch only cannot end in the other.
             let n = found.len();
@@ -311,8 +322,8 @@ impl Encoder {
             None => self.ranks.encode_pretoken(pretoken, ids),
         }
         let kept = Key::new(text, start, end).is_some_and(|key| cache.keep(key, ids));
-        if let (false, Some(place)) = (kept, place) {
-            cache.keep_wide(place, pretoken, ids);
+        if let (false, Some(hash)) = (kept, hash) {
+            cache.keep_wide(hash, pretoken, ids);
         }
         ids
     }

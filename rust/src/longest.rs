@@ -9,7 +9,7 @@
 //! encoding, so a place that turned out to lead nowhere is marked and never tried again, which makes
 //! all of it linear in the text.
 
-use crate::merge_table::MergeTable;
+use crate::merge_table::{MergeTable, Origin};
 use crate::pair_map::NONE;
 
 /// Answers already found to whether two tokens may be neighbours, and other working memory.
@@ -53,10 +53,14 @@ impl MergeTable {
         memo.dead.resize(piece.len() / 64 + 1, 0);
         let mut at = 0;
         while at < piece.len() {
-            let mut token = self.longest(piece, at);
+            let mut token = self.trie.longest(&piece[at..]);
             // Tries ever shorter tokens here, and where all fail, in place of the token before.
             loop {
-                let last = if out.len() > base { out.last().copied() } else { None };
+                let last = if out.len() > base {
+                    out.last().copied()
+                } else {
+                    None
+                };
                 while token != NONE {
                     let end = at + self.len[token as usize] as usize;
                     let alive = memo.dead[end / 64] >> (end % 64) & 1 == 0;
@@ -85,46 +89,31 @@ impl MergeTable {
         }
     }
 
-    /// The longest token at `at`.
-    #[inline]
-    fn longest(&self, piece: &[u8], at: usize) -> u32 {
-        let rest = &piece[at..];
-        let &[a, b, ref rest @ ..] = rest else {
-            return u32::from(rest[0]);
-        };
-        let mut node = self.first[usize::from(a) << 8 | usize::from(b)];
-        let mut longest = u32::from(a);
-        let n = self.n_tokens();
-        let mut rest = rest.iter();
-        while node != NONE {
-            if (node as usize) < n {
-                longest = node;
-            }
-            let Some(&byte) = rest.next() else { break };
-            node = self.trie.get(node, u32::from(byte));
-        }
-        longest
-    }
-
     /// Whether merging the bytes of `left` and `right` together gives `left` and `right`.
     ///
     /// It undoes the merges that made them, the last first, and looks at each moment whether the
     /// two parts at the border would have merged before the next thing that did happen.
     fn may_meet(&self, mut left: u32, mut right: u32) -> bool {
+        let origin = |token: u32| &self.origins[token as usize];
+        let (mut of_left, mut of_right) = (origin(left), origin(right));
         let mut limit = u32::MAX;
         loop {
             // NONE is not below any limit.
-            if self.pairs.get(left, right) < limit {
+            if Origin::may_merge((left, of_left), (right, of_right))
+                && self.pairs.get(left, right) < limit
+            {
                 return false;
             }
             // Of equal merges the left one came first, so the right one is undone first.
             if left > right && left > 255 {
                 limit = left;
-                left = self.split[left as usize].1;
+                left = of_left.right;
+                of_left = origin(left);
             } else if right > 255 {
                 // The border's pair is left of this merge: it would win also when equal.
                 limit = right + 1;
-                right = self.split[right as usize].0;
+                right = of_right.left;
+                of_right = origin(right);
             } else {
                 return true;
             }
