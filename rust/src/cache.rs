@@ -125,6 +125,8 @@ pub struct Cache {
     /// Entries made since the table last grew.
     kept: usize,
     wides: Vec<Wide>,
+    /// Low bits of the hash of each wide entry, so that most look-ups in vain stay out of the large table.
+    tags: Vec<u16>,
     wide_shift: u32,
     kept_wide: usize,
 }
@@ -145,6 +147,7 @@ impl Default for Cache {
             shift: u64::BITS - FIRST_SETS,
             kept: 0,
             wides: vec![EMPTY; 1 << FIRST_WIDES],
+            tags: vec![0; 1 << FIRST_WIDES],
             wide_shift: u64::BITS - FIRST_WIDES,
             kept_wide: 0,
         }
@@ -231,7 +234,11 @@ impl Cache {
     /// The ids of a pretoken with this hash.
     #[inline]
     pub fn find_wide(&self, hash: u64, bytes: &[u8]) -> Option<&[u32]> {
-        let wide = &self.wides[(hash >> self.wide_shift) as usize];
+        let place = (hash >> self.wide_shift) as usize;
+        if self.tags[place] != hash as u16 {
+            return None;
+        }
+        let wide = &self.wides[place];
         let same = usize::from(wide.len) == bytes.len() && wide.bytes[..bytes.len()] == *bytes;
         same.then(|| &wide.ids[..usize::from(wide.n_ids)])
     }
@@ -247,9 +254,12 @@ impl Cache {
             self.wide_shift -= 2;
             self.kept_wide = 0;
             self.wides = vec![EMPTY; self.wides.len() * 4];
+            self.tags = vec![0; self.wides.len()];
         }
         self.kept_wide += 1;
-        let wide = &mut self.wides[(hash >> self.wide_shift) as usize];
+        let place = (hash >> self.wide_shift) as usize;
+        self.tags[place] = hash as u16;
+        let wide = &mut self.wides[place];
         wide.len = bytes.len() as u8;
         wide.n_ids = ids.len() as u8;
         wide.bytes[..bytes.len()].copy_from_slice(bytes);

@@ -6,7 +6,7 @@
 
 use crate::cache::{Cache, Key};
 use crate::error::{Error, Result};
-use crate::longest::Memo;
+use crate::longest::Scratch;
 use crate::merge_table::MergeTable;
 use crate::pretokenize::Pretokenizer;
 pub use crate::ranks::Ranks;
@@ -42,7 +42,7 @@ impl Clone for Encoder {
 #[derive(Debug, Default)]
 struct State {
     cache: Cache,
-    memo: Memo,
+    scratch: Scratch,
     ids: Vec<u32>,
 }
 
@@ -295,7 +295,11 @@ impl Encoder {
         end: usize,
     ) -> &'s [u32] {
         let pretoken = &text[start..end];
-        let State { cache, memo, ids } = state;
+        let State {
+            cache,
+            scratch,
+            ids,
+        } = state;
         let hash = Cache::wide_hash(pretoken);
         if let Some(hash) = hash
             && let Some(found) = cache.find_wide(hash, pretoken)
@@ -314,7 +318,7 @@ impl Encoder {
             Some(table) => match table.unmerged(pretoken) {
                 Some(id) => ids.push(id),
                 None => {
-                    table.merge(pretoken, memo, ids);
+                    table.merge(pretoken, scratch, ids);
                     let names = self.ranks.ids();
                     ids.iter_mut().for_each(|id| *id = names[*id as usize]);
                 }

@@ -12,48 +12,34 @@
 use crate::merge_table::{MergeTable, Origin};
 use crate::pair_map::NONE;
 
-/// Answers already found to whether two tokens may be neighbours, and other working memory.
-#[derive(Clone, Debug)]
-pub struct Memo {
-    /// Direct-mapped: 1, left, right and the answer in one word; 0 is empty.
-    answers: Vec<u64>,
+/// Working scratchry.
+#[derive(Clone, Debug, Default)]
+pub struct Scratch {
     /// Bit `i`: no encoding of the text's first `i` bytes leads on.
     dead: Vec<u64>,
 }
 
-/// How many answers are kept, as a power of two: 256 KiB.
-const ANSWERS: u32 = 15;
-
-/// Working memory beyond this many words is given back.
+/// Working scratchry beyond this many words is given back.
 const KEEP: usize = 1 << 14;
-
-impl Default for Memo {
-    fn default() -> Self {
-        Self {
-            answers: vec![0; 1 << ANSWERS],
-            dead: Vec::new(),
-        }
-    }
-}
 
 impl MergeTable {
     /// Appends the tokens of a pretoken that is not one of [`MergeTable::unmerged`].
     #[inline]
-    pub(crate) fn merge(&self, piece: &[u8], memo: &mut Memo, out: &mut Vec<u32>) {
+    pub(crate) fn merge(&self, piece: &[u8], scratch: &mut Scratch, out: &mut Vec<u32>) {
         if self.ordered {
-            self.merge_from_left(piece, memo, out);
+            self.merge_from_left(piece, scratch, out);
         } else {
             self.merge_by_rank(piece, out);
         }
     }
 
-    fn merge_from_left(&self, piece: &[u8], memo: &mut Memo, out: &mut Vec<u32>) {
+    fn merge_from_left(&self, piece: &[u8], scratch: &mut Scratch, out: &mut Vec<u32>) {
         let base = out.len();
-        memo.dead.clear();
-        memo.dead.resize(piece.len() / 64 + 1, 0);
+        scratch.dead.clear();
+        scratch.dead.resize(piece.len() / 64 + 1, 0);
         let mut at = 0;
         while at < piece.len() {
-            let mut token = self.trie.longest(&piece[at..]);
+            let (mut token, mut len) = self.trie.longest(&piece[at..]);
             // Tries ever shorter tokens here, and where all fail, in place of the token before.
             loop {
                 let last = if out.len() > base {
@@ -62,31 +48,39 @@ impl MergeTable {
                     None
                 };
                 while token != NONE {
-                    let end = at + self.len[token as usize] as usize;
-                    let alive = memo.dead[end / 64] >> (end % 64) & 1 == 0;
-                    if alive && last.is_none_or(|last| memo.may_meet(self, last, token)) {
+                    let end = at + len;
+                    let alive = scratch.dead[end / 64] >> (end % 64) & 1 == 0;
+                    if alive && last.is_none_or(|last| self.may_meet(last, token)) {
                         break;
                     }
-                    token = self.shorter[token as usize];
+                    (token, len) = self.shorter(token);
                 }
                 if token != NONE {
                     out.push(token);
-                    at += self.len[token as usize] as usize;
+                    at += len;
                     break;
                 }
-                memo.dead[at / 64] |= 1 << (at % 64);
+                scratch.dead[at / 64] |= 1 << (at % 64);
                 let Some(wrong) = last else {
                     // Every text has an encoding, so this is not reached.
                     return self.merge_by_rank(piece, out);
                 };
                 out.pop();
                 at -= self.len[wrong as usize] as usize;
-                token = self.shorter[wrong as usize];
+                (token, len) = self.shorter(wrong);
             }
         }
-        if memo.dead.len() > KEEP {
-            memo.dead = Vec::new();
+        if scratch.dead.len() > KEEP {
+            scratch.dead = Vec::new();
         }
+    }
+
+    /// The longest token that another one begins with, and its length.
+    #[inline]
+    fn shorter(&self, token: u32) -> (u32, usize) {
+        let shorter = self.shorter[token as usize];
+        let len = self.len.get(shorter as usize);
+        (shorter, len.map_or(0, |&len| len as usize))
     }
 
     /// Whether merging the bytes of `left` and `right` together gives `left` and `right`.
@@ -118,18 +112,5 @@ impl MergeTable {
                 return true;
             }
         }
-    }
-}
-
-impl Memo {
-    #[inline]
-    fn may_meet(&mut self, table: &MergeTable, left: u32, right: u32) -> bool {
-        let key = (1 << 42 | u64::from(left) << 21 | u64::from(right)) << 1;
-        let home = key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - ANSWERS);
-        let entry = &mut self.answers[home as usize];
-        if *entry & !1 != key {
-            *entry = key | u64::from(table.may_meet(left, right));
-        }
-        *entry & 1 == 1
     }
 }

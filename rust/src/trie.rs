@@ -111,24 +111,25 @@ impl Trie {
         }
     }
 
-    /// The longest token that `text` begins with, or [`NONE`].
+    /// The longest token that `text` begins with, or [`NONE`], and its length.
     #[inline(always)]
-    pub fn longest(&self, text: &[u8]) -> u32 {
+    pub fn longest(&self, text: &[u8]) -> (u32, usize) {
         // 0 for none, else the token plus 1.
         let mut longest = 0;
+        let mut len = 0;
         let mut base = self.root;
-        for &byte in text {
+        for (i, &byte) in text.iter().enumerate() {
             let node = self.nodes[base as usize + usize::from(byte)];
             if node as u32 & 0x1ff != TAKEN as u32 | u32::from(byte) {
                 break;
             }
             let token = node as u32 >> 9;
             if token != 0 {
-                longest = token;
+                (longest, len) = (token, i + 1);
             }
             base = (node >> 32) as u32;
         }
-        longest.wrapping_sub(1)
+        (longest.wrapping_sub(1), len)
     }
 }
 

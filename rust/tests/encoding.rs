@@ -104,23 +104,16 @@ fn by_the_book(ranks: &Ranks, pattern: &str, text: &str) -> Result<Vec<u32>> {
     Ok(ids)
 }
 
-fn check(ranks: &Ranks, texts: &[String]) -> std::result::Result<(), TestCaseError> {
-    let patterns = Named::ALL.map(Named::name);
-    for pattern in patterns.into_iter().chain([WHOLE]) {
+/// Compares on one named pattern, as they take turns, and with each text as one pretoken.
+fn check(ranks: &Ranks, named: usize, texts: &[String]) -> std::result::Result<(), TestCaseError> {
+    for pattern in [Named::ALL[named].name(), WHOLE] {
         let encoder = Encoder::new(ranks.clone(), Vec::new(), pattern)?;
         for text in texts {
             let ids = encode(&encoder, text)?;
-            prop_assert_eq!(
-                &ids,
-                &by_the_book(ranks, pattern, text)?,
-                "{} {:?}",
-                pattern,
-                text
-            );
-            let back: Vec<u8> = ids
-                .iter()
-                .flat_map(|&id| encoder.token_bytes(id).unwrap_or_default().to_vec())
-                .collect();
+            let expected = by_the_book(ranks, pattern, text)?;
+            prop_assert_eq!(&ids, &expected, "{} {:?}", pattern, text);
+            let tokens = ids.iter().map(|&id| encoder.token_bytes(id));
+            let back: Vec<u8> = tokens.flatten().flatten().copied().collect();
             prop_assert_eq!(back, text.as_bytes());
         }
     }
@@ -132,16 +125,21 @@ fn equals_the_definition_with_trained_vocabularies() {
     let word = text(12).prop_map(String::into_bytes);
     let words = proptest::collection::vec((word, 1..9u64), 1..12);
     let texts = proptest::collection::vec(text(30), 1..8);
-    run((words, 0..60usize, texts), |(words, n, texts)| {
-        let words = words.into_iter().filter(|w| !w.0.is_empty()).collect();
-        check(&trained(words, n)?, &texts)
-    });
+    run(
+        (words, 0..60usize, 0..4usize, texts),
+        |(words, n, named, texts)| {
+            let words = words.into_iter().filter(|w| !w.0.is_empty()).collect();
+            check(&trained(words, n)?, named, &texts)
+        },
+    );
 }
 
 #[test]
 fn equals_the_definition_with_any_ranks() {
     let texts = proptest::collection::vec(text(30), 1..8);
-    run((made_up(), texts), |(ranks, texts)| check(&ranks, &texts));
+    run((made_up(), 0..4usize, texts), |(ranks, named, texts)| {
+        check(&ranks, named, &texts)
+    });
 }
 
 /// Every token of an improper vocabulary as a whole pretoken, reachable by merging or not.
@@ -301,7 +299,7 @@ fn far_ids() -> Result<()> {
     Ok(())
 }
 
-/// Twice the text takes about twice the time, far from four times, on texts that are one pretoken.
+/// 32 times the text takes about 32 times as long, not 1024 times, on texts that are one pretoken.
 #[test]
 fn linear_in_a_pretoken() -> Result<()> {
     let ordered = larger_vocabulary()?;
@@ -312,16 +310,16 @@ fn linear_in_a_pretoken() -> Result<()> {
             let time = |n: usize| -> Result<Duration> {
                 let text = Random(2).text(alphabet, n);
                 let mut best = Duration::MAX;
-                for _ in 0..5 {
+                for _ in 0..3 {
                     let start = Instant::now();
                     encoder.count_ordinary(&text)?;
                     best = best.min(start.elapsed());
                 }
                 Ok(best)
             };
-            let (short, long) = (time(50_000)?, time(400_000)?);
-            // Quadratic would be 64 times; the machine may be busy.
-            assert!(long < short * 30, "{alphabet}: {short:?} {long:?}");
+            let (short, long) = (time(10_000)?, time(320_000)?);
+            // Far from both, as the machine may be busy.
+            assert!(long < short * 256, "{alphabet}: {short:?} {long:?}");
         }
     }
     Ok(())
