@@ -15,9 +15,11 @@ pub const WIDE_BYTES: usize = 62;
 /// Most ids in a wide entry.
 pub const WIDE_IDS: usize = 16;
 
-/// Pairs of short entries, as a power of two: 2 MiB.
-const SETS: u32 = 15;
-/// Wide entries, as a power of two: 1 MiB.
+/// Pairs of short entries at first, and at most (4 MiB), as powers of two.
+const FIRST_SETS: u32 = 8;
+const SETS: u32 = 16;
+/// Wide entries at first, and at most (1 MiB), as powers of two.
+const FIRST_WIDES: u32 = 5;
 const WIDES: u32 = 13;
 
 /// A pretoken of up to 15 bytes as a number.
@@ -98,7 +100,7 @@ impl Slot {
 struct Set([Slot; 2]);
 
 #[derive(Clone, Copy, Debug)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 struct Wide {
     /// 0: empty.
     len: u8,
@@ -118,7 +120,15 @@ const EMPTY: Wide = Wide {
 #[derive(Clone, Debug)]
 pub struct Cache {
     sets: Vec<Set>,
+    /// A hash's place is in its top bits.
+    shift: u32,
+    /// Entries made since the table last grew.
+    kept: usize,
     wides: Vec<Wide>,
+    /// Low bits of the hash of each wide entry, so that most look-ups in vain stay out of the large table.
+    tags: Vec<u16>,
+    wide_shift: u32,
+    kept_wide: usize,
 }
 
 /// Ids found, to be copied: only the first `n` of them.
@@ -133,8 +143,13 @@ pub struct Found {
 impl Default for Cache {
     fn default() -> Self {
         Self {
-            sets: vec![Set::default(); 1 << SETS],
-            wides: vec![EMPTY; 1 << WIDES],
+            sets: vec![Set::default(); 1 << FIRST_SETS],
+            shift: u64::BITS - FIRST_SETS,
+            kept: 0,
+            wides: vec![EMPTY; 1 << FIRST_WIDES],
+            tags: vec![0; 1 << FIRST_WIDES],
+            wide_shift: u64::BITS - FIRST_WIDES,
+            kept_wide: 0,
         }
     }
 }
@@ -143,7 +158,7 @@ impl Cache {
     /// The ids of a short pretoken.
     #[inline(always)]
     pub fn find(&mut self, key: Key) -> Option<Found> {
-        let set = &mut self.sets[(key.hash() >> (u64::BITS - SETS)) as usize].0;
+        let set = &mut self.sets[(key.hash() >> self.shift) as usize].0;
         if !set[0].is(key) {
             if !set[1].is(key) {
                 return None;
@@ -160,21 +175,44 @@ impl Cache {
         if ids.len() > FEW {
             return false;
         }
-        let set = &mut self.sets[(key.hash() >> (u64::BITS - SETS)) as usize].0;
-        let free = usize::from(set[0].high != 0);
+        if self.kept > self.sets.len() && self.sets.len() < 1 << SETS {
+            self.grow();
+        }
+        self.kept += 1;
         let mut slot = Slot {
             low: key.low,
             high: key.high | (ids.len() as u64) << N_IDS,
             ids: [NONE; FEW],
         };
         slot.ids[..ids.len()].copy_from_slice(ids);
-        set[free] = slot;
+        self.put(key, slot);
         true
     }
 
-    /// The place of a pretoken among the wide entries; `None` if it is too long to have one.
     #[inline]
-    pub fn place(bytes: &[u8]) -> Option<usize> {
+    fn put(&mut self, key: Key, slot: Slot) {
+        let set = &mut self.sets[(key.hash() >> self.shift) as usize].0;
+        let free = usize::from(set[0].high != 0);
+        set[free] = slot;
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        self.shift -= 2;
+        self.kept = 0;
+        let larger = vec![Set::default(); self.sets.len() * 4];
+        for set in std::mem::replace(&mut self.sets, larger) {
+            for slot in set.0.into_iter().filter(|s| s.high != 0) {
+                let high = slot.high << (u64::BITS - N_IDS) >> (u64::BITS - N_IDS);
+                let low = slot.low;
+                self.put(Key { low, high }, slot);
+            }
+        }
+    }
+
+    /// The hash of a pretoken for the wide entries; `None` if it is too long for them.
+    #[inline]
+    pub fn wide_hash(bytes: &[u8]) -> Option<u64> {
         if bytes.len() > WIDE_BYTES {
             return None;
         }
@@ -190,12 +228,16 @@ impl Cache {
             Some(last) => mix(last),
             None => mix(chunks.remainder()),
         }
-        Some((hash >> (u64::BITS - WIDES)) as usize)
+        Some(hash)
     }
 
-    /// The ids of the pretoken at a place, if it is there.
+    /// The ids of a pretoken with this hash.
     #[inline]
-    pub fn find_wide(&self, place: usize, bytes: &[u8]) -> Option<&[u32]> {
+    pub fn find_wide(&self, hash: u64, bytes: &[u8]) -> Option<&[u32]> {
+        let place = (hash >> self.wide_shift) as usize;
+        if self.tags[place] != hash as u16 {
+            return None;
+        }
         let wide = &self.wides[place];
         let same = usize::from(wide.len) == bytes.len() && wide.bytes[..bytes.len()] == *bytes;
         same.then(|| &wide.ids[..usize::from(wide.n_ids)])
@@ -203,10 +245,20 @@ impl Cache {
 
     /// Keeps the ids of a pretoken if they are few enough.
     #[inline]
-    pub fn keep_wide(&mut self, place: usize, bytes: &[u8], ids: &[u32]) {
+    pub fn keep_wide(&mut self, hash: u64, bytes: &[u8], ids: &[u32]) {
         if ids.len() > WIDE_IDS || bytes.len() > WIDE_BYTES {
             return;
         }
+        if self.kept_wide > self.wides.len() && self.wides.len() < 1 << WIDES {
+            // Starts afresh: what matters comes back.
+            self.wide_shift -= 2;
+            self.kept_wide = 0;
+            self.wides = vec![EMPTY; self.wides.len() * 4];
+            self.tags = vec![0; self.wides.len()];
+        }
+        self.kept_wide += 1;
+        let place = (hash >> self.wide_shift) as usize;
+        self.tags[place] = hash as u16;
         let wide = &mut self.wides[place];
         wide.len = bytes.len() as u8;
         wide.n_ids = ids.len() as u8;

@@ -6,7 +6,7 @@
 
 use crate::cache::{Cache, Key};
 use crate::error::{Error, Result};
-use crate::longest::Memo;
+use crate::longest::Scratch;
 use crate::merge_table::MergeTable;
 use crate::pretokenize::Pretokenizer;
 pub use crate::ranks::Ranks;
@@ -42,7 +42,7 @@ impl Clone for Encoder {
 #[derive(Debug, Default)]
 struct State {
     cache: Cache,
-    memo: Memo,
+    scratch: Scratch,
     ids: Vec<u32>,
 }
 
@@ -300,10 +300,14 @@ impl Encoder {
         end: usize,
     ) -> &'s [u32] {
         let pretoken = &text[start..end];
-        let State { cache, memo, ids } = state;
-        let place = Cache::place(pretoken);
-        if let Some(place) = place
-            && let Some(found) = cache.find_wide(place, pretoken)
+        let State {
+            cache,
+            scratch,
+            ids,
+        } = state;
+        let hash = Cache::wide_hash(pretoken);
+        if let Some(hash) = hash
+            && let Some(found) = cache.find_wide(hash, pretoken)
         {
             // Copied, as a borrow that is returned from one branch only cannot end in the other.
             let n = found.len();
@@ -319,7 +323,7 @@ impl Encoder {
             Some(table) => match table.unmerged(pretoken) {
                 Some(id) => ids.push(id),
                 None => {
-                    table.merge(pretoken, memo, ids);
+                    table.merge(pretoken, scratch, ids);
                     let names = self.ranks.ids();
                     ids.iter_mut().for_each(|id| *id = names[*id as usize]);
                 }
@@ -327,8 +331,8 @@ impl Encoder {
             None => self.ranks.encode_pretoken(pretoken, ids),
         }
         let kept = Key::new(text, start, end).is_some_and(|key| cache.keep(key, ids));
-        if let (false, Some(place)) = (kept, place) {
-            cache.keep_wide(place, pretoken, ids);
+        if let (false, Some(hash)) = (kept, hash) {
+            cache.keep_wide(hash, pretoken, ids);
         }
         ids
     }

@@ -44,6 +44,7 @@ pub mod table;
 pub mod threads;
 mod tokens;
 pub mod train;
+mod trie;
 mod word;
 
 #[cfg(feature = "python")]

@@ -9,51 +9,37 @@
 //! encoding, so a place that turned out to lead nowhere is marked and never tried again, which makes
 //! all of it linear in the text.
 
-use crate::merge_table::MergeTable;
+use crate::merge_table::{MergeTable, Origin};
 use crate::pair_map::NONE;
 
-/// Answers already found to whether two tokens may be neighbours, and other working memory.
-#[derive(Clone, Debug)]
-pub struct Memo {
-    /// Direct-mapped: 1, left, right and the answer in one word; 0 is empty.
-    answers: Vec<u64>,
+/// Working scratchry.
+#[derive(Clone, Debug, Default)]
+pub struct Scratch {
     /// Bit `i`: no encoding of the text's first `i` bytes leads on.
     dead: Vec<u64>,
 }
 
-/// How many answers are kept, as a power of two: 256 KiB.
-const ANSWERS: u32 = 15;
-
-/// Working memory beyond this many words is given back.
+/// Working scratchry beyond this many words is given back.
 const KEEP: usize = 1 << 14;
-
-impl Default for Memo {
-    fn default() -> Self {
-        Self {
-            answers: vec![0; 1 << ANSWERS],
-            dead: Vec::new(),
-        }
-    }
-}
 
 impl MergeTable {
     /// Appends the tokens of a pretoken that is not one of [`MergeTable::unmerged`].
     #[inline]
-    pub(crate) fn merge(&self, piece: &[u8], memo: &mut Memo, out: &mut Vec<u32>) {
+    pub(crate) fn merge(&self, piece: &[u8], scratch: &mut Scratch, out: &mut Vec<u32>) {
         if self.ordered {
-            self.merge_from_left(piece, memo, out);
+            self.merge_from_left(piece, scratch, out);
         } else {
             self.merge_by_rank(piece, out);
         }
     }
 
-    fn merge_from_left(&self, piece: &[u8], memo: &mut Memo, out: &mut Vec<u32>) {
+    fn merge_from_left(&self, piece: &[u8], scratch: &mut Scratch, out: &mut Vec<u32>) {
         let base = out.len();
-        memo.dead.clear();
-        memo.dead.resize(piece.len() / 64 + 1, 0);
+        scratch.dead.clear();
+        scratch.dead.resize(piece.len() / 64 + 1, 0);
         let mut at = 0;
         while at < piece.len() {
-            let mut token = self.longest(piece, at);
+            let (mut token, mut len) = self.trie.longest(&piece[at..]);
             // Tries ever shorter tokens here, and where all fail, in place of the token before.
             loop {
                 let last = if out.len() > base {
@@ -62,52 +48,39 @@ impl MergeTable {
                     None
                 };
                 while token != NONE {
-                    let end = at + self.len[token as usize] as usize;
-                    let alive = memo.dead[end / 64] >> (end % 64) & 1 == 0;
-                    if alive && last.is_none_or(|last| memo.may_meet(self, last, token)) {
+                    let end = at + len;
+                    let alive = scratch.dead[end / 64] >> (end % 64) & 1 == 0;
+                    if alive && last.is_none_or(|last| self.may_meet(last, token)) {
                         break;
                     }
-                    token = self.shorter[token as usize];
+                    (token, len) = self.shorter(token);
                 }
                 if token != NONE {
                     out.push(token);
-                    at += self.len[token as usize] as usize;
+                    at += len;
                     break;
                 }
-                memo.dead[at / 64] |= 1 << (at % 64);
+                scratch.dead[at / 64] |= 1 << (at % 64);
                 let Some(wrong) = last else {
                     // Every text has an encoding, so this is not reached.
                     return self.merge_by_rank(piece, out);
                 };
                 out.pop();
                 at -= self.len[wrong as usize] as usize;
-                token = self.shorter[wrong as usize];
+                (token, len) = self.shorter(wrong);
             }
         }
-        if memo.dead.len() > KEEP {
-            memo.dead = Vec::new();
+        if scratch.dead.len() > KEEP {
+            scratch.dead = Vec::new();
         }
     }
 
-    /// The longest token at `at`.
+    /// The longest token that another one begins with, and its length.
     #[inline]
-    fn longest(&self, piece: &[u8], at: usize) -> u32 {
-        let rest = &piece[at..];
-        let &[a, b, ref rest @ ..] = rest else {
-            return u32::from(rest[0]);
-        };
-        let mut node = self.first[usize::from(a) << 8 | usize::from(b)];
-        let mut longest = u32::from(a);
-        let n = self.n_tokens();
-        let mut rest = rest.iter();
-        while node != NONE {
-            if (node as usize) < n {
-                longest = node;
-            }
-            let Some(&byte) = rest.next() else { break };
-            node = self.trie.get(node, u32::from(byte));
-        }
-        longest
+    fn shorter(&self, token: u32) -> (u32, usize) {
+        let shorter = self.shorter[token as usize];
+        let len = self.len.get(shorter as usize);
+        (shorter, len.map_or(0, |&len| len as usize))
     }
 
     /// Whether merging the bytes of `left` and `right` together gives `left` and `right`.
@@ -115,36 +88,29 @@ impl MergeTable {
     /// It undoes the merges that made them, the last first, and looks at each moment whether the
     /// two parts at the border would have merged before the next thing that did happen.
     fn may_meet(&self, mut left: u32, mut right: u32) -> bool {
+        let origin = |token: u32| &self.origins[token as usize];
+        let (mut of_left, mut of_right) = (origin(left), origin(right));
         let mut limit = u32::MAX;
         loop {
             // NONE is not below any limit.
-            if self.pairs.get(left, right) < limit {
+            if Origin::may_merge((left, of_left), (right, of_right))
+                && self.pairs.get(left, right) < limit
+            {
                 return false;
             }
             // Of equal merges the left one came first, so the right one is undone first.
             if left > right && left > 255 {
                 limit = left;
-                left = self.split[left as usize].1;
+                left = of_left.right;
+                of_left = origin(left);
             } else if right > 255 {
                 // The border's pair is left of this merge: it would win also when equal.
                 limit = right + 1;
-                right = self.split[right as usize].0;
+                right = of_right.left;
+                of_right = origin(right);
             } else {
                 return true;
             }
         }
-    }
-}
-
-impl Memo {
-    #[inline]
-    fn may_meet(&mut self, table: &MergeTable, left: u32, right: u32) -> bool {
-        let key = (1 << 42 | u64::from(left) << 21 | u64::from(right)) << 1;
-        let home = key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - ANSWERS);
-        let entry = &mut self.answers[home as usize];
-        if *entry & !1 != key {
-            *entry = key | u64::from(table.may_meet(left, right));
-        }
-        *entry & 1 == 1
     }
 }

@@ -13,6 +13,7 @@
 
 use crate::pair_map::{LIMIT, NONE, PairMap};
 use crate::ranks::Ranks;
+use crate::trie::Trie;
 use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -20,16 +21,42 @@ use std::collections::BinaryHeap;
 /// Pieces of up to this many bytes are merged by looking for the lowest pair again and again.
 const SCAN: usize = 64;
 
+/// What a token was merged from, and a hint at what it merges with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    /// Single bytes: themselves.
+    pub left: u32,
+    /// Single bytes: [`NONE`].
+    pub right: u32,
+    /// One bit for each token that merges with this one on its right, or more tokens than one.
+    followers: u32,
+    /// The same for tokens on its left.
+    leaders: u32,
+}
+
+/// A token's bit in [`Origin::followers`] and [`Origin::leaders`].
+#[inline(always)]
+fn bit(token: u32) -> u32 {
+    1 << (token.wrapping_mul(0x9e37_79b9) >> 27)
+}
+
+impl Origin {
+    /// False if `left` and `right`, whose origins these are, do not merge; true for few of the pairs
+    /// that do not. Most pairs do not, and a look-up in `pairs` is often a miss in all caches, while
+    /// origins are being read anyway.
+    #[inline(always)]
+    pub(crate) fn may_merge(left: (u32, &Origin), right: (u32, &Origin)) -> bool {
+        left.1.followers & bit(right.0) != 0 && right.1.leaders & bit(left.0) != 0
+    }
+}
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct MergeTable {
-    pub(crate) pairs: PairMap<false>,
-    /// (node, byte) -> node. A token's node has the token's number, other nodes have higher ones.
-    pub(crate) trie: PairMap<true>,
-    /// The nodes of two bytes, which most walks begin with.
-    pub(crate) first: Vec<u32>,
-    /// What each token was merged from; single bytes: (itself, [`NONE`]).
-    pub(crate) split: Vec<(u32, u32)>,
+    pub(crate) pairs: PairMap,
+    /// All tokens but those in `unmerged`.
+    pub(crate) trie: Trie,
+    pub(crate) origins: Vec<Origin>,
     /// The longest token that each token begins with, itself apart; single bytes: [`NONE`].
     pub(crate) shorter: Vec<u32>,
     pub(crate) len: Vec<u32>,
@@ -41,17 +68,22 @@ pub struct MergeTable {
 }
 
 impl MergeTable {
-    /// The table of a vocabulary; `None` if it has more than about two million tokens or prefixes.
+    /// The table of a vocabulary; `None` if it has more than about two million tokens.
     pub fn new(ranks: &Ranks) -> Option<Self> {
         let n = ranks.len();
         if n >= LIMIT {
             return None;
         }
+        let origin_of_byte = |byte| Origin {
+            left: byte,
+            right: NONE,
+            followers: 0,
+            leaders: 0,
+        };
         let mut table = Self {
             pairs: PairMap::with_capacity(n),
-            trie: PairMap::with_capacity(2 * n),
-            first: vec![NONE; 1 << 16],
-            split: (0..n as u32).map(|i| (i, NONE)).collect(),
+            trie: Trie::new(Vec::new(), |_, _| ()),
+            origins: (0..n as u32).map(origin_of_byte).collect(),
             shorter: vec![NONE; n],
             len: (0..n).map(|i| ranks.at(i).len() as u32).collect(),
             unmerged: FxHashMap::default(),
@@ -70,68 +102,22 @@ impl MergeTable {
             };
             if let Some((left, right)) = two {
                 table.ordered &= parts.len() == 2;
-                table.split[index] = (left, right);
+                table.origins[left as usize].followers |= bit(right);
+                table.origins[right as usize].leaders |= bit(left);
+                let origin = &mut table.origins[index];
+                (origin.left, origin.right) = (left, right);
                 table.pairs.insert(left, right, index as u32);
             } else {
                 table.unmerged.insert(token.into(), ranks.ids()[index]);
             }
         }
-        table.grow_trie(ranks)?;
+        let reached = |&i: &usize| i < 256 || table.origins[i].right != NONE;
+        let tokens = (0..n).filter(reached).map(|i| (ranks.at(i), i as u32));
+        let shorter = &mut table.shorter;
+        table.trie = Trie::new(tokens.collect(), |token, other| {
+            shorter[token as usize] = other;
+        });
         Some(table)
-    }
-
-    fn grow_trie(&mut self, ranks: &Ranks) -> Option<()> {
-        let n = ranks.len();
-        let reached = |&i: &usize| self.split[i].1 != NONE;
-        let mut by_len: Vec<usize> = (256..n).filter(reached).collect();
-        // Shortest first: a token that is a prefix of another then has its node already.
-        by_len.sort_by_key(|&i| self.len[i]);
-        let mut n_nodes = n;
-        for index in by_len {
-            let (mut node, mut shorter) = (NONE, NONE);
-            let token = ranks.at(index);
-            for (i, &byte) in token.iter().enumerate() {
-                if i == 0 {
-                    node = u32::from(byte);
-                    shorter = node;
-                    continue;
-                }
-                let last = i + 1 == token.len();
-                let next = match i {
-                    1 => self.first[usize::from(token[0]) << 8 | usize::from(byte)],
-                    _ => self.trie.get(node, u32::from(byte)),
-                };
-                if next != NONE {
-                    node = next;
-                    if (node as usize) < n {
-                        shorter = node;
-                    }
-                    continue;
-                }
-                let new = if last {
-                    index as u32
-                } else {
-                    n_nodes += 1;
-                    n_nodes as u32 - 1
-                };
-                if n_nodes >= LIMIT {
-                    return None;
-                }
-                match i {
-                    1 => self.first[usize::from(token[0]) << 8 | usize::from(byte)] = new,
-                    _ => self.trie.insert(node, u32::from(byte), new),
-                }
-                node = new;
-            }
-            self.shorter[index] = shorter;
-        }
-        Some(())
-    }
-
-    /// How many tokens there are.
-    #[inline(always)]
-    pub(crate) fn n_tokens(&self) -> usize {
-        self.len.len()
     }
 
     /// The id of a pretoken that is a token which merging would not give.

@@ -1,4 +1,4 @@
-//! (a, b) -> c, all three below 2**21, in one word each: the table behind merges and the trie.
+//! (a, b) -> c, all three below 2**21, in one word each: what merges to what.
 
 /// No value.
 pub const NONE: u32 = u32::MAX;
@@ -13,17 +13,14 @@ const EMPTY: u64 = u64::MAX;
 const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// An open-addressed hash table, at most half full.
-///
-/// With `NEAR`, the entries of one `a` lie close to `a`'s home by `b`, as a trie's children should: the
-/// next byte is mostly found in a cache line that is there already.
 #[derive(Clone, Debug)]
-pub struct PairMap<const NEAR: bool> {
+pub struct PairMap {
     slots: Vec<u64>,
     len: usize,
     shift: u32,
 }
 
-impl<const NEAR: bool> PairMap<NEAR> {
+impl PairMap {
     /// A table with room for `n` entries before it grows.
     pub fn with_capacity(n: usize) -> Self {
         let size = (2 * n).next_power_of_two().max(1024);
@@ -36,12 +33,8 @@ impl<const NEAR: bool> PairMap<NEAR> {
 
     #[inline(always)]
     fn home(&self, a: u32, b: u32) -> usize {
-        if NEAR {
-            (u64::from(a).wrapping_mul(ODD) >> self.shift) as usize + b as usize
-        } else {
-            let key = u64::from(a) << BITS | u64::from(b);
-            (key.wrapping_mul(ODD) >> self.shift) as usize
-        }
+        let key = u64::from(a) << BITS | u64::from(b);
+        (key.wrapping_mul(ODD) >> self.shift) as usize
     }
 
     /// The value of (a, b), or [`NONE`].
