@@ -20,40 +20,12 @@ CASES = int(os.environ.get("BYTEMILL_CASES", "20000"))
 LANGUAGES = ("books", "code", "multi")
 
 # Characters of every class that the patterns tell apart, all of them in Unicode for long.
-ALPHABET = [
-    *"aAbzZ019 \t\n\r\v'’/.,!-_=#\u00a0\u0085\u2028\u3000\u200b\ufeff",
-    *["'s", "'S", "'t", "'ll", "'LL", "'ve", "'Re", "'m", "'D", "'ſ", "don't"],
-    *["  ", "\n\n", "\r\n", " \n"],
-    *[
-        "é",
-        "É",
-        "ß",
-        "ǅ",
-        "İ",
-        "ſ",
-        "ª",
-        "ʰ",
-        "я",
-        "Я",
-        "א",
-        "ع",
-        "ह",
-        "क्षि",
-        "ไทย",
-        "中文",
-        "ァ",
-        "한국",
-        "́",
-        "á",
-        "⃝",
-        "½",
-        "Ⅷ",
-        "١٢٣",
-        "²",
-        "１",
-    ],
-    *["👍🏽", "🇩🇪", "👩\u200d👩\u200d👧", "\U0010ffff", "𝔘", "𝔞"],
-]
+CHARACTERS = (
+    "aAbzZ019 \t\n\r\v'’/.,!-_=#\u00a0\u0085\u2028\u3000\u200b\ufeffªʰ½Ⅷ²１\u20dd\U0010ffff"
+)
+LETTERS = "é É ß ǅ İ ſ я Я א ع ह क्षि ไทย 中文 ァ 한국 \u0301 a\u0301 ١٢٣ 👍🏽 🇩🇪 👩‍👩‍👧 𝔘 𝔞"
+CONTRACTIONS = "'s 'S 't 'll 'LL 've 'Re 'm 'D 'ſ don't"
+ALPHABET = [*CHARACTERS, *LETTERS.split(), *CONTRACTIONS.split(), "  ", "\n\n", "\r\n", " \n"]
 
 
 def pretokens(pattern: "regex.Pattern[str]", texts: list[str]) -> Counter[bytes]:

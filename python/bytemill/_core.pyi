@@ -1,6 +1,7 @@
 """The Rust core. Private: use the classes of `bytemill` instead."""
 
 from collections.abc import Callable, Iterable, Sequence
+from os import PathLike
 from typing import final
 
 @final
@@ -25,9 +26,9 @@ class Counts:
     def from_items(
         pattern: str, special_tokens: Sequence[str], items: Iterable[tuple[bytes, int]]
     ) -> Counts: ...
-    def save(self, path: str) -> None: ...
+    def save(self, path: str | PathLike[str]) -> None: ...
     @staticmethod
-    def load(path: str) -> Counts: ...
+    def load(path: str | PathLike[str]) -> Counts: ...
     def merge(self, other: Counts) -> None:
         """Adds `other`'s counts. ValueError if its pattern or special tokens differ."""
 
@@ -60,7 +61,7 @@ class CountingPass:
         """Bytes taken in so far, special tokens included."""
     def feed(self, texts: Iterable[str]) -> None:
         """Each string is a document (or several, between special tokens)."""
-    def feed_files(self, paths: Sequence[str]) -> None:
+    def feed_files(self, paths: Sequence[str | PathLike[str]]) -> None:
         """Plain text files, UTF-8."""
     def feed_chunks(self, name: str, chunks: Iterable[bytes]) -> None:
         """One text file in pieces, cut anywhere; `name` is for error messages."""

@@ -1,28 +1,16 @@
 //! Counting against the obvious way, with blocks of a few bytes so that text is cut everywhere it may be.
 
+mod common;
+
 use bytemill::count::{CountOptions, Pass};
 use bytemill::counts::Counts;
 use bytemill::error::Error;
 use bytemill::pretokenize::RegexSplitter;
 use bytemill::special::SpecialTokens;
 use bytemill::{counts_file, pattern};
+use common::run;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use std::collections::BTreeMap;
-
-fn run<S: Strategy>(strategy: S, test: impl Fn(S::Value) -> Result<(), TestCaseError>) {
-    let cases = std::env::var("BYTEMILL_CASES")
-        .ok()
-        .and_then(|n| n.parse().ok());
-    let config = Config {
-        cases: cases.unwrap_or(3000),
-        failure_persistence: None,
-        ..Config::default()
-    };
-    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-    let outcome = TestRunner::new_with_rng(config, rng).run(&strategy, test);
-    outcome.unwrap_or_else(|e| panic!("{e}"));
-}
 
 /// Text from pieces that meet in every way a cut could get wrong.
 fn text() -> impl Strategy<Value = String> {

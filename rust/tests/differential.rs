@@ -1,24 +1,12 @@
 //! Training against the naive trainer, on small texts full of ties, runs and duplicates.
 
+mod common;
+
 use bytemill::counts::Counts;
 use bytemill::train::{TieBreak, TrainOptions, train};
 use bytemill::{naive, pattern};
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use std::collections::HashSet;
-
-fn runner() -> TestRunner {
-    let cases = std::env::var("BYTEMILL_CASES")
-        .ok()
-        .and_then(|n| n.parse().ok());
-    let config = Config {
-        cases: cases.unwrap_or(3000),
-        failure_persistence: None,
-        ..Config::default()
-    };
-    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-    TestRunner::new_with_rng(config, rng)
-}
 
 fn words() -> impl Strategy<Value = Vec<(Vec<u8>, u64)>> {
     let letters = prop_oneof![Just("ab"), Just("abc"), Just("acgt"), Just("abcdefgh")];
@@ -43,7 +31,7 @@ fn equals_the_naive_trainer() {
         1..6u64,
         prop_oneof![Just(3), Just(5), Just(9999)],
     );
-    let outcome = runner().run(&strategy, |(words, n, tie, min_frequency, max_len)| {
+    common::run(strategy, |(words, n, tie, min_frequency, max_len)| {
         let counts = Counts::from_items(pattern::pat_str("gpt2"), &[], words.clone())?;
         let options = TrainOptions {
             tie_break: ties[tie],
@@ -61,7 +49,6 @@ fn equals_the_naive_trainer() {
         prop_assert_eq!(fast.tokens(), tokens);
         Ok(())
     });
-    outcome.unwrap_or_else(|e| panic!("{e}"));
 }
 
 /// Words long enough that big merges and scans are shared between threads.

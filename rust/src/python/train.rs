@@ -196,21 +196,17 @@ impl CountingPass {
         chunks: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let mut pulse = self.pulse(py);
-        let mut chunks = chunks.try_iter()?;
+        let chunks = chunks.try_iter()?.unbind();
         self.with_pass(|pass| {
-            pass.run(|feed| {
-                let mut done = feed.n_bytes();
-                feed.pieces(name, |buffer| -> PyResult<()> {
-                    for chunk in chunks.by_ref() {
-                        let chunk = chunk?;
-                        let bytes = chunk.cast::<PyBytes>()?.as_bytes();
-                        if !bytes.is_empty() {
-                            buffer.extend_from_slice(bytes);
-                            done += bytes.len() as u64;
-                            return pulse.beat((done,));
-                        }
-                    }
-                    Ok(())
+            // Taken back only to ask for the next chunk, as the rest may have to wait for workers.
+            py.detach(|| {
+                pass.run(|feed| {
+                    let mut done = feed.n_bytes();
+                    feed.pieces(name, |buffer| -> PyResult<()> {
+                        let n = Python::attach(|py| append_chunk(chunks.bind(py), buffer))?;
+                        done += n as u64;
+                        pulse.beat((done,))
+                    })
                 })
             })
         })
@@ -221,6 +217,19 @@ impl CountingPass {
         let inner = py.detach(|| pass.finish())?;
         Ok(Counts { inner })
     }
+}
+
+/// Appends the next chunk that is not empty; returns its length, 0 at the end.
+fn append_chunk(chunks: &Bound<'_, PyIterator>, buffer: &mut Vec<u8>) -> PyResult<usize> {
+    for chunk in chunks.clone() {
+        let chunk = chunk?;
+        let bytes = chunk.cast::<PyBytes>()?.as_bytes();
+        if !bytes.is_empty() {
+            buffer.extend_from_slice(bytes);
+            return Ok(bytes.len());
+        }
+    }
+    Ok(0)
 }
 
 fn feed_texts(
