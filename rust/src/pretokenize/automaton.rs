@@ -111,11 +111,6 @@ impl Automaton {
         self.n_symbols
     }
 
-    #[doc(hidden)]
-    pub fn n_states(&self) -> usize {
-        self.moves.len() / self.n_symbols
-    }
-
     /// What reading `symbol` in `state` does.
     #[inline(always)]
     pub fn step(&self, state: State, symbol: usize) -> Move {

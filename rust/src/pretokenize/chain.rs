@@ -259,7 +259,8 @@ impl Pairs {
                         continue;
                     }
                     let ends = one >> 30 | two >> 30 << 1;
-                    let gaps = (one & GAP) / GAP | (two & GAP) / GAP << 1;
+                    let is_gap = |entry: u32| u32::from(entry & GAP != 0);
+                    let gaps = is_gap(one) | is_gap(two) << 1;
                     let next = (two & NEXT) >> chains.shift << shift;
                     entries[(chain << shift) + i * n + k] =
                         next | ends << PAIR_ENDS | gaps << PAIR_GAPS;

@@ -1,4 +1,8 @@
 //! Patterns of the user's own, compiled to tables.
+//!
+//! A pattern's text becomes a [`Grammar`] over symbols, that an [`Automaton`] for one pretoken, that
+//! [`Chains`] for a text, which are read forward with two table look-ups for two characters. Ends are
+//! gathered as bits, so that reading does not wait for what is done with a pretoken.
 
 use super::automaton::{Automaton, DEAD};
 use super::chain::{Chains, NEXT, Pairs, RESOLVE, STOP};
@@ -84,24 +88,6 @@ impl Compiled {
                 .sum();
         }
         Cuts::Between(Arc::new(pairs))
-    }
-
-    #[doc(hidden)]
-    pub fn describe(&self) -> String {
-        let t = &self.tables;
-        let c = t.chains.as_ref().map(|c| {
-            (
-                c.0.entries.len() >> c.0.shift,
-                c.0.shift,
-                c.1.as_ref().map(|p| p.entries.len()),
-            )
-        });
-        format!(
-            "{} symbols {} states; chains {:?}",
-            t.automaton.n_symbols(),
-            t.automaton.n_states(),
-            c
-        )
     }
 
     /// Calls `emit(start, end)` for each non-empty match in `text`, in order.
