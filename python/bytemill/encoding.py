@@ -117,7 +117,7 @@ class Encoding(Vocabulary):
 
         It is `text` itself if that fits. Otherwise it is what the first `max_tokens` tokens stand
         for, without a character that they hold only a part of. Such a beginning may have more
-        pretokens by itself than it had in `text` (with gpt2 "'l" is two, "'ll" is one) and then more
+        pretokens by itself than it had in `text` (with gpt2 "'l" is two, "'ll" is one) and so more
         tokens; in that case it is cut further, at the ends of tokens, until it fits too.
 
         Args:
