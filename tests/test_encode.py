@@ -293,7 +293,7 @@ def test_truncate_stops_early_and_keeps_surrogates():
         assert plain.truncate(text, max_tokens) == text[:n_kept]
     assert tokenizer.truncate(TEXT, 0) == "" == tokenizer.truncate("", 0)
     # 'l of 'll is two tokens though 'll begins with one.
-    contraction = Tokenizer({**BYTES, b"'l": 256}, pattern="cl100k")
+    contraction = Tokenizer({**BYTES, b"'l": 256}, pattern="gpt2")
     assert contraction.encode("'ll") == [256, ord("l")]
     assert contraction.truncate("'ll", 1) == ""
     for bad, error in ((-1, ValueError), (1.5, TypeError), (None, TypeError), ("3", TypeError)):
@@ -366,7 +366,7 @@ def test_sets_of_special_tokens_of_other_types(argument):
 
 
 def test_a_pattern_that_backtracks_too_far_is_an_error():
-    tokenizer = Tokenizer(BYTES, pattern=r"(?:a|aa)+(?=b)|.")
+    tokenizer = Tokenizer(BYTES, pattern=r"(a*)*\1b|.")
     text = "a" * 60
     for call in (tokenizer.encode, tokenizer.count, lambda t: tokenizer.encode_batch([t])):
         with pytest.raises(ValueError, match="backtrack"):

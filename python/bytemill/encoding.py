@@ -117,8 +117,8 @@ class Encoding(Vocabulary):
 
         It is `text` itself if that fits. Otherwise it is what the first `max_tokens` tokens stand
         for, without a character that they hold only a part of. Such a beginning may have more
-        tokens by itself than it had in `text` (with cl100k "'l" is two, "'ll" is one); then it is
-        cut further, at the ends of tokens, until it fits too.
+        pretokens by itself than it had in `text` (with gpt2 "'l" is two, "'ll" is one) and so more
+        tokens; in that case it is cut further, at the ends of tokens, until it fits too.
 
         Args:
             text: See `Encoding`.

