@@ -105,8 +105,10 @@ def test_ctrl_c_keeps_what_is_finished(folder):
     # A pipe that never ends, so that the program is surely at work when the signal comes.
     pipe = folder / "pipe.txt"
     os.mkfifo(pipe)
-    command = [sys.executable, "-m", MODULE, "--input", folder / "corpus.txt", pipe, "--out",
-               folder / "out", "--tokenizer", folder / "tokenizer", "--shard-tokens", "10000"]  # fmt: skip
+    command = [
+        sys.executable, "-m", MODULE, "--input", folder / "corpus.txt", pipe, "--out",
+        folder / "out", "--tokenizer", folder / "tokenizer", "--shard-tokens", "10000",
+    ]  # fmt: skip
     process = subprocess.Popen(
         command,
         cwd=ROOT,
