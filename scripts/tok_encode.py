@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bytemill import Tokenizer
-from bytemill.data.encode_files import SHARD_TOKENS, STATE_NAME
+from bytemill.data.encode_files import SHARD_TOKENS
+from bytemill.data.shard_run import STATE_NAME
 from bytemill.data.shards import MANIFEST_NAME, Manifest
 from scripts import report
 from scripts.command import EPILOG, check_out, exit_status

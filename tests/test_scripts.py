@@ -41,7 +41,7 @@ def is_one_line(text, *words):
         assert str(word) in text
 
 
-@pytest.mark.parametrize("name", ["tok_train", "demo"])
+@pytest.mark.parametrize("name", ["tok_train", "tok_encode", "demo"])
 def test_help(name):
     done = run("--help", module=f"scripts.{name}")
     assert done.returncode == 0

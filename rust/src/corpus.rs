@@ -293,8 +293,26 @@ fn work(mut worker: Worker, queue: &Mutex<Receiver<Block>>, done: &Sender<Done>)
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(block) = next else { return };
         let (index, len) = (block.index, block.data.len());
+        let alarm = Alarm { done, index, len };
+        let result = worker.encode(block);
+        std::mem::forget(alarm);
         // Nobody may be left to take the result.
-        let _ = done.send((index, len, worker.encode(block)));
+        let _ = done.send((index, len, result));
+    }
+}
+
+/// Reports a block whose worker panics, for which the calling thread would wait forever.
+struct Alarm<'a> {
+    done: &'a Sender<Done>,
+    index: u64,
+    len: usize,
+}
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        let _ = self
+            .done
+            .send((self.index, self.len, Err(Error::Interrupted)));
     }
 }
 

@@ -30,13 +30,16 @@ fn encoder(pattern: &str, special: &[&str]) -> Result<Encoder, Error> {
     Encoder::new(Ranks::new(tokens)?, special.collect(), pattern)
 }
 
-/// The documents of texts, each with its source, its bytes and its ids.
+/// A document's source, text and ids.
+type Document<'a> = (u64, &'a str, Vec<u32>);
+
+/// The documents of texts.
 fn obvious<'a>(
     texts: &'a [String],
     special: &[&str],
     encoder: &Encoder,
     options: &CorpusOptions,
-) -> Result<Vec<(u64, &'a str, Vec<u32>)>, Error> {
+) -> Result<Vec<Document<'a>>, Error> {
     let mut all = Vec::new();
     for (source, text) in (1..).zip(texts) {
         for document in documents(text, special) {

@@ -1,35 +1,21 @@
-"""Input files -> ids: into memory, or as shards on disk in a run that can be taken up again.
-
-While a run is under way its folder holds `state.json`: what was asked for, and how far it has come.
-It is replaced whenever a shard is full, after the shard's data has been made to last. A run that
-finds one goes on from there: data written after it is cut off and made again. At the end the state
-gives way to `manifest.json`.
-"""
+"""Input files -> ids: into memory, or as shards on disk in a run that can be taken up again."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from bytemill import _core, atomic, byte_level
+from bytemill import _core
 from bytemill._arguments import check_limit
 from bytemill.data.documents import Feeder, Progress, check_errors
-from bytemill.data.inputs import InputFile, Paths, expand_inputs
-from bytemill.data.shards import (
-    MANIFEST_NAME,
-    SPLITS,
-    WIDTHS,
-    Dtype,
-    Manifest,
-    Shard,
-    check_files,
-)
+from bytemill.data.inputs import Paths, expand_inputs
+from bytemill.data.shard_run import Run
+from bytemill.data.shards import WIDTHS, Dtype, Manifest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,10 +23,6 @@ if TYPE_CHECKING:
 
     from bytemill.tokenizer import Tokenizer
 
-STATE_NAME: Final = "state.json"
-LOCK_NAME: Final = ".lock"
-_STATE_FORMAT: Final = "bytemill-shards-state"
-_STATE_VERSION: Final = 1
 SHARD_TOKENS: Final = 100_000_000
 
 SeparatorAt = Literal["start", "end"]
@@ -135,7 +117,7 @@ def encode_files(
     )
     feeder = Feeder(files, text_column, errors, progress)
     with _disk_full_named(folder), _folder(folder):
-        run = _Run(folder, plan, files)
+        run = Run(folder, plan, files)
         with run.locked():
             # Once more: it may have been ended by another process.
             if (finished := run.finished()) is not None:
@@ -250,178 +232,6 @@ def check_fraction(fraction: float) -> float:
     if math.isnan(value) or not 0 <= value <= 1:
         raise ValueError(f"validation_fraction={fraction!r}: it must lie between 0 and 1")
     return value
-
-
-class _Run:
-    """What is on disk of a run, before and between checkpoints."""
-
-    def __init__(self, folder: Path, plan: Manifest, files: list[InputFile]) -> None:
-        self._folder, self._plan = folder, plan
-        self._state_path = folder / STATE_NAME
-        # A file that was changed but kept its length is found by its time; other runs' manifests
-        # must not differ for that.
-        self._times = [file.path.stat().st_mtime_ns for file in files]
-
-    def finished(self) -> Manifest | None:
-        """The manifest, if this very run has ended before.
-
-        Raises:
-            ValueError: Another has.
-        """
-        if not (self._folder / MANIFEST_NAME).exists():
-            return None
-        manifest = Manifest.load(self._folder)
-        self._check_same(_asked(manifest), self._folder / MANIFEST_NAME)
-        check_files(self._folder, manifest)
-        self._clean()
-        return manifest
-
-    def checkpoint(self) -> tuple[str | None, int]:
-        """The last checkpoint, if this run was begun before, and how many files are done.
-
-        Raises:
-            ValueError: Another run was, or the folder holds other files of these names.
-        """
-        if not self._state_path.exists():
-            taken = [p for s in SPLITS for p in sorted(self._folder.glob(f"{s}-*.npy"))]
-            if taken:
-                raise ValueError(
-                    f"{taken[0]}: this file is in the way, and there is no {MANIFEST_NAME} that "
-                    "says what it is; name another output folder or remove it"
-                )
-            self._clean()
-            return None, 0
-        state = byte_level.read_json_object(self._state_path)
-        if state.get("format") != _STATE_FORMAT or state.get("version") != _STATE_VERSION:
-            raise ValueError(
-                f"{self._state_path}: it is no state of an encoding run that this bytemill knows; "
-                "name another output folder or remove this one"
-            )
-        self._check_same(state.get("asked"), self._state_path)
-        if state.get("times") != self._times:
-            raise self._other(self._state_path, "an input file was changed since")
-        self._clean(keep_parts=True)
-        checkpoint = state.get("checkpoint")
-        source = checkpoint.get("source") if isinstance(checkpoint, dict) else None
-        if not isinstance(source, int) or not 0 <= source <= len(self._times):
-            raise self._other(self._state_path, "it is damaged")
-        return json.dumps(checkpoint), max(source - 1, 0)
-
-    def store(self, checkpoint: str) -> None:
-        """Makes a checkpoint last."""
-        state = {
-            "format": _STATE_FORMAT,
-            "version": _STATE_VERSION,
-            "asked": _asked(self._plan),
-            "times": self._times,
-            "checkpoint": json.loads(checkpoint),
-        }
-        atomic.write_bytes(self._state_path, json.dumps(state).encode())
-
-    def finish(self, checkpoint: str) -> Manifest:
-        """Writes the manifest and removes the state."""
-        splits = json.loads(checkpoint)["splits"]
-        manifest = Manifest(
-            **{
-                **_fields(self._plan),
-                "splits": {
-                    name: [
-                        Shard(f"{name}-{i:05}.npy", f"{name}-{i:05}.docs.npy", **shard)
-                        for i, shard in enumerate(split["shards"])
-                    ]
-                    for name, split in zip(SPLITS, splits, strict=True)
-                },
-            }
-        )
-        atomic.write_bytes(self._folder / MANIFEST_NAME, manifest.to_json())
-        self._clean()
-        return manifest
-
-    def _check_same(self, other: Any, where: Path) -> None:
-        mine = _asked(self._plan)
-        if other == mine:
-            return
-        if not isinstance(other, dict):
-            raise self._other(where, "it is damaged")
-        if other.get("fingerprint") != mine["fingerprint"]:
-            raise self._other(where, "it was made with another tokenizer")
-        if other.get("inputs") != mine["inputs"]:
-            raise self._other(where, "it was made from other input files, or they were changed")
-        theirs = other.get("settings")
-        theirs = {**theirs, "dtype": other.get("dtype")} if isinstance(theirs, dict) else {}
-        ours = {**mine["settings"], "dtype": mine["dtype"]}
-        different = [
-            f"{key}={theirs.get(key)!r} instead of {value!r}"
-            for key, value in ours.items()
-            if theirs.get(key) != value
-        ]
-        raise self._other(where, f"it was made with {', '.join(different) or 'other settings'}")
-
-    def _other(self, where: Path, reason: str) -> ValueError:
-        return ValueError(
-            f"{where}: this folder holds another run's output: {reason}; name another output "
-            "folder, or remove this one to begin again"
-        )
-
-    def _clean(self, *, keep_parts: bool = False) -> None:
-        """Removes what a killed run may have left."""
-        names = [f".{STATE_NAME}.*.tmp", f".{MANIFEST_NAME}.*.tmp"]
-        if not keep_parts:
-            names += [STATE_NAME, *(f".{split}-*.npy.part" for split in SPLITS)]
-        for name in names:
-            for path in self._folder.glob(name):
-                with contextlib.suppress(FileNotFoundError):
-                    path.unlink()
-
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keeps other processes from writing to the folder.
-
-        Raises:
-            ValueError: One does.
-        """
-        path = self._folder / LOCK_NAME
-        with path.open("ab") as file:
-            try:
-                _lock(file.fileno())
-            except OSError:
-                raise ValueError(
-                    f"{self._folder}: another process is encoding to this folder; wait for it, or "
-                    "name another"
-                ) from None
-            try:
-                yield
-            except BaseException:
-                # Without a checkpoint there is nothing to go on from.
-                if not self._state_path.exists():
-                    self._clean()
-                raise
-            finally:
-                with contextlib.suppress(OSError):  # Windows removes no open file
-                    path.unlink()
-
-
-def _lock(fd: int) -> None:
-    """Locks an open file until it is closed, or the process ends however it ends."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
-        msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-    else:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _fields(manifest: Manifest) -> dict[str, Any]:
-    return {name: getattr(manifest, name) for name in manifest.__dataclass_fields__}
-
-
-def _asked(manifest: Manifest) -> dict[str, Any]:
-    """All that decides what is written."""
-    fields = _fields(manifest)
-    del fields["splits"]
-    return fields
 
 
 def _text(path: Path) -> str:
