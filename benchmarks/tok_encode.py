@@ -18,7 +18,7 @@ bytemill's.
     count   tokens of each document, passes 1 to 3, all cores
     disk    files to token files on disk against the same in memory: time and peak memory
     memory  10,000 distinct strings of 120 kB: growth of resident memory, and ten batches' times
-    linear  t(2n)/t(n) of hard texts (`benchmarks.families`), best of three each
+    linear  t(2n)/t(n) of hard texts (`benchmarks.families`), processor time, best of five
 
 Vocabularies: those that tiktoken publishes (from its cache; TIKTOKEN_CACHE_DIR), and "own", which
 bytemill trains on the corpora with `--own-pattern`. Corpora are plain UTF-8 text, documents
