@@ -6,7 +6,7 @@ BIN := .venv/bin
 export PIP_QUIET := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint bench build clean
+.PHONY: demo test lint bench fuzz build clean
 
 # Trains a tokenizer on the Python standard library's source and shows what it does.
 demo: build
@@ -27,6 +27,16 @@ lint: .venv/dev
 # The tables of docs/benchmarks.md; CORPUS names one or more text files.
 bench: .venv/dev .venv/bench build
 	$(BIN)/python -m benchmarks.tok_train --corpus $(CORPUS) --vocab-size 32768
+
+# Every fuzz target for SECONDS each; SANITIZER=none is faster.
+SECONDS ?= 60
+SANITIZER ?= address
+FUZZ := pretokenize encode decode stream counts_file
+fuzz: .venv/dev build
+	command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz
+	for t in $(FUZZ); do mkdir -p fuzz/corpus/$$t && (cd fuzz && RUSTC_BOOTSTRAP=1 cargo fuzz run \
+	  -s $(SANITIZER) $$t corpus/$$t seeds/$$t -- -max_total_time=$(SECONDS)) || exit 1; done
+	$(BIN)/python fuzz/readers.py --seconds $(SECONDS)
 
 build: .venv/base
 	$(BIN)/maturin develop --release --quiet
