@@ -12,14 +12,14 @@
 use crate::merge_table::{MergeTable, Origin};
 use crate::pair_map::NONE;
 
-/// Working scratchry.
+/// Working memory.
 #[derive(Clone, Debug, Default)]
 pub struct Scratch {
     /// Bit `i`: no encoding of the text's first `i` bytes leads on.
     dead: Vec<u64>,
 }
 
-/// Working scratchry beyond this many words is given back.
+/// Working memory beyond this many words is given back.
 const KEEP: usize = 1 << 14;
 
 impl MergeTable {

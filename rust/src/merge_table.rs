@@ -18,7 +18,8 @@ use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// Pieces of up to this many bytes are merged by looking for the lowest pair again and again.
+/// Pieces of up to this many bytes are merged by looking for the lowest pair again and again, longer
+/// ones with a heap.
 const SCAN: usize = 64;
 
 /// What a token was merged from, and a hint at what it merges with.
