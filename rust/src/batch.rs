@@ -60,10 +60,8 @@ pub fn count_batch<T: AsRef<str> + Sync>(
     allowed: &SpecialTokens,
     num_threads: Option<usize>,
 ) -> Result<Vec<u64>> {
-    let done = run(encoder, texts, allowed, num_threads, |text, out| {
-        out.clear();
-        encoder.encode(text, allowed, out)?;
-        Ok(out.len())
+    let done = run(encoder, texts, allowed, num_threads, |text, _| {
+        encoder.count(text, allowed)
     })?;
     let mut counts = vec![0; texts.len()];
     for (text, n) in done.iter().flat_map(|(_, counts)| counts) {

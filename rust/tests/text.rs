@@ -5,6 +5,7 @@ use bytemill::decode::{Decoder, UnknownId};
 use bytemill::documents::Splitter;
 use bytemill::encode::{Encoder, Ranks};
 use bytemill::offsets::{char_spans, encode_with_spans, truncate};
+use bytemill::pretokenize::cut::Cuts;
 use bytemill::special::SpecialTokens;
 use bytemill::stream::{Invalid, Stream, TextDecoder};
 use proptest::prelude::*;
@@ -274,7 +275,7 @@ fn decoded_text_in_pieces_is_the_whole() {
 fn documents_are_not_cut_by_a_special_token_inside_an_unfinished_one() {
     let special = SpecialTokens::new(["abcdef", "cd"]).unwrap();
     for cut in 0..=9 {
-        let mut splitter = Splitter::new(special.clone(), true, None, None, 1 << 20);
+        let mut splitter = Splitter::new(special.clone(), Cuts::Named, None, None, 1 << 20);
         let (before, after) = b"xabcdef y".split_at(cut);
         splitter.buffer().extend_from_slice(before);
         splitter.absorb();

@@ -166,7 +166,12 @@ impl Encoder {
         text: &Bound<'_, PyString>,
         allowed: Option<&Bound<'_, SpecialSet>>,
     ) -> PyResult<usize> {
-        Ok(self.all_ids(text, allowed)?.len())
+        let allowed = self.allowed(allowed);
+        let utf8 = text_of(text)?;
+        if utf8.len() < SHORT {
+            return Ok(self.inner.count(&utf8, allowed)?);
+        }
+        Ok(text.py().detach(|| self.inner.count(&utf8, allowed))?)
     }
 
     #[pyo3(signature = (text, width, allowed=None))]
