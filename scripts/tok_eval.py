@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bytemill import Tokenizer
+from scripts.command import exit_status
 
 BASELINES = ("gpt2", "cl100k_base", "o200k_base")
 SAMPLES = Path(__file__).parent / "samples"
@@ -110,19 +111,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit status."""
     args = parser().parse_args(argv)
-    try:
-        run(args)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename is not None else ""
-        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
-        return 2
-    except (ImportError, TypeError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(lambda: run(args), "the comparison is not complete")
 
 
 def run(args: argparse.Namespace) -> None:
