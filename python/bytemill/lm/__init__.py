@@ -1,0 +1,1 @@
+"""The language-model stack: models, optimizers, training, text. Needs the extra `lm` (torch)."""
