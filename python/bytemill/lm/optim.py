@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from bytemill.lm.polar import Coefficients, orthogonalize
+from bytemill.lm.polar import Coefficients, check_steps, orthogonalize
 
 REFERENCE_WIDTH = 768
 """The model width (d_model) for which the learning rates are given."""
@@ -109,7 +109,7 @@ class Muon(Optimizer):
         *,
         nesterov: bool = True,
         weight_decay: float = 0.0,
-        ns_steps: int = 7,
+        ns_steps: int = 8,
         ns_coefficients: Coefficients | None = None,
         ns_dtype: torch.dtype | None = None,
     ) -> None:
@@ -206,7 +206,7 @@ class OptimConfig:
     """By default 0 ("muon": of the matrices) or 0.1 ("adamw": of all but vectors)."""
     momentum: float = 0.95
     """Muon's."""
-    ns_steps: int = 7
+    ns_steps: int = 8
     """Muon's Newton-Schulz steps; 5 are enough for most models."""
 
     def __post_init__(self) -> None:
@@ -219,6 +219,7 @@ class OptimConfig:
         _check_below_one("momentum", self.momentum)
         if self.betas is not None:
             _check_betas(self.betas)
+        check_steps("ns_steps", self.ns_steps)
 
     def resolved(self) -> OptimConfig:
         """The same with the kind's defaults in place of None."""

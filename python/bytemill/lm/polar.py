@@ -27,7 +27,7 @@ _TINY: Final = 1e-30
 
 def orthogonalize(
     matrix: Tensor,
-    steps: int = 7,
+    steps: int = 8,
     *,
     coefficients: Coefficients | None = None,
     dtype: torch.dtype | None = None,
@@ -60,7 +60,7 @@ def orthogonalize(
     x = (x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=_TINY)).to(dtype)
     gram = x @ x.mT
     # A bound on the greatest singular value that is closer than the norm of x, for nothing.
-    bound = gram.float().norm(dim=(-2, -1), keepdim=True).sqrt().clamp(min=_TINY) * _MARGIN
+    bound = gram.float().norm(dim=(-2, -1), keepdim=True).sqrt().clamp(min=1e-3) * _MARGIN
     x, gram = (x / bound).to(dtype), (gram / bound.square()).to(dtype)
     for i, (a, b, c) in enumerate(chosen):
         if i:
@@ -71,17 +71,18 @@ def orthogonalize(
 
 def reach(steps: int) -> float:
     """The least singular value, as a share of the greatest possible, that `steps` bring to 1."""
-    return _best(_checked(steps))[0]
+    return _best(check_steps("steps", steps))[0]
 
 
 def newton_schulz(steps: int) -> Coefficients:
     """The quintics (a, b, c) that bring the widest interval [reach, 1] to within `BAND` of 1."""
-    return _best(_checked(steps))[1]
+    return _best(check_steps("steps", steps))[1]
 
 
-def _checked(steps: int) -> int:
+def check_steps(name: str, steps: int) -> int:
+    """`steps` if that many can be taken, or ValueError."""
     if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MOST_STEPS:
-        raise ValueError(f"steps={steps!r}: it must be an integer from 1 to {MOST_STEPS}")
+        raise ValueError(f"{name}={steps!r}: it must be an integer from 1 to {MOST_STEPS}")
     return steps
 
 
