@@ -1,0 +1,10 @@
+"""The language-model stack: from token shards to a model that writes. Needs the extra `lm`.
+
+Its parts as plain functions are in `bytemill.lm.functional`.
+"""
+
+from bytemill.lm.cache import KVCache
+from bytemill.lm.config import ModelConfig
+from bytemill.lm.model import Transformer
+
+__all__ = ["KVCache", "ModelConfig", "Transformer"]

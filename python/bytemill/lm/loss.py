@@ -1,0 +1,205 @@
+"""Cross-entropy without the full logits, and the figures made of it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from bytemill.tokenizer import Tokenizer
+
+Reduction: TypeAlias = Literal["mean", "sum"]
+
+# Elements of a chunk of logits, fp32. On a CPU a chunk should stay in the cache between passes; on
+# a GPU it should be large enough to fill the machine.
+_CHUNK_ELEMENTS = {"cpu": 1 << 20, "other": 1 << 27}
+
+
+def cross_entropy(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    ignore_index: int = -1,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """-log softmax(logits)[target], in fp32: CS336 assignment 1, section 4.1.
+
+    Args:
+        logits: (..., V).
+        targets: (...) int64; `ignore_index` where a place does not count.
+        ignore_index: The target that does not count.
+        reduction: "mean" over the places that count (0 if none does), or "sum".
+
+    Returns:
+        A scalar, in nats.
+    """
+    _check_reduction(reduction)
+    wide = logits.float() if logits.dtype.itemsize < 4 else logits
+    valid = targets != ignore_index
+    picked = wide.gather(-1, targets.clamp_min(0).unsqueeze(-1)).squeeze(-1)
+    nll = torch.where(valid, wide.logsumexp(-1) - picked, 0.0).sum()
+    return nll / valid.sum().clamp_min(1) if reduction == "mean" else nll
+
+
+def softcap(logits: Tensor, cap: float | None) -> Tensor:
+    """cap * tanh(logits / cap), any shape: Gemma 2 (2024), section 2. None leaves logits alone."""
+    return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
+def chunked_cross_entropy(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    *,
+    softcap: float | None = None,
+    ignore_index: int = -1,
+    reduction: Reduction = "mean",
+    chunk_size: int | None = None,
+) -> Tensor:
+    """Cross-entropy of the logits hidden @ weight^T, some rows at a time.
+
+    A chunk's gradients are made while its logits are at hand, as in Liger Kernel (Hsu et al. 2024,
+    section 3.2), so that the logits of all rows never exist at once. Products are in autocast's
+    dtype, or the inputs'; the rest in fp32.
+
+    Args:
+        hidden: (N, C).
+        weight: (V, C).
+        targets: (N,) int64; `ignore_index` where a row does not count.
+        softcap: s, for logits s * tanh(logits / s).
+        ignore_index: The target that does not count.
+        reduction: "mean" over the rows that count (0 if none does), or "sum".
+        chunk_size: Rows at a time; None chooses.
+
+    Returns:
+        A scalar in fp32, in nats.
+
+    Raises:
+        ValueError: Shapes that do not go together, or a `chunk_size` below 1.
+    """
+    _check_reduction(reduction)
+    if hidden.ndim != 2 or weight.ndim != 2 or hidden.shape[1] != weight.shape[1]:
+        raise ValueError(
+            f"hidden {tuple(hidden.shape)} and weight {tuple(weight.shape)}: expected (N, C) and "
+            "(V, C)"
+        )
+    if targets.shape != hidden.shape[:1]:
+        raise ValueError(
+            f"targets {tuple(targets.shape)}: expected one for each row of hidden, "
+            f"({hidden.shape[0]},)"
+        )
+    if chunk_size is None:
+        kind = "cpu" if hidden.device.type == "cpu" else "other"
+        chunk_size = max(1, _CHUNK_ELEMENTS[kind] // weight.shape[0])
+    elif chunk_size < 1:
+        raise ValueError(f"chunk_size={chunk_size}: it must be at least 1")
+    kind = hidden.device.type
+    dtype = torch.promote_types(hidden.dtype, weight.dtype)
+    if torch.is_autocast_enabled(kind):
+        dtype = torch.get_autocast_dtype(kind)
+    divisor = (targets != ignore_index).sum().clamp_min(1) if reduction == "mean" else None
+    with torch.autocast(kind, enabled=False):
+        loss: Tensor = _ChunkedCrossEntropy.apply(
+            hidden, weight, targets, divisor, softcap, ignore_index, chunk_size, dtype
+        )
+    return loss
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        divisor: Tensor | None,
+        cap: float | None,
+        ignore_index: int,
+        chunk_size: int,
+        dtype: torch.dtype,
+    ) -> Tensor:
+        wants_hidden, wants_weight = ctx.needs_input_grad[:2]
+        h, w = hidden.to(dtype), weight.to(dtype)
+        sums = torch.promote_types(dtype, torch.float32)
+        total = torch.zeros((), dtype=sums, device=hidden.device)
+        grad_hidden = torch.empty_like(h) if wants_hidden else None
+        grad_weight = torch.zeros_like(weight, dtype=sums) if wants_weight else None
+        for start in range(0, h.shape[0], chunk_size):
+            rows = slice(start, start + chunk_size)
+            target = targets[rows, None]
+            valid = target != ignore_index
+            target = target.clamp_min(0)
+            logits = (h[rows] @ w.t()).to(sums)
+            if cap is not None:
+                logits = torch.tanh_(logits.div_(cap)).mul_(cap)
+            log_sum = logits.logsumexp(-1, keepdim=True)
+            picked = logits.gather(-1, target)
+            total += torch.where(valid, log_sum - picked, 0.0).sum()
+            if grad_hidden is None and grad_weight is None:
+                continue
+            grad = (logits - log_sum).exp_()
+            grad.scatter_add_(-1, target, torch.full_like(picked, -1.0))
+            scale = valid.to(sums)
+            if divisor is not None:
+                scale = scale / divisor
+            grad.mul_(scale)
+            if cap is not None:
+                grad.mul_(1 - (logits / cap).square())
+            narrow = grad.to(dtype)
+            if grad_hidden is not None:
+                torch.mm(narrow, w, out=grad_hidden[rows])
+            if grad_weight is not None:
+                grad_weight += narrow.t() @ h[rows]
+        ctx.save_for_backward(grad_hidden, grad_weight)
+        ctx.dtypes = hidden.dtype, weight.dtype
+        return total if divisor is None else total / divisor
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        grads = (
+            None if grad is None else (grad * grad_output).to(dtype)
+            for grad, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
+        )
+        return (*grads, None, None, None, None, None, None)
+
+
+def _check_reduction(reduction: str) -> None:
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f'reduction={reduction!r}: it must be "mean" or "sum"')
+
+
+def perplexity(nll: float) -> float:
+    """exp of the mean negative log-likelihood per token, in nats; inf where that overflows."""
+    try:
+        return math.exp(nll)
+    except OverflowError:
+        return math.inf
+
+
+def bits_per_byte(nll_sum: float, n_bytes: int) -> float:
+    """Bits that a model needs for each byte of text: the same measure for every vocabulary.
+
+    Args:
+        nll_sum: Negative log-likelihood, in nats, summed over all targets that are text.
+        n_bytes: Bytes of these targets; see `token_bytes`.
+
+    Raises:
+        ValueError: There are no bytes.
+    """
+    if n_bytes < 1:
+        raise ValueError(f"n_bytes={n_bytes}: bits per byte need text of at least one byte")
+    return nll_sum / (math.log(2) * n_bytes)
+
+
+def token_bytes(tokenizer: Tokenizer) -> Tensor:
+    """The raw length of every token: (V,) int64, V being `tokenizer.n_vocab`.
+
+    Special tokens, and ids that no token has, are 0: they are no text.
+    """
+    lengths = torch.zeros(tokenizer.n_vocab, dtype=torch.int64)
+    for token, id_ in tokenizer.mergeable_ranks.items():
+        lengths[id_] = len(token)
+    return lengths
