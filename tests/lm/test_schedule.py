@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from bytemill.lm.schedule import Schedule, cosine_schedule  # noqa: E402
+from bytemill.lm.schedule import Schedule, cosine_schedule
 
 R2, R3, R6 = math.sqrt(2), math.sqrt(3), math.sqrt(6)
 # cos(k pi / 12) for k from 0 to 12.
@@ -66,7 +66,7 @@ def test_bad_fields():
     ):
         with pytest.raises(ValueError, match=named):
             Schedule(*arguments)
-    with pytest.raises(TypeError, match="warmup_steps=1.0"):
+    with pytest.raises(TypeError, match=r"warmup_steps=1\.0"):
         Schedule("cosine", 1.0, 10)
     with pytest.raises(TypeError, match="final_fraction='0'"):
         Schedule("cosine", 1, 10, "0")
