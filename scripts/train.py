@@ -119,7 +119,8 @@ def summary(config: TrainConfig, result: Result) -> list[tuple[str, str]]:
     """What was reached, and where it is."""
     table = []
     if result.validation is not None:
-        table.append(("validation", figures(result.validation.loss, result.validation.bits_per_byte)))
+        found = result.validation
+        table.append(("validation", figures(found.loss, found.bits_per_byte)))
     plot = Path(config.out) / PLOT
     if plot.exists():
         table.append(("loss curves", str(plot)))
@@ -140,6 +141,7 @@ class Screen:
         self._bar = bar
 
     def __call__(self, event: Event) -> None:
+        """Shows one."""
         if isinstance(event, Stepped):
             note = f"loss {event.loss:.3f}  {event.tokens_per_second:,.0f} tokens/s"
             if event.mfu is not None:

@@ -30,7 +30,7 @@ def accumulate(
     """
     n_targets = (y != IGNORED).sum().clamp_min(1)
     total = torch.zeros((), device=x.device)
-    for ids, targets in zip(x.split(rows), y.split(rows), strict=True):
+    for ids, targets in zip(torch.split(x, rows), torch.split(y, rows), strict=True):
         loss = loss_sum(ids, targets) / n_targets
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.detach()

@@ -90,7 +90,7 @@ def _heads(width: int) -> int:
 
 
 def scaling_parameters(model: ModelConfig) -> int:
-    """The parameters that tokens are counted by: all but the embedding, which multiplies nothing."""
+    """The parameters that tokens are counted by: all but the embedding, which is looked up."""
     of = count_parameters(model)
     return of.total - of.embedding
 

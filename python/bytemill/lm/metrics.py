@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from collections.abc import Mapping
@@ -115,7 +116,7 @@ def _line(row: Mapping[str, Any]) -> bytes:
 
 def _start_wandb(project: str, run: Path, config: dict[str, Any]) -> Any:
     try:
-        import wandb
+        wandb: Any = importlib.import_module("wandb")
     except ImportError:
         raise ImportError(f"wandb={project!r}: it is not installed; pip install wandb") from None
     return wandb.init(project=project, name=run.name, config=config, dir=str(run))
@@ -123,12 +124,12 @@ def _start_wandb(project: str, run: Path, config: dict[str, Any]) -> Any:
 
 def _start_tensorboard(run: Path) -> Any:
     try:
-        from torch.utils.tensorboard import SummaryWriter
+        tensorboard: Any = importlib.import_module("torch.utils.tensorboard")
     except ImportError:
         raise ImportError(
             "tensorboard=True: it is not installed; pip install tensorboard"
         ) from None
-    return SummaryWriter(str(run / "tensorboard"))  # type: ignore[no-untyped-call]
+    return tensorboard.SummaryWriter(str(run / "tensorboard"))
 
 
 def plot(run: str | os.PathLike[str]) -> Path | None:
@@ -143,19 +144,19 @@ def plot(run: str | os.PathLike[str]) -> Path | None:
         return None
     folder = Path(run)
     rows = read_metrics(folder / FILE)
-    curves = [
-        ("training", [(r["tokens"], r["loss"]) for r in rows if "loss" in r], {"lw": 0.8}),
-        ("validation", [(r["tokens"], r["val_loss"]) for r in rows if "val_loss" in r],
-         {"marker": "o", "ms": 3.5}),
-    ]  # fmt: skip
-    if not any(points for _, points, _ in curves):
+    curves: dict[str, list[tuple[float, float]]] = {"loss": [], "val_loss": []}
+    for row in rows:
+        for name, points in curves.items():
+            if name in row:
+                points.append((row["tokens"], row[name]))
+    if not any(curves.values()):
         return None
     # No pyplot: it picks a backend for the whole process.
     figure = Figure(figsize=(7, 4), dpi=140, layout="constrained")
     axes = figure.add_subplot()
-    for label, points, style in curves:
-        if points:
-            axes.plot(*zip(*points, strict=True), label=label, **style)
+    for name, label, marker in (("loss", "training", ""), ("val_loss", "validation", "o")):
+        if points := curves[name]:
+            axes.plot(*zip(*points, strict=True), label=label, marker=marker, ms=3.5, lw=1)
     axes.set_xlabel("tokens")
     axes.set_ylabel("loss, nats per token")
     axes.grid(alpha=0.3)

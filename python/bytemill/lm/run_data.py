@@ -10,7 +10,6 @@ import torch
 
 from bytemill import Tokenizer
 from bytemill.data import Manifest
-from bytemill.lm.checkpoint import TOKENIZER_FOLDER
 from bytemill.lm.dataloader import (
     PackedLoader,
     Tokens,
@@ -19,6 +18,7 @@ from bytemill.lm.dataloader import (
     fixed_batches,
     open_tokens,
 )
+from bytemill.lm.loading import TOKENIZER_FOLDER
 from bytemill.lm.loss import token_bytes
 
 if TYPE_CHECKING:

@@ -163,7 +163,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def rng_state() -> dict[str, Tensor]:
     """The states of torch's own random generators, on all devices."""
     states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         for index, state in enumerate(torch.cuda.get_rng_state_all()):
             states[f"cuda.{index}"] = state
     if torch.backends.mps.is_available():

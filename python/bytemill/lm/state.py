@@ -9,15 +9,19 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
+StrPath: TypeAlias = str | os.PathLike[str]
 Tensors: TypeAlias = dict[str, Tensor]
 Optimizers: TypeAlias = torch.optim.Optimizer | Sequence[torch.optim.Optimizer]
+
+VERSION: Final = 1
+"""Of the formats of checkpoints."""
 
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _PIECE = 1 << 20
@@ -210,3 +214,17 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
         result.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         result.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return result.hexdigest()
+
+
+def check_format(source: str, format: object, version: object, expected: str) -> None:
+    """Raises ValueError unless a file says that it is of this format and version."""
+    if format != expected:
+        raise ValueError(
+            f'{source}: "format" is {format!r}, not {expected!r}: it is no checkpoint of bytemill, '
+            "or was damaged; files of torch.save are not read, as they can run code"
+        )
+    if str(version) != str(VERSION):
+        raise ValueError(
+            f"{source}: version {version} of the format; this bytemill reads version {VERSION}: "
+            "update bytemill"
+        )

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from bytemill import atomic
-from bytemill.lm.runtime import CompileChoice, DtypeName
 
 FORMAT: Final = "bytemill-train-config"
 VERSION: Final = 1
@@ -122,8 +121,10 @@ class TrainConfig:
     )
 
     device: str = _option("auto", help='"auto", "cpu", "cuda", "cuda:N" or "mps"')
-    dtype: DtypeName = _option("auto", help="of the matrix products; weights are float32")
-    compile: CompileChoice = _option("auto", help="torch.compile; auto: on CUDA")
+    dtype: Literal["auto", "float32", "bfloat16"] = _option(
+        "auto", help="of the matrix products; weights are float32"
+    )
+    compile: Literal["auto", "on", "off"] = _option("auto", help="torch.compile; auto: on CUDA")
     threads: int | None = _option(None, least=1, help="CPU threads (default: torch's)")
     seed: int = _option(0, least=0, help="of the weights, the batches and the samples")
 

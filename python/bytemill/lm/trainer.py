@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 
 import torch
@@ -20,7 +17,7 @@ from torch import Tensor
 from bytemill.lm import metrics, runtime
 from bytemill.lm.accounting import largest_batch
 from bytemill.lm.accumulate import MicroBatches, default_rows
-from bytemill.lm.checkpoint import TOKENIZER_FOLDER, Checkpoint, CheckpointStore
+from bytemill.lm.checkpoint_store import Checkpoint, CheckpointStore
 from bytemill.lm.depth import Plan, plan
 from bytemill.lm.events import (
     Event,
@@ -32,6 +29,8 @@ from bytemill.lm.events import (
     Validated,
     Warned,
 )
+from bytemill.lm.interrupts import interrupts
+from bytemill.lm.loading import TOKENIZER_FOLDER
 from bytemill.lm.model import Transformer
 from bytemill.lm.optim import build_optimizers, clip_gradients, set_learning_rates
 from bytemill.lm.run_data import RunData
@@ -130,7 +129,7 @@ class Trainer:
             ValueError: Anything wrong with the configuration, the data or the checkpoint.
         """
         self._set_up()
-        with _interrupts(self.stop), self._log():
+        with interrupts(self.stop), self._log():
             try:
                 self._train()
             finally:
@@ -191,7 +190,7 @@ class Trainer:
 
     def _load(self, checkpoint: Checkpoint) -> int:
         """Takes the checkpoint's state; returns its rows in a micro-batch."""
-        state = checkpoint.state
+        state = checkpoint.extra
         try:
             saved, loader, rows = state["config"], state["loader"], int(state["micro_batch_size"])
             before = TrainConfig.from_dict(saved, str(checkpoint.path))
@@ -280,8 +279,9 @@ class Trainer:
         # The one point of a step that waits for the device.
         loss_value, norm_value = torch.stack([loss, norm.to(loss.device)]).tolist()
         if not math.isfinite(loss_value) or not math.isfinite(norm_value):
-            is_loss = not math.isfinite(loss_value)
-            what = f"the loss is {loss_value}" if is_loss else f"the gradients' norm is {norm_value}"
+            what = f"the loss is {loss_value}"
+            if math.isfinite(loss_value):
+                what = f"the gradients' norm is {norm_value}"
             raise NonFiniteLossError(self.step + 1, what, self._saved)
         self.step += 1
         self._report(loss_value, norm_value, multiplier, time.perf_counter() - began)
@@ -374,25 +374,3 @@ def _ignore(event: Event) -> None:
 
 def _is_due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
-
-
-@contextmanager
-def _interrupts(stop: Any) -> Iterator[None]:
-    """Ctrl-C and SIGTERM call `stop`; the second time they do what they did before."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, before[number])
-        stop()
-
-    for number in numbers:
-        signal.signal(number, handle)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            signal.signal(number, before[number])

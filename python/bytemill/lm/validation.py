@@ -53,7 +53,7 @@ def validate(
     n_targets = n_bytes = 0
     with torch.inference_mode():
         for x, y in batches:
-            batch = torch.from_numpy(x).split(rows), torch.from_numpy(y).split(rows)
+            batch = (torch.split(torch.from_numpy(part), rows) for part in (x, y))
             for ids, targets in zip(*batch, strict=True):
                 flat = targets.flatten().to(device)
                 with computing():
