@@ -18,7 +18,7 @@ def documents(n=60):
     return [" ".join(rng.choice(words, size=rng.integers(5, 60))) for _ in range(n)]
 
 
-def make_shards(folder, *, vocab_size=300, validation_fraction=0.2):
+def make_shards(folder, *, vocab_size=280, validation_fraction=0.2):
     """A tokenizer in folder/tokenizer and shards in folder/shards, documents beginning with BOS."""
     tokenizer = Tokenizer.train(documents(), vocab_size, [BOS])
     tokenizer.save(folder / "tokenizer")
