@@ -159,7 +159,8 @@ class Trainer:
         if checkpoint is None:
             torch.manual_seed(config.seed)
         else:
-            rows = self._load(checkpoint) if config.micro_batch_size is None else rows
+            saved_rows = self._load(checkpoint)
+            rows = config.micro_batch_size or saved_rows
         self._is_compiled = runtime.wants_compile(config.compile, self.device)
         self._micro = MicroBatches(
             torch.compile(self._loss_sum, dynamic=False) if self._is_compiled else self._loss_sum,
