@@ -1,95 +1,22 @@
-"""`Decoder`: `Transformer.forward` for one more token a row, in few operations.
+"""`Decoder`: sequences that grow by a token at a time, their keys and values cached.
 
-What the model does for thousands of tokens at a time is, for one token, mostly reading weights and
-calling kernels. So weights are laid out anew, once:
-
-- queries, keys and values are one product, as are both halves of SwiGLU;
-- matrices are (d_in, d_out): a row times such a matrix runs along memory, which for MKL on a CPU is
-  1.6 times as fast as along the rows of (d_out, d_in);
-- RMSNorm's weights are multiplied into the matrix that follows. Its scale is one number a token, so
-  it can be applied to the product instead of the vector.
-
-Logits agree with the model's up to rounding (1e-5 of the largest in fp32).
+What the model does for thousands of tokens at once is, for one token a row, mostly reading weights
+and calling kernels: so it does so with weights laid out for that, and with few operations. Logits
+agree with the model's up to rounding (1e-5 of the largest in fp32).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from bytemill.lm.cache import KVCache
-from bytemill.lm.layers import RMSNorm
+from bytemill.lm.decoding_row import DecodingRow
+from bytemill.lm.decoding_weights import DecodingWeights
 from bytemill.lm.loss import softcap
-from bytemill.lm.model import Transformer
-
-
-class Layer(NamedTuple):
-    """One block's weights, (d_in, d_out) each."""
-
-    qkv: Tensor
-    """(C, C + 2 n_kv_head head_dim)."""
-    qk_weight: Tensor | None
-    """QK-norm's weights for each head, (n_head + n_kv_head, head_dim); None without."""
-    output: Tensor
-    """(C, C)."""
-    up: Tensor
-    """(C, d_ff), or (C, 2 d_ff): SwiGLU's gate comes first."""
-    down: Tensor
-    """(d_ff, C)."""
-
-
-class DecodingWeights:
-    """A model's weights, copied and laid out for `Decoder`. Training does not change the copy.
-
-    Args:
-        model: The model.
-        dtype: To compute in; the weights' own if None.
-    """
-
-    @torch.inference_mode()
-    def __init__(self, model: Transformer, dtype: torch.dtype | None = None) -> None:
-        self.model = model
-        self.config = model.config
-        self.device = model.lm_head.weight.device
-        self.dtype = model.lm_head.weight.dtype if dtype is None else dtype
-        # Neither clones if the dtype is the weights' own: they are read as they are.
-        self.embedding = model.token_embeddings.weight.detach()
-        self.embedding_weight: Tensor | None = None
-        if self.config.embedding_norm:
-            self.embedding_weight = model.ln_embedding.weight
-        self.layers = [self._layer(block) for block in model.layers]
-        self.head = self._matrix(model.ln_final, model.lm_head.weight)
-        table = model.rope.table.float()
-        self.rope = torch.view_as_complex(table.contiguous()).unsqueeze(1)
-        """(T, 1, head_dim / 2) complex64."""
-
-    def _layer(self, block: torch.nn.Module) -> Layer:
-        attn, ffn, config = block.attn, block.ffn, self.config
-        qk_weight = None
-        if config.qk_norm and attn.q_norm.weight is not None:
-            heads = [attn.q_norm.weight] * config.n_head + [attn.k_norm.weight] * config.n_kv_head
-            qk_weight = torch.stack(heads).float()
-        up = [ffn.w1.weight, ffn.w3.weight] if config.mlp == "swiglu" else [ffn.w1.weight]
-        return Layer(
-            qkv=self._matrix(
-                block.ln1, attn.q_proj.weight, attn.k_proj.weight, attn.v_proj.weight
-            ),
-            qk_weight=qk_weight,
-            output=self._matrix(None, attn.output_proj.weight),
-            up=self._matrix(block.ln2, *up),
-            down=self._matrix(None, ffn.w2.weight),
-        )
-
-    def _matrix(self, norm: RMSNorm | None, *weights: Tensor) -> Tensor:
-        joined = torch.cat([weight.float() for weight in weights])
-        if norm is not None and norm.weight is not None:
-            joined = joined * norm.weight.float()
-        return joined.t().to(self.dtype).contiguous()
 
 
 class Decoder:
@@ -114,7 +41,7 @@ class Decoder:
         self._max_length = length
         self._lengths: list[int] = []
         self._keys = self._values = torch.empty(0)
-        self._row: _Row | None = None
+        self._row: DecodingRow | None = None
 
     @property
     def lengths(self) -> list[int]:
@@ -201,7 +128,7 @@ class Decoder:
         weights = self._weights
         if len(self._lengths) == 1 and weights.dtype == torch.float32 and self._keys.is_cpu:
             if self._row is None:
-                self._row = _Row(weights, self._keys[:, 0], self._values[:, 0])
+                self._row = DecodingRow(weights, self._keys[:, 0], self._values[:, 0])
             logits = self._row.step(int(tokens), self._lengths[0])
         else:
             logits = self._step(tokens)
@@ -229,13 +156,13 @@ class Decoder:
             if weights.embedding_weight is not None:
                 x = (x * weights.embedding_weight).to(weights.dtype)
         for i, layer in enumerate(weights.layers):
-            qkv = (self._norm(x) @ layer.qkv).unflatten(-1, (-1, config.head_dim))
+            qkv = (self._norm(x) @ layer.qkv).view(n_rows, -1, config.head_dim)
             qk = qkv[:, :heads].float()
             if config.qk_norm:
                 qk = qk * torch.rsqrt(qk.square().mean(-1, keepdim=True) + config.norm_eps)
                 if layer.qk_weight is not None:
                     qk = qk * layer.qk_weight
-            pairs = torch.view_as_complex(qk.unflatten(-1, (-1, 2)).contiguous())
+            pairs = torch.view_as_complex(qk.reshape(n_rows, heads, -1, 2))
             qk = torch.view_as_real(pairs * turn).flatten(-2).to(weights.dtype)
             k, v = self._keys[i], self._values[i]
             if rows is None:
@@ -244,7 +171,7 @@ class Decoder:
                 k[rows, :, positions] = qk[:, config.n_head :]
                 v[rows, :, positions] = qkv[:, heads:]
             # The query heads that share keys stand in for time, so nothing is repeated.
-            q = qk[:, : config.n_head].unflatten(1, (config.n_kv_head, -1))
+            q = qk[:, : config.n_head].reshape(n_rows, config.n_kv_head, -1, config.head_dim)
             y = F.scaled_dot_product_attention(q, k[:, :, :end], v[:, :, :end], attn_mask=mask)
             x = x + y.flatten(1) @ layer.output
             up = self._norm(x) @ layer.up
@@ -261,72 +188,3 @@ class Decoder:
         wide = x.float()
         scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + self._weights.config.norm_eps)
         return (wide * scale).to(x.dtype)
-
-
-class _Row:
-    """One sequence on a CPU in fp32: every buffer and view is made once, and written in place.
-
-    Args:
-        weights: The weights.
-        keys, values: (n_layer, n_kv_head, max_length, head_dim), written to.
-    """
-
-    def __init__(self, weights: DecodingWeights, keys: Tensor, values: Tensor) -> None:
-        config = weights.config
-        heads, size = config.n_head + config.n_kv_head, config.head_dim
-        self._weights = weights
-        self._layers = list(zip(weights.layers, keys, values, strict=True))
-        self._x = torch.empty(1, config.d_model)
-        self._flat = self._x[0]
-        self._qkv = torch.empty(1, weights.layers[0].qkv.shape[1])
-        split = self._qkv.view(-1, size)
-        self._qk, self._k, self._v = split[:heads], split[config.n_head : heads], split[heads:]
-        self._pairs = torch.view_as_complex(self._qk.unflatten(-1, (-1, 2)))
-        # The query heads that share keys are the rows of one product.
-        self._q = split[: config.n_head].view(config.n_kv_head, -1, size)
-        self._up = torch.empty(1, weights.layers[0].up.shape[1])
-        self._gate, self._down_in = self._up, self._up
-        if config.mlp == "swiglu":
-            self._gate, self._down_in = self._up.chunk(2, -1)
-        self._logits = torch.empty(1, config.vocab_size)
-        self._score_scale = 1 / math.sqrt(size)
-        self._eps = torch.tensor(config.norm_eps)
-
-    def step(self, token: int, position: int) -> Tensor:
-        """Adds a token at a position; logits (1, V), overwritten by the next step."""
-        weights, config, x = self._weights, self._weights.config, self._x
-        x.copy_(weights.embedding[token])
-        if config.embedding_norm:
-            x.mul_(self._scale())
-            if weights.embedding_weight is not None:
-                x.mul_(weights.embedding_weight)
-        turn, end = weights.rope[position], position + 1
-        for layer, keys, values in self._layers:
-            torch.addmm(self._qkv, x, layer.qkv, beta=0, alpha=self._scale(), out=self._qkv)
-            if config.qk_norm:
-                square = torch.linalg.vecdot(self._qk, self._qk).unsqueeze(-1)
-                scale = torch.add(self._eps, square, alpha=1 / config.head_dim).rsqrt_()
-                self._qk.mul_(scale)
-                if layer.qk_weight is not None:
-                    self._qk.mul_(layer.qk_weight)
-            self._pairs.mul_(turn)
-            keys[:, position].copy_(self._k)
-            values[:, position].copy_(self._v)
-            scores = torch.bmm(self._q, keys[:, :end].transpose(1, 2)).mul_(self._score_scale)
-            y = torch.bmm(scores.softmax(-1), values[:, :end])
-            x.addmm_(y.view(1, -1), layer.output)
-            torch.addmm(self._up, x, layer.up, beta=0, alpha=self._scale(), out=self._up)
-            if config.mlp == "swiglu":
-                self._down_in.mul_(F.silu(self._gate))
-            else:
-                self._up.relu_().square_()
-            x.addmm_(self._down_in, layer.down)
-        return torch.addmm(
-            self._logits, x, weights.head, beta=0, alpha=self._scale(), out=self._logits
-        )
-
-    def _scale(self) -> float:
-        """RMSNorm's scale of x."""
-        config = self._weights.config
-        square = torch.dot(self._flat, self._flat).item()
-        return 1 / math.sqrt(square / config.d_model + config.norm_eps)

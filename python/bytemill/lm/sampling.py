@@ -71,7 +71,7 @@ class Sampling:
             scaled = scaled.masked_fill(~_greatest(logits, self.top_k), -math.inf)
         result = scaled.softmax(-1)
         if self.top_p is not None and self.top_p < 1:
-            ordered, order = result.sort(-1, descending=True, stable=True)
+            ordered, order = result.sort(stable=True, dim=-1, descending=True)
             before = ordered.cumsum(-1) - ordered
             # The first is always kept: nothing comes before it.
             ordered = ordered.masked_fill(before >= self.top_p, 0.0)

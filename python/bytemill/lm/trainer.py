@@ -154,7 +154,7 @@ class Trainer:
         self._loader = self.data.loader(config, self.plan.batch_size, self.device)
         generator = torch.Generator().manual_seed(config.seed)
         self.model = Transformer(self.plan.model, device=self.device, generator=generator)
-        self.optimizers = build_optimizers(self.model, self.plan.optimizer)
+        self.optimizers = build_optimizers(self.model, self.plan.optimizer, ns_dtype=self.dtype)
         rows = config.micro_batch_size or self._default_rows()
         if checkpoint is None:
             torch.manual_seed(config.seed)
