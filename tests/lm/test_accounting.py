@@ -8,6 +8,7 @@ from bytemill.lm import ModelConfig, Transformer  # noqa: E402
 from bytemill.lm import accounting as account  # noqa: E402
 from bytemill.lm.gpus import GPUS, find_gpu, gpu  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+from tests.lm.one_thread import one_thread  # noqa: E402, F401
 
 # CS336, assignment 1, problem transformer_accounting: GPT-2 XL with SwiGLU of d_ff 6,400.
 GPT2_XL = ModelConfig.preset(
