@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from bytemill.lm import kernels
 
 if TYPE_CHECKING:
     from bytemill.tokenizer import Tokenizer
@@ -125,45 +128,46 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         h, w = hidden.to(dtype), weight.to(dtype)
         sums = torch.promote_types(dtype, torch.float32)
         total = torch.zeros((), dtype=sums, device=hidden.device)
-        grad_hidden = torch.empty_like(h) if wants_hidden else None
+        grad_hidden = torch.empty_like(h, dtype=sums) if wants_hidden else None
         grad_weight = torch.zeros_like(weight, dtype=sums) if wants_weight else None
         for start in range(0, h.shape[0], chunk_size):
             rows = slice(start, start + chunk_size)
             target = targets[rows, None]
             valid = target != ignore_index
-            target = target.clamp_min(0)
-            logits = (h[rows] @ w.t()).to(sums)
+            target = target.masked_fill(~valid, 0)
+            logits = kernels.matmul(h[rows], w).to(sums)
             if cap is not None:
-                logits = torch.tanh_(logits.div_(cap)).mul_(cap)
-            log_sum = logits.logsumexp(-1, keepdim=True)
-            picked = logits.gather(-1, target)
-            total += torch.where(valid, log_sum - picked, 0.0).sum()
+                logits = logits.div_(cap).tanh_()
+            log_p = (logits if cap is None else logits * cap).log_softmax(-1)
+            total -= log_p.gather(-1, target).masked_fill_(~valid, 0.0).sum()
             if grad_hidden is None and grad_weight is None:
                 continue
-            grad = (logits - log_sum).exp_()
-            grad.scatter_add_(-1, target, torch.full_like(picked, -1.0))
-            scale = valid.to(sums)
-            if divisor is not None:
-                scale = scale / divisor
-            grad.mul_(scale)
+            # The gradient of the logits is p - 1 at the target and p elsewhere. Rows that do not
+            # count are dropped from the products, which are narrower than it is.
+            grad = log_p.exp_()
+            grad.scatter_add_(-1, target, grad.new_full((), -1.0).expand(target.shape))
             if cap is not None:
-                grad.mul_(1 - (logits / cap).square())
-            narrow = grad.to(dtype)
+                grad.mul_(logits.square_().neg_().add_(1))  # tanh' = 1 - tanh^2
+            grad = grad.to(dtype)
             if grad_hidden is not None:
-                torch.mm(narrow, w, out=grad_hidden[rows])
+                grad_hidden[rows] = kernels.matmul(grad, w.t()) * valid
             if grad_weight is not None:
-                grad_weight += narrow.t() @ h[rows]
-        ctx.save_for_backward(grad_hidden, grad_weight)
+                grad_weight += kernels.matmul(grad.t(), (h[rows] * valid).t())
+        ctx.save_for_backward(grad_hidden, grad_weight, divisor)
         ctx.dtypes = hidden.dtype, weight.dtype
         return total if divisor is None else total / divisor
 
     @staticmethod
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        grads = (
-            None if grad is None else (grad * grad_output).to(dtype)
-            for grad, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        *grads, divisor = ctx.saved_tensors
+        if divisor is not None:
+            grad = grad / divisor
+        scaled = (
+            None if part is None else (part * grad).to(dtype)
+            for part, dtype in zip(grads, ctx.dtypes, strict=True)
         )
-        return (*grads, None, None, None, None, None, None)
+        return (*scaled, None, None, None, None, None, None)
 
 
 def _check_reduction(reduction: str) -> None:

@@ -1,10 +1,18 @@
-"""The model's elementary operations."""
+"""The model's elementary operations, on whatever device and in whatever dtype."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from bytemill.lm import kernels
+
+
+def compute_dtype(x: Tensor) -> torch.dtype:
+    """Autocast's dtype if it is on for x's device, else x's own."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
 def linear(x: Tensor, weight: Tensor) -> Tensor:
@@ -17,6 +25,9 @@ def linear(x: Tensor, weight: Tensor) -> Tensor:
     Returns:
         (..., d_out).
     """
+    if not torch.is_autocast_enabled(x.device.type) and kernels.has_onednn(x, weight):
+        out: Tensor = kernels.OneDnnLinear.apply(x.reshape(-1, x.shape[-1]), weight)
+        return out.view(*x.shape[:-1], -1)
     return F.linear(x, weight)
 
 
@@ -36,7 +47,7 @@ def embedding(ids: Tensor, weight: Tensor) -> Tensor:
 def rmsnorm(x: Tensor, weight: Tensor | None = None, eps: float = 1e-5) -> Tensor:
     """x / sqrt(mean(x^2) + eps) * weight over the last axis: Zhang and Sennrich 2019, equation 4.
 
-    Computed in fp32.
+    Computed in fp32, or in fp64 for that.
 
     Args:
         x: (..., C).
@@ -44,13 +55,17 @@ def rmsnorm(x: Tensor, weight: Tensor | None = None, eps: float = 1e-5) -> Tenso
         eps: Added to the mean square.
 
     Returns:
-        (..., C) in x's dtype.
+        (..., C) in autocast's dtype, or x's without autocast.
     """
+    dtype = compute_dtype(x)
+    if x.device.type == "cpu" and x.dtype.itemsize <= 4 and not torch.compiler.is_compiling():
+        fast: Tensor = kernels.RmsNorm.apply(x, weight, eps, dtype)
+        return fast
     wide = x.float() if x.dtype.itemsize < 4 else x
     out = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
     if weight is not None:
         out = out * weight
-    return out.to(x.dtype)
+    return out.to(dtype)
 
 
 def silu(x: Tensor) -> Tensor:
@@ -65,4 +80,7 @@ def silu_mul(gate: Tensor, up: Tensor) -> Tensor:
 
 def relu_squared(x: Tensor) -> Tensor:
     """max(x, 0)^2, any shape: So et al. 2021, "Primer", section 4."""
-    return F.relu(x).square()
+    if torch.compiler.is_compiling():
+        return F.relu(x).square()
+    out: Tensor = kernels.ReluSquared.apply(x)
+    return out
