@@ -47,7 +47,7 @@ def find_checkpoint(path: StrPath, which: str | int = "best") -> Checkpoint:
     folder = Path(path)
     if which not in ("best", "last") and (not isinstance(which, int) or isinstance(which, bool)):
         raise ValueError(f'which={which!r}: it must be "best", "last" or a step')
-    if (folder / STATE_NAME).is_file():
+    if (folder / STATE_NAME).is_file() or folder.parent.name == FOLDER:
         return Checkpoint.read(folder)
     store = CheckpointStore(folder)
     steps = store.steps()

@@ -121,7 +121,7 @@ def load_weights(model: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """
     own = unwrapped(model).state_dict()
     wrong = [f"{name} is missing" for name in own if name not in tensors]
-    wrong += [f"{name} is not the model's" for name in tensors if name not in own]
+    wrong += [f"{name} is not the model's" for name in sorted(tensors) if name not in own]
     wrong += [
         f"{name} has shape {tuple(tensors[name].shape)} instead of {tuple(own[name].shape)}"
         for name in own
