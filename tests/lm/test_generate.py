@@ -4,12 +4,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from tests.lm.one_thread import one_thread  # noqa: E402, F401
+
 from bytemill import Tokenizer  # noqa: E402
 from bytemill.lm import ModelConfig, Transformer  # noqa: E402
 from bytemill.lm.decoder import Decoder  # noqa: E402
 from bytemill.lm.decoding_weights import DecodingWeights  # noqa: E402
 from bytemill.lm.generate import generate, generate_steps, stream_text  # noqa: E402
-from tests.lm.one_thread import one_thread  # noqa: E402, F401
 
 T, V = 32, 260
 KINDS = {

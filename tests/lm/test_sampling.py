@@ -6,8 +6,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from bytemill.lm.sampling import Chance, Sampling, row_seeds  # noqa: E402
 from tests.lm.one_thread import one_thread  # noqa: E402, F401
+
+from bytemill.lm.sampling import Chance, Sampling, row_seeds  # noqa: E402
 
 
 def naive(logits: list[float], temperature: float, k: int | None, p: float | None) -> list[float]:

@@ -217,23 +217,24 @@ def training_memory(
 def activation_bytes_per_token(config: ModelConfig, dtype: ComputeDtype = "float32") -> float:
     """What the forward pass keeps for the backward pass, in bytes for each token.
 
-    That is what autograd holds for `Transformer` as it stands, the loss aside: attention keeps no
-    T x T scores. Under autocast each product keeps its own bf16 copy of its input.
+    That is what autograd holds for `Transformer`, uncompiled and the loss aside: attention keeps no
+    T x T scores, and a norm its input, whatever has been made of it since.
     """
     width, narrow = config.d_model, _width(dtype)
     kv_width = config.n_kv_head * config.head_dim
     gated = config.mlp == "swiglu"
-    # Its input and the reciprocal root mean square; with weights also what they multiply.
-    norm = FP32 * ((2 if config.norm_weights else 1) * width + 1)
-    n_inputs = 1 + 1 if narrow == FP32 else 3 + (2 if gated else 1)
+    # The residual stream is what the embedding gives, fp32, or what its norm makes of it. Beside it
+    # is the reciprocal root mean square.
+    norm = (narrow if config.embedding_norm else FP32) * width + FP32
+    # Queries, keys, values, what attention makes of them, and the scores' logsumexp.
     attention = narrow * (2 * width + 2 * kv_width) + FP32 * config.n_head
     if config.qk_norm:
-        heads = config.n_head + config.n_kv_head
-        attention += FP32 * ((2 if config.norm_weights else 1) * (width + kv_width) + heads)
+        attention += narrow * (width + kv_width) + FP32 * (config.n_head + config.n_kv_head)
     feed_forward = narrow * (4 if gated else 2) * config.d_ff
-    layer = 2 * norm + n_inputs * narrow * width + attention + feed_forward
-    outside = norm * (2 if config.embedding_norm else 1)
-    return config.n_layer * layer + outside
+    # Of each norm also the output, which products need.
+    layer = 2 * (norm + narrow * width) + attention + feed_forward
+    embedding = FP32 * (width + 1) if config.embedding_norm else 0
+    return embedding + config.n_layer * layer + norm
 
 
 def largest_batch(
