@@ -4,8 +4,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from bytemill.lm.accumulate import MicroBatches, accumulate, default_rows  # noqa: E402
 from lm_runs import tiny_model  # noqa: E402
+
+from bytemill.lm.accumulate import MicroBatches, accumulate, default_rows  # noqa: E402
 
 
 def batch(seed=0, rows=16):

@@ -7,11 +7,11 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import safetensors  # noqa: E402
+from lm_runs import tiny_model  # noqa: E402
 
 from bytemill.lm import state  # noqa: E402
 from bytemill.lm.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 from bytemill.lm.optim import AdamW, OptimConfig, build_optimizers  # noqa: E402
-from lm_runs import tiny_model  # noqa: E402
 
 MAKERS = {
     "torch": lambda model: torch.optim.AdamW(model.parameters(), betas=(0.8, 0.95)),

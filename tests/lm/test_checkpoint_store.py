@@ -13,11 +13,11 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import safetensors  # noqa: E402
+from lm_runs import make_shards, tiny_model  # noqa: E402
 
 from bytemill.lm import ModelConfig, state  # noqa: E402
 from bytemill.lm.checkpoint import CheckpointStore, find_checkpoint, load_model  # noqa: E402
 from bytemill.lm.optim import OptimConfig, build_optimizers  # noqa: E402
-from lm_runs import make_shards, tiny_model  # noqa: E402
 
 
 def save(store, step, loss=None, model=None):

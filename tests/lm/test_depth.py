@@ -7,10 +7,10 @@ import pytest
 
 pytest.importorskip("torch")
 
-from bytemill.lm import Transformer  # noqa: E402
-from bytemill.lm.depth import lr_scale, plan, scaling_parameters  # noqa: E402
-from bytemill.lm.optim import OptimConfig  # noqa: E402
-from bytemill.lm.train_config import TrainConfig  # noqa: E402
+from bytemill.lm import Transformer
+from bytemill.lm.depth import lr_scale, plan, scaling_parameters
+from bytemill.lm.optim import OptimConfig
+from bytemill.lm.train_config import TrainConfig
 
 
 def planned(n_vocab=32_768, **fields):

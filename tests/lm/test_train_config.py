@@ -7,12 +7,12 @@ import pytest
 
 pytest.importorskip("torch")
 
-from hypothesis import given, settings  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scripts import train
 
-from bytemill.lm import train_config  # noqa: E402
-from bytemill.lm.train_config import TrainConfig  # noqa: E402
-from scripts import train  # noqa: E402
+from bytemill.lm import train_config
+from bytemill.lm.train_config import TrainConfig
 
 SIMPLE = TrainConfig(data="d", out="o")
 

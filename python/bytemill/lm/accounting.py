@@ -1,4 +1,4 @@
-"""What a model takes: parameters, FLOPs, memory, and days of a GPU. Needs no torch.
+"""What a model takes: parameters, FLOPs, memory, and days of a GPU.
 
 FLOPs are those of the matrix products, 2 m n k for (m, k) @ (k, n), as in CS336's first assignment
 and in appendix B of Chowdhery et al. 2022 (PaLM), https://arxiv.org/abs/2204.02311: element-wise
@@ -8,7 +8,7 @@ pass is twice the forward pass, and what is computed a second time to save memor
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Parameters:
     feed_forward: int
     """2 C d_ff each layer, 3 C d_ff for SwiGLU."""
     norms: int
-    """C for each norm with weights: two each layer, one at the end."""
+    """C for each norm with weights: two each layer, one at the end; head_dim for those of heads."""
     head: int
     """(V, C)."""
 
@@ -109,7 +109,7 @@ def count_parameters(config: ModelConfig) -> Parameters:
         embedding=table,
         attention=layers * 2 * width * (width + kv_width),
         feed_forward=layers * _ffn_matrices(config) * width * config.d_ff,
-        norms=(2 * layers + 1) * width if config.norm_weights else 0,
+        norms=_norm_weights(config),
         head=table,
     )
 
@@ -214,6 +214,29 @@ def training_memory(
     )
 
 
+def activation_bytes_per_token(config: ModelConfig, dtype: ComputeDtype = "float32") -> float:
+    """What the forward pass keeps for the backward pass, in bytes for each token.
+
+    That is what autograd holds for `Transformer`, uncompiled and the loss aside: attention keeps no
+    T x T scores, and a norm its input, whatever has been made of it since.
+    """
+    width, narrow = config.d_model, _width(dtype)
+    kv_width = config.n_kv_head * config.head_dim
+    gated = config.mlp == "swiglu"
+    # The residual stream is what the embedding gives, fp32, or what its norm makes of it. Beside it
+    # is the reciprocal root mean square.
+    norm = (narrow if config.embedding_norm else FP32) * width + FP32
+    # Queries, keys, values, what attention makes of them, and the scores' logsumexp.
+    attention = narrow * (2 * width + 2 * kv_width) + FP32 * config.n_head
+    if config.qk_norm:
+        attention += narrow * (width + kv_width) + FP32 * (config.n_head + config.n_kv_head)
+    feed_forward = narrow * (4 if gated else 2) * config.d_ff
+    # Of each norm also the output, which products need.
+    layer = 2 * (norm + narrow * width) + attention + feed_forward
+    embedding = FP32 * (width + 1) if config.embedding_norm else 0
+    return embedding + config.n_layer * layer + norm
+
+
 def largest_batch(
     config: ModelConfig,
     memory_bytes: float,
@@ -295,9 +318,11 @@ def training_days(
     return flops / (peak_flops * mfu * n_gpus) / SECONDS_PER_DAY
 
 
-def with_length(config: ModelConfig, length: int | None) -> ModelConfig:
-    """The config with another context length, if one is given."""
-    return config if length is None else replace(config, context_length=length)
+def _norm_weights(config: ModelConfig) -> int:
+    if not config.norm_weights:
+        return 0
+    of_layer = 2 * config.d_model + (2 * config.head_dim if config.qk_norm else 0)
+    return config.n_layer * of_layer + config.d_model * (2 if config.embedding_norm else 1)
 
 
 def _ffn_matrices(config: ModelConfig) -> int:
