@@ -286,12 +286,13 @@ def test_bad_configs():
 
 
 @pytest.mark.parametrize("max_norm", [1e-3, 1.0, 1e4])
-def test_clipping_is_torchs(max_norm):
+@pytest.mark.parametrize("scale", [1e-5, 1.0])
+def test_clipping_is_torchs(max_norm, scale):
     ours, theirs = network(), network()
     unused = torch.nn.Parameter(torch.ones(3))
     for model in (ours, theirs):
         x = torch.randn(4, 12, generator=torch.Generator().manual_seed(3))
-        (model(x) ** 2).sum().backward()
+        (scale * model(x) ** 2).sum().backward()
     before = torch.cat([p.grad.flatten() for p in ours.parameters()]).norm()
     found = clip_gradients([*ours.parameters(), unused], max_norm)
     expected = torch.nn.utils.clip_grad_norm_(theirs.parameters(), max_norm)
