@@ -95,6 +95,7 @@ def test_linear(rows):
     torch.testing.assert_close(mine, (expected, x.grad, weight.grad), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:TF32")
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
 def test_onednn_is_used_and_can_be_turned_off():
     x, weight = randn(64, 24).requires_grad_(), randn(10, 24, seed=1)

@@ -208,3 +208,18 @@ def test_bad_targets_and_lengths():
         model.loss(ids, ids[:, 1:])
     with pytest.raises(ValueError, match="without a cache"):
         model(ids, lengths=[8, 8])
+
+
+def test_chunks_and_loss_agree_with_logits():
+    model = small_model("gpt")
+    ids = ids_like(model, 2, 20)
+    targets = ids.roll(-1, 1)
+    targets[:, -3:] = -1
+    logits = model(ids).flatten(0, 1)
+    for reduction in ("mean", "sum"):
+        expected = torch.nn.functional.cross_entropy(
+            logits, targets.flatten(), ignore_index=-1, reduction=reduction
+        )
+        for chunk in (None, 1, 13):
+            got = model.loss(ids, targets, reduction=reduction, chunk=chunk)
+            torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-6)
