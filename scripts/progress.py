@@ -30,6 +30,7 @@ class Progress:
         self._is_terminal = self._stream.isatty()
         self._began = self._shown = time.monotonic()
         self._drawn = 0
+        self._from = 0
 
     def __enter__(self) -> Progress:
         return self
@@ -43,28 +44,41 @@ class Progress:
         # The bar gives way to what is printed next.
         self._draw("")
 
-    def update(self, done: int, total: int) -> None:
-        """Shows `done` of `total`, if it is time to."""
+    def update(self, done: int, total: int, note: str = "") -> None:
+        """Shows `done` of `total` and a note, if it is time to."""
         now = time.monotonic()
         if now - self._shown < (REDRAW_S if self._is_terminal else LINE_S):
             return
         self._shown = now
         share = min(done / total, 1.0) if total else 0.0
         text = self._describe(share, done, total, now - self._began)
+        if note:
+            text += f"  {note}"
         if self._is_terminal:
             self._draw(self._bar(share, text))
         else:
             print(f"{self._label}: {text}", file=self._stream, flush=True)
 
+    def say(self, text: str) -> None:
+        """Prints a line on stdout, in place of the bar, which comes back with the next update."""
+        self._draw("")
+        print(text, flush=True)
+        self._shown = 0.0 if self._is_terminal else self._shown
+
+    def start(self, done: int) -> None:
+        """Counts from now and from `done`, for work that was begun before."""
+        self._began, self._from = time.monotonic(), done
+
     def _describe(self, share: float, done: int, total: int, seconds: float) -> str:
         scale, digits = (1e6, 1) if self._unit == "MB" else (1, 0)
-        rate = done / scale / seconds if seconds > 0 else 0.0
+        new = done - self._from
+        rate = new / scale / seconds if seconds > 0 else 0.0
         text = (
             f"{share:4.0%}  {done / scale:,.{digits}f} of {total / scale:,.{digits}f} {self._unit}"
         )
-        text += f"  {rate:,.0f} {self._unit}/s"
-        if share > 0:
-            text += f"  {_clock(seconds / share - seconds)} left"
+        text += f"  {rate:,.{0 if rate >= 10 else 1}f} {self._unit}/s"
+        if new > 0:
+            text += f"  {_clock(seconds / new * (total - done))} left"
         return text
 
     def _bar(self, share: float, text: str) -> str:

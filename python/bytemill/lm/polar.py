@@ -1,0 +1,134 @@
+"""The orthogonal factor of a matrix by Newton-Schulz iterations: the step of Muon.
+
+A matrix M = U S V^T becomes U V^T, roughly: an odd polynomial of M changes its singular values and
+nothing else, and a few quintics, one inside the other, carry all but the smallest of them near 1.
+Each quintic is the best possible one for the interval that those before it leave (Amsel et al.
+2025, "The Polar Express", section 3), so few steps suffice, and how small a singular value may be
+is known beforehand: see `reach`.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Coefficients = tuple[tuple[float, float, float], ...]
+
+BAND: Final = 0.15
+"""Singular values within `reach` of the greatest end this close to 1, rounding aside."""
+MOST_STEPS: Final = 12
+_MARGIN: Final = 1.02
+# More would bring singular values down to where rounding drowns them, before they go up.
+_MOST_IN_BFLOAT16: Final = 5
+_TINY: Final = 1e-30
+
+
+def orthogonalize(
+    matrix: Tensor,
+    steps: int = 8,
+    *,
+    coefficients: Coefficients | None = None,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """U V^T of each matrix U S V^T, nearly: singular values end in [0.85, 1.15].
+
+    That holds for those above `reach(steps)` times the fourth root of the sum of all singular
+    values' fourth powers, up to rounding: in bfloat16 a few percent, and the smallest are noise.
+    Those below are multiplied by about 1 / `reach(steps)`; a matrix of zeros stays one.
+
+    Args:
+        matrix: (..., rows, columns); leading dimensions are a batch.
+        steps: How many quintics, 1 to 12; in bfloat16 five at most, as more would gain nothing.
+            Each costs three products of matrices.
+        coefficients: The quintics' (a, b, c), for a x + b x^3 + c x^5; the best ones if None.
+        dtype: What to compute in: bfloat16 if None and on CUDA, float32 if None elsewhere.
+
+    Returns:
+        A tensor of `matrix`'s shape, in the dtype that was computed in.
+
+    Raises:
+        ValueError: `matrix` has fewer than two dimensions, or `steps` is out of range.
+    """
+    if matrix.ndim < 2:
+        raise ValueError(f"matrix of shape {tuple(matrix.shape)}: it must have two dimensions")
+    if dtype is None:
+        dtype = torch.bfloat16 if matrix.is_cuda else torch.float32
+    most = _MOST_IN_BFLOAT16 if dtype == torch.bfloat16 else MOST_STEPS
+    chosen = newton_schulz(min(check_steps("steps", steps), most))
+    if coefficients is not None:
+        chosen = coefficients
+    is_tall = matrix.shape[-2] > matrix.shape[-1]
+    x: Tensor = (matrix.mT if is_tall else matrix).float()
+    x = (x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=_TINY)).to(dtype)
+    gram = x @ x.mT
+    # A bound on the greatest singular value that is closer than the norm of x, for nothing.
+    bound = gram.float().norm(dim=(-2, -1), keepdim=True).sqrt().clamp(min=1e-3) * _MARGIN
+    x, gram = (x / bound).to(dtype), (gram / bound.square()).to(dtype)
+    for i, (a, b, c) in enumerate(chosen):
+        if i:
+            gram = x @ x.mT
+        x = a * x + (b * gram + c * (gram @ gram)) @ x
+    return x.mT if is_tall else x
+
+
+def reach(steps: int) -> float:
+    """The least singular value, as a share of the greatest possible, that `steps` bring to 1."""
+    return _best(check_steps("steps", steps))[0]
+
+
+def newton_schulz(steps: int) -> Coefficients:
+    """The quintics (a, b, c) that bring the widest interval [reach, 1] to within `BAND` of 1."""
+    return _best(check_steps("steps", steps))[1]
+
+
+def check_steps(name: str, steps: int) -> int:
+    """`steps` if that many can be taken, or ValueError."""
+    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MOST_STEPS:
+        raise ValueError(f"{name}={steps!r}: it must be an integer from 1 to {MOST_STEPS}")
+    return steps
+
+
+@functools.lru_cache(maxsize=MOST_STEPS)
+def _best(steps: int) -> tuple[float, Coefficients]:
+    low, high = np.log(1e-9), np.log(0.3)
+    for _ in range(50):
+        middle = (low + high) / 2
+        if _composed(float(np.exp(middle)), steps)[1] > BAND:
+            low = middle
+        else:
+            high = middle
+    least = float(np.exp(high))
+    return least, _composed(least, steps)[0]
+
+
+def _composed(least: float, steps: int) -> tuple[Coefficients, float]:
+    """Quintics for [least, 1], each for where the one before ends, and the last one's error."""
+    chosen = []
+    low, high, error = least, 1.0, 1.0
+    for _ in range(steps):
+        quintic, error = _minimax(low, high)
+        chosen.append(quintic)
+        # Beyond an interval a quintic grows fast: rounding must not carry anything there.
+        low, high = (1 - error) / _MARGIN, (1 + error) * _MARGIN
+    return tuple(chosen), error
+
+
+def _minimax(low: float, high: float) -> tuple[tuple[float, float, float], float]:
+    """The odd quintic nearest to 1 on [low, high], and its greatest error (Remez's algorithm)."""
+    points = np.array([low, low + (high - low) / 4, low + (high - low) * 3 / 4, high])
+    a = b = c = error = 0.0
+    for _ in range(60):
+        # Errors of equal size and changing sign at four points tell the best of three parameters.
+        powers = np.stack([points, points**3, points**5, np.array([1.0, -1.0, 1.0, -1.0])], axis=1)
+        a, b, c, error = (float(value) for value in np.linalg.solve(powers, np.ones(4)))
+        root = np.sqrt(9 * b * b - 20 * a * c)
+        extrema = np.sqrt((np.array([-root, root]) - 3 * b) / (10 * c))
+        moved = np.array([low, *extrema, high])
+        if np.allclose(moved, points, rtol=1e-12, atol=0.0):
+            break
+        points = moved
+    return (a, b, c), abs(error)

@@ -1,0 +1,175 @@
+"""Choosing the next token: temperature, top-k, top-p, and a stream of chance for each row."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+SEEDS: Final = 2**63
+_BLOCK: Final = 64
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a token is chosen from logits.
+
+    Logits are divided by `temperature`; then all but the `top_k` greatest are left out, then all
+    but the fewest tokens whose probabilities, renormalized, add up to `top_p` (nucleus sampling;
+    Holtzman et al. 2020, https://arxiv.org/abs/1904.09751). Of equal logits that of the smaller id
+    is taken to be the greater. What is left is drawn from in proportion to its probabilities.
+
+    Raises:
+        TypeError: A value is no number.
+        ValueError: A value is out of range.
+    """
+
+    temperature: float = 1.0
+    """0 always takes the greatest logit, whatever else is said."""
+    top_k: int | None = None
+    """None for all; more than there are is all."""
+    top_p: float | None = None
+    """Above 0, up to 1; None for all."""
+
+    def __post_init__(self) -> None:
+        temperature = _number("temperature", self.temperature)
+        if not 0 <= temperature < math.inf:
+            raise ValueError(f"temperature={self.temperature}: it must be 0 (greedy) or greater")
+        if self.top_k is not None:
+            try:
+                top_k = operator.index(self.top_k)
+            except TypeError:
+                raise TypeError(f"top_k={self.top_k!r}: it must be an integer") from None
+            if top_k < 1:
+                raise ValueError(f"top_k={top_k}: it must be at least 1; None keeps all tokens")
+        if self.top_p is not None and not 0 < _number("top_p", self.top_p) <= 1:
+            raise ValueError(
+                f"top_p={self.top_p}: it must be above 0, up to 1; None keeps all tokens"
+            )
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether chance plays no part."""
+        return self.temperature == 0
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """The distribution to draw from, fp64, (B, V), for logits (B, V).
+
+        Raises:
+            ValueError: Temperature 0, where there is none.
+        """
+        if self.is_greedy:
+            raise ValueError("temperature=0: there is no distribution; take the greatest logit")
+        # The greatest becomes 0, so that dividing by a small temperature cannot overflow.
+        scaled = (logits - logits.amax(-1, keepdim=True)).double() / self.temperature
+        if self.top_k is not None and self.top_k < logits.size(-1):
+            scaled = scaled.masked_fill(~_greatest(logits, self.top_k), -math.inf)
+        result = scaled.softmax(-1)
+        if self.top_p is not None and self.top_p < 1:
+            ordered, order = result.sort(stable=True, dim=-1, descending=True)
+            before = ordered.cumsum(-1) - ordered
+            # The first is always kept: nothing comes before it.
+            ordered = ordered.masked_fill(before >= self.top_p, 0.0)
+            result = torch.zeros_like(result).scatter_(-1, order, ordered)
+        return result
+
+    def choose(self, logits: Tensor, chance: Tensor) -> Tensor:
+        """A token for each row, (B,) int64.
+
+        Args:
+            logits: (B, V).
+            chance: (B,) fp64 from [0, 1): what decides; each row's token depends on nothing else
+                than its logits and its number.
+
+        Raises:
+            ValueError: A row has no greatest logit, or one that is not finite.
+        """
+        if self.is_greedy:
+            most, tokens = logits.max(-1)
+            if not bool(most.isfinite().all()):
+                raise _not_finite()
+            return tokens
+        sums = self.probabilities(logits).cumsum(-1)
+        total = sums[:, -1:]
+        if not bool(total.isfinite().all()):
+            raise _not_finite()
+        # The first token at which the sum exceeds the target; those of probability 0 add nothing,
+        # so they cannot be the first.
+        target = torch.minimum(chance.unsqueeze(-1) * total, total * (1 - 2.0**-40))
+        return torch.searchsorted(sums, target, right=True).squeeze(-1)
+
+
+class Chance:
+    """A stream of numbers from [0, 1) for each row, the same on every device.
+
+    A row's stream depends on its own seed alone: not on the other rows, nor on how far they go.
+
+    Args:
+        seeds: One for each row; see `row_seeds`.
+    """
+
+    def __init__(self, seeds: Sequence[int]) -> None:
+        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self._block = torch.empty(len(seeds), 0, dtype=torch.float64)
+        self._at = 0
+
+    def next(self) -> Tensor:
+        """The next number of each row, (B,) fp64, on the CPU."""
+        if self._at == self._block.size(1):
+            rows = [
+                torch.rand(_BLOCK, generator=generator, dtype=torch.float64)
+                for generator in self._generators
+            ]
+            self._block, self._at = torch.stack(rows), 0
+        self._at += 1
+        return self._block[:, self._at - 1]
+
+
+def row_seeds(seed: int | Sequence[int], n_rows: int) -> list[int]:
+    """A seed for each row: those given, or `seed`, `seed + 1`, ... if it is one number.
+
+    Raises:
+        TypeError: A seed is no integer.
+        ValueError: There is not one for each row; one is negative or has more than 63 bits.
+    """
+    if isinstance(seed, (str, bytes)):
+        raise TypeError(f"seed={seed!r}: it must be an integer, or one for each row")
+    try:
+        if isinstance(seed, Sequence):
+            seeds = [operator.index(one) for one in seed]
+        else:
+            seeds = [operator.index(seed) + row for row in range(n_rows)]
+    except TypeError:
+        raise TypeError(f"seed={seed!r}: it must be an integer, or one for each row") from None
+    if len(seeds) != n_rows:
+        raise ValueError(f"seed: {len(seeds)} seeds for {n_rows} rows; give one for each, or one")
+    for one in seeds:
+        if not 0 <= one < SEEDS:
+            raise ValueError(f"seed={one}: it must be from 0 to 2**63 - 1")
+    return seeds
+
+
+def _greatest(logits: Tensor, k: int) -> Tensor:
+    """Which logits are among the k greatest of their row, exactly k; (B, V) bool."""
+    least = logits.topk(k, -1).values[:, -1:]
+    above, ties = logits > least, logits == least
+    room = k - above.sum(-1, keepdim=True)
+    return above | (ties & (ties.cumsum(-1) <= room))
+
+
+def _number(name: str, value: float) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    raise TypeError(f"{name}={value!r}: it must be a number")
+
+
+def _not_finite() -> ValueError:
+    return ValueError(
+        "the model's logits are not finite: its weights are damaged or its training diverged; "
+        "take an earlier checkpoint"
+    )

@@ -1,0 +1,86 @@
+"""Learning rates over time: warm-up, then cosine, constant and linear decay, or constant."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+ScheduleKind = Literal["cosine", "linear", "constant"]
+
+
+def cosine_schedule(
+    it: int, max_lr: float, min_lr: float, warmup_iters: int, cosine_cycle_iters: int
+) -> float:
+    """The learning rate at iteration `it`, counted from 0 (CS336, assignment 1, section 4.4).
+
+    From 0 in a line to `max_lr` at `warmup_iters`, down half a cosine to `min_lr` at
+    `cosine_cycle_iters`, and `min_lr` from there on (Loshchilov and Hutter 2017, SGDR).
+    """
+    if it < warmup_iters:
+        return max_lr * it / warmup_iters
+    if it >= cosine_cycle_iters:
+        return min_lr
+    done = (it - warmup_iters) / (cosine_cycle_iters - warmup_iters)
+    return min_lr + (max_lr - min_lr) * (1 + math.cos(math.pi * done)) / 2
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What to multiply peak learning rates by, step by step; every kind begins with warm-up.
+
+    No step is lost at a rate of zero: the first has 1 / `warmup_steps` of the peak. After
+    `total_steps` the multiplier stays at `final_fraction` (at 1 for "constant").
+
+    Raises:
+        TypeError, ValueError: A field has a wrong type or is out of range; the message names it.
+    """
+
+    kind: ScheduleKind
+    """ "cosine" as `cosine_schedule`; "linear": constant, then down in a line over the last
+    `decay_fraction` of all steps, as nanochat does; "constant"."""
+    warmup_steps: int
+    """Steps until the peak; 0 for none."""
+    total_steps: int
+    """Steps of the whole run."""
+    final_fraction: float = 0.0
+    """What is left of the peak at the end, 0 to 1."""
+    decay_fraction: float = 0.4
+    """The share of the steps in which "linear" goes down, 0 to 1."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(ScheduleKind):
+            choices = ", ".join(f'"{kind}"' for kind in get_args(ScheduleKind))
+            raise ValueError(f"kind={self.kind!r}: it must be one of {choices}")
+        for name, least in (("warmup_steps", 0), ("total_steps", 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name}={value!r}: it must be an integer")
+            if value < least:
+                raise ValueError(f"{name}={value}: it must be at least {least}")
+        if self.warmup_steps > self.total_steps:
+            raise ValueError(
+                f"warmup_steps={self.warmup_steps}: it must not exceed total_steps="
+                f"{self.total_steps}"
+            )
+        for name in ("final_fraction", "decay_fraction"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise TypeError(f"{name}={value!r}: it must be a number")
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name}={value}: it must be from 0 to 1")
+
+    def multiplier(self, step: int) -> float:
+        """The share of the peak learning rate at `step`, counted from 0: a number from 0 to 1."""
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        if self.kind == "constant":
+            return 1.0
+        if self.kind == "cosine":
+            warmup = max(self.warmup_steps - 1, 0)
+            return cosine_schedule(step, 1.0, self.final_fraction, warmup, self.total_steps)
+        # Steps that are left, this one included, as a share of those in which the rate goes down.
+        down = self.decay_fraction * self.total_steps
+        left = max(self.total_steps - step, 0)
+        share = min(left / down, 1.0) if down else float(left > 0)
+        return self.final_fraction + (1 - self.final_fraction) * share

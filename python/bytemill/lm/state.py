@@ -1,0 +1,230 @@
+"""State dicts as safetensors: tensors in the file, everything else as JSON, and never a pickle."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+StrPath: TypeAlias = str | os.PathLike[str]
+Tensors: TypeAlias = dict[str, Tensor]
+Optimizers: TypeAlias = torch.optim.Optimizer | Sequence[torch.optim.Optimizer]
+
+VERSION: Final = 1
+"""Of the formats of checkpoints."""
+
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
+_PIECE = 1 << 20
+
+
+def flatten(value: Any, name: str, tensors: Tensors) -> Any:
+    """`value` as JSON data; the tensors in it go to `tensors`, under names that begin with `name`.
+
+    Dicts with int or str keys, lists, tuples, numbers, str and None come back from `unflatten` as
+    they were, types included.
+
+    Raises:
+        TypeError: For anything else, named.
+    """
+    if isinstance(value, Tensor):
+        tensors[name] = value
+        return {"tensor": name}
+    if isinstance(value, dict):
+        for key in value:
+            if type(key) not in (int, str):
+                raise TypeError(f"{name}: the key {key!r} is no int or str and cannot be saved")
+        items = [[key, flatten(item, f"{name}.{key}", tensors)] for key, item in value.items()]
+        return {"dict": items}
+    if isinstance(value, (list, tuple)):
+        kind = "list" if isinstance(value, list) else "tuple"
+        return {kind: [flatten(item, f"{name}.{i}", tensors) for i, item in enumerate(value)]}
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    raise TypeError(
+        f"{name}: {value!r} cannot be saved; a checkpoint holds tensors, numbers, str, None, and "
+        "dicts, lists and tuples of them"
+    )
+
+
+def unflatten(data: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """What `flatten` was given.
+
+    Raises:
+        ValueError: If `data` is not what `flatten` makes, or a tensor is missing.
+    """
+    if not isinstance(data, dict):
+        return data
+    if len(data) == 1:
+        ((kind, items),) = data.items()
+        if kind == "tensor" and isinstance(items, str) and items in tensors:
+            return tensors[items]
+        if kind == "list" and isinstance(items, list):
+            return [unflatten(item, tensors) for item in items]
+        if kind == "tuple" and isinstance(items, list):
+            return tuple(unflatten(item, tensors) for item in items)
+        if kind == "dict" and isinstance(items, list):
+            return {key: unflatten(item, tensors) for key, item in items}
+    raise ValueError(f"the saved state is damaged at {str(data)[:80]}")
+
+
+def as_list(optimizers: Optimizers) -> list[torch.optim.Optimizer]:
+    """One optimizer or several, as a list."""
+    single = isinstance(optimizers, torch.optim.Optimizer)
+    return [optimizers] if single else list(optimizers)  # type: ignore[list-item, arg-type]
+
+
+def pack_optimizers(optimizers: Optimizers, tensors: Tensors) -> Any:
+    """The optimizers' state as JSON data; their tensors go to `tensors`."""
+    states = [optimizer.state_dict() for optimizer in as_list(optimizers)]
+    return flatten(states, "optimizer", tensors)
+
+
+def unpack_optimizers(optimizers: Optimizers, data: Any, tensors: Mapping[str, Tensor]) -> None:
+    """Gives the optimizers the state that `pack_optimizers` has taken.
+
+    Raises:
+        ValueError: If they are others: of another number, or with other parameter groups.
+    """
+    states = unflatten(data, tensors)
+    several = as_list(optimizers)
+    if not isinstance(states, list) or len(states) != len(several):
+        n = len(states) if isinstance(states, list) else 0
+        raise ValueError(
+            f"the checkpoint holds the state of {n} optimizers, not of {len(several)}; make the "
+            "optimizers as for the run that saved it"
+        )
+    for optimizer, state in zip(several, states, strict=True):
+        optimizer.load_state_dict(state)
+
+
+def unwrapped(model: torch.nn.Module) -> torch.nn.Module:
+    """The module itself where `torch.compile` has wrapped it, whose state dict has longer names."""
+    inner = getattr(model, "_orig_mod", model)
+    return inner if isinstance(inner, torch.nn.Module) else model
+
+
+def load_weights(model: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Copies `tensors` into the model's parameters.
+
+    Raises:
+        ValueError: If names or shapes are not the model's; the message lists the first of them.
+    """
+    own = unwrapped(model).state_dict()
+    wrong = [f"{name} is missing" for name in own if name not in tensors]
+    wrong += [f"{name} is not the model's" for name in sorted(tensors) if name not in own]
+    wrong += [
+        f"{name} has shape {tuple(tensors[name].shape)} instead of {tuple(own[name].shape)}"
+        for name in own
+        if name in tensors and tensors[name].shape != own[name].shape
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise ValueError(
+            f"the checkpoint is of another model: {'; '.join(wrong[:3])}{more}; build the model "
+            "from the configuration that was saved with it"
+        )
+    unwrapped(model).load_state_dict(dict(tensors))
+
+
+def _plain(tensors: Mapping[str, Tensor]) -> Tensors:
+    # safetensors takes no views into a larger storage, and no non-contiguous tensors.
+    return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+
+
+def to_bytes(tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> bytes:
+    """A safetensors file in memory."""
+    return safetensors.torch.save(_plain(tensors), metadata)
+
+
+def write_file(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    """Writes a safetensors file and flushes it to disk; returns its SHA-256.
+
+    Raises:
+        OSError: If it cannot be written; with errno.ENOSPC if the disk is full.
+    """
+    try:
+        safetensors.torch.save_file(_plain(tensors), path)
+    except safetensors.SafetensorError as error:
+        found = _OS_ERROR.search(str(error))
+        number = int(found[1]) if found else errno.EIO
+        raise OSError(number, os.strerror(number), str(path)) from error
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+    return sha256(path)
+
+
+def read_file(path: Path, device: torch.device | str = "cpu") -> Tensors:
+    """Reads a safetensors file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no safetensors file, or a truncated one.
+    """
+    try:
+        return safetensors.torch.load_file(path, device=str(device))
+    except safetensors.SafetensorError as error:
+        raise ValueError(
+            f"{path}: {error}; the file is truncated or no safetensors file: use another "
+            "checkpoint, or restore it from a copy"
+        ) from None
+
+
+def from_bytes(data: bytes, source: str) -> tuple[Tensors, dict[str, str]]:
+    """The tensors and the metadata of a safetensors file in memory.
+
+    Raises:
+        ValueError: If the data is truncated or no safetensors file.
+    """
+    try:
+        tensors = safetensors.torch.load(data)
+    except safetensors.SafetensorError as error:
+        raise ValueError(
+            f"{source}: {error}; it is truncated, or no checkpoint that save_checkpoint wrote"
+        ) from None
+    # The layout: the header's length in 8 bytes, little endian; the header, which is JSON; tensors.
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    metadata = header.get("__metadata__", {})
+    return tensors, metadata
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """A SHA-256 over names, types, shapes and bits of tensors: equal only for equal state."""
+    result = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        result.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        result.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return result.hexdigest()
+
+
+def check_format(source: str, format: object, version: object, expected: str) -> None:
+    """Raises ValueError unless a file says that it is of this format and version."""
+    if format != expected:
+        raise ValueError(
+            f'{source}: "format" is {format!r}, not {expected!r}: it is no checkpoint of bytemill, '
+            "or was damaged; files of torch.save are not read, as they can run code"
+        )
+    if str(version) != str(VERSION):
+        raise ValueError(
+            f"{source}: version {version} of the format; this bytemill reads version {VERSION}: "
+            "update bytemill"
+        )

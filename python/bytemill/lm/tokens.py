@@ -1,0 +1,161 @@
+"""Token ids on disk as one long array, whatever file they are in."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bytemill.data import Shards, open_shards
+
+if TYPE_CHECKING:
+    from bytemill import Tokenizer
+    from bytemill.data.shards import Split
+
+Ids = npt.NDArray[np.integer[Any]]
+
+_PIECE = 1 << 24
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Ids of one split, memory-mapped; made by `open_tokens`, or of an array with `Tokens.of`."""
+
+    source: str
+    """Where they come from, for messages."""
+    ids: Shards | Ids
+    fingerprint: str | None
+    """Of the tokenizer; None for a bare array, which does not know."""
+
+    @classmethod
+    def of(cls, ids: Ids, source: str = "array") -> Tokens:
+        """Of an array in memory.
+
+        Raises:
+            TypeError: It holds no integers.
+            ValueError: It has not one dimension.
+        """
+        if ids.dtype.kind not in "ui":
+            raise TypeError(f"{source}: it holds {ids.dtype}; token ids are integers")
+        if ids.ndim != 1:
+            raise ValueError(f"{source}: its shape is {ids.shape}; token ids have one dimension")
+        return cls(source, ids, None)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """NumPy's type of the ids."""
+        return self.ids.dtype
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: slice) -> Ids:
+        return self.ids[index]
+
+    def window(self, start: int, length: int) -> npt.NDArray[np.int64]:
+        """Ids from `start` on, as int64; shape (length,)."""
+        return np.asarray(self.ids[start : start + length], dtype=np.int64)
+
+    def document_starts(self, bos_id: int) -> npt.NDArray[np.int64]:
+        """Where documents begin, and at last the number of ids; shape (documents + 1,).
+
+        Shards know; in a bare array a document begins with each `bos_id`.
+
+        Raises:
+            ValueError: A document does not begin with `bos_id`.
+        """
+        if isinstance(self.ids, Shards):
+            found = [np.zeros(0, np.int64)]
+            before = 0
+            for ids, starts in zip(self.ids.arrays, self.ids.document_starts, strict=True):
+                begins = np.asarray(starts[:-1], dtype=np.int64)
+                wrong = np.flatnonzero(np.asarray(ids[begins]) != bos_id)
+                if len(wrong):
+                    raise self._no_bos(bos_id, before + int(begins[wrong[0]]))
+                found.append(begins + before)
+                before += len(ids)
+        else:
+            found = [
+                np.flatnonzero(np.asarray(self.ids[at : at + _PIECE]) == bos_id) + at
+                for at in range(0, len(self.ids), _PIECE)
+            ]
+            if len(self.ids) and (not len(found[0]) or found[0][0] != 0):
+                raise self._no_bos(bos_id, 0)
+        return np.concatenate([*found, np.array([len(self.ids)])]).astype(np.int64)
+
+    def _no_bos(self, bos_id: int, at: int) -> ValueError:
+        there = int(self.ids[at : at + 1][0])
+        return ValueError(
+            f"{self.source}: the document at token {at} begins with id {there}, not with "
+            f"bos_id={bos_id}; encode the files with this token as separator, "
+            'separator_at="start", or train on random windows'
+        )
+
+    def largest_id(self) -> int:
+        """The greatest id, or -1 if there is none. Reads all of a bare array."""
+        if isinstance(self.ids, Shards):
+            return self.ids.manifest.n_vocab - 1
+        pieces = (self.ids[at : at + _PIECE] for at in range(0, len(self.ids), _PIECE))
+        return max((int(piece.max()) for piece in pieces), default=-1)
+
+
+def open_tokens(
+    path: str | os.PathLike[str],
+    *,
+    split: Split = "train",
+    tokenizer: Tokenizer | str | None = None,
+) -> Tokens:
+    """Opens a folder of shards, or one .npy file of ids; memory-mapped, so size does not matter.
+
+    Args:
+        path: What `Tokenizer.encode_files` wrote, or a NumPy file of integers of one dimension.
+        split: "train" or "val", of a folder. A file is one split, whatever it is called.
+        tokenizer: The model's tokenizer, or its fingerprint: shards of another are refused. A bare
+            file does not know its tokenizer; see `check_vocabulary`.
+
+    Raises:
+        FileNotFoundError: There is nothing there, or the folder holds no finished shards.
+        TypeError: The file holds no integers.
+        ValueError: Another tokenizer's shards, damaged files, or more than one dimension.
+    """
+    where = Path(path)
+    if where.is_dir():
+        shards = open_shards(where, tokenizer=tokenizer, split=split)
+        return Tokens(f"{where} ({split})", shards, shards.manifest.fingerprint)
+    if not where.exists():
+        raise FileNotFoundError(
+            f"{where}: no such folder or file; make shards with python -m scripts.tok_encode"
+        )
+    try:
+        ids = np.load(where, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{where}: it is no NumPy file of token ids ({error})") from None
+    if not isinstance(ids, np.ndarray):
+        raise ValueError(f"{where}: it holds several arrays; save one, with numpy.save")
+    return Tokens.of(ids, str(where))
+
+
+def check_vocabulary(tokens: Tokens, vocab_size: int) -> None:
+    """Raises ValueError if ids could lie outside a model's vocabulary.
+
+    Shards know their tokenizer's size; a bare array is read once.
+    """
+    largest = tokens.largest_id()
+    if largest >= vocab_size:
+        raise ValueError(
+            f"{tokens.source}: ids go up to {largest}, but the model's vocab_size is {vocab_size}; "
+            f"make the model with vocab_size={largest + 1} or more, or use its own tokenizer's ids"
+        )
+
+
+def check_length(tokens: Tokens, context_length: int) -> None:
+    """Raises ValueError if there is not one window: `context_length` ids and the one after."""
+    if len(tokens) <= context_length:
+        raise ValueError(
+            f"{tokens.source}: it has {len(tokens)} tokens, but a window of context_length="
+            f"{context_length} needs {context_length + 1}; use more text or a shorter context"
+        )
