@@ -138,9 +138,12 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             valid = target != ignore_index
             target = target.masked_fill(~valid, 0)
             logits = kernels.matmul(h[rows], w).to(sums)
+            tanh = None
             if cap is not None:
-                logits = logits.div_(cap).tanh_()
-            log_p = (logits if cap is None else logits * cap).log_softmax(-1)
+                tanh = logits.div_(cap).tanh_()
+                logits = tanh * cap
+            log_p = logits.log_softmax(-1)
+            del logits  # each of these is as large as a chunk: let none live on
             total -= log_p.gather(-1, target).masked_fill_(~valid, 0.0).sum()
             if grad_hidden is None and grad_weight is None:
                 continue
@@ -148,14 +151,15 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             # count are dropped from the products, which are narrower than it is.
             grad = log_p.exp_()
             grad.scatter_add_(-1, target, grad.new_full((), -1.0).expand(target.shape))
-            if cap is not None:
-                grad.mul_(logits.square_().neg_().add_(1))  # tanh' = 1 - tanh^2
+            if tanh is not None:
+                grad.mul_(tanh.square_().neg_().add_(1))  # its derivative is 1 - tanh^2
             grad = grad.to(dtype)
+            del log_p, tanh
             if grad_hidden is not None:
                 grad_hidden[rows] = kernels.matmul(grad, w.t()) * valid
             if grad_weight is not None:
                 grad_weight += kernels.matmul(grad.t(), (h[rows] * valid).t())
-            del logits, log_p, grad  # before the next chunk's are made
+            del grad
         ctx.save_for_backward(grad_hidden, grad_weight, divisor)
         ctx.dtypes = hidden.dtype, weight.dtype
         return total if divisor is None else total / divisor
