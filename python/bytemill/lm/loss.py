@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 Reduction: TypeAlias = Literal["mean", "sum"]
 
-# Elements of a chunk of logits, fp32. On a CPU a chunk should stay in the cache between passes; on
-# a GPU it should be large enough to fill the machine.
-_CHUNK_ELEMENTS = {"cpu": 1 << 20, "other": 1 << 27}
+# Elements of a chunk of logits. Small chunks stay in a CPU's cache between passes and fill no GPU,
+# but each passes over the gradient of the whole weight.
+_CHUNK_ELEMENTS = {"cpu": 1 << 21, "other": 1 << 27}
+_CHUNKS, _FEW_ROWS = 8, 64
 
 
 def cross_entropy(
@@ -40,7 +41,7 @@ def cross_entropy(
         A scalar, in nats.
     """
     _check_reduction(reduction)
-    wide = logits.float() if logits.dtype.itemsize < 4 else logits
+    wide = kernels.widened(logits)
     valid = targets != ignore_index
     picked = wide.gather(-1, targets.clamp_min(0).unsqueeze(-1)).squeeze(-1)
     nll = torch.where(valid, wide.logsumexp(-1) - picked, 0.0).sum()
@@ -96,7 +97,8 @@ def chunked_cross_entropy(
         )
     if chunk_size is None:
         kind = "cpu" if hidden.device.type == "cpu" else "other"
-        chunk_size = max(1, _CHUNK_ELEMENTS[kind] // weight.shape[0])
+        most = max(_FEW_ROWS, -(-hidden.shape[0] // _CHUNKS))
+        chunk_size = max(1, min(most, _CHUNK_ELEMENTS[kind] // weight.shape[0]))
     elif chunk_size < 1:
         raise ValueError(f"chunk_size={chunk_size}: it must be at least 1")
     kind = hidden.device.type
@@ -136,9 +138,12 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             valid = target != ignore_index
             target = target.masked_fill(~valid, 0)
             logits = kernels.matmul(h[rows], w).to(sums)
+            tanh = None
             if cap is not None:
-                logits = logits.div_(cap).tanh_()
-            log_p = (logits if cap is None else logits * cap).log_softmax(-1)
+                tanh = logits.div_(cap).tanh_()
+                logits = tanh * cap
+            log_p = logits.log_softmax(-1)
+            del logits  # each of these is as large as a chunk: let none live on
             total -= log_p.gather(-1, target).masked_fill_(~valid, 0.0).sum()
             if grad_hidden is None and grad_weight is None:
                 continue
@@ -146,13 +151,15 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             # count are dropped from the products, which are narrower than it is.
             grad = log_p.exp_()
             grad.scatter_add_(-1, target, grad.new_full((), -1.0).expand(target.shape))
-            if cap is not None:
-                grad.mul_(logits.square_().neg_().add_(1))  # tanh' = 1 - tanh^2
+            if tanh is not None:
+                grad.mul_(tanh.square_().neg_().add_(1))  # its derivative is 1 - tanh^2
             grad = grad.to(dtype)
+            del log_p, tanh
             if grad_hidden is not None:
                 grad_hidden[rows] = kernels.matmul(grad, w.t()) * valid
             if grad_weight is not None:
                 grad_weight += kernels.matmul(grad.t(), (h[rows] * valid).t())
+            del grad
         ctx.save_for_backward(grad_hidden, grad_weight, divisor)
         ctx.dtypes = hidden.dtype, weight.dtype
         return total if divisor is None else total / divisor
