@@ -1,16 +1,23 @@
 # Each target sets up what it needs: a virtual environment in .venv and the Rust module in it.
-# Needed beforehand: Python 3.10+, a Rust toolchain, make.
+# Needed beforehand: Python 3.10+, a Rust toolchain, make. Where PYTHON has torch already, the
+# environment uses it; otherwise pip fetches its default build, 3 GB on Linux (pip's own variables
+# are honoured: PIP_EXTRA_INDEX_URL may name an index of builds without CUDA).
 
 PYTHON ?= python3
 BIN := .venv/bin
 export PIP_QUIET := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint bench fuzz build clean
+.PHONY: demo demo-gpu test lint bench fuzz build clean
 
-# Trains a tokenizer on the Python standard library's source and shows what it does.
-demo: build
-	$(BIN)/python -m scripts.demo
+# The whole way on the Python standard library's source: tokenizer, shards, a small model, samples.
+# ARGS=--quick takes seconds and shows that it runs; --help lists what else there is.
+demo: .venv/lm build
+	$(BIN)/python -m scripts.demo $(ARGS)
+
+# The same with a model that is worth a GPU.
+demo-gpu: .venv/lm build
+	$(BIN)/python -m scripts.demo --gpu $(ARGS)
 
 # All tests: the Rust core's, then the Python package's.
 test: .venv/dev build
@@ -42,7 +49,7 @@ build: .venv/base
 	$(BIN)/maturin develop --release --quiet
 
 .venv/base:
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $$($(PYTHON) -c "import torch" 2>/dev/null && echo --system-site-packages) .venv
 	$(BIN)/python -m pip install "maturin>=1.9,<2"
 	touch $@
 

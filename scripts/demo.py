@@ -1,110 +1,94 @@
-"""`make demo`: a tokenizer trained on the Python standard library's source."""
+"""`make demo`: the whole way, from Python source to a small model that writes some."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import shutil
 import sys
-import sysconfig
 import time
-import warnings
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from bytemill import BpeTrainer, Tokenizer
-from bytemill.data import iter_documents
-from scripts import report
-from scripts.progress import Progress
+from bytemill.data.shard_run import STATE_NAME
+from bytemill.data.shards import MANIFEST_NAME
+from scripts.command import EPILOG, check_out, exit_status
+from scripts.demo_model import CPU, GPU, QUICK, compare, steps_for, train_model, write_samples
+from scripts.demo_tokenizer import encode_shards, source_files, train_tokenizer
 
-SPECIAL = "<|endoftext|>"
-SAMPLE = '''\
-def fibonacci(n: int) -> int:
-    """The n-th number: 0, 1, 1, 2, 3, 5, 8, ..."""
-    a, b = 0, 1
-    for _ in range(n):
-        a, b = b, a + b
-    return a
-'''
-# One file in so many is held out, chosen by a hash of its name.
-HELD_OUT_EVERY = 20
+# What is made, and the files by which each is known again.
+MADE = {
+    "tokenizer": {"bytemill.json"},
+    "shards": {MANIFEST_NAME, STATE_NAME},
+    "model": {"config.json"},
+}
 
 
-def source_files(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The Python source below `folder`, to train on and held out; installed packages left out."""
-    train: list[Path] = []
-    held_out: list[Path] = []
-    for path in sorted(folder.rglob("*.py")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_file() and "-packages/" not in name:
-            chosen = zlib.crc32(name.encode()) % HELD_OUT_EVERY == 0
-            (held_out if chosen else train).append(path)
-    return train, held_out
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(
+        prog="python -m scripts.demo", description=__doc__, epilog=EPILOG
+    )
+    add = result.add_argument
+    add(
+        "--out",
+        default="runs/demo",
+        metavar="DIR",
+        help="what an earlier demo made there is replaced (default: %(default)s)",
+    )
+    size = result.add_mutually_exclusive_group()
+    size.add_argument("--gpu", action="store_true", help="a model that is worth a GPU")
+    size.add_argument("--quick", action="store_true", help="seconds; the model learns little")
+    add("--minutes", type=float, metavar="X", help="for how long to train (default: about 4)")
+    add("--steps", type=int, metavar="N", help="how long to train, in steps")
+    add("--seed", type=int, default=0, metavar="N", help="(default: %(default)s)")
+    return result
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the demo; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.demo", description=__doc__)
-    parser.add_argument("--out", default="runs/demo/tokenizer", metavar="DIR")
-    parser.add_argument("--vocab-size", type=int, default=8192, metavar="N")
-    args = parser.parse_args(argv)
-    folder = Path(sysconfig.get_path("stdlib"))
-    train_files, held_out = source_files(folder)
-    if not train_files:
-        print(f"error: {folder} holds no Python source", file=sys.stderr)
-        return 2
-    try:
-        run(train_files, held_out, args.vocab_size, Path(args.out))
-    except KeyboardInterrupt:
-        print("interrupted: no tokenizer was written", file=sys.stderr)
-        return 130
-    return 0
+    args = parser().parse_args(argv)
+    return exit_status(lambda: run(args), "the demo was not finished")
 
 
-def run(train_files: list[Path], held_out: list[Path], vocab_size: int, out: Path) -> None:
-    """Trains, saves, loads, and prints what came of it."""
+def run(args: argparse.Namespace) -> None:
+    """One part after the other."""
     began = time.perf_counter()
-    trainer = BpeTrainer(pattern="gpt2", special_tokens=[SPECIAL])
-    # The library's own tests hold files in other encodings on purpose.
-    with Progress("count", "MB") as bar:
-        trainer.feed_files(train_files, errors="replace", progress=bar.update)
-    counted = time.perf_counter()
-    with warnings.catch_warnings(record=True), Progress("merge", "merges") as bar:
-        tokenizer = trainer.train(vocab_size, progress=bar.update)
-    trained = time.perf_counter()
-    tokenizer.save(out)
-    tokenizer = Tokenizer.load(out)
-
-    counts = trainer.counts
-    documents = list(iter_documents(held_out, errors="replace")) if held_out else []
-    print("A tokenizer from the Python standard library's source\n")
-    lines = [
-        ("text", f"{len(train_files):,} files, {report.megabytes(counts.n_bytes)}"),
-        ("counted", f"{len(counts):,} distinct pretokens in {counted - began:.2f} s"),
-        ("merged", f"{len(tokenizer.vocab):,} tokens in {trained - counted:.2f} s"),
-        ("held out", str(report.compression(tokenizer, documents))),
-        *report.labelled("longest tokens", report.longest_tokens(tokenizer, 3)),
-        ("fingerprint", tokenizer.fingerprint),
-        ("saved in", str(out)),
-    ]
-    peak = report.peak_memory()
-    if peak is not None:
-        lines.insert(3, ("peak memory", report.megabytes(peak)))
-    print(report.rows(lines))
-    show_sample(tokenizer)
+    out = Path(args.out)
+    check_out(out)
+    size = GPU if args.gpu else QUICK if args.quick else CPU
+    if args.minutes is not None:
+        if not 0 < args.minutes < 10_000:
+            raise ValueError(f"--minutes {args.minutes}: it must be above 0")
+        size = dataclasses.replace(size, minutes=args.minutes)
+    if args.steps is not None and args.steps < 1:
+        raise ValueError(f"--steps {args.steps}: it must be at least 1")
+    clear(out)
+    sources = source_files(most=size.most_files)
+    tokenizer = train_tokenizer(sources, size.vocab_size, out / "tokenizer")
+    encode_shards(tokenizer, sources, out / "shards")
+    bits_per_byte = train_model(size, out, args.steps or steps_for(size, out), args.seed)
+    compare(size, out, bits_per_byte)
+    write_samples(out, args.seed)
+    minutes, seconds = divmod(round(time.perf_counter() - began), 60)
+    print(f"all of it took {minutes}:{seconds:02}; to go on from there:\n")
+    print(f"    python -m scripts.generate --checkpoint {out / 'model'} --prompt 'def '")
 
 
-def show_sample(tokenizer: Tokenizer) -> None:
-    """Encodes the sample, shows where its tokens end, and decodes it."""
-    text = SAMPLE + SPECIAL
-    ids = tokenizer.encode(text)
-    if tokenizer.decode(ids) != text:
-        raise AssertionError("decoding does not give the text that was encoded")
-    print(f"\nA sample: {len(text)} characters, {len(ids)} tokens, divided by |\n")
-    pieces = "|".join(tokenizer.decode([id_]) for id_ in ids)
-    print("\n".join("    " + line for line in pieces.split("\n")))
-    print("\nThe same as ids, which decode to the text again:\n")
-    shown = " ".join(map(str, ids[:16]))
-    print(f"    {shown} ... {ids[-1]}")
+def clear(out: Path) -> None:
+    """Removes what an earlier demo made.
+
+    Raises:
+        ValueError: A folder of such a name is not one that a demo made.
+    """
+    for name, marks in MADE.items():
+        folder = out / name
+        if not folder.exists():
+            continue
+        there = {path.name for path in folder.iterdir()}
+        if there and not there & marks:
+            raise ValueError(f"--out {out}: {folder} is no demo's; choose another folder")
+        shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     for field in train_config.options():
         flag = "--" + field.name.replace("_", "-")
         plain, choices, optional = train_config.split_type(kinds[field.name])
-        text = field.metadata["help"]
+        text = field.metadata["help"].replace("%", "%%")
         if field.default is not None and "default" not in text and field.name not in _REQUIRED:
             text += f" (default: {str(field.default).lower() or 'empty'})"
         common: dict[str, Any] = {"default": argparse.SUPPRESS, "help": text, "dest": field.name}

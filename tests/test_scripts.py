@@ -213,10 +213,33 @@ def test_ctrl_c_leaves_nothing(tmp_path):
 
 
 def test_demo(tmp_path):
-    done = run("--vocab-size", 1000, "--out", tmp_path / "t", module="scripts.demo")
-    assert done.returncode == 0, done.stderr
-    assert "def|" in done.stdout
-    assert Tokenizer.load(tmp_path / "t").n_vocab == 1000
+    pytest.importorskip("torch", reason="the demo trains a model")
+    for _ in range(2):  # the second one replaces what the first one made
+        done = run("--quick", "--out", tmp_path / "t", module="scripts.demo")
+        assert done.returncode == 0, done.stderr
+        assert "|def|" in done.stdout
+        found = re.findall(r"^(.+?) +(\d\.\d{3})  ", done.stdout, re.MULTILINE)
+        names = ["held out", "unigram model", "gzip -9", "bigram model", "this model"]
+        assert [name for name, _ in found] == names
+        assert all(0.5 < float(value) < 8 for _, value in found)
+    tokenizer = Tokenizer.load(tmp_path / "t" / "tokenizer")
+    assert tokenizer.special_tokens == {"<|bos|>": tokenizer.n_vocab - 1}
+    made = {path.name for path in (tmp_path / "t" / "model").iterdir()}
+    assert made >= {"checkpoints", "config.json", "loss.png", "metrics.jsonl", "tokenizer"}
+    assert all(f"    {start}" in done.stdout for start in ("def ", "class ", "import "))
+
+
+def test_demo_deletes_nothing_else(tmp_path):
+    pytest.importorskip("torch", reason="the demo trains a model")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "precious.txt").write_text("kept")
+    done = run("--quick", "--out", tmp_path, module="scripts.demo")
+    assert done.returncode == 2
+    is_one_line(done.stderr, "no demo's", tmp_path / "model")
+    assert [path.name for path in (tmp_path / "model").iterdir()] == ["precious.txt"]
+    done = run("--quick", "--steps", 0, "--out", tmp_path / "new", module="scripts.demo")
+    assert done.returncode == 2 and not (tmp_path / "new").exists()
+    is_one_line(done.stderr, "--steps 0")
 
 
 class Terminal(io.StringIO):

@@ -250,12 +250,20 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-def build_optimizers(model: nn.Module, config: OptimConfig) -> list[Optimizer]:
+def build_optimizers(
+    model: nn.Module, config: OptimConfig, *, ns_dtype: torch.dtype | None = None
+) -> list[Optimizer]:
     """One or two optimizers over all trainable parameters of a `Transformer`.
 
     Each parameter group has, beside what its optimizer needs, "name": "embedding", "head",
     "matrices" or "vectors", and "base_lr", its peak learning rate; `set_learning_rates` changes
     "lr". AdamW is torch's, fused where the device has that.
+
+    Args:
+        model: A `Transformer`.
+        config: The optimizer and its settings.
+        ns_dtype: What Muon's Newton-Schulz steps are computed in; pass the compute dtype, which is
+            the device's fast one. None is as in `orthogonalize`.
 
     Returns:
         [AdamW] for kind "adamw", [AdamW, Muon] for "muon".
@@ -310,7 +318,9 @@ def build_optimizers(model: nn.Module, config: OptimConfig) -> list[Optimizer]:
             )
         )
     if muon_groups:
-        optimizers.append(Muon(muon_groups, momentum=c.momentum, ns_steps=c.ns_steps))
+        optimizers.append(
+            Muon(muon_groups, momentum=c.momentum, ns_steps=c.ns_steps, ns_dtype=ns_dtype)
+        )
     return optimizers
 
 

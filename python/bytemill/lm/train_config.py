@@ -111,7 +111,7 @@ class TrainConfig:
         "linear", help="of the learning rates: constant then linear decay, cosine, constant"
     )
     warmup_steps: int | None = _option(
-        None, least=0, help="linear warm-up (default: 2 %% of the steps, 100 at most)"
+        None, least=0, help="linear warm-up (default: 2 % of the steps, 100 at most)"
     )
     final_fraction: float = _option(
         0.0, least=0, most=1, help="the learning rates' share that is left at the end"

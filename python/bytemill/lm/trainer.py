@@ -154,12 +154,13 @@ class Trainer:
         self._loader = self.data.loader(config, self.plan.batch_size, self.device)
         generator = torch.Generator().manual_seed(config.seed)
         self.model = Transformer(self.plan.model, device=self.device, generator=generator)
-        self.optimizers = build_optimizers(self.model, self.plan.optimizer)
+        self.optimizers = build_optimizers(self.model, self.plan.optimizer, ns_dtype=self.dtype)
         rows = config.micro_batch_size or self._default_rows()
         if checkpoint is None:
             torch.manual_seed(config.seed)
         else:
-            rows = self._load(checkpoint) if config.micro_batch_size is None else rows
+            saved_rows = self._load(checkpoint)
+            rows = config.micro_batch_size or saved_rows
         self._is_compiled = runtime.wants_compile(config.compile, self.device)
         self._micro = MicroBatches(
             torch.compile(self._loss_sum, dynamic=False) if self._is_compiled else self._loss_sum,
