@@ -148,7 +148,7 @@ def learn_on_gpu(kind: str, shape: Shape, batch_size: int, steps: int, data: str
             x, y = loader.next_batch()
             with torch.autocast("cuda", torch.bfloat16):
                 loss: Any = loss_of(x, y)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             for optimizer in optimizers:
                 for group in optimizer.param_groups:
@@ -189,7 +189,7 @@ def _step(
     def step() -> Tensor:
         with computing():
             loss: Tensor = loss_of(x, y)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
