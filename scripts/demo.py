@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import shutil
 import sys
 import time
@@ -39,8 +38,12 @@ def parser() -> argparse.ArgumentParser:
     size = result.add_mutually_exclusive_group()
     size.add_argument("--gpu", action="store_true", help="a model that is worth a GPU")
     size.add_argument("--quick", action="store_true", help="seconds; the model learns little")
-    add("--minutes", type=float, metavar="X", help="for how long to train (default: about 4)")
-    add("--steps", type=int, metavar="N", help="how long to train, in steps")
+    add(
+        "--steps",
+        type=int,
+        metavar="N",
+        help="how long to train (default: 600, or as many as are made in four minutes)",
+    )
     add("--seed", type=int, default=0, metavar="N", help="(default: %(default)s)")
     return result
 
@@ -57,10 +60,6 @@ def run(args: argparse.Namespace) -> None:
     out = Path(args.out)
     check_out(out)
     size = GPU if args.gpu else QUICK if args.quick else CPU
-    if args.minutes is not None:
-        if not 0 < args.minutes < 10_000:
-            raise ValueError(f"--minutes {args.minutes}: it must be above 0")
-        size = dataclasses.replace(size, minutes=args.minutes)
     if args.steps is not None and args.steps < 1:
         raise ValueError(f"--steps {args.steps}: it must be at least 1")
     clear(out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,8 +35,8 @@ from scripts.train import Screen
 
 PROMPTS = ("def ", "class ", "import ")
 SAMPLE_TOKENS = 120
-_PROBE_STEPS = 4
-_LEAST_STEPS, _MOST_STEPS = 50, 5000
+_PROBE_STEPS = 10
+_PROBE_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,10 @@ class Size:
     context_length: int
     batch_size: int
     eval_batches: int
+    steps: int
+    """How long to train where that takes no more than `minutes`."""
     minutes: float
-    """For how long to train, roughly."""
+    """For how long to train at most, roughly; a third of the steps are made in any case."""
     most_files: int | None = None
     threads: int | None = None
 
@@ -82,25 +85,25 @@ class Size:
         )
 
 
-QUICK = Size(400, 2, 32, 1, 64, 4, 2, 0.02, most_files=120, threads=1)
-CPU = Size(4096, 4, 256, 4, 256, 16, 16, 4.0)
-GPU = Size(8192, 8, 512, 4, 1024, 64, 8, 4.0)
+QUICK = Size(400, 2, 32, 1, 64, 4, 2, 50, math.inf, most_files=120, threads=1)
+CPU = Size(4096, 4, 256, 4, 256, 16, 16, 600, 4.0)
+GPU = Size(8192, 8, 512, 4, 1024, 64, 8, 1500, 4.0)
 
 
 def steps_for(size: Size, out: Path) -> int:
-    """How many steps this machine makes in the time there is, found by making a few."""
-    config = size.config(out, _LEAST_STEPS, 0)
+    """The demo's steps, or as many as this machine makes in its minutes, found by making a few."""
+    if math.isinf(size.minutes):
+        return size.steps
+    config = size.config(out, size.steps, 0)
     data = RunData.open(config)
     made = plan(config, data.n_vocab)
-    if size.threads is not None:
-        torch.set_num_threads(size.threads)
     device = runtime.choose_device(config.device)
     dtype = runtime.choose_dtype(config.dtype, device)
     model = Transformer(made.model, device=device)
     optimizers = build_optimizers(model, made.optimizer, ns_dtype=dtype)
     loader = data.loader(config, made.batch_size, device)
-    seconds = []
-    for _ in range(_PROBE_STEPS):
+    seconds: list[float] = []
+    while len(seconds) < _PROBE_STEPS and sum(seconds) < _PROBE_SECONDS:
         began = time.perf_counter()
         x, y = loader.next_batch()
         with runtime.autocast(device, dtype):
@@ -111,9 +114,9 @@ def steps_for(size: Size, out: Path) -> int:
             optimizer.zero_grad()
         runtime.synchronize(device)
         seconds.append(time.perf_counter() - began)
-    # The first one sets things up.
-    steps = round(size.minutes * 60 / min(seconds[1:]))
-    return min(max(steps, _LEAST_STEPS), _MOST_STEPS)
+    # The least time is the machine's own; what is more comes from setting up and from others.
+    steps = round(size.minutes * 60 / min(seconds))
+    return min(size.steps, max(steps, size.steps // 3))
 
 
 def train_model(size: Size, out: Path, steps: int, seed: int) -> float:
@@ -134,7 +137,7 @@ def train_model(size: Size, out: Path, steps: int, seed: int) -> float:
 
 def compare(size: Size, out: Path, bits_per_byte: float) -> None:
     """Prints the model's bits per byte beside those of simpler models, on the same text."""
-    config = size.config(out, _LEAST_STEPS, 0)
+    config = size.config(out, size.steps, 0)
     data = RunData.open(config)
     lengths = data.token_bytes(data.n_vocab)
     batches = data.val_batches(config, size.batch_size)

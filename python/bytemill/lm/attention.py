@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bytemill.lm.cache import Place
 from bytemill.lm.config import ModelConfig
+from bytemill.lm.kernels import widened
 from bytemill.lm.layers import Linear, RMSNorm
 from bytemill.lm.rope import rope
 
@@ -19,7 +20,7 @@ def softmax(x: Tensor, dim: int = -1) -> Tensor:
 
     Returns x's shape and dtype. CS336 assignment 1, section 3.5.4.
     """
-    wide = x.float() if x.dtype.itemsize < 4 else x
+    wide = widened(x)
     exps = (wide - wide.amax(dim, keepdim=True)).exp()
     return (exps / exps.sum(dim, keepdim=True)).to(x.dtype)
 

@@ -8,14 +8,21 @@ from __future__ import annotations
 from torch import Tensor
 
 from bytemill.lm.attention import scaled_dot_product_attention, softmax
+from bytemill.lm.dataloader import get_batch
 from bytemill.lm.loss import chunked_cross_entropy, cross_entropy, softcap
 from bytemill.lm.ops import embedding, linear, relu_squared, rmsnorm, silu, silu_mul
+from bytemill.lm.optim import AdamW, clip_gradients
 from bytemill.lm.rope import rope, rope_table
+from bytemill.lm.schedule import cosine_schedule
 
 __all__ = [
+    "AdamW",
     "chunked_cross_entropy",
+    "clip_gradients",
+    "cosine_schedule",
     "cross_entropy",
     "embedding",
+    "get_batch",
     "linear",
     "relu_squared",
     "rmsnorm",

@@ -16,6 +16,11 @@ from torch.autograd.function import once_differentiable
 _FEW_ROWS = 16
 
 
+def widened(x: Tensor) -> Tensor:
+    """x in fp32; fp64 stays."""
+    return x.float() if x.dtype.itemsize < 4 else x
+
+
 def has_onednn(x: Tensor, weight: Tensor) -> bool:
     """Whether the product of x (N, K) and a weight (M, K) goes through oneDNN here.
 

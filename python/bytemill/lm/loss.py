@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 Reduction: TypeAlias = Literal["mean", "sum"]
 
-# Elements of a chunk of logits, fp32. On a CPU a chunk should stay in the cache between passes; on
-# a GPU it should be large enough to fill the machine.
-_CHUNK_ELEMENTS = {"cpu": 1 << 20, "other": 1 << 27}
+# Elements of a chunk of logits. Small chunks stay in a CPU's cache between passes and fill no GPU,
+# but each passes over the gradient of the whole weight.
+_CHUNK_ELEMENTS = {"cpu": 1 << 21, "other": 1 << 27}
+_CHUNKS, _FEW_ROWS = 8, 64
 
 
 def cross_entropy(
@@ -40,7 +41,7 @@ def cross_entropy(
         A scalar, in nats.
     """
     _check_reduction(reduction)
-    wide = logits.float() if logits.dtype.itemsize < 4 else logits
+    wide = kernels.widened(logits)
     valid = targets != ignore_index
     picked = wide.gather(-1, targets.clamp_min(0).unsqueeze(-1)).squeeze(-1)
     nll = torch.where(valid, wide.logsumexp(-1) - picked, 0.0).sum()
@@ -96,7 +97,8 @@ def chunked_cross_entropy(
         )
     if chunk_size is None:
         kind = "cpu" if hidden.device.type == "cpu" else "other"
-        chunk_size = max(1, _CHUNK_ELEMENTS[kind] // weight.shape[0])
+        most = max(_FEW_ROWS, -(-hidden.shape[0] // _CHUNKS))
+        chunk_size = max(1, min(most, _CHUNK_ELEMENTS[kind] // weight.shape[0]))
     elif chunk_size < 1:
         raise ValueError(f"chunk_size={chunk_size}: it must be at least 1")
     kind = hidden.device.type
@@ -153,6 +155,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 grad_hidden[rows] = kernels.matmul(grad, w.t()) * valid
             if grad_weight is not None:
                 grad_weight += kernels.matmul(grad.t(), (h[rows] * valid).t())
+            del logits, log_p, grad  # before the next chunk's are made
         ctx.save_for_backward(grad_hidden, grad_weight, divisor)
         ctx.dtypes = hidden.dtype, weight.dtype
         return total if divisor is None else total / divisor

@@ -61,7 +61,7 @@ def rmsnorm(x: Tensor, weight: Tensor | None = None, eps: float = 1e-5) -> Tenso
     if x.device.type == "cpu" and x.dtype.itemsize <= 4 and not torch.compiler.is_compiling():
         fast: Tensor = kernels.RmsNorm.apply(x, weight, eps, dtype)
         return fast
-    wide = x.float() if x.dtype.itemsize < 4 else x
+    wide = kernels.widened(x)
     out = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
     if weight is not None:
         out = out * weight

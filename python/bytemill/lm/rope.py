@@ -13,6 +13,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from bytemill.lm.kernels import widened
+
 
 def rope_table(head_dim: int, length: int, theta: float = 10_000.0) -> Tensor:
     """Cosines and sines of every position's angles.
@@ -36,7 +38,7 @@ def rope_table(head_dim: int, length: int, theta: float = 10_000.0) -> Tensor:
 
 
 def rope(x: Tensor, table: Tensor) -> Tensor:
-    """Turns each pair (2i, 2i+1) of x by its position's angle; computed in fp32.
+    """Turns each pair (2i, 2i+1) of x by its position's angle; computed in fp32 (fp64 for that).
 
     Args:
         x: (..., T, H, head_dim), heads after positions, as a projection leaves them.
@@ -47,7 +49,7 @@ def rope(x: Tensor, table: Tensor) -> Tensor:
         Like x, in x's dtype.
     """
     table = table.unsqueeze(-3)  # the same for all heads
-    pairs = x.float().view(*x.shape[:-1], -1, 2)
+    pairs = widened(x).view(*x.shape[:-1], -1, 2)
     if x.device.type == "cpu" and not torch.compiler.is_compiling():
         # One pass over memory. Inductor has no complex kernels, hence the other form.
         turned = torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(table))
