@@ -202,7 +202,7 @@ def test_a_full_disk(folder, monkeypatch):
     def full(path, tensors):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left on device; make room and resume"):
         Trainer(config(folder, checkpoint_every=2), on_event=listen).run()
     assert CheckpointStore(folder / "run").steps() == [2]
     assert load_model(folder / "run").step == 2

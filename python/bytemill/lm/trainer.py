@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -121,12 +123,13 @@ class Trainer:
             OSError: The disk is full; the checkpoints before are whole.
             ValueError: Anything wrong with the configuration, the data or the checkpoint.
         """
-        self._set_up()
-        with interrupts(self.stop), self._log():
-            try:
-                self._train()
-            finally:
-                metrics.plot(self._run)
+        with _disk_full_named(self._run):
+            self._set_up()
+            with interrupts(self.stop), self._log():
+                try:
+                    self._train()
+                finally:
+                    metrics.plot(self._run)
         last = self._last_validation
         return Result(
             self.step, self.step == self.plan.steps, last[1] if last else None, self._saved
@@ -360,6 +363,18 @@ class Trainer:
 
 def _ignore(event: Event) -> None:
     pass
+
+
+@contextmanager
+def _disk_full_named(run: Path) -> Iterator[None]:
+    full = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.errno not in full:
+            raise
+        message = f"{os.strerror(error.errno)}; make room and resume the run"
+        raise OSError(error.errno, message, error.filename or str(run)) from error
 
 
 def _is_due(step: int, every: int) -> bool:
