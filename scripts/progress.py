@@ -45,15 +45,13 @@ class Progress:
         self._draw("")
 
     def update(self, done: int, total: int, note: str = "") -> None:
-        """Shows `done` of `total` and a note, if it is time to."""
+        """Shows `done` of `total`, if it is time to; a note takes the place of the rate."""
         now = time.monotonic()
         if now - self._shown < (REDRAW_S if self._is_terminal else LINE_S):
             return
         self._shown = now
         share = min(done / total, 1.0) if total else 0.0
-        text = self._describe(share, done, total, now - self._began)
-        if note:
-            text += f"  {note}"
+        text = self._describe(share, done, total, now - self._began, note)
         if self._is_terminal:
             self._draw(self._bar(share, text))
         else:
@@ -69,17 +67,18 @@ class Progress:
         """Counts from now and from `done`, for work that was begun before."""
         self._began, self._from = time.monotonic(), done
 
-    def _describe(self, share: float, done: int, total: int, seconds: float) -> str:
+    def _describe(self, share: float, done: int, total: int, seconds: float, note: str) -> str:
         scale, digits = (1e6, 1) if self._unit == "MB" else (1, 0)
         new = done - self._from
         rate = new / scale / seconds if seconds > 0 else 0.0
         text = (
             f"{share:4.0%}  {done / scale:,.{digits}f} of {total / scale:,.{digits}f} {self._unit}"
         )
-        text += f"  {rate:,.{0 if rate >= 10 else 1}f} {self._unit}/s"
+        if not note:
+            text += f"  {rate:,.0f} {self._unit}/s"
         if new > 0:
             text += f"  {_clock(seconds / new * (total - done))} left"
-        return text
+        return f"{text}  {note}" if note else text
 
     def _bar(self, share: float, text: str) -> str:
         width = shutil.get_terminal_size().columns - 1

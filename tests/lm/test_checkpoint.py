@@ -102,10 +102,10 @@ def test_truncated_and_foreign_files(tmp_path):
         with pytest.raises(ValueError, match=r"a: .*truncated, or no checkpoint"):
             load_checkpoint(path, model, optimizer)
     path.write_bytes(data.replace(b'bytemill-checkpoint-file"', b'bytemill-checkpoint-pile"'))
-    with pytest.raises(ValueError, match="bytemill-checkpoint-pile.*no checkpoint of bytemill"):
+    with pytest.raises(ValueError, match=r"bytemill-checkpoint-pile.*no checkpoint of bytemill"):
         load_checkpoint(path, model, optimizer)
     torch.save(model.state_dict(), path)
-    with pytest.raises(ValueError, match="a: .*no checkpoint"):
+    with pytest.raises(ValueError, match=r"a: .*no checkpoint"):
         load_checkpoint(path, model, optimizer)
     with pytest.raises(FileNotFoundError, match="none"):
         load_checkpoint(tmp_path / "none", model, optimizer)

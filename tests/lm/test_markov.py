@@ -5,8 +5,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from bytemill.lm.trainer import Trainer  # noqa: E402
 from lm_runs import config  # noqa: E402
+
+from bytemill.lm.trainer import Trainer  # noqa: E402
 
 STATES = 5
 
@@ -47,7 +48,7 @@ def test_the_entropy_rate_is_reached(preset, optimizer, tmp_path):
             eval_batches=40,
             log_every=50,
             matrix_lr=0.02 if optimizer == "muon" else 3e-3,
-        )  # fmt: skip
+        )
     ).run()
     # The first id of a window has nothing before it; its part of the loss is small.
     assert result.validation.loss == pytest.approx(entropy, rel=0.03)

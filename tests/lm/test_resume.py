@@ -13,11 +13,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from lm_runs import config, make_ids, make_shards  # noqa: E402
+
 from bytemill.lm import events, state  # noqa: E402
 from bytemill.lm.checkpoint import CheckpointStore  # noqa: E402
 from bytemill.lm.metrics import read_metrics  # noqa: E402
 from bytemill.lm.trainer import Trainer  # noqa: E402
-from lm_runs import config, make_ids, make_shards  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 
@@ -99,6 +100,17 @@ def test_forty_steps_equal_twenty_a_kill_and_twenty(optimizer, loader, preset, k
     assert rows[0] == rows[1]
 
 
+def stopping(settings, step):
+    """A run that goes on, and is stopped at `step`."""
+
+    def listen(event):
+        if isinstance(event, events.Stepped) and event.step == step:
+            trainer.stop()
+
+    trainer = Trainer(settings, on_event=listen, resume=True)
+    return trainer
+
+
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 @pytest.mark.parametrize("loader", ["documents", "windows"])
 def test_stopped_anywhere(optimizer, loader, tmp_path):
@@ -110,14 +122,9 @@ def test_stopped_anywhere(optimizer, loader, tmp_path):
     straight = Trainer(dataclasses.replace(settings, out=str(tmp_path / "straight")))
     straight.run()
     torch.manual_seed(999)
-    for stop_at in (1, 5, 8, 9, None):
-
-        def listen(event, stop_at=stop_at):
-            if isinstance(event, events.Stepped) and event.step == stop_at:
-                trainer.stop()
-
-        trainer = Trainer(settings, on_event=listen, resume=True)
-        assert trainer.run().step == (stop_at or 12)
+    for stop_at in (1, 5, 8, 9, 12):
+        trainer = stopping(settings, stop_at)
+        assert trainer.run().step == stop_at
     assert fingerprint(trainer) == fingerprint(straight)
 
 

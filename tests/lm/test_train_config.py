@@ -129,5 +129,5 @@ def test_bad_files(text, words, tmp_path):
 
 
 def test_no_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match="none.json: no such file"):
+    with pytest.raises(FileNotFoundError, match=r"none\.json: no such file"):
         TrainConfig.load(tmp_path / "none.json")

@@ -10,6 +10,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from lm_runs import BOS, TEXT, config, make_ids, make_shards  # noqa: E402
+
 from bytemill import Tokenizer  # noqa: E402
 from bytemill.lm import events  # noqa: E402
 from bytemill.lm.checkpoint import CheckpointStore, load_model  # noqa: E402
@@ -17,7 +19,6 @@ from bytemill.lm.metrics import read_metrics  # noqa: E402
 from bytemill.lm.model import Transformer  # noqa: E402
 from bytemill.lm.train_config import TrainConfig  # noqa: E402
 from bytemill.lm.trainer import NonFiniteLossError, Trainer  # noqa: E402
-from lm_runs import BOS, TEXT, config, make_ids, make_shards  # noqa: E402
 
 
 @pytest.fixture
@@ -174,7 +175,7 @@ def test_a_loss_that_is_no_number(folder, monkeypatch, value, words):
 
 def test_no_number_before_the_first_checkpoint(folder, monkeypatch):
     poison(monkeypatch, 1, float("nan"))
-    with pytest.raises(NonFiniteLossError, match="step 1: .*none was saved"):
+    with pytest.raises(NonFiniteLossError, match=r"step 1: .*none was saved"):
         Trainer(config(folder)).run()
 
 
@@ -201,7 +202,7 @@ def test_a_full_disk(folder, monkeypatch):
     def full(path, tensors):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left on device; make room and resume"):
         Trainer(config(folder, checkpoint_every=2), on_event=listen).run()
     assert CheckpointStore(folder / "run").steps() == [2]
     assert load_model(folder / "run").step == 2

@@ -69,6 +69,10 @@ class RunData:
             val = open_tokens(config.data, split="val", tokenizer=tokenizer)
         if val is not None and len(val) < 2:
             val = None
+        if config.sample_every and tokenizer is None:
+            raise ValueError(
+                f"sample_every={config.sample_every}: samples need a tokenizer; give one, or 0"
+            )
         if tokenizer is not None:
             n_vocab = tokenizer.n_vocab
         elif Path(config.data).is_dir():
@@ -115,6 +119,12 @@ class RunData:
             there = ", ".join(special) or "none"
             raise ValueError(f"bos={name!r}: the tokenizer's special tokens are {there}")
         return special[name]
+
+    def first_id(self, config: TrainConfig) -> int:
+        """What samples begin with if no prompt is given: the token between documents, or the first
+        id of the data if there is no such token."""
+        special = self.tokenizer.special_tokens if self.tokenizer else {}
+        return self._bos_id(config.bos) if special else int(self.train[:1][0])
 
     def val_batches(
         self, config: TrainConfig, batch_size: int

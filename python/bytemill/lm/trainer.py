@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
+import errno
 import math
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -23,31 +24,25 @@ from bytemill.lm.events import (
     Event,
     Listener,
     MemoryRanOut,
+    Sampled,
     Saved,
     Started,
     Stepped,
     Validated,
     Warned,
 )
+from bytemill.lm.generate import stream_text
 from bytemill.lm.interrupts import interrupts
 from bytemill.lm.loading import TOKENIZER_FOLDER
 from bytemill.lm.model import Transformer
 from bytemill.lm.optim import build_optimizers, clip_gradients, set_learning_rates
 from bytemill.lm.run_data import RunData
+from bytemill.lm.saved_run import SavedRun
 from bytemill.lm.train_config import TrainConfig
 from bytemill.lm.validation import Validation, validate
 
 CONFIG: Final = "config.json"
 
-# What a run that goes on may have otherwise: where things are, what they are computed on, and how
-# often the run tells of itself. All else decides the weights.
-_MAY_CHANGE: Final = frozenset(
-    {
-        "data", "out", "val_data", "tokenizer", "micro_batch_size", "device", "compile", "threads",
-        "log_every", "eval_every", "eval_batches", "sample_every", "sample_tokens",
-        "sample_prompt", "checkpoint_every", "keep_last", "wandb", "tensorboard",
-    }
-)  # fmt: skip
 _CPU_TOKENS: Final = 8192
 _SPEED_STEPS: Final = 20
 
@@ -128,12 +123,13 @@ class Trainer:
             OSError: The disk is full; the checkpoints before are whole.
             ValueError: Anything wrong with the configuration, the data or the checkpoint.
         """
-        self._set_up()
-        with interrupts(self.stop), self._log():
-            try:
-                self._train()
-            finally:
-                metrics.plot(self._run)
+        with _disk_full_named(self._run):
+            self._set_up()
+            with interrupts(self.stop), self._log():
+                try:
+                    self._train()
+                finally:
+                    metrics.plot(self._run)
         last = self._last_validation
         return Result(
             self.step, self.step == self.plan.steps, last[1] if last else None, self._saved
@@ -191,30 +187,13 @@ class Trainer:
 
     def _load(self, checkpoint: Checkpoint) -> int:
         """Takes the checkpoint's state; returns its rows in a micro-batch."""
-        state = checkpoint.extra
-        try:
-            saved, loader, rows = state["config"], state["loader"], int(state["micro_batch_size"])
-            before = TrainConfig.from_dict(saved, str(checkpoint.path))
-            window, best = [float(x) for x in state["window"]], state["best_val_loss"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"{checkpoint.path}: it is no checkpoint that a training run can go on from "
-                f"({error})"
-            ) from None
-        for field in dataclasses.fields(TrainConfig):
-            old, new = getattr(before, field.name), getattr(self.config, field.name)
-            if old != new and field.name not in _MAY_CHANGE:
-                raise ValueError(
-                    f"{field.name} was {old!r} when the run in {self._run} was begun and is "
-                    f"{new!r} now; leave it as it was, or begin a new run in another folder"
-                )
+        saved = SavedRun.read(checkpoint, self.config)
         checkpoint.load_weights(self.model)
         checkpoint.load_training(self.optimizers)
-        self._loader.load_state_dict(loader)
-        self.step, self._window = checkpoint.step, window
-        self._best = math.inf if best is None else float(best)
+        self._loader.load_state_dict(saved.loader)
+        self.step, self._window, self._best = checkpoint.step, saved.window, saved.best_val_loss
         self._saved = checkpoint.path
-        return rows
+        return saved.micro_batch_size
 
     def _default_rows(self) -> int:
         """Rows that fit into memory at a time."""
@@ -248,6 +227,8 @@ class Trainer:
             # A checkpoint has the validation of its own step, by which the best one is found.
             if is_last or wants_save or _is_due(self.step, config.eval_every):
                 self._validate()
+            if _is_due(self.step, config.sample_every):
+                self._tell(Sampled(self.step, self._sample()))
             if wants_save:
                 self._save()
 
@@ -331,6 +312,23 @@ class Trainer:
         self._metrics.log(self.step, figures)
         self._tell(Validated(self.step, found.loss, found.bits_per_byte, is_best))
 
+    def _sample(self) -> str:
+        """What the model writes, and what it was given to begin with."""
+        tokenizer, config = self.data.tokenizer, self.config
+        if tokenizer is None:  # refused when the data was opened
+            return ""
+        text = stream_text(
+            self.model.eval(),
+            tokenizer,
+            tokenizer.encode(config.sample_prompt) or [self.data.first_id(config)],
+            max_new_tokens=config.sample_tokens,
+            seed=config.seed,
+            overflow="slide",
+        )
+        written = config.sample_prompt + "".join(text)
+        self.model.train()
+        return written
+
     def _save(self) -> None:
         if self._saved == self._store.path(self.step):
             return
@@ -340,20 +338,14 @@ class Trainer:
             figures["val_loss"] = found.loss
             if found.bits_per_byte is not None:
                 figures["val_bpb"] = found.bits_per_byte
-        extra: dict[str, Any] = {
-            "config": self.config.to_dict(),
-            "loader": self._loader.state_dict(),
-            "micro_batch_size": self._micro.rows,
-            "window": self._window,
-            "best_val_loss": None if math.isinf(self._best) else self._best,
-        }
+        run = SavedRun(self._loader.state_dict(), self._micro.rows, self._window, self._best)
         self._saved = self._store.save(
             self.step,
             self.model,
             self.optimizers,
             model_config=self.plan.model.to_dict(),
             metrics=figures,
-            extra=extra,
+            extra=run.to_dict(self.config),
         )
         self._tell(Saved(self.step, self._saved))
 
@@ -371,6 +363,18 @@ class Trainer:
 
 def _ignore(event: Event) -> None:
     pass
+
+
+@contextmanager
+def _disk_full_named(run: Path) -> Iterator[None]:
+    full = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.errno not in full:
+            raise
+        message = f"{os.strerror(error.errno)}; make room and resume the run"
+        raise OSError(error.errno, message, error.filename or str(run)) from error
 
 
 def _is_due(step: int, every: int) -> bool:
