@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> None:
     write_samples(out, args.seed)
     minutes, seconds = divmod(round(time.perf_counter() - began), 60)
     print(f"all of it took {minutes}:{seconds:02}; to go on from there:\n")
-    print(f"    python -m scripts.generate --checkpoint {out / 'model'} --prompt 'def '")
+    print(f"    python -m scripts.generate --model {out / 'model'} --prompt 'def test'")
 
 
 def clear(out: Path) -> None:

@@ -33,7 +33,8 @@ from scripts.demo_tokenizer import BOS
 from scripts.progress import Progress
 from scripts.train import Screen
 
-PROMPTS = ("def ", "class ", "import ")
+# A space at the end would not be as in the text, where it begins the next token.
+PROMPTS = ("def", "class", "import")
 SAMPLE_TOKENS = 120
 _PROBE_STEPS = 10
 _PROBE_SECONDS = 15.0

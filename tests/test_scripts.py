@@ -226,7 +226,7 @@ def test_demo(tmp_path):
     assert tokenizer.special_tokens == {"<|bos|>": tokenizer.n_vocab - 1}
     made = {path.name for path in (tmp_path / "t" / "model").iterdir()}
     assert made >= {"checkpoints", "config.json", "loss.png", "metrics.jsonl", "tokenizer"}
-    assert all(f"    {start}" in done.stdout for start in ("def ", "class ", "import "))
+    assert all(f"    {start}" in done.stdout for start in ("def", "class", "import"))
 
 
 def test_demo_deletes_nothing_else(tmp_path):
