@@ -25,6 +25,9 @@ SHORT_CHARS = 100
 SHORT_STRINGS = 10_000
 SHORT_BATCHES = 5
 STRING_BYTES = 120_000
+# After NumPy is loaded, threads of its linear algebra spin for a while, on two cores at the expense
+# of whatever is timed next. For every library alike.
+SETTLE_S = 0.5
 
 
 def _library(library: str, vocabulary: list[str]) -> Library:
@@ -34,6 +37,7 @@ def _library(library: str, vocabulary: list[str]) -> Library:
 def _warm(call: Callable[[Any], Any], argument: Any) -> Any:
     """Calls once with next to no text, so that no library's tables are built in a timed call."""
     call(argument)
+    time.sleep(SETTLE_S)
     return call
 
 

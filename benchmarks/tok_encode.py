@@ -5,8 +5,8 @@
 Each measurement runs in a fresh process, `--runs` times, the libraries taking turns; imports and
 the loading of vocabularies are not timed. What comes out is compared, untimed, with tiktoken's ids;
 a library that gives others, fails, lacks a call or is not installed is shown as such. The first
-pass is the first time the process sees the text; but a call with a three-character text comes
-before, as some libraries build tables in their first. Ratios are the library's time over
+pass is the first time the process sees the text; but a call with a three-character text comes half
+a second before, as some libraries build tables in their first. Ratios are the library's time over
 bytemill's.
 
     files   files to ids in memory, passes 1 to 3, all cores; libraries without a file reader get
