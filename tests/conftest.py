@@ -1,0 +1,24 @@
+"""What tests of files and shards share."""
+
+import pytest
+
+from shard_cases import BOS, KEPT
+from test_inputs import DOCUMENTS, SPECIAL, as_text
+from vocabularies import generated_text, train
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    return train([generated_text(), *DOCUMENTS[:5]], 600, [SPECIAL, BOS])
+
+
+@pytest.fixture(scope="session")
+def expected(tokenizer):
+    return [tokenizer.encode_ordinary(document) for document in KEPT]
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    path = tmp_path / "corpus.txt"
+    path.write_bytes(as_text(DOCUMENTS))
+    return path
