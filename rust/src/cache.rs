@@ -9,15 +9,15 @@ use crate::pair_map::NONE;
 
 const SHORT: usize = 15;
 /// Most ids in a short entry.
-const FEW: usize = 4;
+pub const FEW: usize = 4;
 /// Most bytes in a wide entry.
 pub const WIDE_BYTES: usize = 62;
 /// Most ids in a wide entry.
 pub const WIDE_IDS: usize = 16;
 
-/// Pairs of short entries at first, and at most (4 MiB), as powers of two.
-const FIRST_SETS: u32 = 8;
-const SETS: u32 = 16;
+/// Pairs of short entries at first, and at most (8 MiB), as powers of two.
+const FIRST_SETS: u32 = 9;
+const SETS: u32 = 17;
 /// Wide entries at first, and at most (1 MiB), as powers of two.
 const FIRST_WIDES: u32 = 5;
 const WIDES: u32 = 13;
@@ -30,36 +30,56 @@ pub struct Key {
     high: u64,
 }
 
+/// The first n bytes of 16, as numbers.
+const MASKS: [u128; 16] = {
+    let mut masks = [0; 16];
+    let mut n = 1;
+    while n < 16 {
+        masks[n] = (1 << (8 * n)) - 1;
+        n += 1;
+    }
+    masks
+};
+
 impl Key {
-    /// The key of `data[start..end]` unless it is too long; 16 readable bytes from `start` on make it
-    /// faster.
+    /// The key of nothing, which is never found.
+    pub const NONE: Key = Key { low: 1, high: 0 };
+
+    /// The key of `data[start..end]` unless it is too long.
     #[inline(always)]
     pub fn new(data: &[u8], start: usize, end: usize) -> Option<Key> {
         let len = end - start;
-        if len > SHORT {
-            return None;
-        }
-        let chunk = match data.get(start..).and_then(|b| b.first_chunk::<16>()) {
-            Some(chunk) => *chunk,
-            None => {
-                let mut chunk = [0; 16];
-                chunk[..len].copy_from_slice(&data[start..end]);
-                chunk
-            }
-        };
-        let number = u128::from_le_bytes(chunk) & ((1 << (8 * len)) - 1);
+        let mask = MASKS.get(len)?;
+        let number = match data.get(start..).and_then(|b| b.first_chunk::<16>()) {
+            Some(chunk) => u128::from_le_bytes(*chunk),
+            None => near_end(data, start),
+        } & mask;
         Some(Key {
             low: number as u64,
             high: (number >> 64) as u64 | (len as u64) << 56,
         })
     }
 
+    /// What the key's place in the cache comes from.
     #[inline(always)]
-    fn hash(self) -> u64 {
+    pub fn hash(self) -> u64 {
         fold(
             self.low ^ 0x9e37_79b9_7f4a_7c15,
             self.high ^ 0xd1b5_4a32_d192_ed03,
         )
+    }
+}
+
+/// The fewer than 16 bytes from `start` on.
+#[cold]
+fn near_end(data: &[u8], start: usize) -> u128 {
+    match data.last_chunk::<16>() {
+        Some(chunk) => u128::from_le_bytes(*chunk) >> (8 * (start + 16 - data.len())),
+        None => {
+            let mut chunk = [0; 16];
+            chunk[..data.len() - start].copy_from_slice(&data[start..]);
+            u128::from_le_bytes(chunk)
+        }
     }
 }
 
@@ -73,10 +93,11 @@ fn fold(a: u64, b: u64) -> u64 {
 /// The number of ids is above the key's length, in the top four bits.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(align(32))]
-struct Slot {
+pub struct Slot {
     low: u64,
     high: u64,
-    ids: [u32; FEW],
+    /// The ids, and what is left over.
+    pub ids: [u32; FEW],
 }
 
 const N_IDS: u32 = 60;
@@ -88,13 +109,14 @@ impl Slot {
         self.low == key.low && (self.high ^ key.high) << (u64::BITS - N_IDS) == 0
     }
 
+    /// How many ids there are.
     #[inline(always)]
-    fn n_ids(&self) -> usize {
+    pub fn n_ids(&self) -> usize {
         (self.high >> N_IDS) as usize
     }
 }
 
-/// Two slots in one cache line; a hit brings its slot to the front, and a new entry replaces the other.
+/// Two slots in one cache line; a new entry replaces the older one.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(align(64))]
 struct Set([Slot; 2]);
@@ -131,15 +153,6 @@ pub struct Cache {
     kept_wide: usize,
 }
 
-/// Ids found, to be copied: only the first `n` of them.
-#[derive(Clone, Copy, Debug)]
-pub struct Found {
-    /// The ids.
-    pub ids: [u32; FEW],
-    /// How many there are.
-    pub n: usize,
-}
-
 impl Default for Cache {
     fn default() -> Self {
         Self {
@@ -155,23 +168,19 @@ impl Default for Cache {
 }
 
 impl Cache {
-    /// The ids of a short pretoken.
+    /// The ids of a short pretoken, given with its hash.
     #[inline(always)]
-    pub fn find(&mut self, key: Key) -> Option<Found> {
-        let set = &mut self.sets[(key.hash() >> self.shift) as usize].0;
-        if !set[0].is(key) {
-            if !set[1].is(key) {
-                return None;
-            }
-            set.swap(0, 1);
-        }
-        let n = set[0].n_ids();
-        Some(Found { ids: set[0].ids, n })
+    pub fn find(&self, key: Key, hash: u64) -> Option<&Slot> {
+        let set = &self.sets[(hash >> self.shift) as usize].0;
+        // Which of the two it is must not become a branch, which could not be foretold.
+        let second = set[1].is(key);
+        let slot = &set[usize::from(second)];
+        (second | set[0].is(key)).then_some(slot)
     }
 
     /// Keeps the ids of a short pretoken that was not found; tells whether they fit.
     #[inline]
-    pub fn keep(&mut self, key: Key, ids: &[u32]) -> bool {
+    pub fn keep(&mut self, key: Key, hash: u64, ids: &[u32]) -> bool {
         if ids.len() > FEW {
             return false;
         }
@@ -185,15 +194,15 @@ impl Cache {
             ids: [NONE; FEW],
         };
         slot.ids[..ids.len()].copy_from_slice(ids);
-        self.put(key, slot);
+        self.put(hash, slot);
         true
     }
 
     #[inline]
-    fn put(&mut self, key: Key, slot: Slot) {
-        let set = &mut self.sets[(key.hash() >> self.shift) as usize].0;
-        let free = usize::from(set[0].high != 0);
-        set[free] = slot;
+    fn put(&mut self, hash: u64, slot: Slot) {
+        let set = &mut self.sets[(hash >> self.shift) as usize].0;
+        set[1] = set[0];
+        set[0] = slot;
     }
 
     #[cold]
@@ -205,7 +214,7 @@ impl Cache {
             for slot in set.0.into_iter().filter(|s| s.high != 0) {
                 let high = slot.high << (u64::BITS - N_IDS) >> (u64::BITS - N_IDS);
                 let low = slot.low;
-                self.put(Key { low, high }, slot);
+                self.put(Key { low, high }.hash(), slot);
             }
         }
     }

@@ -121,6 +121,11 @@ impl MergeTable {
         Some(table)
     }
 
+    /// Whether merging gives every token from its own bytes.
+    pub(crate) fn gives_all(&self) -> bool {
+        self.unmerged.is_empty()
+    }
+
     /// The id of a pretoken that is a token which merging would not give.
     #[inline]
     pub(crate) fn unmerged(&self, pretoken: &[u8]) -> Option<u32> {
