@@ -170,12 +170,15 @@ impl Default for Cache {
 impl Cache {
     /// The ids of a short pretoken, given with its hash.
     #[inline(always)]
-    pub fn find(&self, key: Key, hash: u64) -> Option<&Slot> {
-        let set = &self.sets[(hash >> self.shift) as usize].0;
-        // Which of the two it is must not become a branch, which could not be foretold.
-        let second = set[1].is(key);
-        let slot = &set[usize::from(second)];
-        (second | set[0].is(key)).then_some(slot)
+    pub fn find(&mut self, key: Key, hash: u64) -> Option<&Slot> {
+        let set = &mut self.sets[(hash >> self.shift) as usize].0;
+        if !set[0].is(key) {
+            if !set[1].is(key) {
+                return None;
+            }
+            set.swap(0, 1);
+        }
+        Some(&set[0])
     }
 
     /// Keeps the ids of a short pretoken that was not found; tells whether they fit.
