@@ -19,6 +19,7 @@
 //!   16-bit tags before the entries for long pretokens: 75 / 160 (encoding: 62 / 130).
 
 use crate::borders::Borders;
+use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::longest::Scratch;
 use crate::merge_table::MergeTable;
@@ -42,6 +43,7 @@ pub struct Encoder {
     special_places: FxHashMap<u32, usize>,
     /// `None` where taking apart would not do.
     borders: Option<Borders>,
+    pub(crate) cache: Cache,
     pub(crate) states: States,
 }
 
@@ -55,6 +57,7 @@ impl Clone for Encoder {
             special_ids: self.special_ids.clone(),
             special_places: self.special_places.clone(),
             borders: self.borders.clone(),
+            cache: Cache::default(),
             states: States::default(),
         }
     }
@@ -92,6 +95,7 @@ impl Encoder {
             special_ids: special.into_iter().collect(),
             special_places,
             borders,
+            cache: Cache::default(),
             states: States::default(),
         })
     }

@@ -4,7 +4,7 @@
 //! different pretokens do not depend on each other, so that the processor works on several at a time
 //! while one waits for memory.
 
-use crate::cache::{Cache, FEW, Key};
+use crate::cache::{FEW, Key, Lines, WideCache};
 use crate::encode::Encoder;
 use crate::error::Result;
 use crate::longest::Scratch;
@@ -29,7 +29,7 @@ struct State {
 /// What it takes to encode a pretoken.
 #[derive(Debug, Default)]
 struct Work {
-    cache: Cache,
+    wide: WideCache,
     scratch: Scratch,
     ids: Vec<u32>,
 }
@@ -97,7 +97,7 @@ impl Drop for Session<'_> {
 
 /// Where ids go.
 trait Ids {
-    /// Takes the first `n` of four.
+    /// Takes the first `n`.
     fn few(&mut self, ids: &[u32; FEW], n: usize);
     fn many(&mut self, ids: &[u32]);
 }
@@ -105,7 +105,7 @@ trait Ids {
 impl Ids for Vec<u32> {
     #[inline(always)]
     fn few(&mut self, ids: &[u32; FEW], n: usize) {
-        // All four are cheaper to copy than some; those too many are dropped again.
+        // All are cheaper to copy than some; those too many are dropped again.
         let len = self.len() + n;
         self.extend_from_slice(ids);
         self.truncate(len);
@@ -215,16 +215,20 @@ impl State {
     /// Appends the ids of the first `n` pretokens of the group.
     #[inline(never)]
     fn look_up(&mut self, encoder: &Encoder, text: &[u8], n: usize, out: &mut impl Ids) {
+        let cache = encoder.cache.lines();
         let spans = &self.spans[..n];
         let keys = &mut self.keys[..n];
         for (key, &(start, end)) in keys.iter_mut().zip(spans) {
-            let found = Key::new(text, start, end).unwrap_or(Key::NONE);
+            let found = Key::new(text, start, end);
             *key = (found, found.hash());
         }
         for (&mut (key, hash), &(start, end)) in keys.iter_mut().zip(spans) {
-            match self.work.cache.find(key, hash) {
-                Some(found) => out.few(&found.ids, found.n_ids()),
-                None => self.work.pretoken(encoder, text, (start, end), (key, hash), out),
+            match cache.find(key, hash) {
+                Some(found) => out.few(&found.ids, found.n),
+                None => {
+                    let work = &mut self.work;
+                    work.pretoken(encoder, cache, text, (start, end), (key, hash), out);
+                }
             }
         }
     }
@@ -236,6 +240,7 @@ impl Work {
     fn pretoken(
         &mut self,
         encoder: &Encoder,
+        cache: Lines<'_>,
         text: &[u8],
         (start, end): (usize, usize),
         (key, hash): (Key, u64),
@@ -250,31 +255,31 @@ impl Work {
             let mut from = start;
             return borders.split(pretoken, |_, to| {
                 let to = start + to;
-                let key = Key::new(text, from, to).unwrap_or(Key::NONE);
+                let key = Key::new(text, from, to);
                 let hash = key.hash();
-                match self.cache.find(key, hash) {
-                    Some(found) => out.few(&found.ids, found.n_ids()),
-                    None => self.piece(encoder, &text[from..to], key, hash, out),
+                match cache.find(key, hash) {
+                    Some(found) => out.few(&found.ids, found.n),
+                    None => self.piece(encoder, cache, &text[from..to], (key, hash), out),
                 }
                 from = to;
             });
         }
-        self.piece(encoder, pretoken, key, hash, out);
+        self.piece(encoder, cache, pretoken, (key, hash), out);
     }
 
     #[inline(never)]
     fn piece(
         &mut self,
         encoder: &Encoder,
+        cache: Lines<'_>,
         piece: &[u8],
-        key: Key,
-        hash: u64,
+        (key, hash): (Key, u64),
         out: &mut impl Ids,
     ) {
-        let Self { cache, scratch, ids } = self;
-        let wide = Cache::wide_hash(piece);
-        if let Some(wide) = wide
-            && let Some(found) = cache.find_wide(wide, piece)
+        let Self { wide, scratch, ids } = self;
+        let wide_hash = WideCache::hash(piece);
+        if let Some(hash) = wide_hash
+            && let Some(found) = wide.find(hash, piece)
         {
             return out.many(found);
         }
@@ -285,8 +290,8 @@ impl Work {
         encoder.merge(piece, scratch, ids);
         out.many(ids);
         let kept = key != Key::NONE && cache.keep(key, hash, ids);
-        if let (false, Some(wide)) = (kept, wide) {
-            cache.keep_wide(wide, piece, ids);
+        if let (false, Some(hash)) = (kept, wide_hash) {
+            wide.keep(hash, piece, ids);
         }
     }
 }
