@@ -20,12 +20,12 @@ pub const WIDE_BYTES: usize = 62;
 /// Most ids in a wide entry.
 pub const WIDE_IDS: usize = 16;
 
-/// Lines of two short entries, as a power of two: 16 MiB, of which the system gives those pages that are
+/// Lines of two short entries, as a power of two: 8 MiB, of which the system gives those pages that are
 /// used.
-const LINES: u32 = 18;
-/// Wide entries at first, and at most (4 MiB), as powers of two.
+const LINES: u32 = 17;
+/// Wide entries at first, and at most (1 MiB), as powers of two.
 const FIRST_WIDES: u32 = 5;
-const WIDES: u32 = 15;
+const WIDES: u32 = 13;
 
 /// A pretoken of up to 15 bytes as a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 //! sends no block while too much text is under way, which bounds memory.
 
 use crate::documents::{BLOCK, Block, Splitter};
-use crate::encode::Encoder;
+use crate::encode::{Encoder, Session};
 use crate::error::{Error, Result};
 use crate::feed::{BlockSink, Feed, FeedOptions};
 use std::collections::BTreeMap;
@@ -171,13 +171,14 @@ pub fn encode_corpus<E: From<Error>>(
             worker: Worker::new(encoder, options),
             consumer,
             spare: Vec::new(),
+            room: Vec::new(),
         };
         let mut feed = Feed::new(&mut splitter, &mut n_bytes, input, &mut sink);
         produce(&mut feed)?;
         return Ok(feed.flush()?);
     }
     let pool = crate::threads::pool(n_threads)?;
-    let (jobs, queue) = channel::<Block>();
+    let (jobs, queue) = channel::<Job>();
     let queue = Mutex::new(queue);
     let (done, results) = channel();
     pool.in_place_scope(|scope| {
@@ -197,6 +198,7 @@ pub fn encode_corpus<E: From<Error>>(
             n_under_way: 0,
             most: 2 * n_threads + 2,
             spare: Vec::new(),
+            rooms: Vec::new(),
         };
         let mut feed = Feed::new(&mut splitter, &mut n_bytes, input, &mut sink);
         produce(&mut feed)?;
@@ -211,7 +213,7 @@ pub fn encode_corpus<E: From<Error>>(
 
 /// One worker's buffers.
 struct Worker<'a> {
-    encoder: &'a Encoder,
+    session: Session<'a>,
     options: &'a CorpusOptions,
     ids: Vec<u32>,
 }
@@ -219,16 +221,19 @@ struct Worker<'a> {
 impl<'a> Worker<'a> {
     fn new(encoder: &'a Encoder, options: &'a CorpusOptions) -> Self {
         Self {
-            encoder,
+            session: encoder.session(),
             options,
             ids: Vec::new(),
         }
     }
 
-    fn encode(&mut self, mut block: Block) -> Result<Encoded> {
+    /// The block's ids, in `room`, whose content goes.
+    fn encode(&mut self, mut block: Block, mut room: Vec<u8>) -> Result<Encoded> {
+        room.clear();
         let mut encoded = Encoded {
+            ids: room,
             parts: Vec::with_capacity(block.ends.len() + 1),
-            ..Encoded::default()
+            spare: Vec::new(),
         };
         self.ids.clear();
         let mut begins = !block.continues;
@@ -269,7 +274,7 @@ impl<'a> Worker<'a> {
                     offset,
                 }
             })?;
-            self.encoder.encode_ordinary(text, &mut self.ids)?;
+            self.session.encode_ordinary(text, &mut self.ids)?;
             n_bytes += bytes.len() as u64;
             if self.options.hash {
                 crc32.update(bytes);
@@ -285,16 +290,19 @@ impl<'a> Worker<'a> {
     }
 }
 
+/// A block to encode, and a buffer to put its ids in.
+type Job = (Block, Vec<u8>);
+
 /// A block's index and length, and what came of it.
 type Done = (u64, usize, Result<Encoded>);
 
-fn work(mut worker: Worker, queue: &Mutex<Receiver<Block>>, done: &Sender<Done>) {
+fn work(mut worker: Worker, queue: &Mutex<Receiver<Job>>, done: &Sender<Done>) {
     loop {
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(block) = next else { return };
+        let Ok((block, room)) = next else { return };
         let (index, len) = (block.index, block.data.len());
         let alarm = Alarm { done, index, len };
-        let result = worker.encode(block);
+        let result = worker.encode(block, room);
         std::mem::forget(alarm);
         // Nobody may be left to take the result.
         let _ = done.send((index, len, result));
@@ -321,13 +329,15 @@ struct Inline<'a> {
     worker: Worker<'a>,
     consumer: &'a mut dyn Consumer,
     spare: Vec<u8>,
+    room: Vec<u8>,
 }
 
 impl BlockSink for Inline<'_> {
     fn put(&mut self, block: Block) -> Result<()> {
-        let mut encoded = self.worker.encode(block)?;
+        let room = std::mem::take(&mut self.room);
+        let mut encoded = self.worker.encode(block, room)?;
         self.consumer.take(&mut encoded)?;
-        self.spare = encoded.spare;
+        (self.spare, self.room) = (encoded.spare, encoded.ids);
         Ok(())
     }
 
@@ -337,7 +347,7 @@ impl BlockSink for Inline<'_> {
 }
 
 struct Parallel<'a> {
-    jobs: Sender<Block>,
+    jobs: Sender<Job>,
     results: Receiver<Done>,
     consumer: &'a mut dyn Consumer,
     /// Results that came before their turn.
@@ -349,7 +359,9 @@ struct Parallel<'a> {
     n_under_way: usize,
     /// The most blocks that may be under way.
     most: usize,
+    /// Buffers to be used again, for text and for ids.
     spare: Vec<Vec<u8>>,
+    rooms: Vec<Vec<u8>>,
 }
 
 impl Parallel<'_> {
@@ -367,8 +379,13 @@ impl Parallel<'_> {
             self.n_under_way -= 1;
             let mut encoded = result?;
             self.consumer.take(&mut encoded)?;
-            if encoded.spare.capacity() <= SPARE {
-                self.spare.push(encoded.spare);
+            for (buffers, buffer) in [
+                (&mut self.spare, encoded.spare),
+                (&mut self.rooms, encoded.ids),
+            ] {
+                if buffer.capacity() <= SPARE {
+                    buffers.push(buffer);
+                }
             }
         }
         Ok(())
@@ -388,7 +405,10 @@ impl BlockSink for Parallel<'_> {
         }
         self.under_way += len;
         self.n_under_way += 1;
-        self.jobs.send(block).map_err(|_| Error::Interrupted)
+        let room = self.rooms.pop().unwrap_or_default();
+        self.jobs
+            .send((block, room))
+            .map_err(|_| Error::Interrupted)
     }
 
     fn spare(&mut self) -> Vec<u8> {
