@@ -30,9 +30,9 @@ const ANY: u32 = 0;
 /// made of.
 #[inline(always)]
 fn wide(text: &[u8], at: usize, len: usize) -> Option<u32> {
-    match text.get(at..at + len)? {
-        &[a, b, c] => Some(u32::from_le_bytes([a, b, c, 0])),
-        &[a, b, c, d] => Some(u32::from_le_bytes([a, b, c, d])),
+    match *text.get(at..at + len)? {
+        [a, b, c] => Some(u32::from_le_bytes([a, b, c, 0])),
+        [a, b, c, d] => Some(u32::from_le_bytes([a, b, c, d])),
         _ => None,
     }
 }
@@ -81,7 +81,9 @@ impl Borders {
         found.sort_unstable();
         found.dedup();
         // About one hash in 64 is taken.
-        let n_bits = (found.len() * 64).next_power_of_two().clamp(1 << 12, 1 << 24);
+        let n_bits = (found.len() * 64)
+            .next_power_of_two()
+            .clamp(1 << 12, 1 << 24);
         let mut borders = Self {
             pairs: vec![0; n_bits / 64],
             shift: u64::BITS - n_bits.trailing_zeros(),

@@ -1,9 +1,8 @@
 //! Pretoken -> ids, for the pretokens met lately: of fixed size, so that no text can make it grow.
 //!
 //! Pretokens of up to 15 bytes with up to three ids are in one table for all threads ([`Cache`]), so
-//! that what one thread has encoded none has to encode again. Longer ones, up to [`WIDE_BYTES`] bytes
-//! and [`WIDE_IDS`] ids, are in a table that each thread has of its own ([`WideCache`]). Whatever is
-//! larger is encoded afresh each time.
+//! that what one thread has encoded none has to encode again. Longer ones are in a table that each
+//! thread has of its own (`wide_cache.rs`).
 //!
 //! Nobody waits for anybody: each cache line has a version, which is odd while a thread writes there. A
 //! reader that sees it odd or changed has not found anything; a writer that sees it odd does not
@@ -15,17 +14,10 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// Most ids in a short entry.
 pub const FEW: usize = 3;
-/// Most bytes in a wide entry.
-pub const WIDE_BYTES: usize = 62;
-/// Most ids in a wide entry.
-pub const WIDE_IDS: usize = 16;
 
 /// Lines of two short entries, as a power of two: 8 MiB, of which the system gives those pages that are
 /// used.
 const LINES: u32 = 17;
-/// Wide entries at first, and at most (1 MiB), as powers of two.
-const FIRST_WIDES: u32 = 5;
-const WIDES: u32 = 13;
 
 /// A pretoken of up to 15 bytes as a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,10 +39,11 @@ const MASKS: [u128; 16] = {
 };
 
 impl Key {
-    /// The key of nothing, which is never found.
+    /// The key of a pretoken that is too long, which is never found.
     pub const NONE: Key = Key { low: 1, high: 0 };
 
-    /// The key of `data[start..end]`, [`Key::NONE`] if that is empty or too long.
+    /// The key of `data[start..end]`, [`Key::NONE`] if that is too long. What is empty has the key of an
+    /// empty entry, which is as right: no ids.
     #[inline(always)]
     pub fn new(data: &[u8], start: usize, end: usize) -> Key {
         let len = end - start;
@@ -87,7 +80,7 @@ fn near_end(bytes: &[u8]) -> u128 {
 
 /// Folded multiplication: both halves of the product depend on all bits of both.
 #[inline(always)]
-fn fold(a: u64, b: u64) -> u64 {
+pub(crate) fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     product as u64 ^ (product >> 64) as u64
 }
@@ -175,7 +168,7 @@ impl<'a> Lines<'a> {
         same.then_some(found)
     }
 
-    /// Keeps the ids of a short pretoken that was not found; tells whether they fit.
+    /// Keeps the ids of a short pretoken, not an empty one, that was not found; tells whether they fit.
     #[inline]
     pub fn keep(&self, key: Key, hash: u64, ids: &[u32]) -> bool {
         if ids.len() > FEW {
@@ -220,7 +213,7 @@ impl Entry<'_> {
     #[inline(always)]
     fn find(&self, key: Key, third: u32) -> Option<Found> {
         let high = self.high.load(Ordering::Relaxed);
-        // An empty entry has length 0, which no key has.
+        // An empty entry has length 0, and no ids.
         if self.low.load(Ordering::Relaxed) != key.low
             || (high ^ key.high) << (u64::BITS - N_IDS) != 0
         {
@@ -244,100 +237,84 @@ impl Entry<'_> {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-struct Wide {
-    /// 0: empty.
-    len: u8,
-    n_ids: u8,
-    bytes: [u8; WIDE_BYTES],
-    ids: [u32; WIDE_IDS],
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-const EMPTY: Wide = Wide {
-    len: 0,
-    n_ids: 0,
-    bytes: [0; WIDE_BYTES],
-    ids: [0; WIDE_IDS],
-};
-
-/// Longer pretokens, for one thread.
-#[derive(Clone, Debug)]
-pub struct WideCache {
-    wides: Vec<Wide>,
-    /// Low bits of each entry's hash, so that most look-ups in vain stay out of the large table.
-    tags: Vec<u16>,
-    /// A hash's place is in its top bits.
-    shift: u32,
-    /// Entries made since the table last grew.
-    kept: usize,
-}
-
-impl Default for WideCache {
-    fn default() -> Self {
-        Self {
-            wides: vec![EMPTY; 1 << FIRST_WIDES],
-            tags: vec![0; 1 << FIRST_WIDES],
-            shift: u64::BITS - FIRST_WIDES,
-            kept: 0,
-        }
-    }
-}
-
-impl WideCache {
-    /// The hash of a pretoken; `None` if it is too long.
-    #[inline]
-    pub fn hash(bytes: &[u8]) -> Option<u64> {
-        if bytes.len() > WIDE_BYTES {
-            return None;
-        }
-        let mut hash = bytes.len() as u64;
-        let mut mix = |chunk: &[u8]| {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            hash = fold(hash ^ u64::from_le_bytes(word), 0x9e37_79b9_7f4a_7c15);
-        };
-        let mut chunks = bytes.chunks_exact(8);
-        chunks.by_ref().for_each(&mut mix);
-        match bytes.last_chunk::<8>() {
-            Some(last) => mix(last),
-            None => mix(chunks.remainder()),
-        }
-        Some(hash)
+    /// The i-th of a few pretokens, and its ids.
+    fn entry(i: u32) -> (Key, Vec<u32>) {
+        let text = i.to_string().repeat(2 * i as usize + 1);
+        let key = Key::new(text.as_bytes(), 0, text.len());
+        let ids = (0..=i % 3).map(|n| i * 1000 + n).collect();
+        (key, ids)
     }
 
-    /// The ids of a pretoken with this hash.
-    #[inline]
-    pub fn find(&self, hash: u64, bytes: &[u8]) -> Option<&[u32]> {
-        let place = (hash >> self.shift) as usize;
-        if self.tags[place] != hash as u16 {
-            return None;
-        }
-        let wide = &self.wides[place];
-        let same = usize::from(wide.len) == bytes.len() && wide.bytes[..bytes.len()] == *bytes;
-        same.then(|| &wide.ids[..usize::from(wide.n_ids)])
+    /// Threads that read and write the same line see ids that belong to their keys, or none.
+    #[test]
+    fn threads_in_one_line() {
+        let cache = Cache::default();
+        let start = std::sync::Barrier::new(4);
+        let n = std::env::var("BYTEMILL_CASES").ok();
+        let n: u32 = n.and_then(|n| n.parse().ok()).unwrap_or(3000) * 100;
+        let found: u32 = std::thread::scope(|scope| {
+            let threads = (1..=4).map(|seed: u32| {
+                let (lines, start) = (cache.lines(), &start);
+                scope.spawn(move || {
+                    start.wait();
+                    let (mut state, mut n_found) = (seed, 0);
+                    for _ in 0..n {
+                        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                        let (key, ids) = entry((state >> 16) % 7);
+                        match lines.find(key, u64::from(state >> 30) << 47) {
+                            Some(found) => {
+                                assert_eq!(found.ids[..found.n], ids);
+                                n_found += 1;
+                            }
+                            None => assert!(lines.keep(key, u64::from(state >> 30) << 47, &ids)),
+                        }
+                    }
+                    n_found
+                })
+            });
+            let threads: Vec<_> = threads.collect();
+            threads.into_iter().filter_map(|t| t.join().ok()).sum()
+        });
+        assert!(found > n / 8, "{found}");
     }
 
-    /// Keeps the ids of a pretoken if they are few enough.
-    #[inline]
-    pub fn keep(&mut self, hash: u64, bytes: &[u8], ids: &[u32]) {
-        if ids.len() > WIDE_IDS || bytes.len() > WIDE_BYTES {
-            return;
+    #[test]
+    fn a_line_keeps_the_last_two() {
+        let cache = Cache::default();
+        let lines = cache.lines();
+        let mut before = None;
+        for i in (0..7).cycle().take(100) {
+            let (key, ids) = entry(i);
+            assert!(lines.keep(key, 5, &ids));
+            let found = lines.find(key, 5).map(|f| f.ids[..f.n].to_vec());
+            assert_eq!(found, Some(ids));
+            if let Some((key, ids)) = before.replace(entry(i))
+                && let Some(found) = lines.find(key, 5)
+            {
+                assert_eq!(found.ids[..found.n], ids);
+            }
         }
-        if self.kept > self.wides.len() && self.wides.len() < 1 << WIDES {
-            // Starts afresh: what matters comes back.
-            self.shift -= 2;
-            self.kept = 0;
-            self.wides = vec![EMPTY; self.wides.len() * 4];
-            self.tags = vec![0; self.wides.len()];
-        }
-        self.kept += 1;
-        let place = (hash >> self.shift) as usize;
-        self.tags[place] = hash as u16;
-        let wide = &mut self.wides[place];
-        wide.len = bytes.len() as u8;
-        wide.n_ids = ids.len() as u8;
-        wide.bytes[..bytes.len()].copy_from_slice(bytes);
-        wide.ids[..ids.len()].copy_from_slice(ids);
+        assert!(!lines.keep(entry(0).0, 5, &[1, 2, 3, 4]));
+        assert!(lines.find(Key::new(&[b'a'; 16], 0, 16), 5).is_none());
+    }
+
+    /// As if a thread had stopped in the midst of writing, perhaps for ever, as after a fork.
+    #[test]
+    fn a_line_being_written() {
+        let cache = Cache::default();
+        let lines = cache.lines();
+        let (key, ids) = entry(2);
+        assert!(lines.keep(key, 5, &ids));
+        lines.line(5).version.fetch_add(1, Ordering::Relaxed);
+        assert!(lines.find(key, 5).is_none());
+        assert!(lines.keep(entry(3).0, 5, &entry(3).1));
+        assert!(lines.find(entry(3).0, 5).is_none());
+        lines.line(5).version.fetch_add(1, Ordering::Relaxed);
+        assert!(lines.find(key, 5).is_some());
+        assert!(lines.find(entry(3).0, 5).is_none());
     }
 }

@@ -8,6 +8,7 @@ use crate::documents::{BLOCK, Block, Splitter};
 use crate::encode::{Encoder, Session};
 use crate::error::{Error, Result};
 use crate::feed::{BlockSink, Feed, FeedOptions};
+pub use crate::width::Width;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -18,44 +19,6 @@ const UNDER_WAY: usize = 64 << 20;
 
 /// Buffers larger than this, of which a long document needs one, are not kept.
 const SPARE: usize = 4 << 20;
-
-/// The integers that ids are written as; little endian.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Width {
-    /// 16 bits.
-    U16,
-    /// 32 bits.
-    U32,
-}
-
-impl Width {
-    /// Bytes for an id.
-    pub fn bytes(self) -> usize {
-        match self {
-            Self::U16 => 2,
-            Self::U32 => 4,
-        }
-    }
-
-    /// Appends ids; they must be small enough.
-    fn write(self, ids: &[u32], out: &mut Vec<u8>) {
-        let from = out.len();
-        out.resize(from + ids.len() * self.bytes(), 0);
-        let room = &mut out[from..];
-        match self {
-            Self::U16 => {
-                for (to, &id) in room.chunks_exact_mut(2).zip(ids) {
-                    to.copy_from_slice(&(id as u16).to_le_bytes());
-                }
-            }
-            Self::U32 => {
-                for (to, &id) in room.chunks_exact_mut(4).zip(ids) {
-                    to.copy_from_slice(&id.to_le_bytes());
-                }
-            }
-        }
-    }
-}
 
 /// An id put at an end of each document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -413,32 +376,5 @@ impl BlockSink for Parallel<'_> {
 
     fn spare(&mut self) -> Vec<u8> {
         self.spare.pop().unwrap_or_default()
-    }
-}
-
-/// Keeps all ids in memory.
-#[derive(Debug, Default)]
-pub struct Memory {
-    /// The ids of the blocks, in order.
-    pub blocks: Vec<Vec<u8>>,
-    /// Where each document's ids end, in bytes from the first id on.
-    pub ends: Vec<u64>,
-    /// Bytes of ids.
-    pub len: usize,
-    /// Bytes of text.
-    pub n_bytes: u64,
-}
-
-impl Consumer for Memory {
-    fn take(&mut self, encoded: &mut Encoded) -> Result<()> {
-        for part in &encoded.parts {
-            self.n_bytes += part.n_bytes;
-            if part.ends {
-                self.ends.push((self.len + part.end) as u64);
-            }
-        }
-        self.len += encoded.ids.len();
-        self.blocks.push(std::mem::take(&mut encoded.ids));
-        Ok(())
     }
 }

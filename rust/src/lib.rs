@@ -47,6 +47,8 @@ pub mod threads;
 mod tokens;
 pub mod train;
 mod trie;
+mod wide_cache;
+mod width;
 mod word;
 
 #[cfg(feature = "python")]

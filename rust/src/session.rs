@@ -4,11 +4,12 @@
 //! different pretokens do not depend on each other, so that the processor works on several at a time
 //! while one waits for memory.
 
-use crate::cache::{FEW, Key, Lines, WideCache};
+use crate::cache::{FEW, Key, Lines};
 use crate::encode::Encoder;
 use crate::error::Result;
 use crate::longest::Scratch;
 use crate::special::SpecialTokens;
+use crate::wide_cache::WideCache;
 use std::sync::Mutex;
 
 /// Pretokens in a group.
@@ -48,6 +49,7 @@ impl Default for State {
 ///
 /// Nobody ever waits here, so that a process forked while another thread is inside can go on: who does
 /// not get in makes a new state, or drops theirs.
+#[allow(clippy::vec_box)] // A state takes kilobytes, which would be copied each time.
 #[derive(Debug, Default)]
 pub(crate) struct States([Mutex<Vec<Box<State>>>; 8]);
 
@@ -276,6 +278,10 @@ impl Work {
         (key, hash): (Key, u64),
         out: &mut impl Ids,
     ) {
+        if piece.is_empty() {
+            // An empty entry would let its line be filled out of order.
+            return;
+        }
         let Self { wide, scratch, ids } = self;
         let wide_hash = WideCache::hash(piece);
         if let Some(hash) = wide_hash
