@@ -5,9 +5,10 @@
 //! sends no block while too much text is under way, which bounds memory.
 
 use crate::documents::{BLOCK, Block, Splitter};
-use crate::encode::Encoder;
+use crate::encode::{Encoder, Session};
 use crate::error::{Error, Result};
 use crate::feed::{BlockSink, Feed, FeedOptions};
+pub use crate::width::Width;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -18,44 +19,6 @@ const UNDER_WAY: usize = 64 << 20;
 
 /// Buffers larger than this, of which a long document needs one, are not kept.
 const SPARE: usize = 4 << 20;
-
-/// The integers that ids are written as; little endian.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Width {
-    /// 16 bits.
-    U16,
-    /// 32 bits.
-    U32,
-}
-
-impl Width {
-    /// Bytes for an id.
-    pub fn bytes(self) -> usize {
-        match self {
-            Self::U16 => 2,
-            Self::U32 => 4,
-        }
-    }
-
-    /// Appends ids; they must be small enough.
-    fn write(self, ids: &[u32], out: &mut Vec<u8>) {
-        let from = out.len();
-        out.resize(from + ids.len() * self.bytes(), 0);
-        let room = &mut out[from..];
-        match self {
-            Self::U16 => {
-                for (to, &id) in room.chunks_exact_mut(2).zip(ids) {
-                    to.copy_from_slice(&(id as u16).to_le_bytes());
-                }
-            }
-            Self::U32 => {
-                for (to, &id) in room.chunks_exact_mut(4).zip(ids) {
-                    to.copy_from_slice(&id.to_le_bytes());
-                }
-            }
-        }
-    }
-}
 
 /// An id put at an end of each document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,13 +134,14 @@ pub fn encode_corpus<E: From<Error>>(
             worker: Worker::new(encoder, options),
             consumer,
             spare: Vec::new(),
+            room: Vec::new(),
         };
         let mut feed = Feed::new(&mut splitter, &mut n_bytes, input, &mut sink);
         produce(&mut feed)?;
         return Ok(feed.flush()?);
     }
     let pool = crate::threads::pool(n_threads)?;
-    let (jobs, queue) = channel::<Block>();
+    let (jobs, queue) = channel::<Job>();
     let queue = Mutex::new(queue);
     let (done, results) = channel();
     pool.in_place_scope(|scope| {
@@ -197,6 +161,7 @@ pub fn encode_corpus<E: From<Error>>(
             n_under_way: 0,
             most: 2 * n_threads + 2,
             spare: Vec::new(),
+            rooms: Vec::new(),
         };
         let mut feed = Feed::new(&mut splitter, &mut n_bytes, input, &mut sink);
         produce(&mut feed)?;
@@ -211,7 +176,7 @@ pub fn encode_corpus<E: From<Error>>(
 
 /// One worker's buffers.
 struct Worker<'a> {
-    encoder: &'a Encoder,
+    session: Session<'a>,
     options: &'a CorpusOptions,
     ids: Vec<u32>,
 }
@@ -219,16 +184,19 @@ struct Worker<'a> {
 impl<'a> Worker<'a> {
     fn new(encoder: &'a Encoder, options: &'a CorpusOptions) -> Self {
         Self {
-            encoder,
+            session: encoder.session(),
             options,
             ids: Vec::new(),
         }
     }
 
-    fn encode(&mut self, mut block: Block) -> Result<Encoded> {
+    /// The block's ids, in `room`, whose content goes.
+    fn encode(&mut self, mut block: Block, mut room: Vec<u8>) -> Result<Encoded> {
+        room.clear();
         let mut encoded = Encoded {
+            ids: room,
             parts: Vec::with_capacity(block.ends.len() + 1),
-            ..Encoded::default()
+            spare: Vec::new(),
         };
         self.ids.clear();
         let mut begins = !block.continues;
@@ -269,7 +237,7 @@ impl<'a> Worker<'a> {
                     offset,
                 }
             })?;
-            self.encoder.encode_ordinary(text, &mut self.ids)?;
+            self.session.encode_ordinary(text, &mut self.ids)?;
             n_bytes += bytes.len() as u64;
             if self.options.hash {
                 crc32.update(bytes);
@@ -285,16 +253,19 @@ impl<'a> Worker<'a> {
     }
 }
 
+/// A block to encode, and a buffer to put its ids in.
+type Job = (Block, Vec<u8>);
+
 /// A block's index and length, and what came of it.
 type Done = (u64, usize, Result<Encoded>);
 
-fn work(mut worker: Worker, queue: &Mutex<Receiver<Block>>, done: &Sender<Done>) {
+fn work(mut worker: Worker, queue: &Mutex<Receiver<Job>>, done: &Sender<Done>) {
     loop {
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(block) = next else { return };
+        let Ok((block, room)) = next else { return };
         let (index, len) = (block.index, block.data.len());
         let alarm = Alarm { done, index, len };
-        let result = worker.encode(block);
+        let result = worker.encode(block, room);
         std::mem::forget(alarm);
         // Nobody may be left to take the result.
         let _ = done.send((index, len, result));
@@ -321,13 +292,15 @@ struct Inline<'a> {
     worker: Worker<'a>,
     consumer: &'a mut dyn Consumer,
     spare: Vec<u8>,
+    room: Vec<u8>,
 }
 
 impl BlockSink for Inline<'_> {
     fn put(&mut self, block: Block) -> Result<()> {
-        let mut encoded = self.worker.encode(block)?;
+        let room = std::mem::take(&mut self.room);
+        let mut encoded = self.worker.encode(block, room)?;
         self.consumer.take(&mut encoded)?;
-        self.spare = encoded.spare;
+        (self.spare, self.room) = (encoded.spare, encoded.ids);
         Ok(())
     }
 
@@ -337,7 +310,7 @@ impl BlockSink for Inline<'_> {
 }
 
 struct Parallel<'a> {
-    jobs: Sender<Block>,
+    jobs: Sender<Job>,
     results: Receiver<Done>,
     consumer: &'a mut dyn Consumer,
     /// Results that came before their turn.
@@ -349,7 +322,9 @@ struct Parallel<'a> {
     n_under_way: usize,
     /// The most blocks that may be under way.
     most: usize,
+    /// Buffers to be used again, for text and for ids.
     spare: Vec<Vec<u8>>,
+    rooms: Vec<Vec<u8>>,
 }
 
 impl Parallel<'_> {
@@ -367,8 +342,13 @@ impl Parallel<'_> {
             self.n_under_way -= 1;
             let mut encoded = result?;
             self.consumer.take(&mut encoded)?;
-            if encoded.spare.capacity() <= SPARE {
-                self.spare.push(encoded.spare);
+            for (buffers, buffer) in [
+                (&mut self.spare, encoded.spare),
+                (&mut self.rooms, encoded.ids),
+            ] {
+                if buffer.capacity() <= SPARE {
+                    buffers.push(buffer);
+                }
             }
         }
         Ok(())
@@ -388,37 +368,13 @@ impl BlockSink for Parallel<'_> {
         }
         self.under_way += len;
         self.n_under_way += 1;
-        self.jobs.send(block).map_err(|_| Error::Interrupted)
+        let room = self.rooms.pop().unwrap_or_default();
+        self.jobs
+            .send((block, room))
+            .map_err(|_| Error::Interrupted)
     }
 
     fn spare(&mut self) -> Vec<u8> {
         self.spare.pop().unwrap_or_default()
-    }
-}
-
-/// Keeps all ids in memory.
-#[derive(Debug, Default)]
-pub struct Memory {
-    /// The ids of the blocks, in order.
-    pub blocks: Vec<Vec<u8>>,
-    /// Where each document's ids end, in bytes from the first id on.
-    pub ends: Vec<u64>,
-    /// Bytes of ids.
-    pub len: usize,
-    /// Bytes of text.
-    pub n_bytes: u64,
-}
-
-impl Consumer for Memory {
-    fn take(&mut self, encoded: &mut Encoded) -> Result<()> {
-        for part in &encoded.parts {
-            self.n_bytes += part.n_bytes;
-            if part.ends {
-                self.ends.push((self.len + part.end) as u64);
-            }
-        }
-        self.len += encoded.ids.len();
-        self.blocks.push(std::mem::take(&mut encoded.ids));
-        Ok(())
     }
 }

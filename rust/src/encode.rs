@@ -4,9 +4,14 @@
 //! whose joined bytes are a token the one of lowest rank is joined, the leftmost of equals, until
 //! none is left.
 //!
-//! A pretoken is looked for in a cache (`cache.rs`), where it is met again in most cases, and is else read
-//! from the left by longest matches (`longest.rs`) or, for a vocabulary that training does not give,
-//! merged pair by pair (`merge_table.rs`). Time goes to cache misses of the processor, hardly to
+//! Pretokens are taken in groups (`session.rs`). One of up to 15 bytes is looked for in a cache for all
+//! threads (`cache.rs`), where it is met again in most cases. What is not there is taken apart where no
+//! token can lie, in Chinese and the like (`borders.rs`), looked for once more, also in a thread's own cache
+//! of longer ones (`wide_cache.rs`), and encoded: up to 16 bytes by merging in registers
+//! (`merge_table.rs`), longer ones from the left by longest matches (`longest.rs`) or, for a vocabulary that
+//! training does not give, by merging with a heap.
+//!
+//! Time goes to cache misses of the processor, hardly to
 //! arithmetic. What was tried, as MB/s of processor time for counting in one thread, cl100k_base,
 //! 30 MB of nine languages / of books, on a busy machine, so that only the steps mean something:
 //!
@@ -17,16 +22,27 @@
 //! - two 32-bit sets for each token of what it merges with, read beforehand: 58 / 160.
 //! - without a memo of which tokens may be neighbours (256 KiB; itself a cache miss each time), and with
 //!   16-bit tags before the entries for long pretokens: 75 / 160 (encoding: 62 / 130).
+//! - the look-ups of a group after each other, borders, one cache for all threads, merging short ones:
+//!   from 85 / 169 to 98 / 197 on a first pass (encoding: from 60 / 104 to 74 / 170), on another day.
+//!
+//! Tried after that, and left out: groups in two stages, one that touches the cache lines and one that
+//! compares (the processor overlaps the look-ups of a plain loop as well); choosing between the two entries
+//! of a line without a branch, and swapping them when the second is met (slower: the first one is hit
+//! nearly always, and a swap writes); a larger cache of long pretokens and huge pages (nothing on a first
+//! pass); a table of short pretokens for each thread instead of one for all (each thread has to meet
+//! every word for the first time, which is what a first pass consists of).
 
-use crate::cache::{Cache, Key};
+use crate::borders::Borders;
+use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::longest::Scratch;
 use crate::merge_table::MergeTable;
 use crate::pretokenize::Pretokenizer;
 pub use crate::ranks::Ranks;
+pub use crate::session::Session;
+use crate::session::States;
 use crate::special::SpecialTokens;
 use rustc_hash::FxHashMap;
-use std::sync::Mutex;
 
 /// A whole encoder: pattern, ranks and special tokens.
 #[derive(Debug)]
@@ -39,7 +55,10 @@ pub struct Encoder {
     special_ids: FxHashMap<String, u32>,
     /// Id -> place in `special`.
     special_places: FxHashMap<u32, usize>,
-    states: States,
+    /// `None` where taking apart would not do.
+    borders: Option<Borders>,
+    pub(crate) cache: Cache,
+    pub(crate) states: States,
 }
 
 impl Clone for Encoder {
@@ -51,69 +70,9 @@ impl Clone for Encoder {
             special: self.special.clone(),
             special_ids: self.special_ids.clone(),
             special_places: self.special_places.clone(),
+            borders: self.borders.clone(),
+            cache: Cache::default(),
             states: States::default(),
-        }
-    }
-}
-
-/// What one thread needs while it encodes.
-#[derive(Debug, Default)]
-struct State {
-    cache: Cache,
-    scratch: Scratch,
-    ids: Vec<u32>,
-}
-
-/// More ids than this are not kept room for.
-const KEEP_IDS: usize = 1 << 14;
-
-/// States of threads that are not encoding just now.
-///
-/// Nobody ever waits here, so that a process forked while another thread is inside can go on: who does
-/// not get in makes a new state, or drops theirs.
-#[derive(Debug, Default)]
-struct States([Mutex<Vec<State>>; 8]);
-
-thread_local! {
-    static HERE: u8 = const { 0 };
-}
-
-impl States {
-    /// The drawers, this thread's own first.
-    fn drawers(&self) -> impl Iterator<Item = &Mutex<Vec<State>>> {
-        let here = HERE.with(|here| std::ptr::from_ref(here) as usize);
-        // Thread-local storage lies megabytes or pages apart.
-        let own = (here >> 12).wrapping_mul(0x9e37_79b9) >> 16;
-        (0..self.0.len()).map(move |i| &self.0[(own + i) % self.0.len()])
-    }
-
-    fn take(&self) -> State {
-        let mut parked = self.drawers().filter_map(|d| d.try_lock().ok()?.pop());
-        parked.next().unwrap_or_default()
-    }
-
-    fn park(&self, state: State) {
-        for drawer in self.drawers() {
-            if let Ok(mut states) = drawer.try_lock() {
-                states.push(state);
-                return;
-            }
-        }
-    }
-}
-
-/// An encoder at work in one thread. Many short texts go faster through one session than through the
-/// encoder's own methods, each of which begins a session.
-#[derive(Debug)]
-pub struct Session<'a> {
-    encoder: &'a Encoder,
-    state: Option<State>,
-}
-
-impl Drop for Session<'_> {
-    fn drop(&mut self) {
-        if let Some(state) = self.state.take() {
-            self.encoder.states.park(state);
         }
     }
 }
@@ -138,13 +97,19 @@ impl Encoder {
         for (place, (_, id)) in special.iter().enumerate() {
             special_places.entry(*id).or_insert(place);
         }
+        let table = MergeTable::new(&ranks);
+        // A token that merging does not give is the id of a pretoken, but not of a piece of one.
+        let alike = table.as_ref().is_some_and(MergeTable::gives_all);
+        let borders = alike.then(|| Borders::new((0..ranks.len()).map(|i| ranks.at(i))));
         Ok(Self {
             pretokenizer,
-            table: MergeTable::new(&ranks),
+            table,
             ranks,
             special: SpecialTokens::new(special.iter().map(|s| &s.0))?,
             special_ids: special.into_iter().collect(),
             special_places,
+            borders,
+            cache: Cache::default(),
             states: States::default(),
         })
     }
@@ -175,10 +140,7 @@ impl Encoder {
 
     /// A session for this thread.
     pub fn session(&self) -> Session<'_> {
-        Session {
-            encoder: self,
-            state: Some(self.states.take()),
-        }
+        Session::new(self)
     }
 
     /// The ids of `text`; special tokens in it are text like any other.
@@ -216,7 +178,7 @@ impl Encoder {
 
     /// Cuts `text` at the special tokens in `allowed`: calls `ordinary` for what lies before each and
     /// after the last, `special` for each one's id.
-    fn cut<T>(
+    pub(crate) fn cut<T>(
         &self,
         text: &str,
         allowed: &SpecialTokens,
@@ -235,128 +197,25 @@ impl Encoder {
         }
         ordinary(target, &text[from..])
     }
-}
 
-impl Session<'_> {
-    /// As [`Encoder::encode_ordinary`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn encode_ordinary(&mut self, text: &str, out: &mut Vec<u32>) -> Result<()> {
-        let encoder = self.encoder;
-        let state = self.state.get_or_insert_default();
-        let bytes = text.as_bytes();
-        encoder.pretokenizer.split(text, |start, end| {
-            if let Some(key) = Key::new(bytes, start, end)
-                && let Some(found) = state.cache.find(key)
-            {
-                // All four are cheaper to copy than some; those too many are dropped again.
-                let len = out.len() + found.n;
-                out.extend_from_slice(&found.ids);
-                out.truncate(len);
-            } else {
-                out.extend_from_slice(encoder.pretoken(state, bytes, start, end));
-            }
-        })
+    /// Where pretokens may be taken apart, if they may.
+    pub(crate) fn borders(&self) -> Option<&Borders> {
+        self.borders.as_ref()
     }
 
-    /// As [`Encoder::count_ordinary`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn count_ordinary(&mut self, text: &str) -> Result<usize> {
-        let encoder = self.encoder;
-        let state = self.state.get_or_insert_default();
-        let bytes = text.as_bytes();
-        let mut n = 0;
-        encoder.pretokenizer.split(text, |start, end| {
-            if let Some(key) = Key::new(bytes, start, end)
-                && let Some(found) = state.cache.find(key)
-            {
-                n += found.n;
-            } else {
-                n += encoder.pretoken(state, bytes, start, end).len();
-            }
-        })?;
-        Ok(n)
-    }
-
-    /// As [`Encoder::encode`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn encode(
-        &mut self,
-        text: &str,
-        allowed: &SpecialTokens,
-        out: &mut Vec<u32>,
-    ) -> Result<()> {
-        let encoder = self.encoder;
-        let ordinary = |out: &mut Vec<u32>, text: &str| self.encode_ordinary(text, out);
-        encoder.cut(text, allowed, out, ordinary, Vec::push)
-    }
-
-    /// As [`Encoder::count`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn count(&mut self, text: &str, allowed: &SpecialTokens) -> Result<usize> {
-        let encoder = self.encoder;
-        let mut n = 0;
-        let ordinary = |n: &mut usize, text: &str| {
-            *n += self.count_ordinary(text)?;
-            Ok(())
+    /// Appends the ids of a pretoken, or of a piece of one.
+    pub(crate) fn merge(&self, piece: &[u8], scratch: &mut Scratch, ids: &mut Vec<u32>) {
+        let Some(table) = &self.table else {
+            return self.ranks.encode_pretoken(piece, ids);
         };
-        encoder.cut(text, allowed, &mut n, ordinary, |n, _| *n += 1)?;
-        Ok(n)
-    }
-}
-
-impl Encoder {
-    /// The ids of a pretoken that is not among the short ones in the cache.
-    #[inline(never)]
-    fn pretoken<'s>(
-        &self,
-        state: &'s mut State,
-        text: &[u8],
-        start: usize,
-        end: usize,
-    ) -> &'s [u32] {
-        let pretoken = &text[start..end];
-        let State {
-            cache,
-            scratch,
-            ids,
-        } = state;
-        let hash = Cache::wide_hash(pretoken);
-        if let Some(hash) = hash
-            && let Some(found) = cache.find_wide(hash, pretoken)
-        {
-            // Copied, as a borrow that is returned from one branch only cannot end in the other.
-            let n = found.len();
-            ids.clear();
-            ids.extend_from_slice(found);
-            return &ids[..n];
+        if let Some(id) = table.unmerged(piece) {
+            return ids.push(id);
         }
-        if ids.capacity() > KEEP_IDS {
-            *ids = Vec::new();
-        }
-        ids.clear();
-        match &self.table {
-            Some(table) => match table.unmerged(pretoken) {
-                Some(id) => ids.push(id),
-                None => {
-                    table.merge(pretoken, scratch, ids);
-                    let names = self.ranks.ids();
-                    ids.iter_mut().for_each(|id| *id = names[*id as usize]);
-                }
-            },
-            None => self.ranks.encode_pretoken(pretoken, ids),
-        }
-        let kept = Key::new(text, start, end).is_some_and(|key| cache.keep(key, ids));
-        if let (false, Some(hash)) = (kept, hash) {
-            cache.keep_wide(hash, pretoken, ids);
-        }
-        ids
+        let from = ids.len();
+        table.merge(piece, scratch, ids);
+        let names = self.ranks.ids();
+        ids[from..]
+            .iter_mut()
+            .for_each(|id| *id = names[*id as usize]);
     }
 }

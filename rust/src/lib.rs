@@ -16,6 +16,7 @@
 //! ```
 
 pub mod batch;
+mod borders;
 mod cache;
 pub mod corpus;
 pub mod count;
@@ -37,6 +38,7 @@ mod pairs;
 pub mod pattern;
 pub mod pretokenize;
 pub mod ranks;
+mod session;
 pub mod shards;
 pub mod special;
 pub mod stream;
@@ -45,6 +47,8 @@ pub mod threads;
 mod tokens;
 pub mod train;
 mod trie;
+mod wide_cache;
+mod width;
 mod word;
 
 #[cfg(feature = "python")]

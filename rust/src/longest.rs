@@ -9,7 +9,7 @@
 //! encoding, so a place that turned out to lead nowhere is marked and never tried again, which makes
 //! all of it linear in the text.
 
-use crate::merge_table::{MergeTable, Origin};
+use crate::merge_table::{MergeTable, Origin, SHORT};
 use crate::pair_map::NONE;
 
 /// Working memory.
@@ -26,7 +26,7 @@ impl MergeTable {
     /// Appends the tokens of a pretoken that is not one of [`MergeTable::unmerged`].
     #[inline]
     pub(crate) fn merge(&self, piece: &[u8], scratch: &mut Scratch, out: &mut Vec<u32>) {
-        if self.ordered {
+        if self.ordered && piece.len() > SHORT {
             self.merge_from_left(piece, scratch, out);
         } else {
             self.merge_by_rank(piece, out);

@@ -18,7 +18,12 @@ pub struct PairMap {
     slots: Vec<u64>,
     len: usize,
     shift: u32,
+    /// A bit for each hash that a key has, of [`MORE`] bits more than a place takes: most pairs that
+    /// are asked for have no value, and this much smaller table tells so nearly always.
+    seen: Vec<u64>,
 }
+
+const MORE: u32 = 3;
 
 impl PairMap {
     /// A table with room for `n` entries before it grows.
@@ -28,21 +33,25 @@ impl PairMap {
             slots: vec![EMPTY; size],
             len: 0,
             shift: u64::BITS - size.trailing_zeros(),
+            seen: vec![0; (size << MORE) / 64],
         }
     }
 
     #[inline(always)]
-    fn home(&self, a: u32, b: u32) -> usize {
-        let key = u64::from(a) << BITS | u64::from(b);
-        (key.wrapping_mul(ODD) >> self.shift) as usize
+    fn hash(&self, key: u64) -> usize {
+        (key.wrapping_mul(ODD) >> (self.shift - MORE)) as usize
     }
 
     /// The value of (a, b), or [`NONE`].
     #[inline(always)]
     pub fn get(&self, a: u32, b: u32) -> u32 {
         let key = u64::from(a) << BITS | u64::from(b);
+        let hash = self.hash(key);
+        if self.seen[hash / 64] >> (hash % 64) & 1 == 0 {
+            return NONE;
+        }
         let mask = self.slots.len() - 1;
-        let mut at = self.home(a, b);
+        let mut at = hash >> MORE;
         loop {
             let slot = self.slots[at & mask];
             if slot >> BITS == key {
@@ -69,11 +78,14 @@ impl PairMap {
             }
         }
         let mask = self.slots.len() - 1;
-        let mut at = self.home(a, b);
+        let key = u64::from(a) << BITS | u64::from(b);
+        let hash = self.hash(key);
+        self.seen[hash / 64] |= 1 << (hash % 64);
+        let mut at = hash >> MORE;
         while self.slots[at & mask] != EMPTY {
             at += 1;
         }
-        self.slots[at & mask] = (u64::from(a) << BITS | u64::from(b)) << BITS | u64::from(value);
+        self.slots[at & mask] = key << BITS | u64::from(value);
         self.len += 1;
     }
 }

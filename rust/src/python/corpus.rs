@@ -3,7 +3,7 @@
 use super::convert::with_text;
 use super::tokenizer::Encoder;
 use super::{Pulse, append_chunk, replaces_invalid};
-use crate::corpus::{self, CorpusOptions, Memory, Separator, Width};
+use crate::corpus::{self, Consumer, CorpusOptions, Encoded, Separator, Width};
 use crate::error::Error;
 use crate::feed::Feed;
 use crate::shards::{Checkpoint, ShardOptions, ShardWriter};
@@ -58,26 +58,25 @@ pub fn encode_corpus<'py>(
     let encoder = &encoder.get().inner;
     let sources = sources.try_iter()?.unbind();
     let mut pulse = Pulse::new(progress);
-    let mut memory = Memory::default();
-    py.detach(|| {
+    let mut memory = Memory::new(py)?;
+    let done = py.detach(|| {
         corpus::encode_corpus(encoder, &options, &mut memory, |feed| {
             feed_sources(feed, &sources, &mut pulse)
         })
-    })?;
+    });
+    if let Some(error) = memory.raised {
+        return Err(error);
+    }
+    done?;
     let Memory {
-        blocks,
-        ends,
+        ids,
         len,
+        ends,
         n_bytes,
+        ..
     } = memory;
-    let ids = PyByteArray::new_with(py, len, |mut room| {
-        for block in blocks {
-            let (here, rest) = room.split_at_mut(block.len());
-            here.copy_from_slice(&block);
-            room = rest;
-        }
-        Ok(())
-    })?;
+    let ids = ids.into_bound(py);
+    ids.resize(len)?;
     let item = options.width.bytes() as u64;
     let ends = PyByteArray::new_with(py, 8 * ends.len(), |room| {
         for (to, end) in room.chunks_exact_mut(8).zip(ends) {
@@ -86,6 +85,68 @@ pub fn encode_corpus<'py>(
         Ok(())
     })?;
     Ok((ids, ends, n_bytes))
+}
+
+/// Keeps all ids in one bytearray, which grows.
+struct Memory {
+    ids: Py<PyByteArray>,
+    /// Bytes of ids, and room for them.
+    len: usize,
+    capacity: usize,
+    /// Where each document's ids end, in bytes.
+    ends: Vec<u64>,
+    /// Bytes of text.
+    n_bytes: u64,
+    /// What Python raised when there was no more memory.
+    raised: Option<PyErr>,
+}
+
+impl Memory {
+    fn new(py: Python<'_>) -> PyResult<Self> {
+        let capacity = 1 << 20;
+        let ids = PyByteArray::new(py, &[]);
+        ids.resize(capacity)?;
+        Ok(Self {
+            ids: ids.unbind(),
+            len: 0,
+            capacity,
+            ends: Vec::new(),
+            n_bytes: 0,
+            raised: None,
+        })
+    }
+
+    #[allow(unsafe_code)]
+    fn append(&mut self, py: Python<'_>, bytes: &[u8]) -> PyResult<()> {
+        let ids = self.ids.bind(py);
+        let len = self.len + bytes.len();
+        if len > self.capacity {
+            self.capacity = len.max(2 * self.capacity);
+            ids.resize(self.capacity)?;
+        }
+        // SAFETY: nobody else has this bytearray yet, and the slice is gone before it is resized again.
+        // Copying here, while the workers encode, and not once more at the end into memory that is touched
+        // for the first time, makes a first pass over 30 MB a fifth faster.
+        let room = unsafe { ids.as_bytes_mut() };
+        room[self.len..len].copy_from_slice(bytes);
+        self.len = len;
+        Ok(())
+    }
+}
+
+impl Consumer for Memory {
+    fn take(&mut self, encoded: &mut Encoded) -> crate::error::Result<()> {
+        for part in &encoded.parts {
+            self.n_bytes += part.n_bytes;
+            if part.ends {
+                self.ends.push((self.len + part.end) as u64);
+            }
+        }
+        Python::attach(|py| self.append(py, &encoded.ids)).map_err(|error| {
+            self.raised = Some(error);
+            Error::Interrupted
+        })
+    }
 }
 
 /// Writes shards; returns the last checkpoint.
