@@ -119,9 +119,9 @@ def test_ctrl_c_keeps_what_is_finished(folder):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     with pipe.open("wb", buffering=0) as writer:
-        for _ in range(20):
+        late = time.monotonic() + 60
+        while not (folder / "out" / "state.json").exists() and time.monotonic() < late:
             writer.write(TEXT.encode())
-        time.sleep(0.3)
         process.send_signal(signal.SIGINT)
         try:
             for _ in range(1000):
