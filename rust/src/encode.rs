@@ -119,6 +119,13 @@ impl Encoder {
         &self.ranks
     }
 
+    /// One more than the highest id.
+    pub fn n_vocab(&self) -> usize {
+        let special = self.special_places.keys();
+        let highest = self.ranks.ids().iter().chain(special).max();
+        highest.map_or(0, |&id| id as usize + 1)
+    }
+
     /// What cuts text into pretokens.
     pub fn pretokenizer(&self) -> &Pretokenizer {
         &self.pretokenizer
