@@ -144,9 +144,7 @@ impl Encoder {
 
     #[getter]
     fn decoder(&self) -> Decoder {
-        Decoder {
-            inner: self.decoder.clone(),
-        }
+        Decoder::new(self.decoder.clone())
     }
 
     #[pyo3(signature = (text, allowed=None))]
