@@ -1,6 +1,7 @@
 import random
 import sys
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -214,3 +215,28 @@ def test_no_array_library_is_imported():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+class Shrinks:
+    """An int that empties the list it is in."""
+
+    def __init__(self, ids):
+        self.ids = ids
+
+    def __index__(self):
+        del self.ids[1:]
+        return 97
+
+
+def test_a_list_that_changes_meanwhile():
+    ids = []
+    ids += [Shrinks(ids), 98, 99]
+    assert Tokenizer(BYTES).decode_bytes(ids) == b"a"
+
+
+def test_threads_that_decode():
+    tokenizer = Tokenizer(BYTES)
+    texts = [chr(97 + i) * (1 + 997 * i) for i in range(8)]
+    ids = [tokenizer.encode(text) for text in texts]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(tokenizer.decode, ids * 50)) == texts * 50

@@ -3,7 +3,7 @@
 //! The work is shared out by bytes: short texts in groups, a long one in parts, cut where neither a
 //! special token nor a pretoken can be open. Threads live for one call.
 
-use crate::encode::Encoder;
+use crate::encode::{Encoder, Session};
 use crate::error::Result;
 use crate::special::SpecialTokens;
 use crate::threads;
@@ -31,11 +31,17 @@ pub fn encode_batch<T: AsRef<str> + Sync>(
     allowed: &SpecialTokens,
     num_threads: Option<usize>,
 ) -> Result<(Vec<u32>, Vec<u64>)> {
-    let done = run(encoder, texts, allowed, num_threads, |text, out| {
-        let before = out.len();
-        encoder.encode(text, allowed, out)?;
-        Ok(out.len() - before)
-    })?;
+    let done = run(
+        encoder,
+        texts,
+        allowed,
+        num_threads,
+        |session, text, out| {
+            let before = out.len();
+            session.encode(text, allowed, out)?;
+            Ok(out.len() - before)
+        },
+    )?;
     let mut offsets = vec![0; texts.len() + 1];
     for (text, n) in done.iter().flat_map(|(_, counts)| counts) {
         offsets[text + 1] += *n as u64;
@@ -60,8 +66,8 @@ pub fn count_batch<T: AsRef<str> + Sync>(
     allowed: &SpecialTokens,
     num_threads: Option<usize>,
 ) -> Result<Vec<u64>> {
-    let done = run(encoder, texts, allowed, num_threads, |text, _| {
-        encoder.count(text, allowed)
+    let done = run(encoder, texts, allowed, num_threads, |session, text, _| {
+        session.count(text, allowed)
     })?;
     let mut counts = vec![0; texts.len()];
     for (text, n) in done.iter().flat_map(|(_, counts)| counts) {
@@ -73,13 +79,13 @@ pub fn count_batch<T: AsRef<str> + Sync>(
 /// Ids, and how many of them each part has.
 type Done = (Vec<u32>, Vec<(usize, usize)>);
 
-/// Calls `work` on each part with a buffer of its task; tasks come in the order of the text.
+/// Calls `work` on each part with a session and a buffer of its task; tasks come in the order of the text.
 fn run<T: AsRef<str> + Sync>(
     encoder: &Encoder,
     texts: &[T],
     allowed: &SpecialTokens,
     num_threads: Option<usize>,
-    work: impl Fn(&str, &mut Vec<u32>) -> Result<usize> + Sync,
+    work: impl Fn(&mut Session, &str, &mut Vec<u32>) -> Result<usize> + Sync,
 ) -> Result<Vec<Done>> {
     let n_bytes: usize = texts.iter().map(|t| t.as_ref().len()).sum();
     let mut n_threads = threads::resolve(num_threads)?;
@@ -87,9 +93,14 @@ fn run<T: AsRef<str> + Sync>(
         n_threads = 1;
     }
     let do_task = |task: &[Part]| -> Result<Done> {
+        let mut session = encoder.session();
         let (mut ids, mut counts) = (Vec::new(), Vec::with_capacity(task.len()));
         for (text, range) in task {
-            let n = work(&texts[*text].as_ref()[range.clone()], &mut ids)?;
+            let n = work(
+                &mut session,
+                &texts[*text].as_ref()[range.clone()],
+                &mut ids,
+            )?;
             counts.push((*text, n));
         }
         Ok((ids, counts))

@@ -3,13 +3,16 @@
 use crate::encode::Ranks;
 use rustc_hash::FxHashMap;
 
-/// Bytes copied at once; the arena ends in as many that belong to no token.
+/// A token of up to 15 bytes, its length at the end; 0 there for any other, and for none.
+type Short = [u8; STEP];
 const STEP: usize = 16;
 
 /// The bytes of all tokens, one after the other, found by id.
 #[derive(Clone, Debug, Default)]
 pub struct Decoder {
     arena: Vec<u8>,
+    /// By id; what is here takes one cache miss to decode instead of two.
+    shorts: Vec<Short>,
     /// Start and length in the arena, by id; the length is 0 for holes, as no token is empty.
     dense: Vec<(u32, u32)>,
     /// The same for ids so high that `dense` would be mostly holes.
@@ -40,7 +43,16 @@ impl Decoder {
             }
             table.arena.extend_from_slice(bytes);
         }
-        table.arena.resize(table.arena.len() + STEP, 0);
+        let short = |&(start, len): &(u32, u32)| {
+            let mut short = [0; STEP];
+            if (1..STEP).contains(&(len as usize)) {
+                let (start, len) = (start as usize, len as usize);
+                short[..len].copy_from_slice(&table.arena[start..start + len]);
+                short[STEP - 1] = len as u8;
+            }
+            short
+        };
+        table.shorts = table.dense.iter().map(short).collect();
         table
     }
 
@@ -60,46 +72,86 @@ impl Decoder {
         Some(&self.arena[start..start + len])
     }
 
-    /// How many bytes `ids` stand for.
-    ///
-    /// # Errors
-    /// [`UnknownId`] with the first id that is no token.
-    pub fn n_bytes(&self, ids: &[u32]) -> Result<usize, UnknownId> {
-        let mut n = 0;
-        for &id in ids {
-            n += self.place(id).ok_or(UnknownId(id))?.1;
-        }
-        Ok(n)
-    }
-
-    /// Writes the bytes of `ids` to `out`, whose length must be [`Self::n_bytes`] of them.
-    pub fn write(&self, ids: &[u32], out: &mut [u8]) {
-        let mut at = 0;
-        for &id in ids {
-            let Some((start, len)) = self.place(id) else {
-                continue;
-            };
-            // A copy of fixed size is a pair of instructions; what it writes too much is overwritten.
-            if len <= STEP
-                && let Some(to) = out[at..].first_chunk_mut::<STEP>()
-                && let Some(from) = self.arena[start..].first_chunk::<STEP>()
-            {
-                *to = *from;
-            } else {
-                out[at..at + len].copy_from_slice(&self.arena[start..start + len]);
-            }
-            at += len;
-        }
-    }
-
     /// The bytes of `ids`, joined.
     ///
     /// # Errors
     /// [`UnknownId`] with the first id that is no token.
     pub fn decode(&self, ids: &[u32]) -> Result<Vec<u8>, UnknownId> {
-        let mut out = vec![0; self.n_bytes(ids)?];
-        self.write(ids, &mut out);
-        Ok(out)
+        let mut joined = Joined::new(self, Vec::with_capacity(4 * ids.len()));
+        ids.iter().for_each(|&id| joined.push(id));
+        joined.finish()
+    }
+}
+
+/// Ids looked up and copied at a time: few enough to stay in the fastest cache.
+const GROUP: usize = 256;
+
+/// The bytes of ids that come one by one.
+#[derive(Clone, Debug)]
+pub struct Joined<'a> {
+    decoder: &'a Decoder,
+    bytes: Vec<u8>,
+    /// Ids to come, the first `n` of these.
+    ids: [u32; GROUP],
+    n: usize,
+    unknown: Option<UnknownId>,
+}
+
+impl<'a> Joined<'a> {
+    /// No bytes yet. They go into `room`, what is in which is lost.
+    pub fn new(decoder: &'a Decoder, mut room: Vec<u8>) -> Self {
+        room.clear();
+        Self {
+            decoder,
+            bytes: room,
+            ids: [0; GROUP],
+            n: 0,
+            unknown: None,
+        }
+    }
+
+    /// Appends one id.
+    #[inline(always)]
+    pub fn push(&mut self, id: u32) {
+        if self.n == GROUP {
+            self.flush();
+        }
+        self.ids[self.n] = id;
+        self.n += 1;
+    }
+
+    #[inline(never)]
+    fn flush(&mut self) {
+        let mut at = self.bytes.len();
+        // At any time there is room for all ids to come as short ones.
+        self.bytes.resize(at + self.n * STEP, 0);
+        for &id in &self.ids[..self.n] {
+            if let Some(short) = self.decoder.shorts.get(id as usize)
+                && short[STEP - 1] != 0
+                && let Some(room) = self.bytes[at..].first_chunk_mut::<STEP>()
+            {
+                // A copy of fixed size is a pair of instructions; what it writes too much is overwritten.
+                *room = *short;
+                at += usize::from(short[STEP - 1]);
+            } else if let Some(token) = self.decoder.token(id) {
+                self.bytes.resize(self.bytes.len() + token.len(), 0);
+                self.bytes[at..at + token.len()].copy_from_slice(token);
+                at += token.len();
+            } else {
+                self.unknown.get_or_insert(UnknownId(id));
+            }
+        }
+        self.bytes.truncate(at);
+        self.n = 0;
+    }
+
+    /// All bytes.
+    ///
+    /// # Errors
+    /// [`UnknownId`] with the first id that is no token.
+    pub fn finish(mut self) -> Result<Vec<u8>, UnknownId> {
+        self.flush();
+        self.unknown.map_or(Ok(self.bytes), Err)
     }
 }
 

@@ -1,12 +1,13 @@
 //! Decoding.
 
-use super::convert::{id_of, ids_of, list_of};
-use crate::decode::{self, UnknownId};
+use super::convert::{each_in_list, id_of, ids_of, list_of};
+use crate::decode::{self, Joined, UnknownId};
 use pyo3::exceptions::{PyKeyError, PyValueError};
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
 use std::ffi::{CStr, CString};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 impl From<UnknownId> for PyErr {
     fn from(error: UnknownId) -> PyErr {
@@ -17,25 +18,64 @@ impl From<UnknownId> for PyErr {
 /// The bytes of all tokens, by id.
 #[pyclass(module = "bytemill._core", frozen)]
 pub struct Decoder {
-    pub(super) inner: Arc<decode::Decoder>,
+    inner: Arc<decode::Decoder>,
+    /// A buffer to be used again: memory fresh from the system takes longer to get than to fill.
+    spare: Mutex<Vec<u8>>,
 }
 
+/// Buffers larger than this are not kept.
+const SPARE: usize = 1 << 20;
+
 impl Decoder {
+    pub(super) fn new(inner: Arc<decode::Decoder>) -> Self {
+        Self {
+            inner,
+            spare: Mutex::default(),
+        }
+    }
+
+    /// Calls `f` with the bytes of `ids`.
+    fn bytes<R>(&self, ids: &Bound<'_, PyAny>, f: impl FnOnce(&[u8]) -> R) -> PyResult<R> {
+        let spare = self
+            .spare
+            .try_lock()
+            .map(|mut room| std::mem::take(&mut *room));
+        let mut joined = Joined::new(&self.inner, spare.unwrap_or_default());
+        match ids.cast::<PyList>() {
+            Ok(list) => each_in_list(list, |id| joined.push(id))?,
+            Err(_) => ids_of(ids)?.iter().for_each(|&id| joined.push(id)),
+        }
+        let bytes = joined.finish()?;
+        let result = f(&bytes);
+        if bytes.capacity() <= SPARE
+            && let Ok(mut spare) = self.spare.try_lock()
+        {
+            *spare = bytes;
+        }
+        Ok(result)
+    }
+
     fn text<'py>(&self, ids: &Bound<'py, PyAny>, errors: &CStr) -> PyResult<Bound<'py, PyString>> {
-        let bytes = self.decode_bytes(ids)?;
-        PyString::from_encoded_object(&bytes, Some(c"utf-8"), Some(errors))
+        self.bytes(ids, |bytes| text_from(ids.py(), bytes, errors))?
+    }
+}
+
+/// The text of bytes. PyO3 takes them from a Python object only, which one would have to copy them to.
+#[allow(unsafe_code)]
+fn text_from<'py>(py: Python<'py>, utf8: &[u8], errors: &CStr) -> PyResult<Bound<'py, PyString>> {
+    let len = utf8.len() as ffi::Py_ssize_t;
+    // SAFETY: the bytes and the name, which ends in a zero, are read during the call only; what
+    // comes back is a reference of our own to a str, or null with an error set.
+    unsafe {
+        let text = ffi::PyUnicode_DecodeUTF8(utf8.as_ptr().cast(), len, errors.as_ptr());
+        Ok(Bound::from_owned_ptr_or_err(py, text)?.cast_into_unchecked())
     }
 }
 
 #[pymethods]
 impl Decoder {
     fn decode_bytes<'py>(&self, ids: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
-        let found = ids_of(ids)?;
-        let n_bytes = self.inner.n_bytes(&found)?;
-        PyBytes::new_with(ids.py(), n_bytes, |bytes| {
-            self.inner.write(&found, bytes);
-            Ok(())
-        })
+        self.bytes(ids, |bytes| PyBytes::new(ids.py(), bytes))
     }
 
     #[pyo3(signature = (ids, errors="replace"))]

@@ -7,6 +7,7 @@
 mod convert;
 mod corpus;
 mod decode;
+mod ints;
 mod stream;
 mod tokenizer;
 mod train;

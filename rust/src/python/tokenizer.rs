@@ -1,7 +1,8 @@
 //! Encoding.
 
-use super::convert::{array_of, list_of, string_at, text_and_starts, text_of};
+use super::convert::{array_of, string_at, text_and_starts, text_of};
 use super::decode::Decoder;
+use super::ints::Ints;
 use super::stream::{StreamDecoder, StreamEncoder};
 use crate::encode::{self, Ranks};
 use crate::error::Result;
@@ -53,6 +54,7 @@ impl SpecialSet {
 pub struct Encoder {
     pub(super) inner: Arc<encode::Encoder>,
     decoder: Arc<decode::Decoder>,
+    ints: Ints,
 }
 
 impl Encoder {
@@ -134,6 +136,7 @@ impl Encoder {
             Ok((encode::Encoder::new(ranks, special, pattern)?, decoder))
         })?;
         Ok(Self {
+            ints: Ints::new(inner.n_vocab()),
             inner: Arc::new(inner),
             decoder: Arc::new(decoder),
         })
@@ -141,9 +144,7 @@ impl Encoder {
 
     #[getter]
     fn decoder(&self) -> Decoder {
-        Decoder {
-            inner: self.decoder.clone(),
-        }
+        Decoder::new(self.decoder.clone())
     }
 
     #[pyo3(signature = (text, allowed=None))]
@@ -152,12 +153,12 @@ impl Encoder {
         text: &Bound<'py, PyString>,
         allowed: Option<&Bound<'py, SpecialSet>>,
     ) -> PyResult<Bound<'py, PyList>> {
-        list_of(text.py(), &self.all_ids(text, allowed)?)
+        self.ints.list_of(text.py(), &self.all_ids(text, allowed)?)
     }
 
     fn encode_ordinary<'py>(&self, text: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyList>> {
         let ids = self.ids(text, |text, ids| self.inner.encode_ordinary(text, ids))?;
-        list_of(text.py(), &ids)
+        self.ints.list_of(text.py(), &ids)
     }
 
     #[pyo3(signature = (text, allowed=None))]
@@ -197,7 +198,10 @@ impl Encoder {
         })?;
         let lists = offsets
             .windows(2)
-            .map(|pair| list_of(texts.py(), &ids[pair[0] as usize..pair[1] as usize]))
+            .map(|pair| {
+                let ids = &ids[pair[0] as usize..pair[1] as usize];
+                self.ints.list_of(texts.py(), ids)
+            })
             .collect::<PyResult<Vec<_>>>()?;
         PyList::new(texts.py(), lists)
     }
@@ -255,7 +259,7 @@ impl Encoder {
                 (*start, *end) = (starts[*start], starts[*end]);
             }
         }
-        Ok((list_of(text.py(), &ids)?, spans))
+        Ok((self.ints.list_of(text.py(), &ids)?, spans))
     }
 
     #[pyo3(signature = (text, max_tokens, allowed=None))]
