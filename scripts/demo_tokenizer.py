@@ -88,9 +88,6 @@ def train_tokenizer(sources: Sources, vocab_size: int, out: Path) -> Tokenizer:
         ("fingerprint", tokenizer.fingerprint),
         ("saved in", str(out)),
     ]
-    peak = report.peak_memory()
-    if peak is not None:
-        lines.insert(3, ("peak memory", report.megabytes(peak)))
     print(report.rows(lines))
     _show_sample(tokenizer)
     return tokenizer
