@@ -24,9 +24,8 @@ def widened(x: Tensor) -> Tensor:
 def has_onednn(x: Tensor, weight: Tensor) -> bool:
     """Whether the product of x (N, K) and a weight (M, K) goes through oneDNN here.
 
-    torch gives fp32 products to MKL, which on AMD processors leaves AVX-512 unused: oneDNN then
-    takes half the time, and on others no longer. `torch.backends.mkldnn.flags(enabled=False)` turns
-    it off.
+    torch gives fp32 products to MKL; on the AMD processor this was measured on, oneDNN takes half
+    the time. Others were not measured. `torch.backends.mkldnn.flags(enabled=False)` turns it off.
     """
     return (
         not torch.compiler.is_compiling()  # Inductor wants the weight to be a constant
