@@ -1,6 +1,7 @@
 //! Ids -> bytes.
 
 use crate::encode::Ranks;
+use crate::prefetch::prefetch;
 use rustc_hash::FxHashMap;
 
 /// A token of up to 15 bytes, its length at the end; 0 there for any other, and for none.
@@ -78,80 +79,86 @@ impl Decoder {
     /// [`UnknownId`] with the first id that is no token.
     pub fn decode(&self, ids: &[u32]) -> Result<Vec<u8>, UnknownId> {
         let mut joined = Joined::new(self, Vec::with_capacity(4 * ids.len()));
-        ids.iter().for_each(|&id| joined.push(id));
-        joined.finish()
+        joined.extend(ids);
+        let n_bytes = joined.bytes()?.len();
+        let mut bytes = joined.into_room();
+        bytes.truncate(n_bytes);
+        Ok(bytes)
     }
 }
 
-/// Ids looked up and copied at a time: few enough to stay in the fastest cache.
+/// Ids looked up at a time: few enough for what is found to stay in the fastest cache.
 const GROUP: usize = 256;
 
-/// The bytes of ids that come one by one.
+/// The bytes of ids that come in parts.
 #[derive(Clone, Debug)]
 pub struct Joined<'a> {
     decoder: &'a Decoder,
-    bytes: Vec<u8>,
-    /// Ids to come, the first `n` of these.
-    ids: [u32; GROUP],
-    n: usize,
+    /// The bytes up to `len`; what is behind them is to be overwritten.
+    room: Vec<u8>,
+    len: usize,
     unknown: Option<UnknownId>,
 }
 
 impl<'a> Joined<'a> {
-    /// No bytes yet. They go into `room`, what is in which is lost.
-    pub fn new(decoder: &'a Decoder, mut room: Vec<u8>) -> Self {
-        room.clear();
+    /// No bytes yet. They are written over what is in `room`.
+    pub fn new(decoder: &'a Decoder, room: Vec<u8>) -> Self {
         Self {
             decoder,
-            bytes: room,
-            ids: [0; GROUP],
-            n: 0,
+            room,
+            len: 0,
             unknown: None,
         }
     }
 
-    /// Appends one id.
-    #[inline(always)]
-    pub fn push(&mut self, id: u32) {
-        if self.n == GROUP {
-            self.flush();
-        }
-        self.ids[self.n] = id;
-        self.n += 1;
+    /// Appends ids.
+    pub fn extend(&mut self, ids: &[u32]) {
+        ids.chunks(GROUP).for_each(|group| self.extend_group(group));
     }
 
-    #[inline(never)]
-    fn flush(&mut self) {
-        let mut at = self.bytes.len();
+    fn extend_group(&mut self, ids: &[u32]) {
+        let shorts = &self.decoder.shorts[..];
+        for &id in ids {
+            if let Some(short) = shorts.get(id as usize) {
+                prefetch(short);
+            }
+        }
+        let mut at = self.len;
         // At any time there is room for all ids to come as short ones.
-        self.bytes.resize(at + self.n * STEP, 0);
-        for &id in &self.ids[..self.n] {
-            if let Some(short) = self.decoder.shorts.get(id as usize)
+        let most = at + ids.len() * STEP;
+        if self.room.len() < most {
+            self.room.resize(most, 0);
+        }
+        for &id in ids {
+            if let Some(short) = shorts.get(id as usize)
                 && short[STEP - 1] != 0
-                && let Some(room) = self.bytes[at..].first_chunk_mut::<STEP>()
+                && let Some(room) = self.room[at..].first_chunk_mut::<STEP>()
             {
                 // A copy of fixed size is a pair of instructions; what it writes too much is overwritten.
                 *room = *short;
                 at += usize::from(short[STEP - 1]);
             } else if let Some(token) = self.decoder.token(id) {
-                self.bytes.resize(self.bytes.len() + token.len(), 0);
-                self.bytes[at..at + token.len()].copy_from_slice(token);
+                self.room.resize(self.room.len() + token.len(), 0);
+                self.room[at..at + token.len()].copy_from_slice(token);
                 at += token.len();
             } else {
                 self.unknown.get_or_insert(UnknownId(id));
             }
         }
-        self.bytes.truncate(at);
-        self.n = 0;
+        self.len = at;
     }
 
     /// All bytes.
     ///
     /// # Errors
     /// [`UnknownId`] with the first id that is no token.
-    pub fn finish(mut self) -> Result<Vec<u8>, UnknownId> {
-        self.flush();
-        self.unknown.map_or(Ok(self.bytes), Err)
+    pub fn bytes(&self) -> Result<&[u8], UnknownId> {
+        self.unknown.map_or(Ok(&self.room[..self.len]), Err)
+    }
+
+    /// The room, the bytes in front.
+    pub fn into_room(self) -> Vec<u8> {
+        self.room
     }
 }
 

@@ -36,6 +36,7 @@ pub mod offsets;
 mod pair_map;
 mod pairs;
 pub mod pattern;
+mod prefetch;
 pub mod pretokenize;
 pub mod ranks;
 mod session;

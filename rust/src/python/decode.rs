@@ -42,15 +42,15 @@ impl Decoder {
             .map(|mut room| std::mem::take(&mut *room));
         let mut joined = Joined::new(&self.inner, spare.unwrap_or_default());
         match ids.cast::<PyList>() {
-            Ok(list) => each_in_list(list, |id| joined.push(id))?,
-            Err(_) => ids_of(ids)?.iter().for_each(|&id| joined.push(id)),
+            Ok(list) => each_in_list(list, |ids| joined.extend(ids))?,
+            Err(_) => joined.extend(&ids_of(ids)?),
         }
-        let bytes = joined.finish()?;
-        let result = f(&bytes);
-        if bytes.capacity() <= SPARE
+        let result = f(joined.bytes()?);
+        let room = joined.into_room();
+        if room.capacity() <= SPARE
             && let Ok(mut spare) = self.spare.try_lock()
         {
-            *spare = bytes;
+            *spare = room;
         }
         Ok(result)
     }
