@@ -217,21 +217,60 @@ def test_no_array_library_is_imported():
     assert done.stdout == "[]\n"
 
 
-class Shrinks:
-    """An int that empties the list it is in."""
-
-    def __init__(self, ids):
-        self.ids = ids
+class Own(int):
+    """An int of a class of its own."""
 
     def __index__(self):
-        del self.ids[1:]
+        raise AssertionError("its value is at hand")
+
+
+@pytest.mark.parametrize("share", [0, 0.003, 0.5, 1])
+def test_ints_of_several_kinds_in_long_lists(share):
+    tokenizer = Tokenizer(BYTES)
+    rng = random.Random(1)
+    for n in [*range(30, 35), *range(254, 259), *range(510, 515), 2000]:
+        expected = bytes(rng.choices(range(256), k=n))
+        kinds = (np.uint16, np.int64, Own)
+        ids = [rng.choice(kinds)(i) if rng.random() < share else i for i in expected]
+        assert tokenizer.decode_bytes(ids) == expected
+        assert tokenizer.decode_bytes([bool(i > 127) for i in ids]) == bytes(
+            i > 127 for i in expected
+        )
+        for bad in (-1, 256, 2**32 - 1, 2**32, 2**64 - 1, 2**64, np.int64(-1)):
+            at = rng.randrange(n)
+            with pytest.raises(KeyError, match=str(bad)):
+                tokenizer.decode_bytes([*ids[:at], bad, *ids[at:]])
+            with pytest.raises(TypeError):
+                tokenizer.decode_bytes([*ids[:at], "a", *ids[at:]])
+
+
+class Changes:
+    """An int that changes the list it is in."""
+
+    def __init__(self, change):
+        self.change = change
+
+    def __index__(self):
+        self.change()
         return 97
 
 
-def test_a_list_that_changes_meanwhile():
-    ids = []
-    ids += [Shrinks(ids), 98, 99]
-    assert Tokenizer(BYTES).decode_bytes(ids) == b"a"
+@pytest.mark.parametrize("n", [0, 1, 31, 255, 256, 300])
+def test_a_list_that_changes_meanwhile(n):
+    tokenizer = Tokenizer(BYTES)
+    ids = [98] * n
+    ids += [Changes(lambda: ids.__delitem__(slice(1, None))), *[99] * 300]
+    assert tokenizer.decode_bytes(ids) == b"b" * n + b"a"
+    longer = [98] * n
+    longer += [Changes(lambda: longer.extend([100] * 300)), 99]
+    assert tokenizer.decode_bytes(longer) == b"b" * n + b"ac" + b"d" * 300
+    other = [98] * n
+    other += [
+        Changes(lambda: other.__setitem__(slice(n + 1, None), [2**30 + i for i in range(9)])),
+        99,
+    ]
+    with pytest.raises(KeyError, match=str(2**30)):
+        tokenizer.decode_bytes(other)
 
 
 def test_threads_that_decode():
@@ -240,3 +279,22 @@ def test_threads_that_decode():
     ids = [tokenizer.encode(text) for text in texts]
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(tokenizer.decode, ids * 50)) == texts * 50
+
+
+def test_ints_of_encoded_ids():
+    tokenizer = Tokenizer(BYTES, {"<far>": 4_000_000_000, "<last>": 2**18 - 1, "<next>": 2**18})
+    text = "a<far>é<last><next>"
+    ids = [97, 4_000_000_000, 0xC3, 0xA9, 2**18 - 1, 2**18]
+    for n in (0, 1, 21, 22, 400):
+        for _ in range(2):
+            assert tokenizer.encode(n * text) == n * ids
+            assert tokenizer.encode_batch([n * text, text]) == [n * ids, ids]
+    kept = tokenizer.encode(text)
+    counts = [sys.getrefcount(kept[4])]
+    many = [tokenizer.encode(text) for _ in range(10)]
+    counts.append(sys.getrefcount(kept[4]))
+    del many
+    counts.append(sys.getrefcount(kept[4]))
+    assert counts == [counts[0], counts[0] + 10, counts[0]]
+    del tokenizer
+    assert kept == ids
