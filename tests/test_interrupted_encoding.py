@@ -1,17 +1,17 @@
 """Ctrl-C during long batches and long texts."""
 
 import contextlib
-import os
 import random
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from against_tiktoken import TEXT, trained
 
-TASKS = "/proc/self/task"
+TASKS = Path("/proc/self/task")
 WORDS = random.Random(0).choices("abcdefghij" * 5 + " ", k=50_000)
 LINE = "".join(WORDS) + "\n"
 LONG = LINE * 3000  # 150 MB, which take some seconds
@@ -43,7 +43,7 @@ def interrupt():
 
 def threads():
     """How many threads this process has, where that can be asked."""
-    return len(os.listdir(TASKS)) if os.path.exists(TASKS) else 0
+    return len(list(TASKS.iterdir())) if TASKS.is_dir() else 0
 
 
 CALLS = {

@@ -224,9 +224,11 @@ class Encoding(Vocabulary):
 
         Nothing is read before the first id is asked for, and no more than it takes. With a named
         pattern it holds a piece of the text, and what comes after the last place where neither a
-        special token nor a pretoken can be open: a word or so, but all of a run of letters without
-        an end. With another pattern, of which that cannot be known, it holds all text since the
-        last special token.
+        special token nor a pretoken can be open, or where no token can lie inside a pretoken: a
+        word or so, a few characters of Chinese or Japanese (if the vocabulary comes from training),
+        but all of a run of ASCII letters or punctuation without an end. With a custom pattern it
+        may hold all of any run; with one of which nothing can be known it holds all text since
+        the last special token.
 
         Args:
             iterable: Pieces of the text, such as a file opened for reading text.
