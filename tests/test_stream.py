@@ -96,6 +96,44 @@ def test_random_splits_of_long_texts(pattern):
         assert list(tokenizer.encode_iterable([text])) == expected
 
 
+WIDE = [
+    *"中文字的好国，。々𠀀あいー한กაᲐＡａ𐐀𐐨ếẾẞ三１１23abAB'’!/-éÉßſʰǅⅧ\u0301\u20dd👍 \n\u3000",
+    *["你好", "世界", "我们", "アイ", "東京", "です", "국어", "ก็", "ไทย", "क्ष", "👩\u200d👧"],
+    *["Ab", "aB", "'s", "'S", "'ll", "’s", "\r\n", "<|end|>", "<|endoftext|>"],
+]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_random_splits_of_text_without_spaces(name):
+    tokenizer, encoding = pair(name)
+    rng = random.Random(0)
+    for _ in range(cases(100)):
+        some = rng.choices(WIDE, k=rng.choice([2, 4, 8, 80]))
+        text = "".join(rng.choices(some, k=rng.choice([10, 100, 1000])))
+        expected = encoding.encode(text, allowed_special="all")
+        for n_cuts in (1, 3, 50):
+            cuts = [rng.randrange(len(text) + 1) for _ in range(n_cuts)]
+            assert list(tokenizer.encode_iterable(pieces(text, cuts))) == expected
+        assert list(tokenizer.encode_iterable(text)) == expected
+
+
+@pytest.mark.parametrize("name", ["gpt2", "cl100k_base", "o200k_base"])
+def test_ids_come_before_a_word_ends(name):
+    tokenizer, _ = pair(name)
+    rng = random.Random(0)
+    taken = []
+
+    def letters():
+        yield "iPhone"
+        while True:
+            taken.append(chr(rng.randrange(0x4E00, 0x9000)))
+            yield taken[-1]
+
+    ids = list(itertools.islice(tokenizer.encode_iterable(letters()), 1000))
+    assert tokenizer.decode_bytes(ids) in ("iPhone" + "".join(taken)).encode()
+    assert len(taken) < 800
+
+
 def test_ids_come_before_the_text_ends():
     for pattern in NAMED:
         tokenizer = trained(pattern)
@@ -196,6 +234,41 @@ def test_memory_is_constant(tmp_path, pattern, status):
     assert done.returncode == 0, done.stderr
     n_bytes, n_ids = map(int, done.stdout.split())
     assert n_bytes >= 5_000_000 and n_ids > 500_000
+
+
+WIDE_MEMORY = """
+import random, resource, sys
+sys.path[:0] = {path!r}
+from bytemill import Tokenizer
+from vocabularies import generated_text, train
+
+tokenizer = train([generated_text()], 1000, ["<|end|>"], {pattern!r})
+letters = random.Random(0).choices([chr(c) for c in range(0x4E00, 0x9000)], k=70_000)
+text = "".join(letters)
+
+def pieces(n):
+    yield "iPhone"
+    for _ in range(n):
+        for i in range(0, len(text), 1000):
+            yield text[i : i + 1000]
+
+once = sum(1 for _ in tokenizer.encode_iterable(pieces(1)))
+with open("/proc/self/status") as file:
+    size = next(int(line.split()[1]) for line in file if line.startswith("VmSize:"))
+resource.setrlimit(resource.RLIMIT_AS, (1024 * size + 2_000_000, -1))
+n = sum(1 for _ in tokenizer.encode_iterable(pieces(100)))
+print(once, n)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux's RLIMIT_AS")
+@pytest.mark.parametrize("pattern", NAMED)
+def test_memory_is_constant_in_a_word_without_an_end(pattern):
+    program = WIDE_MEMORY.format(path=sys.path, pattern=pattern)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    once, n = map(int, done.stdout.split())
+    assert abs(n - 100 * once) < 1000 and n > 7_000_000
 
 
 # Decoding

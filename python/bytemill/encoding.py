@@ -25,6 +25,9 @@ class Encoding(Vocabulary):
 
     Surrogates in a str that pair up are one character; others become U+FFFD, as in tiktoken.
 
+    Ctrl-C ends a batch or a long text after a fraction of a second. It has to wait for a text that
+    a custom pattern does not allow to be cut, and for `encode_with_offsets` and `truncate`.
+
     Args:
         allowed_special: Special tokens that become their ids where the text holds them, the longest
             of several at one place; others are text like any other. "all" by default.
@@ -221,9 +224,11 @@ class Encoding(Vocabulary):
 
         Nothing is read before the first id is asked for, and no more than it takes. With a named
         pattern it holds a piece of the text, and what comes after the last place where neither a
-        special token nor a pretoken can be open: a word or so, but all of a run of letters without
-        an end. With another pattern, of which that cannot be known, it holds all text since the
-        last special token.
+        special token nor a pretoken can be open, or where no token can lie inside a pretoken: a
+        word or so, a few characters of Chinese or Japanese (if the vocabulary comes from training),
+        but all of a run of ASCII letters or punctuation without an end. With a custom pattern it
+        may hold all of any run; with one of which nothing can be known it holds all text since
+        the last special token.
 
         Args:
             iterable: Pieces of the text, such as a file opened for reading text.

@@ -1,20 +1,27 @@
 //! Many texts -> ids, in parallel.
 //!
 //! The work is shared out by bytes: short texts in groups, a long one in parts, cut where neither a
-//! special token nor a pretoken can be open. Threads live for one call.
+//! special token nor a pretoken can be open. Threads live for one call. A [`Watch`] may end the call
+//! early: it is kept between parts, and a part of a text that cannot be cut is all of it.
 
 use crate::encode::{Encoder, Session};
 use crate::error::Result;
 use crate::special::SpecialTokens;
-use crate::threads;
-use rayon::prelude::*;
+use crate::threads::{self, Watch};
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 
 /// Bytes below which no second thread is worth its start.
 const SMALL: usize = 32 << 10;
 
 /// Bytes of one task, at least and at most.
 const TASK: Range<usize> = 16 << 10..1 << 20;
+
+/// Work that one thread does between two looks at the watch, in bytes.
+const LOOK: usize = 256 << 10;
+
+/// What a text counts for by itself, in bytes.
+const TEXT: usize = 64;
 
 /// Part of a text, by its index in the batch.
 type Part = (usize, Range<usize>);
@@ -24,18 +31,20 @@ type Part = (usize, Range<usize>);
 ///
 /// # Errors
 /// [`crate::error::Error::Argument`] for 0 threads; as [`Encoder::encode`] for the first text that
-/// fails.
+/// fails; what `watch` is answered.
 pub fn encode_batch<T: AsRef<str> + Sync>(
     encoder: &Encoder,
     texts: &[T],
     allowed: &SpecialTokens,
     num_threads: Option<usize>,
+    watch: &mut Watch,
 ) -> Result<(Vec<u32>, Vec<u64>)> {
     let done = run(
         encoder,
         texts,
         allowed,
         num_threads,
+        watch,
         |session, text, out| {
             let before = out.len();
             session.encode(text, allowed, out)?;
@@ -65,10 +74,10 @@ pub fn count_batch<T: AsRef<str> + Sync>(
     texts: &[T],
     allowed: &SpecialTokens,
     num_threads: Option<usize>,
+    watch: &mut Watch,
 ) -> Result<Vec<u64>> {
-    let done = run(encoder, texts, allowed, num_threads, |session, text, _| {
-        session.count(text, allowed)
-    })?;
+    let count = |session: &mut Session, text: &str, _: &mut _| session.count(text, allowed);
+    let done = run(encoder, texts, allowed, num_threads, watch, count)?;
     let mut counts = vec![0; texts.len()];
     for (text, n) in done.iter().flat_map(|(_, counts)| counts) {
         counts[*text] += *n as u64;
@@ -79,12 +88,65 @@ pub fn count_batch<T: AsRef<str> + Sync>(
 /// Ids, and how many of them each part has.
 type Done = (Vec<u32>, Vec<(usize, usize)>);
 
+/// As [`Encoder::encode`], for a long text.
+///
+/// # Errors
+/// As there; what `watch` is answered.
+pub fn encode(
+    encoder: &Encoder,
+    text: &str,
+    allowed: &SpecialTokens,
+    watch: &mut Watch,
+    out: &mut Vec<u32>,
+) -> Result<()> {
+    let mut session = encoder.session();
+    each_slice(encoder, text, allowed, watch, |slice| {
+        session.encode(slice, allowed, out)
+    })
+}
+
+/// As [`Encoder::count`], for a long text.
+///
+/// # Errors
+/// As there; what `watch` is answered.
+pub fn count(
+    encoder: &Encoder,
+    text: &str,
+    allowed: &SpecialTokens,
+    watch: &mut Watch,
+) -> Result<usize> {
+    let (mut session, mut n) = (encoder.session(), 0);
+    each_slice(encoder, text, allowed, watch, |slice| {
+        n += session.count(slice, allowed)?;
+        Ok(())
+    })?;
+    Ok(n)
+}
+
+/// Calls `work` with slices of `text` that give its ids, and looks at the watch in between.
+fn each_slice(
+    encoder: &Encoder,
+    text: &str,
+    allowed: &SpecialTokens,
+    watch: &mut Watch,
+    mut work: impl FnMut(&str) -> Result<()>,
+) -> Result<()> {
+    let mut from = 0;
+    cuts(encoder, text, allowed, LOOK, |place| {
+        work(&text[from..place])?;
+        from = place;
+        watch.look()
+    })?;
+    work(&text[from..])
+}
+
 /// Calls `work` on each part with a session and a buffer of its task; tasks come in the order of the text.
 fn run<T: AsRef<str> + Sync>(
     encoder: &Encoder,
     texts: &[T],
     allowed: &SpecialTokens,
     num_threads: Option<usize>,
+    watch: &mut Watch,
     work: impl Fn(&mut Session, &str, &mut Vec<u32>) -> Result<usize> + Sync,
 ) -> Result<Vec<Done>> {
     let n_bytes: usize = texts.iter().map(|t| t.as_ref().len()).sum();
@@ -92,28 +154,45 @@ fn run<T: AsRef<str> + Sync>(
     if n_bytes < SMALL {
         n_threads = 1;
     }
-    let do_task = |task: &[Part]| -> Result<Done> {
-        let mut session = encoder.session();
-        let (mut ids, mut counts) = (Vec::new(), Vec::with_capacity(task.len()));
-        for (text, range) in task {
-            let n = work(
-                &mut session,
-                &texts[*text].as_ref()[range.clone()],
-                &mut ids,
-            )?;
-            counts.push((*text, n));
-        }
-        Ok((ids, counts))
+    let do_part = |session: &mut Session, (text, range): &Part, done: &mut Done| {
+        let part = &texts[*text].as_ref()[range.clone()];
+        let n = work(session, part, &mut done.0)?;
+        done.1.push((*text, n));
+        Ok(())
     };
     if n_threads == 1 {
-        let whole = |(i, text): (usize, &T)| (i, 0..text.as_ref().len());
-        let task: Vec<Part> = texts.iter().enumerate().map(whole).collect();
-        return Ok(vec![do_task(&task)?]);
+        let mut session = encoder.session();
+        let mut done = (Vec::new(), Vec::with_capacity(texts.len()));
+        let mut seen = 0;
+        let mut do_part = |part: Part| {
+            seen += part.1.len() + TEXT;
+            if seen >= LOOK {
+                seen = 0;
+                watch.look()?;
+            }
+            do_part(&mut session, &part, &mut done)
+        };
+        for (i, text) in texts.iter().enumerate() {
+            parts(encoder, text.as_ref(), allowed, LOOK, |range| {
+                do_part((i, range))
+            })?;
+        }
+        return Ok(vec![done]);
     }
     let size = (n_bytes / (n_threads * 8)).clamp(TASK.start, TASK.end);
-    let tasks = share_out(encoder, texts, allowed, size);
-    let done: Vec<Result<Done>> = threads::pool(n_threads.min(tasks.len()).max(1))?
-        .install(|| tasks.par_iter().map(|task| do_task(task)).collect());
+    let tasks = share_out(encoder, texts, allowed, size, watch)?;
+    let n_threads = n_threads.min(tasks.len()).max(1);
+    let done = threads::share_out(n_threads, tasks.len(), watch, |i, stop| -> Result<Done> {
+        let mut session = encoder.session();
+        let mut done = (Vec::new(), Vec::with_capacity(tasks[i].len()));
+        for part in &tasks[i] {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            do_part(&mut session, part, &mut done)?;
+        }
+        Ok(done)
+    })?;
     // The first error in the order of the texts, whichever thread was first.
     done.into_iter().collect()
 }
@@ -124,27 +203,42 @@ fn share_out<T: AsRef<str>>(
     texts: &[T],
     allowed: &SpecialTokens,
     size: usize,
-) -> Vec<Vec<Part>> {
+    watch: &mut Watch,
+) -> Result<Vec<Vec<Part>>> {
     let (mut tasks, mut task, mut filled) = (Vec::new(), Vec::new(), 0);
     for (i, text) in texts.iter().enumerate() {
-        let text = text.as_ref();
-        let mut start = 0;
-        let mut add = |end: usize| {
-            task.push((i, start..end));
-            filled += end - start;
-            start = end;
+        parts(encoder, text.as_ref(), allowed, size, |range| {
+            filled += range.len();
+            task.push((i, range));
             if filled >= size {
                 tasks.push(std::mem::take(&mut task));
                 filled = 0;
+                watch.look()?;
             }
-        };
-        if text.len() > 2 * size {
-            cuts(encoder, text, allowed, size, &mut add);
-        }
-        add(text.len());
+            Ok(())
+        })?;
     }
     tasks.push(task);
-    tasks
+    Ok(tasks)
+}
+
+/// Calls `part` with the parts of a text: all of it if it is not much longer than `size` bytes.
+fn parts(
+    encoder: &Encoder,
+    text: &str,
+    allowed: &SpecialTokens,
+    size: usize,
+    mut part: impl FnMut(Range<usize>) -> Result<()>,
+) -> Result<()> {
+    let mut start = 0;
+    if text.len() > 2 * size {
+        cuts(encoder, text, allowed, size, |end| {
+            part(start..end)?;
+            start = end;
+            Ok(())
+        })?;
+    }
+    part(start..text.len())
 }
 
 /// Calls `cut` with places, about `size` bytes apart where possible, at which `text` may be cut so
@@ -154,8 +248,8 @@ fn cuts(
     text: &str,
     allowed: &SpecialTokens,
     size: usize,
-    mut cut: impl FnMut(usize),
-) {
+    mut cut: impl FnMut(usize) -> Result<()>,
+) -> Result<()> {
     let bytes = text.as_bytes();
     let places = encoder.pretokenizer().cuts();
     let may_cut = places.exist();
@@ -173,7 +267,7 @@ fn cuts(
             }
             match places.last(&bytes[..end], after, to) {
                 Some(place) => {
-                    cut(place);
+                    cut(place)?;
                     last = place;
                     after = place;
                     to = place + size;
@@ -184,9 +278,11 @@ fn cuts(
                 }
             }
         }
-        let Some((_, _, next)) = found else { break };
+        let Some((_, _, next)) = found else {
+            return Ok(());
+        };
         if next - last >= size && next < bytes.len() {
-            cut(next);
+            cut(next)?;
             last = next;
         }
         from = next;

@@ -123,6 +123,17 @@ impl Borders {
         piece(start, text.len());
     }
 
+    /// Whether a text may be taken apart between these two characters.
+    pub fn leaves(&self, before: char, after: char) -> bool {
+        let (mut a, mut b) = ([0; 4], [0; 4]);
+        let a = before.encode_utf8(&mut a).as_bytes();
+        let b = after.encode_utf8(&mut b).as_bytes();
+        match (wide(a, 0, a.len()), wide(b, 0, b.len())) {
+            (Some(x), Some(y)) => self.is_free(hash_before(x), y, a[a.len() - 1], b[0]),
+            _ => false,
+        }
+    }
+
     #[inline(always)]
     fn is_free(&self, before: u64, here: u32, byte: u8, next: u8) -> bool {
         let after = hash_after(here);

@@ -27,6 +27,7 @@ pub mod documents;
 pub mod encode;
 pub mod error;
 pub mod feed;
+mod inside;
 mod longest;
 mod merge;
 mod merge_table;

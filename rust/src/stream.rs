@@ -2,6 +2,7 @@
 
 use crate::encode::Encoder;
 use crate::error::Result;
+use crate::inside::{Inside, word_end};
 use crate::pretokenize::cut::Cuts;
 use crate::special::SpecialTokens;
 use std::sync::Arc;
@@ -12,10 +13,12 @@ const SLICE: usize = 16 << 10;
 /// Encodes text that comes in pieces; the ids are those of the joined text.
 ///
 /// What is held back is the text after the last place where neither a special token nor a pretoken
-/// can be open. With a pattern that may be cut (see [`crate::pretokenize::Pretokenizer`]) that is a
-/// word or so of ordinary text, and all of a run of letters that never ends; with any other
-/// pattern it is the text since the last special token, as nothing is known of what the regex
-/// would make of more.
+/// can be open, or where no token lies inside the one that is. With a named pattern that is a word or
+/// so of ordinary text, and a few characters of Chinese or Japanese (if the vocabulary comes from
+/// training), but all of a run of ASCII letters or punctuation that never ends. With another
+/// pattern that may be cut (see [`crate::pretokenize::Pretokenizer`]) it is a word or so and all of any run
+/// that never ends; with the rest it is the text since the last special token, as nothing is known
+/// of what the regex would make of more.
 ///
 /// ```
 /// use bytemill::{encode::{Encoder, Ranks}, stream::Stream};
@@ -44,6 +47,8 @@ pub struct Stream {
     uncut: usize,
     /// Bytes of text whose ids have been given out.
     done: u64,
+    /// `held` begins inside a word that is in its lower part (see `inside.rs`).
+    in_lower_part: bool,
 }
 
 impl Stream {
@@ -57,6 +62,7 @@ impl Stream {
             searched: 0,
             uncut: 0,
             done: 0,
+            in_lower_part: false,
         }
     }
 
@@ -85,37 +91,46 @@ impl Stream {
     /// # Errors
     /// As [`Encoder::encode`].
     pub fn finish(&mut self, out: &mut Vec<u32>) -> Result<()> {
+        let special = self.allowed.find(self.held.as_bytes(), self.searched);
+        let to = special.map_or(self.held.len(), |(_, start, _)| start);
+        let from = self.end_word(to, out)?;
         let held = std::mem::take(&mut self.held);
         self.searched = 0;
         self.uncut = 0;
         self.done = 0;
-        self.encoder.encode(&held, &self.allowed, out)
+        self.in_lower_part = false;
+        self.encoder.encode(&held[from..], &self.allowed, out)
     }
 
     fn advance(&mut self, out: &mut Vec<u32>) -> Result<()> {
-        let text = self.held.as_bytes();
-        let len = text.len();
+        let len = self.held.len();
         let longest = self.allowed.longest();
         // Before this all special tokens would have shown themselves.
         let sure = (len + 1).saturating_sub(longest).min(len);
         let mut from = 0;
-        while let Some((_, start, end)) = self.allowed.find(text, self.searched)
+        while let Some((_, start, end)) = self.allowed.find(self.held.as_bytes(), self.searched)
             && start < sure
         {
+            from = from.max(self.end_word(start, out)?);
             self.encoder
                 .encode(&self.held[from..end], &self.allowed, out)?;
             from = end;
             self.searched = end;
             self.uncut = end;
+            self.in_lower_part = false;
         }
         self.searched = self.searched.max(sure);
         if self.cuts.exist() {
             let after = self.uncut.max(from);
             self.uncut = self.searched.min(len.saturating_sub(1)).max(after);
-            if let Some(cut) = self.cuts.last(text, after, self.searched) {
+            let cut = self.cuts.last(self.held.as_bytes(), after, self.searched);
+            if let Some(cut) = cut {
+                from = from.max(self.end_word(cut, out)?);
                 self.encoder.encode_ordinary(&self.held[from..cut], out)?;
                 from = cut;
+                self.in_lower_part = false;
             }
+            from = self.advance_inside(from, cut.unwrap_or(after), out)?;
         }
         if from > 0 {
             self.held.drain(..from);
@@ -124,6 +139,37 @@ impl Stream {
             self.done += from as u64;
         }
         Ok(())
+    }
+
+    /// Goes on inside the pretoken that is open, looking for a place after `after`; `held` has been
+    /// encoded up to `from`. Returns up to where it has been then.
+    fn advance_inside(&mut self, from: usize, after: usize, out: &mut Vec<u32>) -> Result<usize> {
+        let Some(place) = Inside::new(&self.encoder)
+            .and_then(|inside| inside.last(&self.held, after, self.searched))
+        else {
+            return Ok(from);
+        };
+        let from = from.max(self.end_word(place, out)?);
+        let text = &self.held[from..place];
+        self.encoder.encode_ordinary(text, out)?;
+        if let Some(inside) = Inside::new(&self.encoder) {
+            self.in_lower_part = inside.in_lower_part(text, self.in_lower_part)?;
+        }
+        Ok(place)
+    }
+
+    /// If `held` begins in a word's lower part and the word is seen to end before `to`, where by itself
+    /// it would not, encodes it. Returns up to where `held` has been encoded then.
+    fn end_word(&mut self, to: usize, out: &mut Vec<u32>) -> Result<usize> {
+        if !self.in_lower_part {
+            return Ok(0);
+        }
+        let Some(end) = word_end(&self.held[..to]) else {
+            return Ok(0);
+        };
+        self.encoder.encode_ordinary(&self.held[..end], out)?;
+        self.in_lower_part = false;
+        Ok(end)
     }
 }
 

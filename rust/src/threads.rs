@@ -1,6 +1,12 @@
 //! Thread pools: one for each piece of work, gone after it, so that a fork finds no threads to lose.
 
 use crate::error::{Error, Result};
+use std::fmt;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// The number of threads to use for what the caller asked.
 ///
@@ -14,7 +20,7 @@ pub fn resolve(num_threads: Option<usize>) -> Result<usize> {
             reason: "it must be at least 1 (or None for one a core)".to_owned(),
         }),
         Some(n) => Ok(n.min(1024)),
-        None => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
+        None => Ok(thread::available_parallelism().map_or(1, usize::from)),
     }
 }
 
@@ -24,11 +30,121 @@ pub fn resolve(num_threads: Option<usize>) -> Result<usize> {
 /// [`Error::Argument`] if the system cannot start them.
 pub fn pool(n: usize) -> Result<rayon::ThreadPool> {
     let built = rayon::ThreadPoolBuilder::new().num_threads(n).build();
-    built.map_err(|e| Error::Argument {
+    built.map_err(|e| not_started(n, &e))
+}
+
+fn not_started(n: usize, reason: &dyn fmt::Display) -> Error {
+    Error::Argument {
         name: "num_threads",
         value: n.to_string(),
-        reason: format!("the threads could not be started: {e}"),
-    })
+        reason: format!("the threads could not be started: {reason}"),
+    }
+}
+
+/// Asks now and then during long work whether to go on, always in the thread that made the call: only
+/// there may Python's signal handlers run.
+pub struct Watch<'a> {
+    ask: Option<&'a mut (dyn FnMut() -> Result<()> + Send)>,
+    next: Option<Instant>,
+}
+
+impl<'a> Watch<'a> {
+    /// What Ctrl-C may have to wait.
+    const EVERY: Duration = Duration::from_millis(50);
+
+    /// Calls `ask` each 50 ms or so; its error ends the work.
+    pub fn new(ask: &'a mut (dyn FnMut() -> Result<()> + Send)) -> Self {
+        Self {
+            ask: Some(ask),
+            next: None,
+        }
+    }
+
+    /// Lets the work go on.
+    pub fn never() -> Self {
+        Self {
+            ask: None,
+            next: None,
+        }
+    }
+
+    /// Asks if it is time to. Looking at the clock takes some 30 ns.
+    ///
+    /// # Errors
+    /// What is answered.
+    pub fn look(&mut self) -> Result<()> {
+        if self.ask.is_none() {
+            return Ok(());
+        }
+        let now = Instant::now();
+        let next = *self.next.get_or_insert(now + Self::EVERY);
+        if now < next {
+            return Ok(());
+        }
+        self.next = Some(now + Self::EVERY);
+        self.ask()
+    }
+
+    fn ask(&mut self) -> Result<()> {
+        self.ask.as_mut().map_or(Ok(()), |ask| ask())
+    }
+}
+
+impl fmt::Debug for Watch<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").finish_non_exhaustive()
+    }
+}
+
+/// Calls `work(i, stop)` for each `i` below `n_tasks`, in `n_threads` threads, lower ones first;
+/// returns what it gives, by `i`. Meanwhile the caller's thread keeps `watch`. Once that ends the work,
+/// no more tasks are begun, and `stop` tells those that have been.
+///
+/// # Errors
+/// [`Error::Argument`] if the system cannot start the threads; what `watch` is answered.
+pub fn share_out<R: Send + Sync>(
+    n_threads: usize,
+    n_tasks: usize,
+    watch: &mut Watch,
+    work: impl Fn(usize, &AtomicBool) -> R + Sync,
+) -> Result<Vec<R>> {
+    let done: Vec<OnceLock<R>> = (0..n_tasks).map(|_| OnceLock::new()).collect();
+    let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let (working, ended) = channel::<()>();
+        for _ in 0..n_threads {
+            let working = working.clone();
+            let (done, next, stop, work) = (&done, &next, &stop, &work);
+            let started = thread::Builder::new().spawn_scoped(scope, move || {
+                while !stop.load(Ordering::Relaxed)
+                    && let Some((i, place)) = take(next, done)
+                {
+                    let _ = place.set(work(i, stop));
+                }
+                drop(working);
+            });
+            if let Err(error) = started {
+                stop.store(true, Ordering::Relaxed);
+                return Err(not_started(n_threads, &error));
+            }
+        }
+        drop(working);
+        // Nothing is sent: the last thread to end closes the channel.
+        while ended.recv_timeout(Watch::EVERY) == Err(RecvTimeoutError::Timeout) {
+            if let Err(error) = watch.ask() {
+                stop.store(true, Ordering::Relaxed);
+                return Err(error);
+            }
+        }
+        Ok(())
+    })?;
+    Ok(done.into_iter().filter_map(OnceLock::into_inner).collect())
+}
+
+/// The next task that nobody has taken.
+fn take<'a, T>(next: &AtomicUsize, tasks: &'a [T]) -> Option<(usize, &'a T)> {
+    let i = next.fetch_add(1, Ordering::Relaxed);
+    tasks.get(i).map(|task| (i, task))
 }
 
 /// Threads that share a piece of work: the caller's own and a pool's.

@@ -4,10 +4,12 @@ use bytemill::batch::{count_batch, encode_batch};
 use bytemill::decode::{Decoder, UnknownId};
 use bytemill::documents::Splitter;
 use bytemill::encode::{Encoder, Ranks};
+use bytemill::error::Error;
 use bytemill::offsets::{char_spans, encode_with_spans, truncate};
 use bytemill::pretokenize::cut::Cuts;
 use bytemill::special::SpecialTokens;
 use bytemill::stream::{Invalid, Stream, TextDecoder};
+use bytemill::threads::Watch;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use std::sync::Arc;
@@ -168,11 +170,24 @@ fn batches_are_the_texts_one_by_one() {
         |(texts, allowed, threads)| {
             for encoder in &encoders {
                 let expected: Vec<_> = texts.iter().map(|t| whole(encoder, &allowed, t)).collect();
-                let (ids, offsets) =
-                    encode_batch(encoder, &texts, &allowed, Some(threads)).unwrap();
+                let (ids, offsets) = encode_batch(
+                    encoder,
+                    &texts,
+                    &allowed,
+                    Some(threads),
+                    &mut Watch::never(),
+                )
+                .unwrap();
                 prop_assert_eq!(&ids, &expected.concat());
                 prop_assert_eq!((offsets[0], offsets.len()), (0, texts.len() + 1));
-                let counts = count_batch(encoder, &texts, &allowed, Some(threads)).unwrap();
+                let counts = count_batch(
+                    encoder,
+                    &texts,
+                    &allowed,
+                    Some(threads),
+                    &mut Watch::never(),
+                )
+                .unwrap();
                 for (i, ids) in expected.iter().enumerate() {
                     prop_assert_eq!(counts[i], ids.len() as u64);
                     prop_assert_eq!(offsets[i + 1] - offsets[i], ids.len() as u64);
@@ -184,6 +199,28 @@ fn batches_are_the_texts_one_by_one() {
 }
 
 #[test]
+fn a_watch_ends_a_batch() {
+    let encoder = &encoders()[0];
+    let text = "a word ".repeat(1000);
+    let texts = vec![&text; 100_000];
+    for threads in [1, 3] {
+        let mut asked = 0;
+        let mut ask = || {
+            asked += 1;
+            if asked > 1 {
+                Err(Error::Interrupted)
+            } else {
+                Ok(())
+            }
+        };
+        let watch = &mut Watch::new(&mut ask);
+        let done = count_batch(encoder, &texts, encoder.special(), Some(threads), watch);
+        assert!(matches!(done, Err(Error::Interrupted)));
+        assert_eq!(asked, 2);
+    }
+}
+
+#[test]
 fn a_batch_reports_its_first_error() {
     let ranks = Ranks::new(tokens()).unwrap();
     let encoder = Encoder::new(ranks, vec![], r"(a*)*\1b|(?s:.)").unwrap();
@@ -192,10 +229,26 @@ fn a_batch_reports_its_first_error() {
     texts[3] = fails(70);
     texts[7] = fails(20_000);
     for threads in [1, 2, 4] {
-        let error = encode_batch(&encoder, &texts, encoder.special(), Some(threads)).unwrap_err();
+        let error = encode_batch(
+            &encoder,
+            &texts,
+            encoder.special(),
+            Some(threads),
+            &mut Watch::never(),
+        )
+        .unwrap_err();
         assert!(error.to_string().contains("byte 70 "), "{error}");
     }
-    assert!(encode_batch(&encoder, &texts, encoder.special(), Some(0)).is_err());
+    assert!(
+        encode_batch(
+            &encoder,
+            &texts,
+            encoder.special(),
+            Some(0),
+            &mut Watch::never()
+        )
+        .is_err()
+    );
 }
 
 #[test]

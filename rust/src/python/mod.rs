@@ -13,6 +13,7 @@ mod tokenizer;
 mod train;
 
 use crate::error::Error;
+use crate::threads::Watch;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyIterator};
@@ -68,6 +69,48 @@ impl Pulse {
                 None => Ok(()),
             }
         })
+    }
+}
+
+/// Calls `work` without the GIL; Python handles its signals meanwhile, and what a handler raises (for
+/// Ctrl-C) ends the work.
+fn watched<R: Send>(
+    py: Python<'_>,
+    work: impl FnOnce(&mut Watch) -> crate::error::Result<R> + Send,
+) -> PyResult<R> {
+    let mut raised = None;
+    let done = py.detach(|| {
+        let mut ask = || {
+            Python::attach(|py| py.check_signals()).map_err(|error| {
+                raised = Some(error);
+                Error::Interrupted
+            })
+        };
+        work(&mut Watch::new(&mut ask))
+    });
+    match raised {
+        Some(error) => Err(error),
+        None => Ok(done?),
+    }
+}
+
+/// Lets Python handle its signals now and then while the GIL is held.
+#[derive(Default)]
+struct Breaks(usize);
+
+impl Breaks {
+    /// Things that are done in about a millisecond.
+    const EACH: usize = 1 << 16;
+
+    /// Counts `n` things done.
+    #[inline(always)]
+    fn done(&mut self, py: Python<'_>, n: usize) -> PyResult<()> {
+        self.0 += n;
+        if self.0 < Self::EACH {
+            return Ok(());
+        }
+        self.0 = 0;
+        py.check_signals()
     }
 }
 

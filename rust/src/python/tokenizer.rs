@@ -4,10 +4,12 @@ use super::convert::{array_of, string_at, text_and_starts, text_of};
 use super::decode::Decoder;
 use super::ints::Ints;
 use super::stream::{StreamDecoder, StreamEncoder};
+use super::{Breaks, watched};
 use crate::encode::{self, Ranks};
 use crate::error::Result;
 use crate::special::SpecialTokens;
 use crate::stream::{Invalid, TextDecoder};
+use crate::threads::Watch;
 use crate::{batch, decode, offsets};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -17,6 +19,12 @@ use std::sync::Arc;
 
 /// Text shorter than this, in bytes, is encoded faster than the GIL is released and taken again.
 const SHORT: usize = 4096;
+
+/// Text from this length on, in bytes, takes so long that Ctrl-C must not wait for it.
+const LONG: usize = 1 << 20;
+
+/// Ids that become a list in some ten milliseconds.
+const PART: usize = 1 << 21;
 
 /// Characters from a start to an end.
 type Spans = Vec<(usize, usize)>;
@@ -55,6 +63,7 @@ pub struct Encoder {
     pub(super) inner: Arc<encode::Encoder>,
     decoder: Arc<decode::Decoder>,
     ints: Ints,
+    no_special: SpecialTokens,
 }
 
 impl Encoder {
@@ -68,16 +77,34 @@ impl Encoder {
     fn ids(
         &self,
         text: &Bound<'_, PyString>,
+        allowed: &SpecialTokens,
         work: impl FnOnce(&str, &mut Vec<u32>) -> Result<()> + Send,
     ) -> PyResult<Vec<u32>> {
         let utf8 = text_of(text)?;
         let mut ids = Vec::with_capacity(utf8.len() / 3 + 1);
         if utf8.len() < SHORT {
             work(&utf8, &mut ids)?;
-        } else {
+        } else if utf8.len() < LONG {
             text.py().detach(|| work(&utf8, &mut ids))?;
+        } else {
+            self.long_text(text.py(), &utf8, allowed, &mut ids)?;
         }
         Ok(ids)
+    }
+
+    // Apart, so that nothing of it is in the way of short texts.
+    #[cold]
+    #[inline(never)]
+    fn long_text(
+        &self,
+        py: Python<'_>,
+        text: &str,
+        allowed: &SpecialTokens,
+        ids: &mut Vec<u32>,
+    ) -> PyResult<()> {
+        watched(py, |watch| {
+            batch::encode(&self.inner, text, allowed, watch, ids)
+        })
     }
 
     fn all_ids(
@@ -86,25 +113,56 @@ impl Encoder {
         allowed: Option<&Bound<'_, SpecialSet>>,
     ) -> PyResult<Vec<u32>> {
         let allowed = self.allowed(allowed);
-        self.ids(text, |text, ids| self.inner.encode(text, allowed, ids))
+        self.ids(text, allowed, |text, ids| {
+            self.inner.encode(text, allowed, ids)
+        })
+    }
+
+    /// As [`Ints::list_of`], with breaks.
+    #[inline]
+    fn list_of<'py>(&self, py: Python<'py>, ids: &[u32]) -> PyResult<Bound<'py, PyList>> {
+        if ids.len() > PART {
+            return self.long_list_of(py, ids);
+        }
+        self.ints.list_of(py, ids)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn long_list_of<'py>(&self, py: Python<'py>, ids: &[u32]) -> PyResult<Bound<'py, PyList>> {
+        let list = PyList::empty(py);
+        for part in ids.chunks(PART) {
+            py.check_signals()?;
+            let end = list.len();
+            list.set_slice(end, end, self.ints.list_of(py, part)?.as_any())?;
+        }
+        Ok(list)
     }
 
     /// Calls `work` on the strings of a batch, without the GIL.
     fn with_texts<R: Send>(
         texts: &Bound<'_, PyList>,
-        work: impl FnOnce(&[Cow<'_, str>]) -> Result<R> + Send,
+        work: impl FnOnce(&[Cow<'_, str>], &mut Watch) -> Result<R> + Send,
     ) -> PyResult<R> {
-        let items: Vec<Bound<'_, PyAny>> = texts.iter().collect();
-        let strings = items
-            .iter()
-            .enumerate()
-            .map(|(i, item)| string_at(item, i))
-            .collect::<PyResult<Vec<_>>>()?;
-        let utf8 = strings
-            .into_iter()
-            .map(text_of)
-            .collect::<PyResult<Vec<_>>>()?;
-        Ok(texts.py().detach(|| work(&utf8))?)
+        let py = texts.py();
+        let mut breaks = Breaks::default();
+        let mut items = Vec::with_capacity(texts.len());
+        for item in texts {
+            items.push(item);
+            breaks.done(py, 1)?;
+        }
+        let mut strings = Vec::with_capacity(items.len());
+        for (i, item) in items.iter().enumerate() {
+            strings.push(string_at(item, i)?);
+            breaks.done(py, 1)?;
+        }
+        let mut utf8 = Vec::with_capacity(items.len());
+        for string in strings {
+            utf8.push(text_of(string)?);
+            // What is not ASCII may have to be encoded to UTF-8.
+            breaks.done(py, 4 + utf8.last().map_or(0, |text| text.len()) / 16)?;
+        }
+        watched(py, |watch| work(&utf8, watch))
     }
 }
 
@@ -137,6 +195,7 @@ impl Encoder {
         })?;
         Ok(Self {
             ints: Ints::new(inner.n_vocab()),
+            no_special: SpecialTokens::new::<&str>([])?,
             inner: Arc::new(inner),
             decoder: Arc::new(decoder),
         })
@@ -153,12 +212,14 @@ impl Encoder {
         text: &Bound<'py, PyString>,
         allowed: Option<&Bound<'py, SpecialSet>>,
     ) -> PyResult<Bound<'py, PyList>> {
-        self.ints.list_of(text.py(), &self.all_ids(text, allowed)?)
+        self.list_of(text.py(), &self.all_ids(text, allowed)?)
     }
 
     fn encode_ordinary<'py>(&self, text: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyList>> {
-        let ids = self.ids(text, |text, ids| self.inner.encode_ordinary(text, ids))?;
-        self.ints.list_of(text.py(), &ids)
+        let ids = self.ids(text, &self.no_special, |text, ids| {
+            self.inner.encode_ordinary(text, ids)
+        })?;
+        self.list_of(text.py(), &ids)
     }
 
     #[pyo3(signature = (text, allowed=None))]
@@ -169,10 +230,13 @@ impl Encoder {
     ) -> PyResult<usize> {
         let allowed = self.allowed(allowed);
         let utf8 = text_of(text)?;
-        if utf8.len() < SHORT {
-            return Ok(self.inner.count(&utf8, allowed)?);
-        }
-        Ok(text.py().detach(|| self.inner.count(&utf8, allowed))?)
+        Ok(match utf8.len() {
+            0..SHORT => self.inner.count(&utf8, allowed)?,
+            SHORT..LONG => text.py().detach(|| self.inner.count(&utf8, allowed))?,
+            _ => watched(text.py(), |watch| {
+                batch::count(&self.inner, &utf8, allowed, watch)
+            })?,
+        })
     }
 
     #[pyo3(signature = (text, width, allowed=None))]
@@ -193,17 +257,18 @@ impl Encoder {
         allowed: Option<&Bound<'py, SpecialSet>>,
     ) -> PyResult<Bound<'py, PyList>> {
         let allowed = self.allowed(allowed);
-        let (ids, offsets) = Self::with_texts(texts, |texts| {
-            batch::encode_batch(&self.inner, texts, allowed, num_threads)
+        let (ids, offsets) = Self::with_texts(texts, |texts, watch| {
+            batch::encode_batch(&self.inner, texts, allowed, num_threads, watch)
         })?;
-        let lists = offsets
-            .windows(2)
-            .map(|pair| {
-                let ids = &ids[pair[0] as usize..pair[1] as usize];
-                self.ints.list_of(texts.py(), ids)
-            })
-            .collect::<PyResult<Vec<_>>>()?;
-        PyList::new(texts.py(), lists)
+        let py = texts.py();
+        let mut breaks = Breaks::default();
+        let mut lists = Vec::with_capacity(texts.len());
+        for pair in offsets.windows(2) {
+            let ids = &ids[pair[0] as usize..pair[1] as usize];
+            lists.push(self.list_of(py, ids)?);
+            breaks.done(py, 16 + ids.len())?;
+        }
+        PyList::new(py, lists)
     }
 
     #[pyo3(signature = (texts, width, num_threads=None, allowed=None))]
@@ -215,8 +280,8 @@ impl Encoder {
         allowed: Option<&Bound<'py, SpecialSet>>,
     ) -> PyResult<(Bound<'py, PyByteArray>, Bound<'py, PyByteArray>)> {
         let allowed = self.allowed(allowed);
-        let (ids, offsets) = Self::with_texts(texts, |texts| {
-            batch::encode_batch(&self.inner, texts, allowed, num_threads)
+        let (ids, offsets) = Self::with_texts(texts, |texts, watch| {
+            batch::encode_batch(&self.inner, texts, allowed, num_threads, watch)
         })?;
         let py = texts.py();
         let ends = PyByteArray::new_with(py, offsets.len() * 8, |bytes| {
@@ -236,8 +301,8 @@ impl Encoder {
         allowed: Option<&Bound<'_, SpecialSet>>,
     ) -> PyResult<Vec<u64>> {
         let allowed = self.allowed(allowed);
-        Self::with_texts(texts, |texts| {
-            batch::count_batch(&self.inner, texts, allowed, num_threads)
+        Self::with_texts(texts, |texts, watch| {
+            batch::count_batch(&self.inner, texts, allowed, num_threads, watch)
         })
     }
 
