@@ -9,15 +9,21 @@
 //! write. So threads that only read do not disturb each other, and a process that is forked while
 //! another thread writes loses one line.
 
+use crate::pages::Pages;
+use crate::prefetch::prefetch;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// Most ids in a short entry.
 pub const FEW: usize = 3;
 
-/// Lines of two short entries, as a power of two: 8 MiB, of which the system gives those pages that are
-/// used.
-const LINES: u32 = 17;
+/// Lines of two short entries at first (256 KiB), as a power of two, and once there has been text worth
+/// more: 16 MiB, of which the system gives those pages that are used, in a moment all of them.
+const FEW_LINES: u32 = 12;
+const MANY_LINES: u32 = 18;
+
+/// A thread that has kept this many entries asks for the large table ([`Cache::grow`]).
+pub const WORTH_MANY: usize = 1 << FEW_LINES;
 
 /// A pretoken of up to 15 bytes as a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,14 +52,11 @@ impl Key {
     /// empty entry, which is as right: no ids.
     #[inline(always)]
     pub fn new(data: &[u8], start: usize, end: usize) -> Key {
-        let len = end - start;
+        let len = end.wrapping_sub(start);
         let Some(mask) = MASKS.get(len) else {
             return Key::NONE;
         };
-        let number = match data.get(start..).and_then(|b| b.first_chunk::<16>()) {
-            Some(chunk) => u128::from_le_bytes(*chunk),
-            None => near_end(&data[start..end]),
-        } & mask;
+        let number = sixteen(data, start, end) & mask;
         Key {
             low: number as u64,
             high: (number >> 64) as u64 | (len as u64) << 56,
@@ -68,6 +71,18 @@ impl Key {
             self.high ^ 0xd1b5_4a32_d192_ed03,
         )
     }
+}
+
+/// The 16 bytes from `start` on, of which those from `end` on are any.
+#[allow(unsafe_code)]
+#[inline(always)]
+fn sixteen(data: &[u8], start: usize, end: usize) -> u128 {
+    if start > data.len().saturating_sub(16) || data.len() < 16 {
+        return near_end(&data[start..end]);
+    }
+    // SAFETY: start + 16 is at most data.len(). A slice takes two comparisons and a sum more, of about
+    // 70 instructions for each pretoken.
+    u128::from_le_bytes(unsafe { data.as_ptr().add(start).cast::<[u8; 16]>().read_unaligned() })
 }
 
 /// At most 15 bytes.
@@ -119,31 +134,63 @@ pub struct Found {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Cache(OnceLock<Box<[AtomicU64]>>);
+pub struct Cache {
+    few: OnceLock<Pages<AtomicU64>>,
+    many: OnceLock<Pages<AtomicU64>>,
+}
 
-/// The table itself, which is made when it is first needed.
+/// The table itself.
 #[derive(Clone, Copy, Debug)]
-pub struct Lines<'a>(&'a [[AtomicU64; WORDS]]);
+pub struct Lines<'a> {
+    lines: &'a [[AtomicU64; WORDS]],
+    /// A hash's place is in its top bits.
+    shift: u32,
+}
+
+/// Where a pretoken's line is in a table.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Place(u32);
 
 impl Cache {
-    /// The table.
+    /// The table, which is made when it is first needed.
     #[inline]
     pub fn lines(&self) -> Lines<'_> {
-        // Zeros from the system cost nothing until they are used, but come with no more than the usual
-        // alignment.
-        let words = self
-            .0
-            .get_or_init(|| bytemuck::zeroed_slice_box((WORDS << LINES) + WORDS));
-        let start = words.as_ptr().align_offset(64).min(WORDS);
-        Lines(words[start..].as_chunks().0)
+        let words = match self.many.get() {
+            Some(many) => many,
+            None => self.few.get_or_init(|| Pages::zeroed(WORDS << FEW_LINES)),
+        };
+        let lines = words.as_chunks().0;
+        Lines {
+            lines,
+            shift: u64::BITS - lines.len().trailing_zeros(),
+        }
+    }
+
+    /// Changes to a large table. What the small one holds will be met again.
+    #[cold]
+    pub fn grow(&self) {
+        if self.many.get().is_none() {
+            // If two threads come at once, one of them has worked in vain.
+            let _ = self.many.set(Pages::zeroed(WORDS << MANY_LINES));
+        }
     }
 }
 
 impl<'a> Lines<'a> {
+    /// Where what has this hash is.
     #[inline(always)]
-    fn line(&self, hash: u64) -> Line<'a> {
-        let [version, low, high, ids, low_2, high_2, ids_2, third] =
-            &self.0[(hash >> (u64::BITS - LINES)) as usize];
+    pub fn place(&self, hash: u64) -> Place {
+        Place((hash >> self.shift) as u32)
+    }
+
+    #[inline(always)]
+    fn words(&self, place: Place) -> &'a [AtomicU64; WORDS] {
+        &self.lines[place.0 as usize]
+    }
+
+    #[inline(always)]
+    fn line(&self, place: Place) -> Line<'a> {
+        let [version, low, high, ids, low_2, high_2, ids_2, third] = self.words(place);
         let entry = |low, high, ids| Entry { low, high, ids };
         Line {
             version,
@@ -152,29 +199,41 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// The ids of a short pretoken, given with its hash.
+    /// Begins to load what [`Self::find`] will look at.
     #[inline(always)]
-    pub fn find(&self, key: Key, hash: u64) -> Option<Found> {
-        let line = self.line(hash);
-        let version = line.version.load(Ordering::Acquire);
-        let third = line.third.load(Ordering::Relaxed);
-        let mut found = line.entries[0].find(key, third as u32);
-        if found.is_none() {
-            found = line.entries[1].find(key, (third >> 32) as u32);
-        }
-        let found = found?;
+    pub fn fetch(&self, place: Place) {
+        prefetch(self.words(place));
+    }
+
+    /// The ids of a short pretoken, given with its place.
+    #[inline(always)]
+    pub fn find(&self, key: Key, place: Place) -> Option<Found> {
+        let line = self.line(place);
+        // What is being written has an odd version, which is none that it can still have afterwards.
+        let version = line.version.load(Ordering::Acquire) & !1;
+        let [first, second] = &line.entries;
+        let found = match first.find(key) {
+            Some((ids, n)) => (ids, n, line.third.load(Ordering::Relaxed)),
+            None => {
+                let (ids, n) = second.find(key)?;
+                (ids, n, line.third.load(Ordering::Relaxed) >> 32)
+            }
+        };
         fence(Ordering::Acquire);
-        let same = line.version.load(Ordering::Relaxed) == version && version & 1 == 0;
-        same.then_some(found)
+        let (ids, n, third) = found;
+        (line.version.load(Ordering::Relaxed) == version).then_some(Found {
+            ids: [ids as u32, (ids >> 32) as u32, third as u32],
+            n,
+        })
     }
 
     /// Keeps the ids of a short pretoken, not an empty one, that was not found; tells whether they fit.
     #[inline]
-    pub fn keep(&self, key: Key, hash: u64, ids: &[u32]) -> bool {
+    pub fn keep(&self, key: Key, place: Place, ids: &[u32]) -> bool {
         if ids.len() > FEW {
             return false;
         }
-        let line = self.line(hash);
+        let line = self.line(place);
         let version = line.version.load(Ordering::Relaxed);
         let locked = version & 1 == 0
             && line
@@ -210,20 +269,16 @@ impl<'a> Lines<'a> {
 }
 
 impl Entry<'_> {
+    /// The first two ids, and how many there are in all.
     #[inline(always)]
-    fn find(&self, key: Key, third: u32) -> Option<Found> {
+    fn find(&self, key: Key) -> Option<(u64, usize)> {
         let high = self.high.load(Ordering::Relaxed);
+        let low = self.low.load(Ordering::Relaxed);
         // An empty entry has length 0, and no ids.
-        if self.low.load(Ordering::Relaxed) != key.low
-            || (high ^ key.high) << (u64::BITS - N_IDS) != 0
-        {
+        if (high ^ key.high) << (u64::BITS - N_IDS) | (low ^ key.low) != 0 {
             return None;
         }
-        let ids = self.ids.load(Ordering::Relaxed);
-        Some(Found {
-            ids: [ids as u32, (ids >> 32) as u32, third],
-            n: (high >> N_IDS) as usize,
-        })
+        Some((self.ids.load(Ordering::Relaxed), (high >> N_IDS) as usize))
     }
 
     fn copy(&self, other: &Entry<'_>) {
@@ -265,12 +320,12 @@ mod tests {
                     for _ in 0..n {
                         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                         let (key, ids) = entry((state >> 16) % 7);
-                        match lines.find(key, u64::from(state >> 30) << 47) {
+                        match lines.find(key, Place(state >> 30)) {
                             Some(found) => {
                                 assert_eq!(found.ids[..found.n], ids);
                                 n_found += 1;
                             }
-                            None => assert!(lines.keep(key, u64::from(state >> 30) << 47, &ids)),
+                            None => assert!(lines.keep(key, Place(state >> 30), &ids)),
                         }
                     }
                     n_found
@@ -283,23 +338,43 @@ mod tests {
     }
 
     #[test]
+    fn a_larger_table() {
+        let cache = Cache::default();
+        let (key, ids) = entry(2);
+        for _ in 0..2 {
+            let lines = cache.lines();
+            let place = lines.place(key.hash());
+            assert!(lines.find(key, place).is_none());
+            assert!(lines.keep(key, place, &ids));
+            assert!(lines.find(key, place).is_some());
+            cache.grow();
+        }
+        assert!(
+            cache
+                .lines()
+                .find(key, cache.lines().place(key.hash()))
+                .is_some()
+        );
+    }
+
+    #[test]
     fn a_line_keeps_the_last_two() {
         let cache = Cache::default();
         let lines = cache.lines();
         let mut before = None;
         for i in (0..7).cycle().take(100) {
             let (key, ids) = entry(i);
-            assert!(lines.keep(key, 5, &ids));
-            let found = lines.find(key, 5).map(|f| f.ids[..f.n].to_vec());
+            assert!(lines.keep(key, Place(5), &ids));
+            let found = lines.find(key, Place(5)).map(|f| f.ids[..f.n].to_vec());
             assert_eq!(found, Some(ids));
             if let Some((key, ids)) = before.replace(entry(i))
-                && let Some(found) = lines.find(key, 5)
+                && let Some(found) = lines.find(key, Place(5))
             {
                 assert_eq!(found.ids[..found.n], ids);
             }
         }
-        assert!(!lines.keep(entry(0).0, 5, &[1, 2, 3, 4]));
-        assert!(lines.find(Key::new(&[b'a'; 16], 0, 16), 5).is_none());
+        assert!(!lines.keep(entry(0).0, Place(5), &[1, 2, 3, 4]));
+        assert!(lines.find(Key::new(&[b'a'; 16], 0, 16), Place(5)).is_none());
     }
 
     /// As if a thread had stopped in the midst of writing, perhaps for ever, as after a fork.
@@ -308,13 +383,13 @@ mod tests {
         let cache = Cache::default();
         let lines = cache.lines();
         let (key, ids) = entry(2);
-        assert!(lines.keep(key, 5, &ids));
-        lines.line(5).version.fetch_add(1, Ordering::Relaxed);
-        assert!(lines.find(key, 5).is_none());
-        assert!(lines.keep(entry(3).0, 5, &entry(3).1));
-        assert!(lines.find(entry(3).0, 5).is_none());
-        lines.line(5).version.fetch_add(1, Ordering::Relaxed);
-        assert!(lines.find(key, 5).is_some());
-        assert!(lines.find(entry(3).0, 5).is_none());
+        assert!(lines.keep(key, Place(5), &ids));
+        lines.line(Place(5)).version.fetch_add(1, Ordering::Relaxed);
+        assert!(lines.find(key, Place(5)).is_none());
+        assert!(lines.keep(entry(3).0, Place(5), &entry(3).1));
+        assert!(lines.find(entry(3).0, Place(5)).is_none());
+        lines.line(Place(5)).version.fetch_add(1, Ordering::Relaxed);
+        assert!(lines.find(key, Place(5)).is_some());
+        assert!(lines.find(entry(3).0, Place(5)).is_none());
     }
 }

@@ -4,15 +4,16 @@
 //! whose joined bytes are a token the one of lowest rank is joined, the leftmost of equals, until
 //! none is left.
 //!
-//! Pretokens are taken in groups (`session.rs`). One of up to 15 bytes is looked for in a cache for all
-//! threads (`cache.rs`), where it is met again in most cases. What is not there is taken apart where no
-//! token can lie, in Chinese and the like (`borders.rs`), looked for once more, also in a thread's own cache
-//! of longer ones (`wide_cache.rs`), and encoded: up to 16 bytes by merging in registers
-//! (`merge_table.rs`), longer ones from the left by longest matches (`longest.rs`) or, for a vocabulary that
-//! training does not give, by merging with a heap.
+//! What lies in wide text between places where no token can lie across, in Chinese and the like, is a
+//! pretoken of its own here (`borders.rs`). Pretokens are taken in groups (`groups.rs`). One of up to 15
+//! bytes is looked for in a cache for all threads (`cache.rs`), where it is met again in most cases, any
+//! other in a thread's own cache of longer ones (`wide_cache.rs`). What is in neither is encoded: up to 16
+//! bytes by merging in registers (`merge_short.rs`), longer ones from the left by longest matches
+//! (`longest.rs`) or, for a vocabulary that training does not give, by merging with a heap.
 //!
-//! Time goes to cache misses of the processor, hardly to arithmetic. What was tried, as MB/s of processor time for counting in one thread, cl100k_base,
-//! 30 MB of nine languages / of books, on a busy machine, so that only the steps mean something:
+//! Time goes to cache misses of the processor, hardly to arithmetic. What was tried, as MB/s of processor
+//! time in one thread, cl100k_base, 30 MB of nine languages / of books, on a busy machine, so that only the
+//! steps mean something; first for counting:
 //!
 //! - trie in a hash table by (node, byte), a cache of 2 MiB: 24 / 88. Most time went to the trie, one
 //!   cache miss for each byte of a rare word.
@@ -24,14 +25,23 @@
 //! - the look-ups of a group after each other, borders, one cache for all threads, merging short ones:
 //!   from 85 / 169 to 98 / 197 on a first pass (encoding: from 60 / 104 to 74 / 170), on another day.
 //!
-//! Tried after that, and left out: groups in two stages, one that touches the cache lines and one that
-//! compares (the processor overlaps the look-ups of a plain loop as well); choosing between the two entries
-//! of a line without a branch, and swapping them when the second is met (slower: the first one is hit
-//! nearly always, and a swap writes); a larger cache of long pretokens and huge pages (nothing on a first
-//! pass); a table of short pretokens for each thread instead of one for all (each thread has to meet
-//! every word for the first time, which is what a first pass consists of); filling the cache with the
-//! tokens beforehand (up to a tenth on a first pass over books or code, less on nine languages, and less
-//! on later passes, as rare tokens lie where common words would).
+//! Then for encoding, on another machine, first and second pass of books, nine languages:
+//!
+//! - as above: 85, 120 and 50, 50
+//! - AVX2 for finding pretokens, look-ups fetched ahead, ids of a group gathered: 160, 250 and 61, 74
+//! - large pages for tables, which costs where memory is dear to touch for the first time, as in virtual
+//!   machines that are given it page by page, and a cache of twice the size: 170, 290 and 70, 85
+//! - merging short ones in registers, ids without a table of names: 200, 330 and 80, 100
+//! - pieces of wide text looked up in place of whole pretokens: nine languages 95, 120
+//!
+//! Tried after that, and left out: choosing between the two entries of a line without a branch, and
+//! swapping them when the second is met (slower: the first one is hit nearly always, and a swap writes); a
+//! table of short pretokens for each thread instead of one for all (each thread has to meet every word for
+//! the first time, which is what a first pass consists of); filling the cache with the tokens beforehand (up
+//! to a tenth on a first pass over books or code, nothing on nine languages, and less on later passes, as rare
+//! tokens lie where common words would); a table of pairs of half the size, or one asked without branches
+//! (nothing); large pages for the ids (half the time of a later pass, but twice that of a first one where
+//! large pages are dear).
 
 use crate::borders::Borders;
 use crate::cache::Cache;
@@ -56,6 +66,8 @@ pub struct Encoder {
     special_ids: FxHashMap<String, u32>,
     /// Id -> place in `special`.
     special_places: FxHashMap<u32, usize>,
+    /// What the ids of all tokens but single bytes are above their indices, if it is the same for all.
+    shift: Option<u32>,
     /// `None` where taking apart would not do.
     borders: Option<Borders>,
     pub(crate) cache: Cache,
@@ -71,6 +83,7 @@ impl Clone for Encoder {
             special: self.special.clone(),
             special_ids: self.special_ids.clone(),
             special_places: self.special_places.clone(),
+            shift: self.shift,
             borders: self.borders.clone(),
             cache: Cache::default(),
             states: States::default(),
@@ -102,9 +115,13 @@ impl Encoder {
         // A token that merging does not give is the id of a pretoken, but not of a piece of one.
         let alike = table.as_ref().is_some_and(MergeTable::gives_all);
         let borders = alike.then(|| Borders::new((0..ranks.len()).map(|i| ranks.at(i))));
+        let named = (0..).zip(ranks.ids()).skip(256);
+        let mut shifts = named.map(|(i, id): (u32, &u32)| id.wrapping_sub(i));
+        let shift = shifts.next().filter(|first| shifts.all(|s| s == *first));
         Ok(Self {
             pretokenizer,
             table,
+            shift,
             ranks,
             special: SpecialTokens::new(special.iter().map(|s| &s.0))?,
             special_ids: special.into_iter().collect(),
@@ -222,8 +239,12 @@ impl Encoder {
         let from = ids.len();
         table.merge(piece, scratch, ids);
         let names = self.ranks.ids();
-        ids[from..]
-            .iter_mut()
-            .for_each(|id| *id = names[*id as usize]);
+        for id in &mut ids[from..] {
+            *id = match self.shift {
+                // Not a look-up in a large table.
+                Some(shift) if *id >= 256 => id.wrapping_add(shift),
+                _ => names[*id as usize],
+            };
+        }
     }
 }

@@ -25,8 +25,6 @@ const SCAN: usize = 64;
 /// Pieces of up to this many bytes, which includes all that the cache of short pretokens holds, are
 /// merged in a way of their own.
 pub(crate) const SHORT: usize = 16;
-/// Bits for a place in such a piece.
-const AT: u32 = 4;
 
 /// What a token was merged from, and a hint at what it merges with.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +60,7 @@ impl Origin {
 pub struct MergeTable {
     pub(crate) pairs: PairMap,
     /// What each two bytes make, or [`NONE`]; also in `pairs`.
-    bytes: Vec<u32>,
+    pub(crate) bytes: Vec<u32>,
     /// All tokens but those in `unmerged`.
     pub(crate) trie: Trie,
     pub(crate) origins: Vec<Origin>,
@@ -151,60 +149,11 @@ impl MergeTable {
     /// near-linear.
     pub(crate) fn merge_by_rank(&self, piece: &[u8], out: &mut Vec<u32>) {
         if piece.len() <= SHORT {
-            self.merge_short(piece, out);
+            out.extend_from_slice(self.merge_short(piece).tokens());
         } else if piece.len() <= SCAN {
             self.merge_scanning(piece, out);
         } else {
             self.merge_with_heap(piece, out);
-        }
-    }
-
-    /// For pieces of at most [`SHORT`] bytes. Everything is in registers or close to them but for the
-    /// table of pairs, of which small words need what common words have brought into the caches.
-    pub(crate) fn merge_short(&self, piece: &[u8], out: &mut Vec<u32>) {
-        let n = piece.len().min(SHORT);
-        // The token at byte i, if one begins there, which `begins` tells.
-        let mut parts = [0u32; SHORT];
-        let mut begins: u32 = (1 << n) - 1;
-        // What that one and the next would make, above i; so the least of all is the next merge.
-        let mut joined = [u32::MAX; SHORT];
-        let join = |token: u32, at: usize| match token {
-            NONE => u32::MAX,
-            _ => token << AT | at as u32,
-        };
-        for (i, &byte) in piece[..n].iter().enumerate() {
-            parts[i] = u32::from(byte);
-            if i + 1 < n {
-                let pair = usize::from(byte) << 8 | usize::from(piece[i + 1]);
-                joined[i] = join(self.bytes[pair], i);
-            }
-        }
-        loop {
-            let least = joined.iter().fold(u32::MAX, |a, &b| a.min(b));
-            if least == u32::MAX {
-                break;
-            }
-            let (token, i) = (least >> AT, (least & ((1 << AT) - 1)) as usize);
-            // Tokens that begin after i: the one that goes, and the next.
-            let after = begins & (!1 << i);
-            let gone = after.trailing_zeros();
-            let next = (after & (after - 1)).trailing_zeros() as usize;
-            begins &= !(1 << gone);
-            parts[i] = token;
-            joined[gone as usize % SHORT] = u32::MAX;
-            joined[i] = match parts.get(next) {
-                Some(&right) => join(self.pairs.get(token, right), i),
-                None => u32::MAX,
-            };
-            let before = begins & ((1 << i) - 1);
-            if let Some(before) = before.checked_ilog2() {
-                let before = before as usize;
-                joined[before] = join(self.pairs.get(parts[before], token), before);
-            }
-        }
-        while begins != 0 {
-            out.push(parts[begins.trailing_zeros() as usize % SHORT]);
-            begins &= begins - 1;
         }
     }
 

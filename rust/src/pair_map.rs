@@ -1,5 +1,7 @@
 //! (a, b) -> c, all three below 2**21, in one word each: what merges to what.
 
+use crate::pages::Pages;
+
 /// No value.
 pub const NONE: u32 = u32::MAX;
 
@@ -15,12 +17,12 @@ const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
 /// An open-addressed hash table, at most half full.
 #[derive(Clone, Debug)]
 pub struct PairMap {
-    slots: Vec<u64>,
+    slots: Pages<u64>,
     len: usize,
     shift: u32,
     /// A bit for each hash that a key has, of [`MORE`] bits more than a place takes: most pairs that
     /// are asked for have no value, and this much smaller table tells so nearly always.
-    seen: Vec<u64>,
+    seen: Pages<u64>,
 }
 
 const MORE: u32 = 3;
@@ -29,11 +31,13 @@ impl PairMap {
     /// A table with room for `n` entries before it grows.
     pub fn with_capacity(n: usize) -> Self {
         let size = (2 * n).next_power_of_two().max(1024);
+        let mut slots = Pages::zeroed(size);
+        slots.fill(EMPTY);
         Self {
-            slots: vec![EMPTY; size],
+            slots,
             len: 0,
             shift: u64::BITS - size.trailing_zeros(),
-            seen: vec![0; (size << MORE) / 64],
+            seen: Pages::zeroed((size << MORE) / 64),
         }
     }
 
@@ -69,7 +73,7 @@ impl PairMap {
         if 2 * (self.len + 1) > self.slots.len() {
             let larger = Self::with_capacity(self.slots.len());
             let old = std::mem::replace(self, larger);
-            for slot in old.slots.into_iter().filter(|&s| s != EMPTY) {
+            for slot in old.slots.iter().copied().filter(|&s| s != EMPTY) {
                 self.insert(
                     (slot >> (2 * BITS)) as u32,
                     (slot >> BITS & MASK) as u32,

@@ -6,6 +6,7 @@
 //! another node's. Nodes are placed from the top down, branch by branch, each as near to its parent
 //! as there is room: the last bytes of a rare word, which come from main memory, often come together.
 
+use crate::pages::Pages;
 use crate::pair_map::NONE;
 
 const TAKEN: u64 = 1 << 8;
@@ -18,7 +19,7 @@ const TRIES: usize = 64;
 #[derive(Clone, Debug)]
 pub struct Trie {
     /// Label in the low byte, [`TAKEN`], the token plus 1 in 22 bits, the base in the high half.
-    nodes: Vec<u64>,
+    nodes: Pages<u64>,
     root: u32,
 }
 
@@ -104,9 +105,8 @@ impl Trie {
         let root = (builder.nodes[root_place] >> 32) as u32;
         builder.nodes.truncate(builder.end);
         builder.nodes.resize(builder.end + 256, 0);
-        builder.nodes.shrink_to_fit();
         Self {
-            nodes: builder.nodes,
+            nodes: builder.nodes.into_iter().collect(),
             root,
         }
     }

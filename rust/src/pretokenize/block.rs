@@ -41,7 +41,7 @@ impl Block {
     /// Completes what `raw` gives: there `known` has every ASCII byte, `lower` is only right for
     /// letters, nothing is right for other than ASCII bytes, and there are no symbols.
     #[inline(always)]
-    fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         let known = self.known & !self.known.wrapping_add(1);
         self.known = known;
         self.letter &= known;
@@ -232,6 +232,7 @@ mod swar {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::{Level, Wide};
 
     fn set(bits: &str) -> u64 {
         let one = |(i, c)| u64::from(c == '1') << i;
@@ -289,6 +290,9 @@ mod tests {
                     block.finish();
                 }
                 assert_eq!(one, other, "{byte} at {at}");
+                if let Some(wide) = Wide::detect() {
+                    assert_eq!(wide.classes(&bytes), one, "{byte} at {at}");
+                }
             }
         }
     }

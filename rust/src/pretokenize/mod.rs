@@ -4,7 +4,9 @@
 //! patterns match every character, so nothing is lost with them.
 
 mod automaton;
-mod block;
+pub(crate) mod block;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod block_avx2;
 mod chain;
 mod compiled;
 pub mod cut;
@@ -16,12 +18,15 @@ mod scan_gpt2;
 mod scan_o200k;
 mod unicode;
 
+use crate::cpu::{self, Job, Level};
 use crate::error::Result;
 use crate::pattern::Named;
 pub use compiled::Compiled;
 use cut::Cuts;
 pub use regex::RegexSplitter;
+use scan::Each;
 pub use scan::Scanner;
+pub(crate) use scan::Sink;
 pub use scan_cl100k::{Cl100k, Nanochat};
 pub use scan_gpt2::Gpt2;
 pub use scan_o200k::O200k;
@@ -85,15 +90,52 @@ impl Pretokenizer {
     /// # Errors
     /// [`crate::error::Error::Match`] if the regex engine gives up; scanners never fail.
     #[inline]
-    pub fn split(&self, text: &str, mut emit: impl FnMut(usize, usize)) -> Result<()> {
+    pub fn split(&self, text: &str, emit: impl FnMut(usize, usize)) -> Result<()> {
+        let sink = &mut Each(emit);
+        cpu::run(Split {
+            pretokenizer: self,
+            text,
+            sink,
+        })
+    }
+
+    /// As [`Self::split`], within a job.
+    #[inline(always)]
+    pub(crate) fn split_into<L: Level>(
+        &self,
+        level: L,
+        text: &str,
+        sink: &mut impl Sink,
+    ) -> Result<()> {
         match self {
-            Self::Gpt2(s) => s.split(text, &mut emit),
-            Self::Cl100k(s) => s.split(text, &mut emit),
-            Self::O200k(s) => s.split(text, &mut emit),
-            Self::Nanochat(s) => s.split(text, &mut emit),
-            Self::Compiled(s) => s.split(text, &mut emit),
-            Self::Regex(r) => return r.split(text, &mut emit),
+            Self::Gpt2(s) => s.split(level, text, sink),
+            Self::Cl100k(s) => s.split(level, text, sink),
+            Self::O200k(s) => s.split(level, text, sink),
+            Self::Nanochat(s) => s.split(level, text, sink),
+            Self::Compiled(s) => s.split(text, |start, end| {
+                sink.put(start, end, 1);
+            }),
+            Self::Regex(r) => {
+                return r.split(text, &mut |start, end| {
+                    sink.put(start, end, 1);
+                });
+            }
         }
         Ok(())
+    }
+}
+
+struct Split<'a, S> {
+    pretokenizer: &'a Pretokenizer,
+    text: &'a str,
+    sink: &'a mut S,
+}
+
+impl<S: Sink> Job for Split<'_, S> {
+    type Output = Result<()>;
+
+    #[inline(always)]
+    fn run<L: Level>(self, level: L) -> Result<()> {
+        self.pretokenizer.split_into(level, self.text, self.sink)
     }
 }

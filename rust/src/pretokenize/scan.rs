@@ -5,6 +5,7 @@
 
 use super::block::Block;
 use super::unicode::{ASCII, NEWLINE, SPACE, Table};
+use crate::cpu::Level;
 
 /// Cuts text by one pattern.
 pub trait Scanner {
@@ -16,9 +17,9 @@ pub trait Scanner {
     /// `text[start + i]`. Only the bits in [`Block::decided`] count.
     fn starts(&self, text: &[u8], start: usize, block: &Block) -> u64;
 
-    /// Calls `emit(start, end)` for each pretoken of `text`, in order.
+    /// Gives each pretoken of `text` to `sink`, in order.
     #[inline(always)]
-    fn split(&self, text: &str, mut emit: impl FnMut(usize, usize)) {
+    fn split<L: Level>(&self, level: L, text: &str, sink: &mut impl Sink) {
         let text = text.as_bytes();
         let mut start = 0;
         while start < text.len() {
@@ -28,21 +29,40 @@ pub trait Scanner {
             if let Some(bytes) = text[start..].first_chunk()
                 && bytes[..USEFUL].is_ascii()
             {
-                let block = Block::new(bytes);
+                let block = level.classes(bytes);
                 ends = self.starts(text, start, &block) & block.decided();
             }
             if ends == 0 {
                 base = self.next(text, start);
                 ends = 1;
             }
-            // `emit` is called in one place, so that it can be inlined whatever its size.
-            while ends != 0 {
-                let end = base + ends.trailing_zeros() as usize;
-                emit(start, end);
-                start = end;
-                ends &= ends - 1;
-            }
+            // It is called in one place, so that it can be inlined whatever its size.
+            start = sink.put(start, base, ends);
         }
+    }
+}
+
+/// Takes pretokens.
+pub trait Sink {
+    /// Takes pretokens that lie next to each other, the first from `start`. Each bit of `ends` is an
+    /// end, counted from `base`; there is at least one. If `base` is `start` all are ASCII, otherwise
+    /// there is one pretoken, which ends at `base`. Returns the last end.
+    fn put(&mut self, start: usize, base: usize, ends: u64) -> usize;
+}
+
+/// Gives each pretoken's start and end to a function.
+pub struct Each<F>(pub F);
+
+impl<F: FnMut(usize, usize)> Sink for Each<F> {
+    #[inline(always)]
+    fn put(&mut self, mut start: usize, base: usize, mut ends: u64) -> usize {
+        while ends != 0 {
+            let end = base + ends.trailing_zeros() as usize;
+            (self.0)(start, end);
+            start = end;
+            ends &= ends - 1;
+        }
+        start
     }
 }
 
