@@ -219,12 +219,14 @@ def encode_corpus(
     num_threads: int | None = None,
     errors: str = "strict",
     progress: Callable[[int], None] | None = None,
+    expected_bytes: int = 0,
 ) -> tuple[bytearray, bytearray, int]:
     """Encodes documents, which the encoder's special tokens separate; empty ones are left out.
 
     `sources` yields (kind, name for messages, content): a "file" with its path, "chunks" with
     an iterable of the bytes of one text, "texts" with an iterable of str. `progress` is called with
-    the bytes taken in of the source that is being read, a few times a second.
+    the bytes taken in of the source that is being read, a few times a second. Room for the ids of
+    `expected_bytes` of text is made beforehand.
 
     Returns ids (`dtype` is "uint16" or "uint32"; little endian), where each document's end
     (uint64, native), and the bytes of text.

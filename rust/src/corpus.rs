@@ -1,7 +1,7 @@
 //! Documents -> ids, in worker threads, in the order of the documents.
 //!
-//! The calling thread reads text, cuts it into blocks ([`crate::documents`]), and hands the workers'
-//! results on in the order of the blocks; so neither threads nor cuts can show in what comes out. It
+//! The calling thread reads text, cuts it into blocks ([`crate::documents`]), encodes some itself while
+//! there are enough for the others, and hands results on in the order of the blocks; so neither threads nor cuts can show in what comes out. It
 //! sends no block while too much text is under way, which bounds memory.
 
 use crate::documents::{BLOCK, Block, Splitter};
@@ -84,12 +84,21 @@ pub struct Part {
 /// A block's ids.
 #[derive(Debug, Default)]
 pub struct Encoded {
-    /// Ids of the width asked for, little endian.
-    pub ids: Vec<u8>,
+    /// Ids, packed to the width asked for.
+    words: Vec<u32>,
+    /// Bytes of them.
+    len: usize,
     /// What they belong to, without gaps.
     pub parts: Vec<Part>,
     /// The text's buffer, to be used again.
     spare: Vec<u8>,
+}
+
+impl Encoded {
+    /// Ids of the width asked for, little endian.
+    pub fn ids(&self) -> &[u8] {
+        &bytemuck::cast_slice(&self.words)[..self.len]
+    }
 }
 
 /// Takes the blocks' ids, in the order of the blocks, on the calling thread.
@@ -140,18 +149,21 @@ pub fn encode_corpus<E: From<Error>>(
         produce(&mut feed)?;
         return Ok(feed.flush()?);
     }
-    let pool = crate::threads::pool(n_threads)?;
+    // This thread is one of them.
+    let pool = crate::threads::pool(n_threads - 1)?;
     let (jobs, queue) = channel::<Job>();
     let queue = Mutex::new(queue);
     let (done, results) = channel();
     pool.in_place_scope(|scope| {
-        for _ in 0..n_threads {
+        for _ in 1..n_threads {
             let (queue, done) = (&queue, done.clone());
             scope.spawn(move |_| work(Worker::new(encoder, options), queue, &done));
         }
         // The results end with the workers.
         drop(done);
         let mut sink = Parallel {
+            worker: Worker::new(encoder, options),
+            queue: &queue,
             jobs,
             results,
             consumer,
@@ -167,7 +179,7 @@ pub fn encode_corpus<E: From<Error>>(
         produce(&mut feed)?;
         feed.flush()?;
         while sink.n_under_way > 0 {
-            sink.receive()?;
+            sink.work()?;
         }
         // The workers end when the jobs do, as `sink` is dropped.
         Ok(())
@@ -178,7 +190,6 @@ pub fn encode_corpus<E: From<Error>>(
 struct Worker<'a> {
     session: Session<'a>,
     options: &'a CorpusOptions,
-    ids: Vec<u32>,
 }
 
 impl<'a> Worker<'a> {
@@ -186,45 +197,51 @@ impl<'a> Worker<'a> {
         Self {
             session: encoder.session(),
             options,
-            ids: Vec::new(),
         }
     }
 
-    /// The block's ids, in `room`, whose content goes.
-    fn encode(&mut self, mut block: Block, mut room: Vec<u8>) -> Result<Encoded> {
-        room.clear();
-        let mut encoded = Encoded {
-            ids: room,
-            parts: Vec::with_capacity(block.ends.len() + 1),
-            spare: Vec::new(),
-        };
-        self.ids.clear();
+    /// The block's ids, in `ids`, whose content goes.
+    fn encode(&mut self, mut block: Block, mut ids: Vec<u32>) -> Result<Encoded> {
+        ids.clear();
+        // Hardly any text has more.
+        ids.reserve(block.data.len() / 2);
+        let mut parts = Vec::with_capacity(block.ends.len() + 1);
         let mut begins = !block.continues;
         let mut from = 0;
         for end in &block.ends {
-            let mut part = self.part(&block, from..end.spans, begins)?;
+            let mut part = self.part(&block, from..end.spans, begins, &mut ids)?;
             if let Some(Separator::After(id)) = self.options.separator {
-                self.ids.push(id);
+                ids.push(id);
             }
-            part.end = self.ids.len() * self.options.width.bytes();
+            part.end = ids.len() * self.options.width.bytes();
             part.ends = true;
             part.source = end.source;
-            encoded.parts.push(part);
+            parts.push(part);
             begins = true;
             from = end.spans;
         }
         if from < block.spans.len() {
-            let part = self.part(&block, from..block.spans.len(), begins)?;
-            encoded.parts.push(part);
+            let part = self.part(&block, from..block.spans.len(), begins, &mut ids)?;
+            parts.push(part);
         }
-        self.options.width.write(&self.ids, &mut encoded.ids);
-        encoded.spare = std::mem::take(&mut block.data);
-        Ok(encoded)
+        self.options.width.pack(&mut ids);
+        Ok(Encoded {
+            len: ids.len() * self.options.width.bytes(),
+            words: ids,
+            parts,
+            spare: std::mem::take(&mut block.data),
+        })
     }
 
-    fn part(&mut self, block: &Block, spans: Range<usize>, begins: bool) -> Result<Part> {
+    fn part(
+        &mut self,
+        block: &Block,
+        spans: Range<usize>,
+        begins: bool,
+        ids: &mut Vec<u32>,
+    ) -> Result<Part> {
         if begins && let Some(Separator::Before(id)) = self.options.separator {
-            self.ids.push(id);
+            ids.push(id);
         }
         let mut crc32 = crc32fast::Hasher::new();
         let mut n_bytes = 0;
@@ -237,14 +254,14 @@ impl<'a> Worker<'a> {
                     offset,
                 }
             })?;
-            self.session.encode_ordinary(text, &mut self.ids)?;
+            self.session.encode_ordinary(text, ids)?;
             n_bytes += bytes.len() as u64;
             if self.options.hash {
                 crc32.update(bytes);
             }
         }
         Ok(Part {
-            end: self.ids.len() * self.options.width.bytes(),
+            end: ids.len() * self.options.width.bytes(),
             n_bytes,
             crc32: crc32.finalize(),
             ends: false,
@@ -254,7 +271,7 @@ impl<'a> Worker<'a> {
 }
 
 /// A block to encode, and a buffer to put its ids in.
-type Job = (Block, Vec<u8>);
+type Job = (Block, Vec<u32>);
 
 /// A block's index and length, and what came of it.
 type Done = (u64, usize, Result<Encoded>);
@@ -292,7 +309,7 @@ struct Inline<'a> {
     worker: Worker<'a>,
     consumer: &'a mut dyn Consumer,
     spare: Vec<u8>,
-    room: Vec<u8>,
+    room: Vec<u32>,
 }
 
 impl BlockSink for Inline<'_> {
@@ -300,7 +317,7 @@ impl BlockSink for Inline<'_> {
         let room = std::mem::take(&mut self.room);
         let mut encoded = self.worker.encode(block, room)?;
         self.consumer.take(&mut encoded)?;
-        (self.spare, self.room) = (encoded.spare, encoded.ids);
+        (self.spare, self.room) = (encoded.spare, encoded.words);
         Ok(())
     }
 
@@ -310,6 +327,8 @@ impl BlockSink for Inline<'_> {
 }
 
 struct Parallel<'a> {
+    worker: Worker<'a>,
+    queue: &'a Mutex<Receiver<Job>>,
     jobs: Sender<Job>,
     results: Receiver<Done>,
     consumer: &'a mut dyn Consumer,
@@ -324,10 +343,30 @@ struct Parallel<'a> {
     most: usize,
     /// Buffers to be used again, for text and for ids.
     spare: Vec<Vec<u8>>,
-    rooms: Vec<Vec<u8>>,
+    rooms: Vec<Vec<u32>>,
 }
 
 impl Parallel<'_> {
+    /// Encodes a block, or waits for one that another thread encodes. A thread that did nothing but
+    /// read and wait would take its time from the workers.
+    fn work(&mut self) -> Result<()> {
+        // Who holds the queue waits for a job, so there is none; or takes one, and will bring a result.
+        let job = self.queue.try_lock().ok().and_then(|q| q.try_recv().ok());
+        match job {
+            Some((block, room)) if block.data.len() <= SPARE => {
+                let (index, len) = (block.index, block.data.len());
+                let result = self.worker.encode(block, room);
+                self.accept((index, len, result))
+            }
+            Some(long) => {
+                // The workers would have nothing to do before this thread reads on.
+                self.jobs.send(long).map_err(|_| Error::Interrupted)?;
+                self.receive()
+            }
+            None => self.receive(),
+        }
+    }
+
     /// Waits for a result.
     fn receive(&mut self) -> Result<()> {
         let done = self.results.recv().map_err(|_| Error::Interrupted)?;
@@ -342,13 +381,11 @@ impl Parallel<'_> {
             self.n_under_way -= 1;
             let mut encoded = result?;
             self.consumer.take(&mut encoded)?;
-            for (buffers, buffer) in [
-                (&mut self.spare, encoded.spare),
-                (&mut self.rooms, encoded.ids),
-            ] {
-                if buffer.capacity() <= SPARE {
-                    buffers.push(buffer);
-                }
+            if encoded.spare.capacity() <= SPARE {
+                self.spare.push(encoded.spare);
+            }
+            if encoded.words.capacity() <= SPARE / 4 {
+                self.rooms.push(encoded.words);
             }
         }
         Ok(())
@@ -364,7 +401,7 @@ impl BlockSink for Parallel<'_> {
         while self.n_under_way == self.most
             || (self.n_under_way > 0 && self.under_way + len > UNDER_WAY)
         {
-            self.receive()?;
+            self.work()?;
         }
         self.under_way += len;
         self.n_under_way += 1;

@@ -374,7 +374,7 @@ impl Consumer for ShardWriter<'_> {
     fn take(&mut self, encoded: &mut Encoded) -> Result<()> {
         let mut from = 0;
         for part in &encoded.parts {
-            self.part(part, &encoded.ids[from..part.end])?;
+            self.part(part, &encoded.ids()[from..part.end])?;
             from = part.end;
         }
         Ok(())

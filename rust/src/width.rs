@@ -18,22 +18,42 @@ impl Width {
         }
     }
 
-    /// Appends ids; they must be small enough.
-    pub(crate) fn write(self, ids: &[u32], out: &mut Vec<u8>) {
-        let from = out.len();
-        out.resize(from + ids.len() * self.bytes(), 0);
-        let room = &mut out[from..];
+    /// Makes ids, which must be small enough, what they are written as: the first
+    /// `ids.len() * self.bytes()` bytes. It is done in place, as memory is what takes time.
+    pub(crate) fn pack(self, ids: &mut [u32]) {
         match self {
             Self::U16 => {
-                for (to, &id) in room.chunks_exact_mut(2).zip(ids) {
-                    to.copy_from_slice(&(id as u16).to_le_bytes());
+                for i in 0..ids.len() {
+                    let [low, high] = (ids[i] as u16).to_le_bytes();
+                    let bytes: &mut [u8] = bytemuck::cast_slice_mut(ids);
+                    bytes[2 * i] = low;
+                    bytes[2 * i + 1] = high;
                 }
             }
-            Self::U32 => {
-                for (to, &id) in room.chunks_exact_mut(4).zip(ids) {
-                    to.copy_from_slice(&id.to_le_bytes());
-                }
-            }
+            Self::U32 => ids.iter_mut().for_each(|id| *id = id.to_le()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn little_endian_in_place() {
+        for n in 0..20u32 {
+            let ids: Vec<u32> = (0..n).map(|i| i * 3001 % 65536).collect();
+            let mut packed = ids.clone();
+            Width::U16.pack(&mut packed);
+            let bytes: Vec<u8> = ids
+                .iter()
+                .flat_map(|&id| (id as u16).to_le_bytes())
+                .collect();
+            assert_eq!(bytemuck::cast_slice::<_, u8>(&packed)[..bytes.len()], bytes);
+            packed.clone_from(&ids);
+            Width::U32.pack(&mut packed);
+            let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+            assert_eq!(bytemuck::cast_slice::<_, u8>(&packed), bytes);
         }
     }
 }

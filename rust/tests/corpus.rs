@@ -42,7 +42,7 @@ impl Consumer for Memory {
     fn take(&mut self, encoded: &mut Encoded) -> Result<(), Error> {
         let ended = encoded.parts.iter().filter(|part| part.ends);
         self.ends.extend(ended.map(|p| self.ids.len() + p.end));
-        self.ids.extend_from_slice(&encoded.ids);
+        self.ids.extend_from_slice(encoded.ids());
         Ok(())
     }
 }

@@ -167,7 +167,8 @@ def encode_files_to_numpy(
 
     check_errors(errors)
     dtype = choose_dtype(tokenizer, dtype)
-    feeder = Feeder(expand_inputs(paths), text_column, errors, progress)
+    inputs = expand_inputs(paths)
+    feeder = Feeder(inputs, text_column, errors, progress)
     ids, ends, _ = _core.encode_corpus(
         tokenizer._encoder,
         feeder.sources(),
@@ -177,6 +178,7 @@ def encode_files_to_numpy(
         num_threads=check_limit("num_threads", num_threads),
         errors=errors,
         progress=feeder.on_source_bytes,
+        expected_bytes=sum(file.path.stat().st_size for file in inputs),
     )
     feeder.report()
     offsets = np.zeros(len(ends) // 8 + 1, np.uint64)

@@ -42,7 +42,7 @@ fn options(
 
 /// The ids of all documents, where each one's end (as 64-bit numbers), and the bytes of text.
 #[pyfunction]
-#[pyo3(signature = (encoder, sources, dtype, separator=None, separator_first=false, num_threads=None, errors="strict", progress=None))]
+#[pyo3(signature = (encoder, sources, dtype, separator=None, separator_first=false, num_threads=None, errors="strict", progress=None, expected_bytes=0))]
 pub fn encode_corpus<'py>(
     py: Python<'py>,
     encoder: &Bound<'py, Encoder>,
@@ -53,12 +53,14 @@ pub fn encode_corpus<'py>(
     num_threads: Option<usize>,
     errors: &str,
     progress: Option<Py<PyAny>>,
+    expected_bytes: usize,
 ) -> PyResult<(Bound<'py, PyByteArray>, Bound<'py, PyByteArray>, u64)> {
     let options = options(dtype, separator, separator_first, num_threads, errors)?;
     let encoder = &encoder.get().inner;
     let sources = sources.try_iter()?.unbind();
     let mut pulse = Pulse::new(progress);
-    let mut memory = Memory::new(py)?;
+    // A token has four bytes or so of text.
+    let mut memory = Memory::new(py, expected_bytes / 4 * options.width.bytes())?;
     let done = py.detach(|| {
         corpus::encode_corpus(encoder, &options, &mut memory, |feed| {
             feed_sources(feed, &sources, &mut pulse)
@@ -102,32 +104,37 @@ struct Memory {
 }
 
 impl Memory {
-    fn new(py: Python<'_>) -> PyResult<Self> {
-        let capacity = 1 << 20;
-        let ids = PyByteArray::new(py, &[]);
-        ids.resize(capacity)?;
-        Ok(Self {
-            ids: ids.unbind(),
+    fn new(py: Python<'_>, expected: usize) -> PyResult<Self> {
+        let mut new = Self {
+            ids: PyByteArray::new(py, &[]).unbind(),
             len: 0,
-            capacity,
+            capacity: 0,
             ends: Vec::new(),
             n_bytes: 0,
             raised: None,
-        })
+        };
+        // Memory that is not used costs nothing, but only so much may be had at all.
+        new.make_room(py, expected.clamp(1 << 20, 1 << 30))?;
+        Ok(new)
+    }
+
+    fn make_room(&mut self, py: Python<'_>, capacity: usize) -> PyResult<()> {
+        let ids = self.ids.bind(py);
+        ids.resize(capacity)?;
+        self.capacity = capacity;
+        Ok(())
     }
 
     #[allow(unsafe_code)]
     fn append(&mut self, py: Python<'_>, bytes: &[u8]) -> PyResult<()> {
-        let ids = self.ids.bind(py);
         let len = self.len + bytes.len();
         if len > self.capacity {
-            self.capacity = len.max(2 * self.capacity);
-            ids.resize(self.capacity)?;
+            self.make_room(py, len.max(2 * self.capacity))?;
         }
         // SAFETY: nobody else has this bytearray yet, and the slice is gone before it is resized again.
         // Copying here, while the workers encode, and not once more at the end into memory that is touched
         // for the first time, makes a first pass over 30 MB a fifth faster.
-        let room = unsafe { ids.as_bytes_mut() };
+        let room = unsafe { self.ids.bind(py).as_bytes_mut() };
         room[self.len..len].copy_from_slice(bytes);
         self.len = len;
         Ok(())
@@ -142,7 +149,7 @@ impl Consumer for Memory {
                 self.ends.push((self.len + part.end) as u64);
             }
         }
-        Python::attach(|py| self.append(py, &encoded.ids)).map_err(|error| {
+        Python::attach(|py| self.append(py, encoded.ids())).map_err(|error| {
             self.raised = Some(error);
             Error::Interrupted
         })
