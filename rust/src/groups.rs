@@ -81,6 +81,8 @@ pub(crate) trait Ids {
     /// Takes the first `n` of `row`.
     fn row(&mut self, row: &Row, n: usize);
     fn many(&mut self, ids: &[u32]);
+    /// Where ids may be appended without a copy, if they are kept.
+    fn list(&mut self) -> Option<&mut Vec<u32>>;
 }
 
 impl Ids for Vec<u32> {
@@ -102,6 +104,10 @@ impl Ids for Vec<u32> {
     fn many(&mut self, ids: &[u32]) {
         self.extend_from_slice(ids);
     }
+
+    fn list(&mut self) -> Option<&mut Vec<u32>> {
+        Some(self)
+    }
 }
 
 /// Ids that are only counted.
@@ -121,6 +127,10 @@ impl Ids for Count {
     #[inline(always)]
     fn many(&mut self, ids: &[u32]) {
         self.0 += ids.len();
+    }
+
+    fn list(&mut self) -> Option<&mut Vec<u32>> {
+        None
     }
 }
 
@@ -323,6 +333,12 @@ impl Work {
             && let Some(found) = wide.find(hash, piece)
         {
             return out.many(found);
+        }
+        if wide_hash.is_none()
+            && let Some(list) = out.list()
+        {
+            // It may be all of a long text.
+            return encoder.merge(piece, scratch, list);
         }
         if ids.capacity() > KEEP_IDS {
             *ids = Vec::new();
