@@ -25,8 +25,9 @@ class Encoding(Vocabulary):
 
     Surrogates in a str that pair up are one character; others become U+FFFD, as in tiktoken.
 
-    Ctrl-C ends a batch or a long text after a fraction of a second. It has to wait for a text that
-    a custom pattern does not allow to be cut, and for `encode_with_offsets` and `truncate`.
+    Ctrl-C ends a batch or a long text after a fraction of a second. It has to wait for a run of
+    text without white space, for a text that a custom pattern does not allow to be cut, and for
+    `encode_with_offsets` and `truncate`.
 
     Args:
         allowed_special: Special tokens that become their ids where the text holds them, the longest

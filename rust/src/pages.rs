@@ -75,7 +75,7 @@ impl<T: Zeroable + Copy> FromIterator<T> for Pages<T> {
 /// Asks the system for large pages for what lies in `memory`, which has not been touched yet. Systems
 /// that have no such call, or do not heed it, do as they always do.
 #[allow(unsafe_code, unused_variables)]
-pub fn ask_for_large<T>(memory: &[T]) {
+fn ask_for_large<T>(memory: &[T]) {
     #[cfg(target_os = "linux")]
     {
         let start = memory.as_ptr().addr();

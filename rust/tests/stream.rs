@@ -153,17 +153,22 @@ fn all_cuts_of_short_texts() {
     });
 }
 
+/// Those of `places` that the indices choose, in order.
+fn some_of(places: &[usize], chosen: &[Index]) -> Vec<usize> {
+    let chosen = chosen
+        .iter()
+        .filter_map(|i| places.get(i.index(places.len() + 1)));
+    let mut chosen: Vec<usize> = chosen.copied().collect();
+    chosen.sort_unstable();
+    chosen
+}
+
 #[test]
 fn random_cuts_of_longer_texts() {
     let cuts = prop::collection::vec(any::<Index>(), 0..12);
     common::run((text(60), allowed(), cuts), |(text, allowed, cuts)| {
         let all = boundaries(&text);
-        let mut cuts: Vec<usize> = cuts
-            .iter()
-            .filter_map(|i| all.get(i.index(all.len() + 1)))
-            .copied()
-            .collect();
-        cuts.sort_unstable();
+        let cuts = some_of(&all, &cuts);
         for encoder in &*ENCODERS {
             check(encoder, &allowed, &text, &cuts)?;
             check(encoder, &allowed, &text, &all)?;
@@ -178,13 +183,7 @@ fn random_cuts_of_long_texts() {
     let cuts = prop::collection::vec(any::<Index>(), 0..6);
     let long = (text(40), text(300)).prop_map(|(a, b)| a + &b.repeat(40));
     common::run_few((long, allowed(), cuts), |(text, allowed, cuts)| {
-        let all = boundaries(&text);
-        let mut cuts: Vec<usize> = cuts
-            .iter()
-            .filter_map(|i| all.get(i.index(all.len() + 1)))
-            .copied()
-            .collect();
-        cuts.sort_unstable();
+        let cuts = some_of(&boundaries(&text), &cuts);
         for encoder in &*ENCODERS {
             check(encoder, &allowed, &text, &cuts)?;
         }
