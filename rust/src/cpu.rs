@@ -20,11 +20,14 @@ pub trait Level: Copy {
     fn classes(self, bytes: &[u8; BLOCK]) -> Block;
 
     /// 16 numbers.
-    fn lanes(self, numbers: [u32; 16]) -> impl Lanes;
+    type Lanes: Lanes;
+
+    /// 16 numbers.
+    fn lanes(self, numbers: [u32; 16]) -> Self::Lanes;
 }
 
 /// 16 numbers, in registers if there are such.
-pub trait Lanes {
+pub trait Lanes: Copy {
     /// The least of them.
     fn least(&self) -> u32;
     /// Sets the one at `at`, if there is one.
@@ -69,8 +72,10 @@ impl Level for Least {
         Block::new(bytes)
     }
 
+    type Lanes = [u32; 16];
+
     #[inline(always)]
-    fn lanes(self, numbers: [u32; 16]) -> impl Lanes {
+    fn lanes(self, numbers: [u32; 16]) -> [u32; 16] {
         numbers
     }
 }
@@ -115,15 +120,18 @@ mod wide {
             unsafe { avx2::classes(bytes) }
         }
 
+        type Lanes = Registers;
+
         #[inline(always)]
-        fn lanes(self, numbers: [u32; 16]) -> impl Lanes {
+        fn lanes(self, numbers: [u32; 16]) -> Registers {
             // SAFETY: as above.
             unsafe { Registers::new(&numbers) }
         }
     }
 
     /// Made only where there is a [`Wide`].
-    struct Registers([__m256i; 2]);
+    #[derive(Clone, Copy, Debug)]
+    pub struct Registers([__m256i; 2]);
 
     impl Registers {
         #[inline]
@@ -185,6 +193,7 @@ mod wide {
         }
     }
 
+    #[inline(never)]
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
     fn run<J: Job>(level: Wide, job: J) -> J::Output {
         job.run(level)
@@ -215,7 +224,9 @@ mod wide {
             match self {}
         }
 
-        fn lanes(self, numbers: [u32; 16]) -> impl Lanes {
+        type Lanes = [u32; 16];
+
+        fn lanes(self, numbers: [u32; 16]) -> [u32; 16] {
             numbers
         }
     }

@@ -238,8 +238,19 @@ impl Encoder {
         }
         let from = ids.len();
         table.merge(piece, scratch, ids);
+        self.name(&mut ids[from..]);
+    }
+
+    /// What the pairs of tokens merge to, if there is a table of it.
+    pub(crate) fn table(&self) -> Option<&MergeTable> {
+        self.table.as_ref()
+    }
+
+    /// Makes ids of the table's tokens.
+    #[inline(always)]
+    pub(crate) fn name(&self, tokens: &mut [u32]) {
         let names = self.ranks.ids();
-        for id in &mut ids[from..] {
+        for id in tokens {
             *id = match self.shift {
                 // Not a look-up in a large table.
                 Some(shift) if *id >= 256 => id.wrapping_add(shift),

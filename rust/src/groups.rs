@@ -3,22 +3,19 @@
 //! Each step is done for a whole group: the steps of different pretokens do not depend on each other, so
 //! that the processor works on several at a time while one waits for memory.
 
-use crate::cache::{FEW, Found, Key, Lines, Place, WORTH_MANY};
+use crate::cache::{FEW, Found, Key, Place};
 use crate::cpu::{self, Job, Level};
 use crate::encode::Encoder;
 use crate::error::Result;
-use crate::longest::Scratch;
+use crate::misses::{Miss, Misses, Work};
 use crate::pretokenize::Sink;
-use crate::wide_cache::WideCache;
+use std::ops::Range;
 
 /// Pretokens that a group has room for. A group is handed on when a block of text might not fit.
-const GROUP: usize = 128;
+pub(crate) const GROUP: usize = 256;
 
 /// Ends that a block of text has at most.
 const BLOCK: usize = 64;
-
-/// More ids than this are not kept room for.
-const KEEP_IDS: usize = 1 << 14;
 
 /// What one thread needs while it encodes.
 #[derive(Debug)]
@@ -28,17 +25,8 @@ pub(crate) struct State {
     keys: [(Key, Place); GROUP],
     /// Ids found, on their way.
     row: Row,
+    misses: [Miss; GROUP],
     work: Work,
-}
-
-/// What it takes to encode a pretoken.
-#[derive(Debug, Default)]
-struct Work {
-    wide: WideCache,
-    scratch: Scratch,
-    ids: Vec<u32>,
-    /// Short pretokens kept in the cache for all threads.
-    kept: usize,
 }
 
 impl Default for State {
@@ -47,6 +35,7 @@ impl Default for State {
             ends: [0; GROUP],
             keys: [(Key::NONE, Place::default()); GROUP],
             row: [0; GROUP * FEW + 1],
+            misses: [Miss::default(); GROUP],
             work: Work::default(),
         }
     }
@@ -78,8 +67,8 @@ pub(crate) trait Ids {
     /// Takes ids that were found for a pretoken into `row`, which has `n` so far; how many there are
     /// then.
     fn few(row: &mut Row, n: usize, found: &Found) -> usize;
-    /// Takes the first `n` of `row`.
-    fn row(&mut self, row: &Row, n: usize);
+    /// Takes some of `row`.
+    fn row(&mut self, row: &Row, range: Range<usize>);
     fn many(&mut self, ids: &[u32]);
     /// Where ids may be appended without a copy, if they are kept.
     fn list(&mut self) -> Option<&mut Vec<u32>>;
@@ -96,8 +85,8 @@ impl Ids for Vec<u32> {
     }
 
     #[inline(always)]
-    fn row(&mut self, row: &Row, n: usize) {
-        self.extend_from_slice(&row[..n]);
+    fn row(&mut self, row: &Row, range: Range<usize>) {
+        self.extend_from_slice(&row[range]);
     }
 
     #[inline(always)]
@@ -120,8 +109,8 @@ impl Ids for Count {
     }
 
     #[inline(always)]
-    fn row(&mut self, _: &Row, n: usize) {
-        self.0 += n;
+    fn row(&mut self, _: &Row, range: Range<usize>) {
+        self.0 += range.len();
     }
 
     #[inline(always)]
@@ -268,12 +257,13 @@ impl<I: Ids> Job for LookUp<'_, I> {
     type Output = ();
 
     #[inline(always)]
-    fn run<L: Level>(self, _: L) {
+    fn run<L: Level>(self, level: L) {
         let cache = self.encoder.cache.lines();
         let State {
             ends,
             keys,
             row,
+            misses,
             work,
         } = self.state;
         let (ends, keys) = (&ends[..self.n], &mut keys[..self.n]);
@@ -285,75 +275,33 @@ impl<I: Ids> Job for LookUp<'_, I> {
             *key = (found, place);
             start = end;
         }
-        let mut n = 0;
-        for (i, &key) in keys.iter().enumerate() {
-            match cache.find(key.0, key.1) {
+        let (mut n, mut n_misses) = (0, 0);
+        for (i, &(key, place)) in keys.iter().enumerate() {
+            match cache.find(key, place) {
                 Some(found) => n = I::few(row, n, &found),
                 None => {
-                    self.out.row(row, n);
-                    n = 0;
-                    let start = if i == 0 { self.start } else { ends[i - 1] };
-                    let piece = &self.text[start..ends[i]];
-                    work.piece(self.encoder, cache, piece, key, self.out);
+                    misses[n_misses] = Miss { at: i, before: n };
+                    n_misses += 1;
                 }
             }
         }
-        self.out.row(row, n);
-    }
-}
-
-impl Work {
-    /// Appends the ids of a pretoken, or of a piece of one, that is not among the short ones in the
-    /// cache.
-    #[inline(never)]
-    fn piece(
-        &mut self,
-        encoder: &Encoder,
-        cache: Lines<'_>,
-        piece: &[u8],
-        key: (Key, Place),
-        out: &mut impl Ids,
-    ) {
-        if piece.is_empty() {
-            // An empty entry would let its line be filled out of order.
-            return;
+        if n_misses == 0 {
+            return self.out.row(row, 0..n);
         }
-        let Self {
-            wide,
-            scratch,
-            ids,
-            kept: n_kept,
-        } = self;
-        let is_short = key.0 != Key::NONE;
-        let wide_hash = match is_short {
-            true => Some(key.0.hash()),
-            false => WideCache::hash(piece),
-        };
-        if let Some(hash) = wide_hash
-            && let Some(found) = wide.find(hash, piece)
-        {
-            return out.many(found);
-        }
-        if wide_hash.is_none()
-            && let Some(list) = out.list()
-        {
-            // It may be all of a long text.
-            return encoder.merge(piece, scratch, list);
-        }
-        if ids.capacity() > KEEP_IDS {
-            *ids = Vec::new();
-        }
-        ids.clear();
-        encoder.merge(piece, scratch, ids);
-        out.many(ids);
-        if is_short && cache.keep(key.0, key.1, ids) {
-            *n_kept += 1;
-            if *n_kept == WORTH_MANY {
-                encoder.cache.grow();
-            }
-        } else if let Some(hash) = wide_hash {
-            wide.keep(hash, piece, ids);
-        }
+        level.run(Misses {
+            encoder: self.encoder,
+            cache,
+            piece: |at| {
+                let start = if at == 0 { self.start } else { ends[at - 1] };
+                &self.text[start..ends[at]]
+            },
+            keys,
+            misses: &misses[..n_misses],
+            row,
+            n,
+            work,
+            out: self.out,
+        });
     }
 }
 

@@ -34,6 +34,7 @@ mod longest;
 mod merge;
 mod merge_short;
 mod merge_table;
+mod misses;
 pub mod naive;
 mod npy;
 pub mod offsets;

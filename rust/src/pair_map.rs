@@ -1,6 +1,7 @@
 //! (a, b) -> c, all three below 2**21, in one word each: what merges to what.
 
 use crate::pages::Pages;
+use crate::prefetch::prefetch;
 
 /// No value.
 pub const NONE: u32 = u32::MAX;
@@ -44,6 +45,14 @@ impl PairMap {
     #[inline(always)]
     fn hash(&self, key: u64) -> usize {
         (key.wrapping_mul(ODD) >> (self.shift - MORE)) as usize
+    }
+
+    /// Begins to load what [`Self::get`] will look at.
+    #[inline(always)]
+    pub fn fetch(&self, a: u32, b: u32) {
+        let hash = self.hash(u64::from(a) << BITS | u64::from(b));
+        prefetch(&self.seen[hash / 64]);
+        prefetch(&self.slots[hash >> MORE]);
     }
 
     /// The value of (a, b), or [`NONE`].
