@@ -28,13 +28,6 @@ const TEXT: usize = 16;
 /// Tasks that may wait, beside those being done.
 const WAITING: usize = 32;
 
-/// A code unit of [`Texts::copied`]: as wide as C's `wchar_t`.
-#[cfg(windows)]
-pub(crate) type Unit = u16;
-/// A code unit of [`Texts::copied`]: as wide as C's `wchar_t`.
-#[cfg(not(windows))]
-pub(crate) type Unit = u32;
-
 /// What is wanted of texts.
 #[derive(Clone, Copy)]
 pub(crate) enum Goal {
@@ -96,7 +89,6 @@ pub(crate) fn run<'a, E: From<Error>>(
         allowed: options.allowed,
         goal: options.goal,
         rooms: Arc::clone(&rooms),
-        text: String::new(),
     };
     pipeline::run(n_threads, make, |pipeline| {
         let mut texts = Texts {
@@ -107,8 +99,6 @@ pub(crate) fn run<'a, E: From<Error>>(
             filled: 0,
             size,
             most: 2 * n_threads + WAITING,
-            copied: 0,
-            most_copied: (n_threads + 2) * size,
             spare: Vec::new(),
             rooms: Arc::clone(&rooms),
         };
@@ -129,16 +119,13 @@ pub(crate) struct Texts<'p, 'a: 'p> {
     size: usize,
     /// The most tasks that may be under way.
     most: usize,
-    /// Units of copied texts that are under way, and the most that may be.
-    copied: usize,
-    most_copied: usize,
     /// Tasks done, whose buffers are used again.
     spare: Vec<Task<'a>>,
     rooms: Arc<Rooms>,
 }
 
 impl<'a> Texts<'_, 'a> {
-    /// Whether a text of so many bytes or units is taken in parts, for which it may have to be waited.
+    /// Whether a text of so many bytes is taken in parts, for which it may have to be waited.
     pub fn is_long(&self, len: usize) -> bool {
         len > 2 * self.size
     }
@@ -160,23 +147,6 @@ impl<'a> Texts<'_, 'a> {
         self.each_part(&text, watch, |range| {
             Source::Shared(Arc::clone(&text), range)
         })
-    }
-
-    /// As [`Self::text`], for a text, not a long one, that `copy` appends as UTF-16 or UTF-32.
-    /// Surrogates in pairs are the character they stand for, alone they are U+FFFD.
-    ///
-    /// # Errors
-    /// As there, and what `copy` returns.
-    pub fn copied<E: From<Error>>(
-        &mut self,
-        copy: impl FnOnce(&mut Vec<Unit>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let before = self.task.units.len();
-        copy(&mut self.task.units)?;
-        let n = self.task.units.len() - before;
-        self.copied += n;
-        // In UTF-8 it is twice as much, or so.
-        Ok(self.add(Source::Copied(n), 2 * n, true)?)
     }
 
     fn each_part(
@@ -222,9 +192,7 @@ impl<'a> Texts<'_, 'a> {
             let mut task = result?;
             self.consumer.take(&mut task.encoded)?;
             self.rooms.put(std::mem::take(&mut task.encoded.words));
-            self.copied -= task.units.len();
             task.pieces.clear();
-            task.units.clear();
             task.encoded.parts.clear();
             self.spare.push(task);
         }
@@ -233,7 +201,7 @@ impl<'a> Texts<'_, 'a> {
 
     /// Whether so much is under way that [`Self::make_room`] should be called.
     pub fn is_full(&self) -> bool {
-        self.pipeline.under_way() >= self.most || self.copied >= self.most_copied
+        self.pipeline.under_way() >= self.most
     }
 
     /// Works until there is room for more.
@@ -241,7 +209,7 @@ impl<'a> Texts<'_, 'a> {
     /// # Errors
     /// That of an earlier text; what `watch` is answered.
     pub fn make_room(&mut self, watch: &mut Watch) -> Result<()> {
-        self.work_until(self.most / 2, self.most_copied / 2, watch)
+        self.work_until(self.most / 2, watch)
     }
 
     /// Works until all ids have come to the consumer.
@@ -252,14 +220,12 @@ impl<'a> Texts<'_, 'a> {
         if !self.task.pieces.is_empty() {
             self.send()?;
         }
-        self.work_until(0, 0, watch)
+        self.work_until(0, watch)
     }
 
-    fn work_until(&mut self, most: usize, copied: usize, watch: &mut Watch) -> Result<()> {
+    fn work_until(&mut self, most: usize, watch: &mut Watch) -> Result<()> {
         self.drain()?;
-        while self.pipeline.under_way() > most
-            || (self.pipeline.under_way() > 0 && self.copied > copied)
-        {
+        while self.pipeline.under_way() > most {
             self.pipeline.work(watch)?;
             self.drain()?;
         }
@@ -271,8 +237,6 @@ impl<'a> Texts<'_, 'a> {
 enum Source<'a> {
     Kept(&'a str),
     Shared(Arc<String>, Range<usize>),
-    /// In the next so many of [`Task::units`].
-    Copied(usize),
 }
 
 /// A text, or a part of one.
@@ -286,7 +250,6 @@ struct Piece<'a> {
 #[derive(Default)]
 struct Task<'a> {
     pieces: Vec<Piece<'a>>,
-    units: Vec<Unit>,
     encoded: Encoded,
 }
 
@@ -317,8 +280,6 @@ struct Worker<'a> {
     allowed: &'a SpecialTokens,
     goal: Goal,
     rooms: Arc<Rooms>,
-    /// A copied text.
-    text: String,
 }
 
 impl<'a> pipeline::Worker for Worker<'a> {
@@ -331,7 +292,7 @@ impl<'a> pipeline::Worker for Worker<'a> {
             encoded.words = self.rooms.get();
         }
         encoded.parts.reserve(task.pieces.len());
-        let (mut end, mut units) = (0, &*task.units);
+        let mut end = 0;
         for piece in &task.pieces {
             if stop.load(Ordering::Relaxed) {
                 break;
@@ -339,13 +300,6 @@ impl<'a> pipeline::Worker for Worker<'a> {
             let text = match &piece.source {
                 Source::Kept(text) => text,
                 Source::Shared(text, range) => &text[range.clone()],
-                Source::Copied(n) => {
-                    let (own, rest) = units.split_at(*n);
-                    units = rest;
-                    self.text.clear();
-                    push_units(own, &mut self.text);
-                    &self.text
-                }
             };
             if let Goal::Count = self.goal {
                 end += self.session.count(text, self.allowed)?;
@@ -370,55 +324,5 @@ impl<'a> pipeline::Worker for Worker<'a> {
             }
         }
         Ok(task)
-    }
-}
-
-/// Appends UTF-16 or UTF-32. Surrogates in pairs are one character, as in UTF-16; others are U+FFFD.
-#[allow(clippy::useless_conversion)] // Not where units have 16 bits.
-fn push_units(units: &[Unit], out: &mut String) {
-    let mut units = units.iter().map(|&unit| u32::from(unit)).peekable();
-    while let Some(unit) = units.next() {
-        let point = match (unit, units.peek()) {
-            (0xd800..0xdc00, Some(low @ 0xdc00..0xe000)) => {
-                let point = 0x1_0000 + ((unit & 0x3ff) << 10 | low & 0x3ff);
-                units.next();
-                point
-            }
-            _ => unit,
-        };
-        out.push(char::from_u32(point).unwrap_or(char::REPLACEMENT_CHARACTER));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn units_are_read_as_utf_16() {
-        let mut cases: Vec<Vec<u16>> = vec![vec![], "aß€😀x".encode_utf16().collect()];
-        let units = [0x61, 0xd7ff, 0xd800, 0xdbff, 0xdc00, 0xdfff, 0xe000];
-        for i in 0..7usize.pow(4) {
-            cases.push(
-                (0..4)
-                    .map(|place| units[i / 7usize.pow(place) % 7])
-                    .collect(),
-            );
-        }
-        for units in cases {
-            let mut text = String::new();
-            let wide: Vec<Unit> = units.iter().map(|&unit| unit.into()).collect();
-            push_units(&wide, &mut text);
-            assert_eq!(text, String::from_utf16_lossy(&units));
-        }
-    }
-
-    #[test]
-    #[cfg(not(windows))]
-    fn units_are_read_as_utf_32() {
-        let points = ['\0', 'ß', '€', '\u{ffff}', '\u{10000}', '\u{10ffff}'];
-        let mut text = String::new();
-        push_units(&points.map(u32::from), &mut text);
-        assert_eq!(text, String::from_iter(points));
     }
 }

@@ -10,6 +10,7 @@ use crate::threads::Watch;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
+use std::borrow::Cow;
 
 /// The strings of a batch.
 pub struct Strings<'py> {
@@ -57,14 +58,13 @@ impl<'py> Strings<'py> {
         };
         let watch = &mut Watch::new(&mut ask);
         let done = texts::run(options, self.items.len(), self.n_chars, consumer, |tasks| {
-            let mut ascii = true;
             let mut breaks = Breaks::default();
             for item in &self.items {
-                ascii = put(tasks, item, ascii, watch)?;
+                let len = put(tasks, item, watch)?;
                 if tasks.is_full() {
                     py.detach(|| tasks.make_room(watch))?;
                 }
-                breaks.done(py, 4)?;
+                breaks.done(py, 4 + len / 16)?;
             }
             Ok(py.detach(|| tasks.finish(watch))?)
         });
@@ -75,40 +75,22 @@ impl<'py> Strings<'py> {
     }
 }
 
-/// Adds a string to the tasks. The text of one that is ASCII is in the object. Of another one Python would
-/// make a copy in UTF-8 and keep it for as long as the string lives, in memory touched for the first time
-/// as a rule; so it is copied into a buffer that is used again. Which is the case shows afterwards only:
-/// `ascii` is a guess; what is returned is one for the next string.
+/// Adds a string to the tasks. The text of one that is not ASCII has to be encoded as UTF-8; Python keeps
+/// that with the string. Returns how long it is in bytes.
 fn put<'a>(
     tasks: &mut Texts<'_, 'a>,
     string: &'a Bound<'_, PyString>,
-    ascii: bool,
     watch: &mut Watch,
-) -> PyResult<bool> {
+) -> PyResult<usize> {
     let py = string.py();
-    let len = string.len()?;
-    if tasks.is_long(len) {
-        match string.to_str() {
-            Ok(text) => py.detach(|| tasks.text(text, watch))?,
-            Err(_) => {
-                let text = convert::text_of(string)?.into_owned();
-                py.detach(|| tasks.owned(text, watch))?;
-            }
-        }
-        return Ok(ascii);
+    let text = convert::text_of(string)?;
+    let len = text.len();
+    match text {
+        Cow::Borrowed(text) if tasks.is_long(len) => py.detach(|| tasks.text(text, watch))?,
+        Cow::Borrowed(text) => tasks.text(text, watch)?,
+        Cow::Owned(text) => py.detach(|| tasks.owned(text, watch))?,
     }
-    if ascii && let Ok(text) = string.to_str() {
-        tasks.text(text, watch)?;
-        return Ok(text.len() == len);
-    }
-    let mut ascii = false;
-    tasks.copied(|units| -> PyResult<()> {
-        let from = units.len();
-        convert::push_units(string, len, units)?;
-        ascii = units[from..].iter().all(|&unit| unit < 0x80);
-        Ok(())
-    })?;
-    Ok(ascii)
+    Ok(len)
 }
 
 /// Makes a list of each text's ids.

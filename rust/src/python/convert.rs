@@ -1,7 +1,6 @@
 //! Python's strings and ids to Rust's, and back.
 
 use crate::prefetch::prefetch;
-use crate::texts::Unit;
 use pyo3::exceptions::{PyKeyError, PyOverflowError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -68,22 +67,6 @@ pub fn string_at(item: Bound<'_, PyAny>, i: usize) -> PyResult<Bound<'_, PyStrin
         let kind = error.into_inner().get_type();
         PyTypeError::new_err(format!("texts[{i}] is of {kind}; expected a str"))
     })
-}
-
-/// Appends a string of `len` characters as UTF-32, or UTF-16 where `wchar_t` is that narrow; surrogates are
-/// themselves.
-#[allow(unsafe_code)]
-pub fn push_units(string: &Bound<'_, PyString>, len: usize, units: &mut Vec<Unit>) -> PyResult<()> {
-    let from = units.len();
-    // In UTF-16 a character may have two units.
-    units.resize(from + len * 4 / size_of::<Unit>(), 0);
-    let room = &mut units[from..];
-    let size = room.len() as ffi::Py_ssize_t;
-    // SAFETY: at most `size` units are written to `room`, which are as wide as wchar_t.
-    let n = unsafe { ffi::PyUnicode_AsWideChar(string.as_ptr(), room.as_mut_ptr().cast(), size) };
-    let n = usize::try_from(n).map_err(|_| PyErr::fetch(string.py()))?;
-    units.truncate(from + n);
-    Ok(())
 }
 
 /// Ids as a Python list.
