@@ -201,7 +201,8 @@ class Encoding(Vocabulary):
         batch, threads = _batch(texts), check_limit("num_threads", num_threads)
         allowed = self._check(batch, allowed_special, disallowed_special)
         ids, offsets = self._encoder.encode_batch_to_arrays(batch, self._width, threads, allowed)
-        return self._array(ids), np.frombuffer(offsets, dtype=np.uint64)
+        little = np.dtype("<u2" if self._width == 2 else "<u4")
+        return np.frombuffer(ids, little), np.frombuffer(offsets, np.uint64)
 
     def count_batch(
         self,

@@ -1,18 +1,20 @@
 //! Documents -> ids, in worker threads, in the order of the documents.
 //!
 //! The calling thread reads text, cuts it into blocks ([`crate::documents`]), encodes some itself while
-//! there are enough for the others, and hands results on in the order of the blocks; so neither threads nor cuts can show in what comes out. It
-//! sends no block while too much text is under way, which bounds memory.
+//! there are enough for the others, and hands results on in the order of the blocks; so neither threads
+//! nor cuts can show in what comes out. It sends no block while too much text is under way, which bounds
+//! memory.
 
 use crate::documents::{BLOCK, Block, Splitter};
 use crate::encode::{Encoder, Session};
+pub use crate::encoded::{Consumer, Encoded, Part};
 use crate::error::{Error, Result};
 use crate::feed::{BlockSink, Feed, FeedOptions};
+use crate::pipeline::{self, Pipeline};
+use crate::threads::Watch;
 pub use crate::width::Width;
-use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::AtomicBool;
 
 /// How much text may be under way, in bytes; a document that is longer goes alone.
 const UNDER_WAY: usize = 64 << 20;
@@ -66,50 +68,6 @@ impl CorpusOptions {
     }
 }
 
-/// A document, or a part of one, in a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// Where its ids end, in bytes of [`Encoded::ids`]; they begin where the part before ends.
-    pub end: usize,
-    /// Bytes of its text.
-    pub n_bytes: u64,
-    /// CRC-32 of its text, if it was asked for; else 0.
-    pub crc32: u32,
-    /// Whether the document ends here; otherwise it goes on in the next block.
-    pub ends: bool,
-    /// Which source it came from: 1 is the first. 0 if it does not end here.
-    pub source: u64,
-}
-
-/// A block's ids.
-#[derive(Debug, Default)]
-pub struct Encoded {
-    /// Ids, packed to the width asked for.
-    words: Vec<u32>,
-    /// Bytes of them.
-    len: usize,
-    /// What they belong to, without gaps.
-    pub parts: Vec<Part>,
-    /// The text's buffer, to be used again.
-    spare: Vec<u8>,
-}
-
-impl Encoded {
-    /// Ids of the width asked for, little endian.
-    pub fn ids(&self) -> &[u8] {
-        &bytemuck::cast_slice(&self.words)[..self.len]
-    }
-}
-
-/// Takes the blocks' ids, in the order of the blocks, on the calling thread.
-pub trait Consumer: Send {
-    /// Takes a block's ids.
-    ///
-    /// # Errors
-    /// Whatever ends the work.
-    fn take(&mut self, encoded: &mut Encoded) -> Result<()>;
-}
-
 /// Encodes what `produce` feeds, on this thread, beside the workers.
 ///
 /// Special tokens of the encoder separate documents; empty documents are left out. `consumer` may have
@@ -118,9 +76,9 @@ pub trait Consumer: Send {
 /// # Errors
 /// What `produce` and `consumer` return; [`Error::InvalidUtf8`] and [`Error::Match`] of the first
 /// document that has them; [`Error::Argument`] for 0 threads.
-pub fn encode_corpus<E: From<Error>>(
-    encoder: &Encoder,
-    options: &CorpusOptions,
+pub fn encode_corpus<'a, E: From<Error>>(
+    encoder: &'a Encoder,
+    options: &'a CorpusOptions,
     consumer: &mut dyn Consumer,
     produce: impl FnOnce(&mut Feed) -> Result<(), E>,
 ) -> Result<(), E> {
@@ -138,51 +96,23 @@ pub fn encode_corpus<E: From<Error>>(
         block_size: options.block_size,
     };
     let mut n_bytes = 0;
-    if n_threads == 1 {
-        let mut sink = Inline {
-            worker: Worker::new(encoder, options),
+    let make = || Worker {
+        session: encoder.session(),
+        options,
+    };
+    pipeline::run(n_threads, make, |pipeline| -> Result<(), E> {
+        let mut sink = Sink {
+            pipeline,
             consumer,
-            spare: Vec::new(),
-            room: Vec::new(),
-        };
-        let mut feed = Feed::new(&mut splitter, &mut n_bytes, input, &mut sink);
-        produce(&mut feed)?;
-        return Ok(feed.flush()?);
-    }
-    // This thread is one of them.
-    let pool = crate::threads::pool(n_threads - 1)?;
-    let (jobs, queue) = channel::<Job>();
-    let queue = Mutex::new(queue);
-    let (done, results) = channel();
-    pool.in_place_scope(|scope| {
-        for _ in 1..n_threads {
-            let (queue, done) = (&queue, done.clone());
-            scope.spawn(move |_| work(Worker::new(encoder, options), queue, &done));
-        }
-        // The results end with the workers.
-        drop(done);
-        let mut sink = Parallel {
-            worker: Worker::new(encoder, options),
-            queue: &queue,
-            jobs,
-            results,
-            consumer,
-            waiting: BTreeMap::new(),
-            next: 0,
             under_way: 0,
-            n_under_way: 0,
-            most: 2 * n_threads + 2,
+            most: if n_threads == 1 { 0 } else { 2 * n_threads + 1 },
             spare: Vec::new(),
             rooms: Vec::new(),
         };
         let mut feed = Feed::new(&mut splitter, &mut n_bytes, input, &mut sink);
         produce(&mut feed)?;
         feed.flush()?;
-        while sink.n_under_way > 0 {
-            sink.work()?;
-        }
-        // The workers end when the jobs do, as `sink` is dropped.
-        Ok(())
+        Ok(sink.work_until(0, usize::MAX)?)
     })
 }
 
@@ -192,14 +122,7 @@ struct Worker<'a> {
     options: &'a CorpusOptions,
 }
 
-impl<'a> Worker<'a> {
-    fn new(encoder: &'a Encoder, options: &'a CorpusOptions) -> Self {
-        Self {
-            session: encoder.session(),
-            options,
-        }
-    }
-
+impl Worker<'_> {
     /// The block's ids, in `ids`, whose content goes.
     fn encode(&mut self, mut block: Block, mut ids: Vec<u32>) -> Result<Encoded> {
         ids.clear();
@@ -270,116 +193,39 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// A block to encode, and a buffer to put its ids in.
-type Job = (Block, Vec<u32>);
+impl pipeline::Worker for Worker<'_> {
+    /// A block to encode, and a buffer to put its ids in.
+    type Job = (Block, Vec<u32>);
+    type Done = Encoded;
 
-/// A block's index and length, and what came of it.
-type Done = (u64, usize, Result<Encoded>);
+    fn work(&mut self, (block, room): Self::Job, _: &AtomicBool) -> Result<Encoded> {
+        self.encode(block, room)
+    }
 
-fn work(mut worker: Worker, queue: &Mutex<Receiver<Job>>, done: &Sender<Done>) {
-    loop {
-        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok((block, room)) = next else { return };
-        let (index, len) = (block.index, block.data.len());
-        let alarm = Alarm { done, index, len };
-        let result = worker.encode(block, room);
-        std::mem::forget(alarm);
-        // Nobody may be left to take the result.
-        let _ = done.send((index, len, result));
+    fn is_long((block, _): &Self::Job) -> bool {
+        block.data.len() > SPARE
     }
 }
 
-/// Reports a block whose worker panics, for which the calling thread would wait forever.
-struct Alarm<'a> {
-    done: &'a Sender<Done>,
-    index: u64,
-    len: usize,
-}
-
-impl Drop for Alarm<'_> {
-    fn drop(&mut self) {
-        let _ = self
-            .done
-            .send((self.index, self.len, Err(Error::Interrupted)));
-    }
-}
-
-/// One thread: encode here and now.
-struct Inline<'a> {
-    worker: Worker<'a>,
-    consumer: &'a mut dyn Consumer,
-    spare: Vec<u8>,
-    room: Vec<u32>,
-}
-
-impl BlockSink for Inline<'_> {
-    fn put(&mut self, block: Block) -> Result<()> {
-        let room = std::mem::take(&mut self.room);
-        let mut encoded = self.worker.encode(block, room)?;
-        self.consumer.take(&mut encoded)?;
-        (self.spare, self.room) = (encoded.spare, encoded.words);
-        Ok(())
-    }
-
-    fn spare(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.spare)
-    }
-}
-
-struct Parallel<'a> {
-    worker: Worker<'a>,
-    queue: &'a Mutex<Receiver<Job>>,
-    jobs: Sender<Job>,
-    results: Receiver<Done>,
-    consumer: &'a mut dyn Consumer,
-    /// Results that came before their turn.
-    waiting: BTreeMap<u64, (usize, Result<Encoded>)>,
-    /// The block whose turn it is.
-    next: u64,
+/// Where blocks are encoded.
+struct Sink<'p, 'a> {
+    pipeline: Pipeline<'p, Worker<'a>>,
+    consumer: &'p mut dyn Consumer,
     /// Bytes of text that were sent and have not come to the consumer.
     under_way: usize,
-    n_under_way: usize,
-    /// The most blocks that may be under way.
+    /// The most blocks that may be under way while the next is read.
     most: usize,
     /// Buffers to be used again, for text and for ids.
     spare: Vec<Vec<u8>>,
     rooms: Vec<Vec<u32>>,
 }
 
-impl Parallel<'_> {
-    /// Encodes a block, or waits for one that another thread encodes. A thread that did nothing but
-    /// read and wait would take its time from the workers.
-    fn work(&mut self) -> Result<()> {
-        // Who holds the queue waits for a job, so there is none; or takes one, and will bring a result.
-        let job = self.queue.try_lock().ok().and_then(|q| q.try_recv().ok());
-        match job {
-            Some((block, room)) if block.data.len() <= SPARE => {
-                let (index, len) = (block.index, block.data.len());
-                let result = self.worker.encode(block, room);
-                self.accept((index, len, result))
-            }
-            Some(long) => {
-                // The workers would have nothing to do before this thread reads on.
-                self.jobs.send(long).map_err(|_| Error::Interrupted)?;
-                self.receive()
-            }
-            None => self.receive(),
-        }
-    }
-
-    /// Waits for a result.
-    fn receive(&mut self) -> Result<()> {
-        let done = self.results.recv().map_err(|_| Error::Interrupted)?;
-        self.accept(done)
-    }
-
-    fn accept(&mut self, (index, len, result): Done) -> Result<()> {
-        self.waiting.insert(index, (len, result));
-        while let Some((len, result)) = self.waiting.remove(&self.next) {
-            self.next += 1;
-            self.under_way -= len;
-            self.n_under_way -= 1;
+impl Sink<'_, '_> {
+    /// Hands on what has been encoded.
+    fn drain(&mut self) -> Result<()> {
+        while let Some(result) = self.pipeline.take() {
             let mut encoded = result?;
+            self.under_way -= encoded.spare.len();
             self.consumer.take(&mut encoded)?;
             if encoded.spare.capacity() <= SPARE {
                 self.spare.push(encoded.spare);
@@ -390,25 +236,28 @@ impl Parallel<'_> {
         }
         Ok(())
     }
+
+    /// Works until no more than `most` blocks and bytes are under way.
+    fn work_until(&mut self, most: usize, most_bytes: usize) -> Result<()> {
+        self.drain()?;
+        while self.pipeline.under_way() > most
+            || (self.pipeline.under_way() > 0 && self.under_way > most_bytes)
+        {
+            self.pipeline.work(&mut Watch::never())?;
+            self.drain()?;
+        }
+        Ok(())
+    }
 }
 
-impl BlockSink for Parallel<'_> {
+impl BlockSink for Sink<'_, '_> {
     fn put(&mut self, block: Block) -> Result<()> {
-        while let Ok(done) = self.results.try_recv() {
-            self.accept(done)?;
-        }
         let len = block.data.len();
-        while self.n_under_way == self.most
-            || (self.n_under_way > 0 && self.under_way + len > UNDER_WAY)
-        {
-            self.work()?;
-        }
+        self.work_until(usize::MAX, UNDER_WAY.saturating_sub(len))?;
         self.under_way += len;
-        self.n_under_way += 1;
         let room = self.rooms.pop().unwrap_or_default();
-        self.jobs
-            .send((block, room))
-            .map_err(|_| Error::Interrupted)
+        self.pipeline.send((block, room))?;
+        self.work_until(self.most, usize::MAX)
     }
 
     fn spare(&mut self) -> Vec<u8> {

@@ -2,9 +2,6 @@
 
 use crate::error::{Error, Result};
 use std::fmt;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -33,7 +30,7 @@ pub fn pool(n: usize) -> Result<rayon::ThreadPool> {
     built.map_err(|e| not_started(n, &e))
 }
 
-fn not_started(n: usize, reason: &dyn fmt::Display) -> Error {
+pub(crate) fn not_started(n: usize, reason: &dyn fmt::Display) -> Error {
     Error::Argument {
         name: "num_threads",
         value: n.to_string(),
@@ -50,7 +47,7 @@ pub struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     /// What Ctrl-C may have to wait.
-    const EVERY: Duration = Duration::from_millis(50);
+    pub(crate) const EVERY: Duration = Duration::from_millis(50);
 
     /// Calls `ask` each 50 ms or so; its error ends the work.
     pub fn new(ask: &'a mut (dyn FnMut() -> Result<()> + Send)) -> Self {
@@ -94,57 +91,6 @@ impl fmt::Debug for Watch<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Watch").finish_non_exhaustive()
     }
-}
-
-/// Calls `work(i, stop)` for each `i` below `n_tasks`, in `n_threads` threads, lower ones first;
-/// returns what it gives, by `i`. Meanwhile the caller's thread keeps `watch`. Once that ends the work,
-/// no more tasks are begun, and `stop` tells those that have been.
-///
-/// # Errors
-/// [`Error::Argument`] if the system cannot start the threads; what `watch` is answered.
-pub fn share_out<R: Send + Sync>(
-    n_threads: usize,
-    n_tasks: usize,
-    watch: &mut Watch,
-    work: impl Fn(usize, &AtomicBool) -> R + Sync,
-) -> Result<Vec<R>> {
-    let done: Vec<OnceLock<R>> = (0..n_tasks).map(|_| OnceLock::new()).collect();
-    let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
-    thread::scope(|scope| {
-        let (working, ended) = channel::<()>();
-        for _ in 0..n_threads {
-            let working = working.clone();
-            let (done, next, stop, work) = (&done, &next, &stop, &work);
-            let started = thread::Builder::new().spawn_scoped(scope, move || {
-                while !stop.load(Ordering::Relaxed)
-                    && let Some((i, place)) = take(next, done)
-                {
-                    let _ = place.set(work(i, stop));
-                }
-                drop(working);
-            });
-            if let Err(error) = started {
-                stop.store(true, Ordering::Relaxed);
-                return Err(not_started(n_threads, &error));
-            }
-        }
-        drop(working);
-        // Nothing is sent: the last thread to end closes the channel.
-        while ended.recv_timeout(Watch::EVERY) == Err(RecvTimeoutError::Timeout) {
-            if let Err(error) = watch.ask() {
-                stop.store(true, Ordering::Relaxed);
-                return Err(error);
-            }
-        }
-        Ok(())
-    })?;
-    Ok(done.into_iter().filter_map(OnceLock::into_inner).collect())
-}
-
-/// The next task that nobody has taken.
-fn take<'a, T>(next: &AtomicUsize, tasks: &'a [T]) -> Option<(usize, &'a T)> {
-    let i = next.fetch_add(1, Ordering::Relaxed);
-    tasks.get(i).map(|task| (i, task))
 }
 
 /// Threads that share a piece of work: the caller's own and a pool's.

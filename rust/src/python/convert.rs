@@ -62,12 +62,9 @@ pub fn text_and_starts<'a>(
 }
 
 /// The item `i` of a batch as a string.
-pub fn string_at<'a, 'py>(
-    item: &'a Bound<'py, PyAny>,
-    i: usize,
-) -> PyResult<&'a Bound<'py, PyString>> {
-    item.cast::<PyString>().map_err(|_| {
-        let kind = item.get_type();
+pub fn string_at(item: Bound<'_, PyAny>, i: usize) -> PyResult<Bound<'_, PyString>> {
+    item.cast_into::<PyString>().map_err(|error| {
+        let kind = error.into_inner().get_type();
         PyTypeError::new_err(format!("texts[{i}] is of {kind}; expected a str"))
     })
 }

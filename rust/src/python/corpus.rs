@@ -1,9 +1,10 @@
 //! Encoding files, to memory and to shards.
 
 use super::convert::with_text;
+use super::memory::{Memory, Raises};
 use super::tokenizer::Encoder;
 use super::{Pulse, append_chunk, replaces_invalid};
-use crate::corpus::{self, Consumer, CorpusOptions, Encoded, Separator, Width};
+use crate::corpus::{self, CorpusOptions, Separator, Width};
 use crate::error::Error;
 use crate::feed::Feed;
 use crate::shards::{Checkpoint, ShardOptions, ShardWriter};
@@ -59,101 +60,20 @@ pub fn encode_corpus<'py>(
     let encoder = &encoder.get().inner;
     let sources = sources.try_iter()?.unbind();
     let mut pulse = Pulse::new(progress);
-    // A token has four bytes or so of text.
-    let mut memory = Memory::new(py, expected_bytes / 4 * options.width.bytes())?;
+    // A token has four bytes or so of text. Memory that is not used costs nothing, but only so much may be
+    // had at all.
+    let expected = expected_bytes / 4 * options.width.bytes();
+    let mut memory = Memory::new(py, expected.clamp(1 << 20, 1 << 30))?;
     let done = py.detach(|| {
         corpus::encode_corpus(encoder, &options, &mut memory, |feed| {
             feed_sources(feed, &sources, &mut pulse)
         })
     });
-    if let Some(error) = memory.raised {
-        return Err(error);
-    }
+    memory.raised()?;
     done?;
-    let Memory {
-        ids,
-        len,
-        ends,
-        n_bytes,
-        ..
-    } = memory;
-    let ids = ids.into_bound(py);
-    ids.resize(len)?;
-    let item = options.width.bytes() as u64;
-    let ends = PyByteArray::new_with(py, 8 * ends.len(), |room| {
-        for (to, end) in room.chunks_exact_mut(8).zip(ends) {
-            to.copy_from_slice(&(end / item).to_ne_bytes());
-        }
-        Ok(())
-    })?;
+    let n_bytes = memory.n_bytes();
+    let (ids, ends) = memory.into_arrays(py, options.width, &[])?;
     Ok((ids, ends, n_bytes))
-}
-
-/// Keeps all ids in one bytearray, which grows.
-struct Memory {
-    ids: Py<PyByteArray>,
-    /// Bytes of ids, and room for them.
-    len: usize,
-    capacity: usize,
-    /// Where each document's ids end, in bytes.
-    ends: Vec<u64>,
-    /// Bytes of text.
-    n_bytes: u64,
-    /// What Python raised when there was no more memory.
-    raised: Option<PyErr>,
-}
-
-impl Memory {
-    fn new(py: Python<'_>, expected: usize) -> PyResult<Self> {
-        let mut new = Self {
-            ids: PyByteArray::new(py, &[]).unbind(),
-            len: 0,
-            capacity: 0,
-            ends: Vec::new(),
-            n_bytes: 0,
-            raised: None,
-        };
-        // Memory that is not used costs nothing, but only so much may be had at all.
-        new.make_room(py, expected.clamp(1 << 20, 1 << 30))?;
-        Ok(new)
-    }
-
-    fn make_room(&mut self, py: Python<'_>, capacity: usize) -> PyResult<()> {
-        let ids = self.ids.bind(py);
-        ids.resize(capacity)?;
-        self.capacity = capacity;
-        Ok(())
-    }
-
-    #[allow(unsafe_code)]
-    fn append(&mut self, py: Python<'_>, bytes: &[u8]) -> PyResult<()> {
-        let len = self.len + bytes.len();
-        if len > self.capacity {
-            self.make_room(py, len.max(2 * self.capacity))?;
-        }
-        // SAFETY: nobody else has this bytearray yet, and the slice is gone before it is resized again.
-        // Copying here, while the workers encode, and not once more at the end into memory that is touched
-        // for the first time, makes a first pass over 30 MB a fifth faster.
-        let room = unsafe { self.ids.bind(py).as_bytes_mut() };
-        room[self.len..len].copy_from_slice(bytes);
-        self.len = len;
-        Ok(())
-    }
-}
-
-impl Consumer for Memory {
-    fn take(&mut self, encoded: &mut Encoded) -> crate::error::Result<()> {
-        for part in &encoded.parts {
-            self.n_bytes += part.n_bytes;
-            if part.ends {
-                self.ends.push((self.len + part.end) as u64);
-            }
-        }
-        Python::attach(|py| self.append(py, encoded.ids())).map_err(|error| {
-            self.raised = Some(error);
-            Error::Interrupted
-        })
-    }
 }
 
 /// Writes shards; returns the last checkpoint.

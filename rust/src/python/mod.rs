@@ -4,10 +4,12 @@
 // A method that takes its arguments from Python has as many as Python has.
 #![allow(clippy::too_many_arguments)]
 
+mod batch;
 mod convert;
 mod corpus;
 mod decode;
 mod ints;
+mod memory;
 mod stream;
 mod tokenizer;
 mod train;

@@ -1,15 +1,19 @@
 //! Encoding.
 
-use super::convert::{array_of, string_at, text_and_starts, text_of};
+use super::batch::{Lists, Strings};
+use super::convert::{array_of, text_and_starts, text_of};
 use super::decode::Decoder;
 use super::ints::Ints;
+use super::memory::Memory;
 use super::stream::{StreamDecoder, StreamEncoder};
-use super::{Breaks, watched};
+use super::watched;
+use crate::batch::Counts;
+use crate::corpus::Width;
 use crate::encode::{self, Ranks};
 use crate::error::Result;
 use crate::special::SpecialTokens;
 use crate::stream::{Invalid, TextDecoder};
-use crate::threads::Watch;
+use crate::texts::{Goal, Options};
 use crate::{batch, decode, offsets};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -72,6 +76,15 @@ impl Encoder {
             Some(set) => &set.get().inner,
             None => self.inner.special(),
         }
+    }
+
+    fn options<'a>(
+        &'a self,
+        allowed: Option<&'a Bound<'_, SpecialSet>>,
+        goal: Goal,
+        num_threads: Option<usize>,
+    ) -> Options<'a> {
+        Options::new(&self.inner, self.allowed(allowed), goal, num_threads)
     }
 
     fn ids(
@@ -137,32 +150,6 @@ impl Encoder {
             list.set_slice(end, end, self.ints.list_of(py, part)?.as_any())?;
         }
         Ok(list)
-    }
-
-    /// Calls `work` on the strings of a batch, without the GIL.
-    fn with_texts<R: Send>(
-        texts: &Bound<'_, PyList>,
-        work: impl FnOnce(&[Cow<'_, str>], &mut Watch) -> Result<R> + Send,
-    ) -> PyResult<R> {
-        let py = texts.py();
-        let mut breaks = Breaks::default();
-        let mut items = Vec::with_capacity(texts.len());
-        for item in texts {
-            items.push(item);
-            breaks.done(py, 1)?;
-        }
-        let mut strings = Vec::with_capacity(items.len());
-        for (i, item) in items.iter().enumerate() {
-            strings.push(string_at(item, i)?);
-            breaks.done(py, 1)?;
-        }
-        let mut utf8 = Vec::with_capacity(items.len());
-        for string in strings {
-            utf8.push(text_of(string)?);
-            // What is not ASCII may have to be encoded to UTF-8.
-            breaks.done(py, 4 + utf8.last().map_or(0, |text| text.len()) / 16)?;
-        }
-        watched(py, |watch| work(&utf8, watch))
     }
 }
 
@@ -256,19 +243,11 @@ impl Encoder {
         num_threads: Option<usize>,
         allowed: Option<&Bound<'py, SpecialSet>>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let allowed = self.allowed(allowed);
-        let (ids, offsets) = Self::with_texts(texts, |texts, watch| {
-            batch::encode_batch(&self.inner, texts, allowed, num_threads, watch)
-        })?;
-        let py = texts.py();
-        let mut breaks = Breaks::default();
-        let mut lists = Vec::with_capacity(texts.len());
-        for pair in offsets.windows(2) {
-            let ids = &ids[pair[0] as usize..pair[1] as usize];
-            lists.push(self.list_of(py, ids)?);
-            breaks.done(py, 16 + ids.len())?;
-        }
-        PyList::new(py, lists)
+        let strings = Strings::new(texts)?;
+        let options = self.options(allowed, Goal::Ids, num_threads);
+        let mut lists = Lists::new(&self.ints, strings.n_chars());
+        strings.encode(&options, &mut lists)?;
+        lists.into_list(texts.py())
     }
 
     #[pyo3(signature = (texts, width, num_threads=None, allowed=None))]
@@ -279,18 +258,17 @@ impl Encoder {
         num_threads: Option<usize>,
         allowed: Option<&Bound<'py, SpecialSet>>,
     ) -> PyResult<(Bound<'py, PyByteArray>, Bound<'py, PyByteArray>)> {
-        let allowed = self.allowed(allowed);
-        let (ids, offsets) = Self::with_texts(texts, |texts, watch| {
-            batch::encode_batch(&self.inner, texts, allowed, num_threads, watch)
-        })?;
-        let py = texts.py();
-        let ends = PyByteArray::new_with(py, offsets.len() * 8, |bytes| {
-            for (to, offset) in bytes.chunks_exact_mut(8).zip(&offsets) {
-                to.copy_from_slice(&offset.to_ne_bytes());
-            }
-            Ok(())
-        })?;
-        Ok((array_of(py, &ids, width)?, ends))
+        let (py, strings) = (texts.py(), Strings::new(texts)?);
+        let width = match width {
+            2 => Width::U16,
+            _ => Width::U32,
+        };
+        let options = self.options(allowed, Goal::Packed(width), num_threads);
+        // A token has four bytes or so of text.
+        let expected = (strings.n_chars() / 4).min(1 << 28) * width.bytes();
+        let mut memory = Memory::new(py, expected)?;
+        strings.encode(&options, &mut memory)?;
+        memory.into_arrays(py, width, &[0])
     }
 
     #[pyo3(signature = (texts, num_threads=None, allowed=None))]
@@ -300,10 +278,10 @@ impl Encoder {
         num_threads: Option<usize>,
         allowed: Option<&Bound<'_, SpecialSet>>,
     ) -> PyResult<Vec<u64>> {
-        let allowed = self.allowed(allowed);
-        Self::with_texts(texts, |texts, watch| {
-            batch::count_batch(&self.inner, texts, allowed, num_threads, watch)
-        })
+        let mut counts = Counts::default();
+        let options = self.options(allowed, Goal::Count, num_threads);
+        Strings::new(texts)?.encode(&options, &mut counts)?;
+        Ok(counts.counts)
     }
 
     #[pyo3(signature = (text, allowed=None))]
