@@ -3,6 +3,7 @@
 //! At such a place every way to split what comes before ends a pretoken, or is between them, and no
 //! look-ahead before it gives anything else if the text ends there.
 
+use crate::cpu::{self, Job, Level};
 use std::sync::Arc;
 
 /// The places where documents may be cut for one pattern.
@@ -53,38 +54,57 @@ const BLOCK: usize = 32;
 
 /// The last `c` with `from < c <= to < text.len()` that [`is_cut`].
 fn last_named(text: &[u8], from: usize, to: usize) -> Option<usize> {
-    let mut to = to;
     // Most text has one nearby.
     let near = from.max(to.saturating_sub(2 * BLOCK));
     if let Some(c) = (near + 1..=to).rev().find(|&c| is_cut(text, c)) {
         return Some(c);
     }
-    to = near;
-    // A long run of anything may have none; then looking for them must not cost as much as encoding.
-    while to >= from + BLOCK && to > BLOCK {
-        let start = to + 1 - BLOCK;
-        let flags = may_be_cuts(text[start - 2..].first_chunk()?);
-        if flags != [0; BLOCK] {
-            for (i, eight) in flags.as_chunks::<8>().0.iter().enumerate().rev() {
-                let mut eight = u64::from_le_bytes(*eight);
-                while eight != 0 {
-                    let at = eight.ilog2();
-                    let c = start + 8 * i + at as usize / 8;
-                    if is_cut(text, c) {
-                        return Some(c);
+    if near == from {
+        return None;
+    }
+    let to = near;
+    cpu::run(Far { text, from, to })
+}
+
+/// As [`last_named`] in a long run of anything, which may have none. Then looking for them must not cost
+/// as much as encoding.
+struct Far<'a> {
+    text: &'a [u8],
+    from: usize,
+    to: usize,
+}
+
+impl Job for Far<'_> {
+    type Output = Option<usize>;
+
+    #[inline(always)]
+    fn run<L: Level>(self, _: L) -> Option<usize> {
+        let Self { text, from, mut to } = self;
+        while to >= from + BLOCK && to > BLOCK {
+            let start = to + 1 - BLOCK;
+            let flags = may_be_cuts(text[start - 2..].first_chunk()?);
+            if flags != [0; BLOCK] {
+                for (i, eight) in flags.as_chunks::<8>().0.iter().enumerate().rev() {
+                    let mut eight = u64::from_le_bytes(*eight);
+                    while eight != 0 {
+                        let at = eight.ilog2();
+                        let c = start + 8 * i + at as usize / 8;
+                        if is_cut(text, c) {
+                            return Some(c);
+                        }
+                        eight ^= 1 << at;
                     }
-                    eight ^= 1 << at;
                 }
             }
+            to -= BLOCK;
         }
-        to -= BLOCK;
+        (from + 1..=to).rev().find(|&c| is_cut(text, c))
     }
-    (from + 1..=to).rev().find(|&c| is_cut(text, c))
 }
 
 /// For each place from the third byte on, 1 if it may be a cut, as far as ASCII tells; 0 if it is none.
 /// Without branches, for the compiler to do many at once.
-#[inline]
+#[inline(always)]
 fn may_be_cuts(bytes: &[u8; BLOCK + 2]) -> [u8; BLOCK] {
     let is_blank = |b: u8| (b == b' ') | (b == b'\t');
     let is_space = |b: u8| (b == b' ') | (b.wrapping_sub(b'\t') < 5);
@@ -195,6 +215,10 @@ mod tests {
                 let (from, to) = (next(text.len() + 1), next(text.len() + 1));
                 let found = Cuts::Named.last(&text, from, to);
                 assert_eq!(found, slow(&text, from, to), "{text:?} {from} {to}");
+                let to = to.min(text.len().saturating_sub(1));
+                let text = &text;
+                let far = cpu::Least.run(Far { text, from, to });
+                assert_eq!(far, found, "{text:?} {from} {to}");
             }
         }
     }
