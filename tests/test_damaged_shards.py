@@ -45,6 +45,30 @@ def test_damaged_shards(corpus, tmp_path, tokenizer):
     assert open_shards(out, tokenizer=tokenizer.fingerprint, verify=True).n_documents
 
 
+HEADERS = (
+    b"{'descr': '<u2', 'fortran_order': False, 'shape': (4,)",
+    b"  {}\n a",
+    b"{1: 2, 'a': 3}",
+    b"{{}: 1}",
+    b"{'descr': '<u2', 'fortran_order': False, 'shape': (True,), }",
+    b"{'descr': '<u2', 'fortran_order': False, 'shape': (" + b"9" * 30 + b",), }",
+    b"[" * 99,
+    b"\xff",
+)
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_headers_that_numpy_trips_over(header, corpus, tmp_path, tokenizer):
+    tokenizer.encode_files(corpus, tmp_path / "out")
+    path = tmp_path / "out" / "train-00000.npy"
+    data = bytearray(path.read_bytes())
+    # The header begins at byte 10, and is as long as it was.
+    data[10:128] = header.ljust(117)[:117] + b"\n"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"train-00000\.npy: it is no NumPy file"):
+        open_shards(tmp_path / "out")
+
+
 def test_damaged_manifest(corpus, tmp_path, tokenizer):
     out = tmp_path / "out"
     tokenizer.encode_files(corpus, out)

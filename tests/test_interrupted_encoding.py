@@ -1,6 +1,7 @@
 """Ctrl-C during long batches and long texts."""
 
 import contextlib
+import gc
 import random
 import signal
 import threading
@@ -141,3 +142,32 @@ def test_long_texts_have_the_same_ids():
         assert tokenizer.encode_batch([line], 1) == tokenizer.encode_batch([line], 3) == [expected]
         plain = list(tokenizer.encode_iterable([line], allowed_special=()))
         assert tokenizer.encode_ordinary(line) == plain
+
+
+def test_a_handler_sees_no_list_that_is_not_full():
+    np = pytest.importorskip("numpy", reason="numpy is not installed")
+    if not hasattr(signal, "setitimer"):
+        pytest.skip("the system has no timers for signals")
+    tokenizer = trained("cl100k")
+    text = LINE * 200
+    expected = tokenizer.encode_to_numpy(text)
+    assert len(expected) > 2 * 2**21  # made in parts
+    calls = []
+
+    def look(number, frame):
+        # Reading an empty place would crash.
+        long = [x for x in gc.get_objects() if type(x) is list and len(x) > 2**20]
+        calls.append([x.count(None) for x in long])
+        signal.setitimer(signal.ITIMER_REAL, 1e-3)
+
+    before = signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, 1e-3)
+    try:
+        ids = tokenizer.encode(text)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert calls
+    assert gc.is_tracked(ids)
+    assert np.array_equal(ids, expected)
+    ids.append(ids)  # garbage in a circle, which only the collector frees

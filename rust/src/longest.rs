@@ -39,7 +39,7 @@ impl MergeTable {
         scratch.dead.resize(piece.len() / 64 + 1, 0);
         let mut at = 0;
         while at < piece.len() {
-            let (mut token, mut len) = self.trie.longest(&piece[at..]);
+            let (mut token, mut len, _) = self.trie.longest(&piece[at..]);
             // Tries ever shorter tokens here, and where all fail, in place of the token before.
             loop {
                 let last = if out.len() > base {
@@ -58,6 +58,9 @@ impl MergeTable {
                 if token != NONE {
                     out.push(token);
                     at += len;
+                    if last == Some(token) {
+                        at = self.repeat(piece, at, token, &scratch.dead, out);
+                    }
                     break;
                 }
                 scratch.dead[at / 64] |= 1 << (at % 64);
@@ -73,6 +76,35 @@ impl MergeTable {
         if scratch.dead.len() > KEEP {
             scratch.dead = Vec::new();
         }
+    }
+
+    /// In a run of anything a token that ends at `at`, and may stand beside itself, comes again and again,
+    /// which is seen without walking down the trie each time. Appends it as often as that is seen, and
+    /// returns where it ends then.
+    #[inline(never)]
+    fn repeat(
+        &self,
+        piece: &[u8],
+        mut at: usize,
+        token: u32,
+        dead: &[u64],
+        out: &mut Vec<u32>,
+    ) -> usize {
+        let last = &piece[at - self.len[token as usize] as usize..];
+        let (longest, len, seen) = self.trie.longest(last);
+        // Where the same bytes are seen, it is the longest again.
+        let Some(bytes) = last.get(..seen).filter(|_| longest == token) else {
+            return at;
+        };
+        while piece[at..].starts_with(bytes) {
+            let end = at + len;
+            if dead[end / 64] >> (end % 64) & 1 != 0 {
+                break;
+            }
+            out.push(token);
+            at = end;
+        }
+        at
     }
 
     /// The longest token that another one begins with, and its length.
@@ -112,5 +144,47 @@ impl MergeTable {
                 return true;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ranks::Ranks;
+
+    /// Runs of all lengths, of what is one token, many or none, in turns, against merging with a heap.
+    #[test]
+    fn runs_are_what_merging_gives() -> crate::error::Result<()> {
+        let mut tokens: Vec<Vec<u8>> = (0..=255u8).map(|b| vec![b]).collect();
+        for text in [
+            "aa", "aaaa", "aaaaaaaa", "ab", "abab", "ababab", "ba", "bab", "bb", "bbb", "ca",
+            "caa", "cc", "cccc", "ccccc",
+        ] {
+            tokens.push(text.into());
+        }
+        let ranks = Ranks::new((0..).zip(tokens).map(|(id, token)| (token, id)))?;
+        let table = MergeTable::new(&ranks).expect("a small vocabulary");
+        assert!(table.ordered);
+        let mut scratch = Scratch::default();
+        let units = [
+            "a", "b", "c", "ab", "ba", "bab", "ca", "caa", "d", "da", "abc",
+        ];
+        for unit in units {
+            for n in 0..60 {
+                for other in ["", "a", "b", "c", "ba", "d"] {
+                    for text in [
+                        [&unit.repeat(n), other, "aaaabbbbccccabababab"].concat(),
+                        ["ddddddddddddddd", other, &unit.repeat(n + 17), other].concat(),
+                        [&unit.repeat(n + 17), other, &unit.repeat(50 - n / 2)].concat(),
+                    ] {
+                        let (mut found, mut expected) = (vec![7], vec![7]);
+                        table.merge_from_left(text.as_bytes(), &mut scratch, &mut found);
+                        table.merge_by_rank(text.as_bytes(), &mut expected);
+                        assert_eq!(found, expected, "{text}");
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 }

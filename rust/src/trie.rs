@@ -111,16 +111,19 @@ impl Trie {
         }
     }
 
-    /// The longest token that `text` begins with, or [`NONE`], and its length.
+    /// The longest token that `text` begins with, or [`NONE`], its length, and how many bytes were
+    /// asked for: whatever else begins with as many of the same gives the same.
     #[inline(always)]
-    pub fn longest(&self, text: &[u8]) -> (u32, usize) {
+    pub fn longest(&self, text: &[u8]) -> (u32, usize, usize) {
         // 0 for none, else the token plus 1.
         let mut longest = 0;
         let mut len = 0;
         let mut base = self.root;
+        let mut seen = text.len() + 1;
         for (i, &byte) in text.iter().enumerate() {
             let node = self.nodes[base as usize + usize::from(byte)];
             if node as u32 & 0x1ff != TAKEN as u32 | u32::from(byte) {
+                seen = i + 1;
                 break;
             }
             let token = node as u32 >> 9;
@@ -129,7 +132,7 @@ impl Trie {
             }
             base = (node >> 32) as u32;
         }
-        (longest.wrapping_sub(1), len)
+        (longest.wrapping_sub(1), len, seen)
     }
 }
 

@@ -357,8 +357,8 @@ def _map(path: Path, dtype: str, n: int) -> Any:
     import numpy as np
 
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+        array = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # NumPy reads the header as Python: TokenError, TypeError, ...
         raise _damaged(path, f"it is no NumPy file ({error})") from None
     if array.shape != (n,) or array.dtype != np.dtype(dtype).newbyteorder("<"):
         raise _damaged(

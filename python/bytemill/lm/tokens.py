@@ -132,7 +132,7 @@ def open_tokens(
         )
     try:
         ids = np.load(where, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # NumPy reads the header as Python: TokenError, TypeError, ...
         raise ValueError(f"{where}: it is no NumPy file of token ids ({error})") from None
     if not isinstance(ids, np.ndarray):
         raise ValueError(f"{where}: it holds several arrays; save one, with numpy.save")

@@ -3,6 +3,7 @@
 //! At such a place every way to split what comes before ends a pretoken, or is between them, and no
 //! look-ahead before it gives anything else if the text ends there.
 
+use crate::cpu::{self, Job, Level};
 use std::sync::Arc;
 
 /// The places where documents may be cut for one pattern.
@@ -37,16 +38,89 @@ impl Cuts {
     /// `to`. `text` need not be valid UTF-8; then its parts, decoded, still make up the decoded whole.
     pub fn last(&self, text: &[u8], from: usize, to: usize) -> Option<usize> {
         let to = to.min(text.len().saturating_sub(1));
-        let mut places = (from + 1..=to).rev();
         match self {
             Cuts::Nowhere => None,
-            Cuts::Named => places.find(|&c| is_cut(text, c)),
-            Cuts::Between(pairs) => places.find(|&c| {
+            Cuts::Named => last_named(text, from, to),
+            Cuts::Between(pairs) => (from + 1..=to).rev().find(|&c| {
                 let after = pairs.get(usize::from(text[c - 1])).copied().unwrap_or(0);
                 text[c] < 128 && after >> text[c] & 1 != 0
             }),
         }
     }
+}
+
+/// Places looked at together.
+const BLOCK: usize = 32;
+
+/// The last `c` with `from < c <= to < text.len()` that [`is_cut`].
+fn last_named(text: &[u8], from: usize, to: usize) -> Option<usize> {
+    // Most text has one nearby.
+    let near = from.max(to.saturating_sub(2 * BLOCK));
+    if let Some(c) = (near + 1..=to).rev().find(|&c| is_cut(text, c)) {
+        return Some(c);
+    }
+    if near == from {
+        return None;
+    }
+    let to = near;
+    cpu::run(Far { text, from, to })
+}
+
+/// As [`last_named`] in a long run of anything, which may have none. Then looking for them must not cost
+/// as much as encoding.
+struct Far<'a> {
+    text: &'a [u8],
+    from: usize,
+    to: usize,
+}
+
+impl Job for Far<'_> {
+    type Output = Option<usize>;
+
+    #[inline(always)]
+    fn run<L: Level>(self, _: L) -> Option<usize> {
+        let Self { text, from, mut to } = self;
+        while to >= from + BLOCK && to > BLOCK {
+            let start = to + 1 - BLOCK;
+            let flags = may_be_cuts(text[start - 2..].first_chunk()?);
+            if flags != [0; BLOCK] {
+                for (i, eight) in flags.as_chunks::<8>().0.iter().enumerate().rev() {
+                    let mut eight = u64::from_le_bytes(*eight);
+                    while eight != 0 {
+                        let at = eight.ilog2();
+                        let c = start + 8 * i + at as usize / 8;
+                        if is_cut(text, c) {
+                            return Some(c);
+                        }
+                        eight ^= 1 << at;
+                    }
+                }
+            }
+            to -= BLOCK;
+        }
+        (from + 1..=to).rev().find(|&c| is_cut(text, c))
+    }
+}
+
+/// For each place from the third byte on, 1 if it may be a cut, as far as ASCII tells; 0 if it is none.
+/// Without branches, for the compiler to do many at once.
+#[inline(always)]
+fn may_be_cuts(bytes: &[u8; BLOCK + 2]) -> [u8; BLOCK] {
+    let is_blank = |b: u8| (b == b' ') | (b == b'\t');
+    let is_space = |b: u8| (b == b' ') | (b.wrapping_sub(b'\t') < 5);
+    let is_line_end = |b: u8| (b == b'\n') | (b == b'\r');
+    let is_word = |b: u8| ((b | 0x20).wrapping_sub(b'a') < 26) | (b.wrapping_sub(b'0') < 10);
+    let mut flags = [0; BLOCK];
+    for (i, flag) in flags.iter_mut().enumerate() {
+        let (before, last, next) = (bytes[i], bytes[i + 1], bytes[i + 2]);
+        let starts = !is_space(next) & (next != b'/');
+        *flag = u8::from(
+            is_blank(next) & !is_space(last)
+                | is_line_end(next) & is_word(last)
+                | (last == b'\n') & starts & !is_space(before),
+        );
+    }
+    flags
 }
 
 /// Whether `text` may be cut before its byte `c`, `0 < c < text.len()`, with any named pattern.
@@ -67,6 +141,10 @@ fn is_cut(text: &[u8], c: usize) -> bool {
 /// Whether the last character is white space; true as well for what is not valid UTF-8.
 fn ends_in_space(text: &[u8]) -> bool {
     let tail = &text[text.len().saturating_sub(4)..];
+    if let [.., 0xc2, 0x85 | 0xa0] | [.., 0xe3, 0x80, 0x80] = tail {
+        // U+0085, U+00A0 and U+3000, the ones that come in long runs.
+        return true;
+    }
     let start = tail.iter().rposition(|b| b & 0xc0 != 0x80).unwrap_or(0);
     starts_with_space(&tail[start..])
 }
@@ -77,5 +155,71 @@ fn starts_with_space(text: &[u8]) -> bool {
     match head.utf8_chunks().next() {
         Some(chunk) => chunk.valid().chars().next().is_none_or(char::is_whitespace),
         None => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One after another.
+    fn slow(text: &[u8], from: usize, to: usize) -> Option<usize> {
+        let to = to.min(text.len().saturating_sub(1));
+        (from + 1..=to).rev().find(|&c| is_cut(text, c))
+    }
+
+    /// A cut among what has none, with every two or three pieces around it, at each place of a block.
+    #[test]
+    fn blocks_find_the_cuts_there_are() {
+        let pieces = [
+            " ", "\t", "\n", "\r", "\u{b}", "\u{c}", "\u{1c}", "a", "Z", "0", "/", "!", "\u{85}",
+            "\u{a0}", "\u{3000}", "\u{180e}", "é", "中", "😀", "[", "`", "{", "@", ":",
+        ];
+        let (long, mut found) = ("\u{3000}".repeat(3 * BLOCK), 0);
+        let middles = pieces.iter().flat_map(|a| {
+            let two = pieces.iter().map(move |b| format!("{a}{b}"));
+            two.chain(pieces.iter().map(move |b| format!("x{a}{b}x")))
+        });
+        for (i, middle) in middles.enumerate() {
+            for before in ["\u{a0}".repeat(i % 40), "x".repeat(i % 37), String::new()] {
+                let text = [&before, &*middle, &*long].concat();
+                let bytes = text.as_bytes();
+                for from in [0, 1, 2, 3, before.len(), before.len() + 1] {
+                    for to in [bytes.len(), bytes.len() - i % BLOCK, before.len() + 99] {
+                        let cut = last_named(bytes, from, to.min(bytes.len() - 1));
+                        assert_eq!(cut, slow(bytes, from, to), "{text:?} {from} {to}");
+                        found += usize::from(cut.is_some());
+                    }
+                }
+            }
+        }
+        assert!(found > 1000);
+    }
+
+    /// Bytes that are no UTF-8 too.
+    #[test]
+    fn blocks_find_the_cuts_in_any_bytes() {
+        let some = b" \t\n\r\x0b/aZ9!\xc2\xa0\x85\xe3\x80\xff";
+        let mut random = 1u64;
+        let mut next = |n: usize| {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (random >> 33) as usize % n
+        };
+        for _ in 0..3000 {
+            // Of few kinds of bytes there are few cuts.
+            let kinds = [next(some.len()), next(some.len()), next(some.len())];
+            let text: Vec<u8> = (0..next(300)).map(|_| some[kinds[next(3)]]).collect();
+            for _ in 0..5 {
+                let (from, to) = (next(text.len() + 1), next(text.len() + 1));
+                let found = Cuts::Named.last(&text, from, to);
+                assert_eq!(found, slow(&text, from, to), "{text:?} {from} {to}");
+                let to = to.min(text.len().saturating_sub(1));
+                let text = &text;
+                let far = cpu::Least.run(Far { text, from, to });
+                assert_eq!(far, found, "{text:?} {from} {to}");
+            }
+        }
     }
 }

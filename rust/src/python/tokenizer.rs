@@ -27,9 +27,6 @@ const SHORT: usize = 4096;
 /// Text from this length on, in bytes, takes so long that Ctrl-C must not wait for it.
 const LONG: usize = 1 << 20;
 
-/// Ids that become a list in some ten milliseconds.
-const PART: usize = 1 << 21;
-
 /// Characters from a start to an end.
 type Spans = Vec<(usize, usize)>;
 
@@ -130,27 +127,6 @@ impl Encoder {
             self.inner.encode(text, allowed, ids)
         })
     }
-
-    /// As [`Ints::list_of`], with breaks.
-    #[inline]
-    fn list_of<'py>(&self, py: Python<'py>, ids: &[u32]) -> PyResult<Bound<'py, PyList>> {
-        if ids.len() > PART {
-            return self.long_list_of(py, ids);
-        }
-        self.ints.list_of(py, ids)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn long_list_of<'py>(&self, py: Python<'py>, ids: &[u32]) -> PyResult<Bound<'py, PyList>> {
-        let list = PyList::empty(py);
-        for part in ids.chunks(PART) {
-            py.check_signals()?;
-            let end = list.len();
-            list.set_slice(end, end, self.ints.list_of(py, part)?.as_any())?;
-        }
-        Ok(list)
-    }
 }
 
 #[pymethods]
@@ -199,14 +175,14 @@ impl Encoder {
         text: &Bound<'py, PyString>,
         allowed: Option<&Bound<'py, SpecialSet>>,
     ) -> PyResult<Bound<'py, PyList>> {
-        self.list_of(text.py(), &self.all_ids(text, allowed)?)
+        self.ints.list_of(text.py(), &self.all_ids(text, allowed)?)
     }
 
     fn encode_ordinary<'py>(&self, text: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyList>> {
         let ids = self.ids(text, &self.no_special, |text, ids| {
             self.inner.encode_ordinary(text, ids)
         })?;
-        self.list_of(text.py(), &ids)
+        self.ints.list_of(text.py(), &ids)
     }
 
     #[pyo3(signature = (text, allowed=None))]
