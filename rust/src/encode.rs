@@ -7,9 +7,10 @@
 //! What lies in wide text between places where no token can lie across, in Chinese and the like, is a
 //! pretoken of its own here (`borders.rs`). Pretokens are taken in groups (`groups.rs`). One of up to 15
 //! bytes is looked for in a cache for all threads (`cache.rs`), where it is met again in most cases, any
-//! other in a thread's own cache of longer ones (`wide_cache.rs`). What is in neither is encoded: up to 16
-//! bytes by merging in registers (`merge_short.rs`), longer ones from the left by longest matches
-//! (`longest.rs`) or, for a vocabulary that training does not give, by merging with a heap.
+//! other in a thread's own cache of longer ones (`wide_cache.rs`). What is in neither (`misses.rs`) is
+//! encoded: up to 16 bytes by merging, several at a time (`merge_short.rs`), longer ones from the left by
+//! longest matches (`longest.rs`) or, for a vocabulary that training does not give, by merging with a
+//! heap.
 //!
 //! Time goes to cache misses of the processor, hardly to arithmetic. What was tried, as MB/s of processor
 //! time in one thread, cl100k_base, 30 MB of nine languages / of books, on a busy machine, so that only the
@@ -33,14 +34,17 @@
 //!   machines that are given it page by page, and a cache of twice the size: 170, 290 and 70, 85
 //! - merging short ones in registers, ids without a table of names: 200, 330 and 80, 100
 //! - pieces of wide text looked up in place of whole pretokens: nine languages 95, 120
+//! - the new short ones of a group merged together: a first pass takes a tenth to a fifth less time
 //!
 //! Tried after that, and left out: choosing between the two entries of a line without a branch, and
 //! swapping them when the second is met (slower: the first one is hit nearly always, and a swap writes); a
 //! table of short pretokens for each thread instead of one for all (each thread has to meet every word for
 //! the first time, which is what a first pass consists of); filling the cache with the tokens beforehand (up
 //! to a tenth on a first pass over books or code, nothing on nine languages, and less on later passes, as rare
-//! tokens lie where common words would); a table of pairs of half the size, or one asked without branches
-//! (nothing); large pages for the ids (half the time of a later pass, but twice that of a first one where
+//! tokens lie where common words would); a table of pairs of half the size, or one asked without branches, a
+//! perfect hash table among them (nothing); a cache that grows by way of 2 and 8 MiB (where memory is dear to
+//! touch it saves some of a first pass, and costs more: with half the lines, three words meet in one much
+//! more often); large pages for the ids (half the time of a later pass, but twice that of a first one where
 //! large pages are dear).
 
 use crate::borders::Borders;
