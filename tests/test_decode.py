@@ -255,7 +255,7 @@ class Changes:
         return 97
 
 
-@pytest.mark.parametrize("n", [0, 1, 31, 255, 256, 300])
+@pytest.mark.parametrize("n", [0, 1, 31, 32, 33, 64, 65, 255, 256, 289, 300])
 def test_a_list_that_changes_meanwhile(n):
     tokenizer = Tokenizer(BYTES)
     ids = [98] * n
