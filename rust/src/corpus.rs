@@ -7,6 +7,7 @@
 
 use crate::documents::{BLOCK, Block, Splitter};
 use crate::encode::{Encoder, Session};
+use crate::encoded::Rooms;
 pub use crate::encoded::{Consumer, Encoded, Part};
 use crate::error::{Error, Result};
 use crate::feed::{BlockSink, Feed, FeedOptions};
@@ -14,6 +15,7 @@ use crate::pipeline::{self, Pipeline};
 use crate::threads::Watch;
 pub use crate::width::Width;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// How much text may be under way, in bytes; a document that is longer goes alone.
@@ -96,9 +98,11 @@ pub fn encode_corpus<'a, E: From<Error>>(
         block_size: options.block_size,
     };
     let mut n_bytes = 0;
+    let rooms = Arc::new(Rooms::new(SPARE / 4));
     let make = || Worker {
         session: encoder.session(),
         options,
+        rooms: Arc::clone(&rooms),
     };
     pipeline::run(n_threads, make, |pipeline| -> Result<(), E> {
         let mut sink = Sink {
@@ -107,7 +111,7 @@ pub fn encode_corpus<'a, E: From<Error>>(
             under_way: 0,
             most: if n_threads == 1 { 0 } else { 2 * n_threads + 1 },
             spare: Vec::new(),
-            rooms: Vec::new(),
+            rooms: Arc::clone(&rooms),
         };
         let mut feed = Feed::new(&mut splitter, &mut n_bytes, input, &mut sink);
         produce(&mut feed)?;
@@ -120,12 +124,12 @@ pub fn encode_corpus<'a, E: From<Error>>(
 struct Worker<'a> {
     session: Session<'a>,
     options: &'a CorpusOptions,
+    rooms: Arc<Rooms>,
 }
 
 impl Worker<'_> {
-    /// The block's ids, in `ids`, whose content goes.
-    fn encode(&mut self, mut block: Block, mut ids: Vec<u32>) -> Result<Encoded> {
-        ids.clear();
+    fn encode(&mut self, mut block: Block) -> Result<Encoded> {
+        let mut ids = self.rooms.get();
         // Hardly any text has more.
         ids.reserve(block.data.len() / 2);
         let mut parts = Vec::with_capacity(block.ends.len() + 1);
@@ -194,15 +198,14 @@ impl Worker<'_> {
 }
 
 impl pipeline::Worker for Worker<'_> {
-    /// A block to encode, and a buffer to put its ids in.
-    type Job = (Block, Vec<u32>);
+    type Job = Block;
     type Done = Encoded;
 
-    fn work(&mut self, (block, room): Self::Job, _: &AtomicBool) -> Result<Encoded> {
-        self.encode(block, room)
+    fn work(&mut self, block: Block, _: &AtomicBool) -> Result<Encoded> {
+        self.encode(block)
     }
 
-    fn is_long((block, _): &Self::Job) -> bool {
+    fn is_long(block: &Block) -> bool {
         block.data.len() > SPARE
     }
 }
@@ -215,9 +218,9 @@ struct Sink<'p, 'a> {
     under_way: usize,
     /// The most blocks that may be under way while the next is read.
     most: usize,
-    /// Buffers to be used again, for text and for ids.
+    /// Buffers for text to be used again.
     spare: Vec<Vec<u8>>,
-    rooms: Vec<Vec<u32>>,
+    rooms: Arc<Rooms>,
 }
 
 impl Sink<'_, '_> {
@@ -230,9 +233,7 @@ impl Sink<'_, '_> {
             if encoded.spare.capacity() <= SPARE {
                 self.spare.push(encoded.spare);
             }
-            if encoded.words.capacity() <= SPARE / 4 {
-                self.rooms.push(encoded.words);
-            }
+            self.rooms.put(encoded.words);
         }
         Ok(())
     }
@@ -255,8 +256,7 @@ impl BlockSink for Sink<'_, '_> {
         let len = block.data.len();
         self.work_until(usize::MAX, UNDER_WAY.saturating_sub(len))?;
         self.under_way += len;
-        let room = self.rooms.pop().unwrap_or_default();
-        self.pipeline.send((block, room))?;
+        self.pipeline.send(block)?;
         self.work_until(self.most, usize::MAX)
     }
 

@@ -1,6 +1,7 @@
 //! Ids on their way from a worker to whoever keeps them.
 
 use crate::error::Result;
+use std::sync::{Mutex, PoisonError};
 
 /// A document, or a part of one, in a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,38 @@ impl Encoded {
     /// Ids of the width asked for, little endian.
     pub fn ids(&self) -> &[u8] {
         &bytemuck::cast_slice(&self.words)[..self.len]
+    }
+}
+
+/// Buffers for ids that are not in use. There are as many as threads, or a few more, not one for each
+/// piece of work that waits: memory is dear to touch for the first time.
+pub(crate) struct Rooms {
+    free: Mutex<Vec<Vec<u32>>>,
+    /// Buffers with room for more ids than this are not kept.
+    most: usize,
+}
+
+impl Rooms {
+    pub fn new(most: usize) -> Self {
+        Self {
+            free: Mutex::default(),
+            most,
+        }
+    }
+
+    /// An empty buffer.
+    pub fn get(&self) -> Vec<u32> {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        free.pop().unwrap_or_default()
+    }
+
+    /// Gives a buffer back.
+    pub fn put(&self, mut room: Vec<u32>) {
+        if room.capacity() <= self.most {
+            room.clear();
+            let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+            free.push(room);
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 //! may hold a lock (Python's) while it makes tasks, and lets go of it a few times only.
 
 use crate::encode::{Encoder, Session};
-use crate::encoded::{Consumer, Encoded, Part};
+use crate::encoded::{Consumer, Encoded, Part, Rooms};
 use crate::error::{Error, Result};
 use crate::parts::parts;
 use crate::pipeline::{self, Pipeline};
@@ -13,8 +13,8 @@ use crate::special::SpecialTokens;
 use crate::threads::{self, Watch};
 use crate::width::Width;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bytes below which no second thread is worth its start.
 const SMALL: usize = 32 << 10;
@@ -83,7 +83,8 @@ pub(crate) fn run<'a, E: From<Error>>(
     }
     let size = (n_bytes / (n_threads * 16)).clamp(TASK.start, TASK.end);
     let n_threads = n_threads.min(n_bytes.div_ceil(size)).max(1);
-    let rooms = Arc::default();
+    // A part that cannot be cut may be long.
+    let rooms = Arc::new(Rooms::new(4 * TASK.end));
     let make = || Worker {
         session: options.encoder.session(),
         allowed: options.allowed,
@@ -251,27 +252,6 @@ struct Piece<'a> {
 struct Task<'a> {
     pieces: Vec<Piece<'a>>,
     encoded: Encoded,
-}
-
-/// Buffers for ids that are not in use. There are as many as threads, or a few more, not one for each
-/// task that waits: memory is dear to touch for the first time.
-#[derive(Default)]
-struct Rooms(Mutex<Vec<Vec<u32>>>);
-
-impl Rooms {
-    fn get(&self) -> Vec<u32> {
-        let mut rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        rooms.pop().unwrap_or_default()
-    }
-
-    fn put(&self, mut room: Vec<u32>) {
-        // A part that cannot be cut may be long.
-        if room.capacity() <= 4 * TASK.end {
-            room.clear();
-            let mut rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            rooms.push(room);
-        }
-    }
 }
 
 /// Encodes tasks in one thread.
