@@ -19,7 +19,7 @@ pub trait Level: Copy {
     /// The classes of a block's bytes; see [`Block::new`].
     fn classes(self, bytes: &[u8; BLOCK]) -> Block;
 
-    /// 16 numbers.
+    /// What holds 16 numbers.
     type Lanes: Lanes;
 
     /// 16 numbers.
