@@ -33,8 +33,8 @@ from benchmarks.lm_jobs import OURS, THEIRS
 from benchmarks.measure import Run, Spread, run_fresh, spread
 from benchmarks.report import append_jsonl, machine, machine_line, table
 from bytemill.lm import ModelConfig
-from bytemill.lm.accounting import count_parameters, training_flops_per_token
-from bytemill.lm.gpus import find_gpu
+from bytemill.lm.device.gpus import find_gpu
+from bytemill.lm.model.accounting import count_parameters, training_flops_per_token
 
 TARGETS: Final = {"train": 1.3, "decode": 3.0}
 GPU_STEPS: Final = 30

@@ -14,8 +14,8 @@ from torch import Tensor
 from benchmarks import lm_models
 from benchmarks.job import Job
 from benchmarks.lm_models import Shape
-from bytemill.lm.decoding_weights import DecodingWeights
-from bytemill.lm.generate import generate
+from bytemill.lm.generate.text import generate
+from bytemill.lm.generate.weights import DecodingWeights
 
 OURS: Final = "bytemill"
 THEIRS: Final = "transformers"
@@ -127,9 +127,9 @@ def learn_on_gpu(kind: str, shape: Shape, batch_size: int, steps: int, data: str
     Both optimizers have the rates of `OptimConfig`, warmed up over ten steps, then constant, and
     see the same batches.
     """
-    from bytemill.lm.dataloader import WindowLoader
-    from bytemill.lm.optim import OptimConfig, build_optimizers
-    from bytemill.lm.tokens import check_vocabulary, open_tokens
+    from bytemill.lm.batches.loaders import WindowLoader
+    from bytemill.lm.batches.tokens import check_vocabulary, open_tokens
+    from bytemill.lm.optim.groups import OptimConfig, build_optimizers
 
     torch.set_float32_matmul_precision("high")
     tokens = open_tokens(data)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from shard_cases import BOS, KEPT
-from test_inputs import DOCUMENTS, SPECIAL, as_text
-from vocabularies import generated_text, train
+from tests.support.input_forms import DOCUMENTS, SPECIAL, as_text
+from tests.support.shard_cases import BOS, KEPT
+from tests.support.vocabularies import generated_text, train
 
 
 @pytest.fixture(scope="session")

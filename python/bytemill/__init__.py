@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from bytemill._core import Counts
-from bytemill.bpe_trainer import BpeTrainer, train_bpe
-from bytemill.tokenizer import Tokenizer
+from bytemill.tokenizer.tokenizer import Tokenizer
+from bytemill.tokenizer.trainer import BpeTrainer, train_bpe
 
 if TYPE_CHECKING:
     __version__: str

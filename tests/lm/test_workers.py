@@ -6,9 +6,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from torch.utils.data import DataLoader, Dataset  # noqa: E402
+from torch.utils.data import DataLoader, Dataset
 
-from bytemill import Tokenizer  # noqa: E402
+from bytemill import Tokenizer
 
 TEXTS = [f"{i} pieces of text, {'and more ' * (i % 7)}\n<|end|>" for i in range(64)]
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from bytemill import atomic, byte_level
+from bytemill import files
 from bytemill.data.inputs import InputFile
 from bytemill.data.shards import MANIFEST_NAME, SPLITS, Manifest, Shard, check_files
 
@@ -63,7 +63,7 @@ class Run:
                 )
             self._clean()
             return None, 0
-        state = byte_level.read_json_object(self._state_path)
+        state = files.read_json_object(self._state_path)
         if state.get("format") != _STATE_FORMAT or state.get("version") != _STATE_VERSION:
             raise ValueError(
                 f"{self._state_path}: it is no state of an encoding run that this bytemill knows; "
@@ -88,7 +88,7 @@ class Run:
             "times": self._times,
             "checkpoint": json.loads(checkpoint),
         }
-        atomic.write_bytes(self._state_path, json.dumps(state).encode())
+        files.write_bytes(self._state_path, json.dumps(state).encode())
 
     def finish(self, checkpoint: str) -> Manifest:
         """Writes the manifest and removes the state."""
@@ -105,7 +105,7 @@ class Run:
                 },
             }
         )
-        atomic.write_bytes(self._folder / MANIFEST_NAME, manifest.to_json())
+        files.write_bytes(self._folder / MANIFEST_NAME, manifest.to_json())
         self._clean()
         return manifest
 

@@ -22,13 +22,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, overload
 
-from bytemill import byte_level
+from bytemill.files import read_json_object
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from bytemill.tokenizer import Tokenizer
+    from bytemill.tokenizer.tokenizer import Tokenizer
 
     Ids: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
 
@@ -117,7 +117,7 @@ class Manifest:
                 f"{path}: no such file; a folder of shards is what Tokenizer.encode_files has "
                 "written to the end (to finish an interrupted run, make the same call again)"
             )
-        fields = byte_level.read_json_object(path)
+        fields = read_json_object(path)
         if fields.pop("format", None) != FORMAT:
             raise _damaged(path, f'"format" is not {FORMAT!r}')
         if (version := fields.pop("version", None)) != VERSION:

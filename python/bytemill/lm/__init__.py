@@ -3,8 +3,8 @@
 Its parts as plain functions are in `bytemill.lm.functional`.
 """
 
-from bytemill.lm.cache import KVCache
-from bytemill.lm.config import ModelConfig
-from bytemill.lm.model import Transformer
+from bytemill.lm.model.cache import KVCache
+from bytemill.lm.model.config import ModelConfig
+from bytemill.lm.model.transformer import Transformer
 
 __all__ = ["KVCache", "ModelConfig", "Transformer"]

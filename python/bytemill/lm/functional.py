@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bytemill.lm.attention import scaled_dot_product_attention, softmax
-from bytemill.lm.dataloader import get_batch
-from bytemill.lm.loss import chunked_cross_entropy, cross_entropy, softcap
-from bytemill.lm.ops import embedding, linear, relu_squared, rmsnorm, silu, silu_mul
-from bytemill.lm.optim import AdamW, clip_gradients
-from bytemill.lm.rope import rope, rope_table
-from bytemill.lm.schedule import cosine_schedule
+from bytemill.lm.batches.loaders import get_batch
+from bytemill.lm.model.attention import scaled_dot_product_attention, softmax
+from bytemill.lm.model.loss import chunked_cross_entropy, cross_entropy, softcap
+from bytemill.lm.model.ops import embedding, linear, relu_squared, rmsnorm, silu, silu_mul
+from bytemill.lm.model.rope import rope, rope_table
+from bytemill.lm.optim.adamw import AdamW
+from bytemill.lm.optim.clip import clip_gradients
+from bytemill.lm.optim.schedule import cosine_schedule
 
 __all__ = [
     "AdamW",

@@ -1,0 +1,1 @@
+"""The programs behind `bytemill NAME` and `python -m scripts.NAME`."""

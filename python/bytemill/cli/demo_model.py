@@ -1,0 +1,196 @@
+"""The demo's second half: token shards -> a model -> its bits per byte, and what it writes."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from bytemill import Tokenizer
+from bytemill.cli import report
+from bytemill.cli.demo_tokenizer import BOS
+from bytemill.cli.progress import Progress
+from bytemill.cli.train import Screen
+from bytemill.data import open_shards
+from bytemill.lm.checkpoint.loading import load_model
+from bytemill.lm.device import runtime
+from bytemill.lm.evaluate.baselines import (
+    Baseline,
+    Bigram,
+    Unigram,
+    baseline_bits_per_byte,
+    gzip_bits_per_byte,
+)
+from bytemill.lm.generate.text import generate
+from bytemill.lm.model.transformer import Transformer
+from bytemill.lm.optim.groups import build_optimizers
+from bytemill.lm.train.config import TrainConfig
+from bytemill.lm.train.plan import plan
+from bytemill.lm.train.pretrain import Trainer
+from bytemill.lm.train.run_data import RunData
+
+# A space at the end would not be as in the text, where it begins the next token.
+PROMPTS = ("def", "class", "import")
+SAMPLE_TOKENS = 120
+_PROBE_STEPS = 10
+_PROBE_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a demo is."""
+
+    vocab_size: int
+    n_layer: int
+    d_model: int
+    n_head: int
+    context_length: int
+    batch_size: int
+    eval_batches: int
+    steps: int
+    """How long to train where that takes no more than `minutes`."""
+    minutes: float
+    """For how long to train at most, roughly; a third of the steps are made in any case."""
+    most_files: int | None = None
+    threads: int | None = None
+
+    def config(self, out: Path, steps: int, seed: int) -> TrainConfig:
+        """The training run in `out`."""
+        return TrainConfig(
+            data=str(out / "shards"),
+            tokenizer=str(out / "tokenizer"),
+            out=str(out / "model"),
+            preset="gpt",
+            context_length=self.context_length,
+            n_layer=self.n_layer,
+            d_model=self.d_model,
+            n_head=self.n_head,
+            batch_size=self.batch_size,
+            steps=steps,
+            # nanochat's rates. The dial would lower them for so small a batch; few steps want more.
+            embedding_lr=0.2,
+            head_lr=4e-3,
+            matrix_lr=0.02,
+            vector_lr=4e-3,
+            decay_fraction=0.6,
+            threads=self.threads,
+            seed=seed,
+            eval_every=max(steps // 4, 1),
+            eval_batches=self.eval_batches,
+            checkpoint_every=max(steps // 2, 1),
+            log_every=max(steps // 100, 1),
+        )
+
+
+QUICK = Size(400, 2, 32, 1, 64, 4, 2, 50, math.inf, most_files=120, threads=1)
+CPU = Size(4096, 4, 256, 4, 256, 16, 16, 600, 4.0)
+GPU = Size(8192, 8, 512, 4, 1024, 64, 8, 1500, 4.0)
+
+
+def steps_for(size: Size, out: Path) -> int:
+    """The demo's steps, or as many as this machine makes in its minutes, found by making a few."""
+    if math.isinf(size.minutes):
+        return size.steps
+    config = size.config(out, size.steps, 0)
+    data = RunData.open(config)
+    made = plan(config, data.n_vocab)
+    device = runtime.choose_device(config.device)
+    dtype = runtime.choose_dtype(config.dtype, device)
+    model = Transformer(made.model, device=device)
+    optimizers = build_optimizers(model, made.optimizer, ns_dtype=dtype)
+    loader = data.loader(config, made.batch_size, device)
+    seconds: list[float] = []
+    while len(seconds) < _PROBE_STEPS and sum(seconds) < _PROBE_SECONDS:
+        began = time.perf_counter()
+        x, y = loader.next_batch()
+        with runtime.autocast(device, dtype):
+            loss = model.loss(x, y)
+        loss.backward()  # type: ignore[no-untyped-call]
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        runtime.synchronize(device)
+        seconds.append(time.perf_counter() - began)
+    # The least time is the machine's own; what is more comes from setting up and from others.
+    steps = round(size.minutes * 60 / min(seconds))
+    return min(size.steps, max(steps, size.steps // 3))
+
+
+def train_model(size: Size, out: Path, steps: int, seed: int) -> float:
+    """Trains, with progress, and returns the validation bits per byte."""
+    config = size.config(out, steps, seed)
+    began = time.perf_counter()
+    print(f"\n3. A language model, trained for {steps:,} steps\n")
+    with Progress("train", "steps") as bar:
+        result = Trainer(config, on_event=Screen(bar)).run()
+    if not result.is_finished:
+        raise KeyboardInterrupt
+    found = result.validation
+    if found is None or found.bits_per_byte is None:
+        raise ValueError("there is no text for validation")
+    print(f"trained in {time.perf_counter() - began:.0f} s")
+    return found.bits_per_byte
+
+
+def compare(size: Size, out: Path, bits_per_byte: float) -> None:
+    """Prints the model's bits per byte beside those of simpler models, on the same text."""
+    config = size.config(out, size.steps, 0)
+    data = RunData.open(config)
+    lengths = data.token_bytes(data.n_vocab)
+    batches = data.val_batches(config, size.batch_size)
+    if data.tokenizer is None or lengths is None:
+        raise ValueError(f"{out}: there is no tokenizer")
+    counts: dict[str, Baseline] = {
+        "unigram": Unigram.fit(data.train, data.n_vocab),
+        "bigram": Bigram.fit(data.train, data.n_vocab),
+    }
+    found = {
+        name: baseline_bits_per_byte(model, batches, lengths.numpy())
+        for name, model in counts.items()
+    }
+    packed = gzip_bits_per_byte(_validation_text(out, data.tokenizer))
+    gap = found["bigram"] - bits_per_byte
+    beside = f"{abs(gap):.3f} {'below' if gap > 0 else 'above'} the bigram model's"
+    lines = [
+        ("unigram model", f"{found['unigram']:.3f}  of the same tokens"),
+        ("gzip -9", f"{packed:.3f}  of all validation text"),
+        ("bigram model", f"{found['bigram']:.3f}  of the same tokens"),
+        ("this model", f"{bits_per_byte:.3f}  {beside}"),
+    ]
+    print("\n4. Bits per byte of validation text\n")
+    print(report.rows([*lines, ("loss curves", str(out / "model" / "loss.png"))]))
+
+
+def _validation_text(out: Path, tokenizer: Tokenizer) -> Iterator[bytes]:
+    shards = open_shards(out / "shards", tokenizer=tokenizer, split="val")
+    for index in range(shards.n_documents):
+        yield tokenizer.decode_bytes(shards.document(index)[1:])
+
+
+def write_samples(out: Path, seed: int) -> None:
+    """Loads the best checkpoint and prints how it goes on from a few beginnings."""
+    loaded = load_model(out / "model")
+    tokenizer = loaded.tokenizer
+    if tokenizer is None:
+        raise ValueError(f"{loaded.path}: there is no tokenizer")
+    length = min(SAMPLE_TOKENS, loaded.config.context_length - 16)
+    began = time.perf_counter()
+    with torch.inference_mode():
+        rows = generate(
+            loaded.model,
+            [tokenizer.encode(BOS + prompt) for prompt in PROMPTS],
+            max_new_tokens=length,
+            temperature=0.7,
+            top_p=0.95,
+            stop=set(tokenizer.special_tokens.values()),
+            seed=seed,
+        )
+    speed = sum(map(len, rows)) / (time.perf_counter() - began)
+    print(f"\n5. Samples, {speed:,.0f} tokens/s\n")
+    for prompt, ids in zip(PROMPTS, rows, strict=True):
+        lines = (prompt + tokenizer.decode(ids)).split("\n")
+        print("\n".join("    " + line for line in lines) + "\n")

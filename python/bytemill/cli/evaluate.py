@@ -1,0 +1,114 @@
+"""Loss, perplexity and bits per byte of a trained model, on shards or on text files.
+
+python -m scripts.evaluate --model runs/first --data shards
+python -m scripts.evaluate --model runs/first --text book.txt --stride 128
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
+from bytemill.cli import model, report
+from bytemill.cli.command import EPILOG, exit_status
+from bytemill.cli.progress import Progress
+from bytemill.data import iter_documents
+from bytemill.lm.batches.tokens import Tokens, open_tokens
+from bytemill.lm.device import runtime
+from bytemill.lm.evaluate.corpus import evaluate
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(
+        prog="python -m scripts.evaluate",
+        description="Measure how well a trained model predicts. Nothing is random: the same "
+        "command gives the same figures.",
+        epilog=EPILOG,
+        allow_abbrev=False,
+    )
+    model.add_flags(result)
+    add = result.add_argument
+    source = result.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", metavar="DIR", help="a folder of shards, or a .npy file of ids")
+    source.add_argument(
+        "--text",
+        nargs="+",
+        metavar="PATH",
+        help="text files, folders or globs, as tok_train reads them",
+    )
+    add(
+        "--split",
+        choices=("train", "val"),
+        default="val",
+        help="of the shards (default: %(default)s)",
+    )
+    add(
+        "--stride",
+        type=int,
+        metavar="N",
+        help="how far the window is moved: less takes longer and gives every token more context "
+        "(default: the context length)",
+    )
+    add("--batch-size", type=int, default=8, metavar="N", help="windows (default: %(default)s)")
+    add("--max-tokens", type=int, metavar="N", help="read at most so many (default: all)")
+    add("--json", action="store_true", help="print one line of JSON instead of a table")
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the program; returns its exit status."""
+    args = parser().parse_args(argv)
+    return exit_status(lambda: run(args), "nothing was measured")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Loads, measures and prints."""
+    loaded, dtype = model.load(args)
+    device = loaded.model.lm_head.weight.device
+    has_tokenizer = loaded.tokenizer is not None or args.tokenizer is not None
+    # A bare array of ids can be scored without one, but for bits per byte.
+    tokenizer = model.tokenizer_of(args, loaded) if has_tokenizer or args.text else None
+    if args.text:
+        if tokenizer is None:
+            raise ValueError("--text: give --tokenizer")
+        tokens: Tokens | Iterator[str] = iter_documents(
+            args.text, special_tokens=list(tokenizer.special_tokens)
+        )
+    else:
+        tokens = open_tokens(args.data, split=args.split, tokenizer=tokenizer)
+    began = time.perf_counter()
+    with Progress("evaluate", "tokens") as bar:
+        result = evaluate(
+            loaded.model,
+            tokens,
+            tokenizer,
+            stride=args.stride,
+            batch_size=args.batch_size,
+            max_tokens=args.max_tokens,
+            computing=lambda: runtime.autocast(device, dtype),
+            progress=bar.update,
+        )
+    seconds = time.perf_counter() - began
+    if args.json:
+        print(json.dumps({"step": loaded.step, "checkpoint": str(loaded.path), **asdict(result)}))
+        return
+    bpb = result.bits_per_byte
+    rows = [
+        ("checkpoint", f"{loaded.path}, step {loaded.step:,}"),
+        ("tokens", f"{result.n_tokens:,} in {seconds:.1f} s"),
+        ("loss", f"{result.loss:.4f} nats per token"),
+        ("perplexity", f"{result.perplexity:,.2f}"),
+        ("bits per byte", "not known without text" if bpb is None else f"{bpb:.4f}"),
+    ]
+    if result.n_bytes:
+        rows.insert(2, ("text", report.megabytes(result.n_bytes)))
+    print(report.rows(rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

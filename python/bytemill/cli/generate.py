@@ -1,0 +1,151 @@
+"""Lets a trained model write: one text as a stream, or several samples.
+
+python -m scripts.generate --model runs/first --prompt 'Once upon a time' --samples 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from bytemill import Tokenizer
+from bytemill.cli import model
+from bytemill.cli.command import EPILOG, exit_status
+from bytemill.lm.evaluate.corpus import separator
+from bytemill.lm.generate.text import check_vocabulary, generate, stream_text
+from bytemill.lm.generate.weights import DecodingWeights
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(
+        prog="python -m scripts.generate",
+        description="Continue a prompt with a trained model.",
+        epilog=EPILOG,
+        allow_abbrev=False,
+    )
+    model.add_flags(result)
+    add = result.add_argument
+    prompt = result.add_mutually_exclusive_group()
+    prompt.add_argument(
+        "--prompt",
+        default=None,
+        metavar="TEXT",
+        help="special tokens in it are read as such (default: what separates documents)",
+    )
+    prompt.add_argument("--prompt-file", metavar="FILE", help="a file with the prompt, UTF-8")
+    add(
+        "--max-new-tokens",
+        type=int,
+        metavar="N",
+        help="the most tokens to add (default: until the context is full)",
+    )
+    add("--temperature", type=float, default=0.8, help="0 is greedy (default: %(default)s)")
+    add("--top-k", type=int, metavar="K", help="choose among the K likeliest tokens")
+    add("--top-p", type=float, metavar="P", help="choose among those that add up to P")
+    add("--seed", type=int, default=0, help="sample i has seed + i (default: %(default)s)")
+    add("--samples", type=int, default=1, metavar="N", help="(default: %(default)s)")
+    add(
+        "--stop",
+        action="append",
+        metavar="TOKEN",
+        help="a special token that ends the text; may be repeated (default: what separates "
+        "documents)",
+    )
+    add("--no-stop", action="store_true", help="let nothing end the text but its length")
+    add(
+        "--overflow",
+        choices=("error", "slide"),
+        default="error",
+        help="text longer than the context: refuse it, or go on from its end (default: "
+        "%(default)s)",
+    )
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the program; returns its exit status."""
+    args = parser().parse_args(argv)
+    return exit_status(lambda: run(args), "the text is not complete")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Loads the model and prints what it writes; speed goes to stderr."""
+    if args.samples < 1:
+        raise ValueError(f"--samples {args.samples}: it must be at least 1")
+    loaded, dtype = model.load(args)
+    tokenizer = model.tokenizer_of(args, loaded)
+    check_vocabulary(tokenizer, loaded.config.vocab_size)
+    prompt = prompt_ids(args, tokenizer)
+    stop = stop_ids(args, tokenizer)
+    weights = DecodingWeights(loaded.model, dtype)
+    options = {
+        "max_new_tokens": args.max_new_tokens,
+        "temperature": args.temperature,
+        "top_k": args.top_k,
+        "top_p": args.top_p,
+        "stop": stop,
+        "seed": args.seed,
+        "overflow": args.overflow,
+    }
+    shown = "" if prompt == [separator(tokenizer)] else tokenizer.decode(prompt)
+    began = time.perf_counter()
+    if args.samples == 1:
+        pieces = stream_text(weights, tokenizer, prompt, **options)
+        print(shown, end="", flush=True)
+        for piece in pieces:
+            print(piece, end="", flush=True)
+        print()
+        return
+    rows = generate(weights, [prompt] * args.samples, **options)
+    seconds = time.perf_counter() - began
+    for i, row in enumerate(rows):
+        text = tokenizer.decode([id_ for id_ in row if id_ < tokenizer.n_vocab])
+        print(f"--- sample {i + 1}, seed {args.seed + i}, {len(row)} tokens\n{shown}{text}")
+    n_new = sum(map(len, rows))
+    print(f"{n_new} tokens in {seconds:.2f} s, {n_new / seconds:,.0f} tokens/s", file=sys.stderr)
+
+
+def prompt_ids(args: argparse.Namespace, tokenizer: Tokenizer) -> list[int]:
+    """The prompt's ids; ValueError if there are none."""
+    if args.prompt_file is not None:
+        path = Path(args.prompt_file)
+        try:
+            text = path.read_bytes().decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: not UTF-8 at byte {error.start}") from None
+        source = str(path)
+    elif args.prompt is not None:
+        text, source = args.prompt, "--prompt"
+    else:
+        between = separator(tokenizer)
+        if between is None:
+            raise ValueError("--prompt: the tokenizer has no token to begin with; give some text")
+        return [between]
+    if not text:
+        raise ValueError(f"{source}: it is empty; a model needs at least one token to go on from")
+    return tokenizer.encode(text, allowed_special="all")
+
+
+def stop_ids(args: argparse.Namespace, tokenizer: Tokenizer) -> set[int]:
+    """The ids that end a text; ValueError for what is no special token."""
+    if args.no_stop:
+        if args.stop:
+            raise ValueError("--no-stop: it contradicts --stop; give one of them")
+        return set()
+    if args.stop is None:
+        between = separator(tokenizer)
+        return set() if between is None else {between}
+    special = tokenizer.special_tokens
+    for token in args.stop:
+        if token not in special:
+            known = ", ".join(map(repr, special)) or "none"
+            raise ValueError(f"--stop {token!r}: it is no special token; the tokenizer has {known}")
+    return {special[token] for token in args.stop}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""What the programs that use a trained model share: its flags, and loading it."""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+
+from bytemill import Tokenizer
+from bytemill.lm.checkpoint.loading import LoadedModel, load_model
+from bytemill.lm.device import runtime
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """--model, --checkpoint, --tokenizer, --device, --dtype, --threads."""
+    add = parser.add_argument
+    add("--model", required=True, metavar="RUN", help="a run's folder, or one checkpoint's")
+    add(
+        "--checkpoint",
+        type=_which,
+        default="best",
+        metavar="WHICH",
+        help='of a run: "best" (by validation loss), "last", or a step (default: %(default)s)',
+    )
+    add(
+        "--tokenizer",
+        metavar="DIR",
+        help="a folder that tok_train has written (default: the one saved with the run)",
+    )
+    add("--device", default="auto", help='"cpu", "cuda", "cuda:1", "mps" (default: the fastest)')
+    add(
+        "--dtype",
+        choices=("auto", "float32", "bfloat16"),
+        default="float32",
+        help="to compute in; auto is bfloat16 where that is fast (default: %(default)s)",
+    )
+    add("--threads", type=int, metavar="N", help="of the CPU (default: torch's choice)")
+
+
+def load(args: argparse.Namespace) -> tuple[LoadedModel, torch.dtype]:
+    """The model that the flags name, its weights in fp32, and the dtype to compute in.
+
+    Raises:
+        FileNotFoundError: There is no checkpoint.
+        ValueError: It is damaged; there is no such device; `--threads` is out of range.
+    """
+    if args.threads is not None:
+        if args.threads < 1:
+            raise ValueError(f"--threads {args.threads}: it must be at least 1")
+        torch.set_num_threads(args.threads)
+    device = runtime.choose_device(args.device)
+    dtype = runtime.choose_dtype(args.dtype, device)
+    return load_model(args.model, which=args.checkpoint, device=device), dtype
+
+
+def tokenizer_of(args: argparse.Namespace, loaded: LoadedModel) -> Tokenizer:
+    """The tokenizer given, which must be the run's if that has one; or else the run's.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: It is another one, or damaged.
+    """
+    own = loaded.tokenizer
+    if args.tokenizer is None:
+        if own is None:
+            raise ValueError(f"{args.model}: no tokenizer was saved with it; give --tokenizer")
+        return own
+    given = Tokenizer.load(args.tokenizer)
+    if own is not None and given.fingerprint != own.fingerprint:
+        raise ValueError(
+            f"--tokenizer {args.tokenizer}: its fingerprint is {given.fingerprint}, but the model "
+            f"was trained with {own.fingerprint}; leave the flag out to use that one"
+        )
+    return given
+
+
+def _which(text: str) -> str | int:
+    return int(text) if text.isdecimal() else text

@@ -1,0 +1,318 @@
+"""Trains a byte-level BPE tokenizer on text files and says how well it does.
+
+python -m scripts.tok_train --input corpus/ --vocab-size 32768 --out tokenizer
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import signal
+import sys
+import time
+import warnings
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import get_args
+
+from bytemill import BpeTrainer, Counts, Tokenizer
+from bytemill._arguments import check_vocab_size
+from bytemill._types import TieBreak
+from bytemill.cli import report
+from bytemill.cli.command import EPILOG, check_out, check_writable, exit_status
+from bytemill.cli.progress import Progress
+from bytemill.data import InputFile, expand_inputs, iter_documents
+from bytemill.data.readers import check_packages
+from bytemill.patterns import name_of
+
+# What compression is measured on, at most: enough for three digits, and no wait.
+SAMPLE_BYTES = 8_000_000
+SAMPLE_FILES = 32
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(
+        prog="python -m scripts.tok_train",
+        description="Train a byte-level BPE tokenizer on text files.",
+        epilog=EPILOG,
+    )
+    add = result.add_argument
+    add(
+        "--input",
+        nargs="+",
+        action="extend",
+        metavar="PATH",
+        help="files, folders or globs: .txt, .jsonl, .parquet, each also .gz or .zst; a file of "
+        "another extension is read as plain text",
+    )
+    add("--vocab-size", type=int, required=True, metavar="N", help="special tokens included")
+    add("--out", required=True, metavar="DIR", help="the folder to write the tokenizer to")
+    add(
+        "--pattern",
+        default="gpt2",
+        help="gpt2, cl100k, o200k, nanochat, or a regex (default: %(default)s)",
+    )
+    add(
+        "--special",
+        action="append",
+        default=[],
+        metavar="TOKEN",
+        help="a special token; it separates documents; may be repeated",
+    )
+    add(
+        "--tie-break",
+        choices=get_args(TieBreak),
+        default="lexicographic",
+        help="which of several most frequent pairs is merged (default: %(default)s)",
+    )
+    add("--max-chars", type=int, metavar="N", help="count at most N characters in all")
+    add("--doc-cap", type=int, metavar="N", help="count at most N characters of each document")
+    add("--min-frequency", type=int, default=1, metavar="N", help="merge no pair rarer than this")
+    add("--max-token-length", type=int, metavar="N", help="make no token longer than N bytes")
+    add("--threads", type=int, metavar="N", help="worker threads (default: all cores)")
+    add(
+        "--text-column",
+        default="text",
+        metavar="NAME",
+        help="of .jsonl and .parquet (default: %(default)s)",
+    )
+    add(
+        "--errors",
+        choices=("strict", "replace"),
+        default="strict",
+        help="invalid UTF-8: fail, or read U+FFFD (default: %(default)s)",
+    )
+    add(
+        "--counts",
+        metavar="FILE",
+        help="if FILE exists, train on the counts in it instead of on --input; if not, save the "
+        "counts there",
+    )
+    add(
+        "--held-out",
+        nargs="+",
+        metavar="WHAT",
+        help="text to measure compression on, which is not trained on: files, folders or globs; or "
+        "a fraction, such as 0.01, of the documents of --input (chosen by a hash of their text)",
+    )
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the program; returns its exit status."""
+    args = parser().parse_args(argv)
+    return exit_status(lambda: Job(args).run(), "no tokenizer was written")
+
+
+class Job:
+    """One training run. All that can be wrong with the arguments is found before text is read."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.out = Path(args.out)
+        check_out(self.out)
+        self.trainer = BpeTrainer(
+            pattern=args.pattern,
+            special_tokens=args.special,
+            tie_break=args.tie_break,
+            doc_cap=args.doc_cap,
+            max_chars=args.max_chars,
+            min_frequency=args.min_frequency,
+            max_token_length=args.max_token_length,
+            num_threads=args.threads,
+        )
+        check_vocab_size(args.vocab_size, args.special)
+        self.counts_file = Path(args.counts) if args.counts else None
+        self.has_counts = self.counts_file is not None and self.counts_file.exists()
+        if self.counts_file is not None and not self.has_counts:
+            check_writable(self.counts_file.parent)
+        if not args.input and not self.has_counts:
+            raise ValueError("--input is missing: there is nothing to train on")
+        self.fraction, held_out = parse_held_out(args.held_out or [])
+        self.held_out = expand_inputs(held_out) if held_out else []
+        check_packages(self.held_out)
+        kept_apart = {file.path.resolve() for file in self.held_out}
+        inputs = expand_inputs(args.input) if args.input and not self.has_counts else []
+        self.inputs = [file for file in inputs if file.path.resolve() not in kept_apart]
+        if inputs and not self.inputs:
+            raise ValueError("--held-out takes all files of --input: nothing is left to train on")
+        if self.fraction and self.has_counts:
+            raise ValueError(
+                f"--held-out {self.fraction}: the counts in {self.counts_file} may hold these "
+                "documents; name held-out files instead, or another file for --counts"
+            )
+        self.sample: list[str] = []
+
+    def run(self) -> None:
+        """Counts, trains, saves, and prints the summary."""
+        began = time.perf_counter()
+        self.count()
+        counted = time.perf_counter()
+        tokenizer = self.train()
+        trained = time.perf_counter()
+        counts = self.trainer.counts
+        n_bytes = counts.n_bytes
+        table = [
+            (
+                "counts" if self.has_counts else "counted",
+                (f"read from {self.counts_file}; " if self.has_counts else "")
+                + f"{report.phase(counted - began, n_bytes)}; {counts.total:,} pretokens, "
+                f"{len(counts):,} distinct",
+            ),
+            (
+                "merged",
+                f"{report.phase(trained - counted, n_bytes)}; {len(tokenizer.merges):,} merges",
+            ),
+        ]
+        if peak := report.peak_memory():
+            table.append(("peak memory", report.megabytes(peak)))
+        table += [
+            ("vocabulary", f"{len(tokenizer.vocab):,} tokens"),
+            # Before anything is written: held-out text may be bad input too.
+            ("compression", self.compression(tokenizer)),
+            *report.labelled("longest tokens", report.longest_tokens(tokenizer)),
+            ("fingerprint", tokenizer.fingerprint),
+        ]
+        with uninterrupted():
+            tokenizer.save(self.out)
+        files = sorted(path for path in self.out.iterdir() if path.is_file())
+        if self.counts_file and not self.has_counts:
+            files.append(self.counts_file)
+        sizes = [f"{path} ({report.megabytes(path.stat().st_size)})" for path in files]
+        print(report.rows([*table, *report.labelled("written", sizes)]))
+
+    def count(self) -> None:
+        """Fills the trainer's counts."""
+        args = self.args
+        if self.counts_file and self.has_counts:
+            self.trainer.add_counts(self.load_counts(self.counts_file))
+            return
+        with Progress("count", "MB") as bar:
+            if self.fraction:
+                documents = iter_documents(
+                    [file.path for file in self.inputs],
+                    args.text_column,
+                    args.errors,
+                    special_tokens=args.special,
+                    progress=bar.update,
+                )
+                self.trainer.feed(self.keep_apart(documents))
+            else:
+                self.trainer.feed_files(
+                    [file.path for file in self.inputs],
+                    text_column=args.text_column,
+                    errors=args.errors,
+                    progress=bar.update,
+                )
+        if self.counts_file:
+            self.trainer.counts.save(str(self.counts_file))
+
+    def load_counts(self, path: Path) -> Counts:
+        """The saved counts, if they were made as this run would make them."""
+        counts = Counts.load(str(path))
+        for option, theirs, ours in (
+            ("--pattern", shown(counts.pat_str), shown(self.trainer.pat_str)),
+            ("--special", counts.special_tokens, self.trainer.special_tokens),
+        ):
+            if theirs != ours:
+                raise ValueError(
+                    f"--counts {path}: it was made with {option} {theirs}, not {ours}; "
+                    "name another file to count anew"
+                )
+        args = self.args
+        if args.input or args.max_chars or args.doc_cap:
+            note = f"note: training on the counts in {path}, whatever they were made from; "
+            print(note + "--input, --max-chars and --doc-cap are not used", file=sys.stderr)
+        return counts
+
+    def keep_apart(self, documents: Iterable[str]) -> Iterator[str]:
+        """Passes documents on but for the held-out ones, of which it keeps some."""
+        kept = 0
+        for document in documents:
+            digest = zlib.crc32(document.encode("utf-8", "surrogatepass"))
+            if digest >= self.fraction * 2**32:
+                yield document
+            elif kept < SAMPLE_BYTES:
+                kept += len(document)
+                self.sample.append(document)
+
+    def train(self) -> Tokenizer:
+        """Learns the merges; a vocabulary smaller than asked for is told on stderr."""
+        with warnings.catch_warnings(record=True) as caught, Progress("merge", "merges") as bar:
+            warnings.simplefilter("always")
+            tokenizer = self.trainer.train(self.args.vocab_size, progress=bar.update)
+        for warning in caught:
+            print(f"warning: {warning.message}", file=sys.stderr)
+        return tokenizer
+
+    def compression(self, tokenizer: Tokenizer) -> str:
+        """Bytes per token of held-out documents, or else of some that were trained on."""
+        if self.fraction:
+            return f"{report.compression(tokenizer, self.sample)}, held out"
+        if self.held_out:
+            documents = self.documents(self.held_out)
+            how = "of --held-out" if self.has_counts else "held out"
+            return f"{report.compression(tokenizer, documents)}, {how}"
+        if not self.inputs:
+            return "not measured: no --held-out"
+        step = -(-len(self.inputs) // SAMPLE_FILES)
+        some = self.inputs[::step]
+        share = SAMPLE_BYTES // len(some)
+        documents = itertools.chain.from_iterable(
+            first(self.documents([file], doc_cap=share), share) for file in some
+        )
+        return f"{report.compression(tokenizer, documents)}, of the text trained on"
+
+    def documents(self, files: Iterable[InputFile], doc_cap: int | None = None) -> Iterator[str]:
+        """The documents of files."""
+        return iter_documents(
+            [file.path for file in files],
+            self.args.text_column,
+            self.args.errors,
+            special_tokens=self.args.special,
+            doc_cap=doc_cap,
+        )
+
+
+def first(documents: Iterable[str], n_chars: int) -> Iterator[str]:
+    """Documents until there are `n_chars` characters."""
+    for document in documents:
+        yield document
+        n_chars -= len(document)
+        if n_chars <= 0:
+            return
+
+
+def shown(pat_str: str) -> str:
+    """A pattern as a user writes it."""
+    return name_of(pat_str) or repr(pat_str)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Lets Ctrl-C pass by for a moment, so that what is being written is written whole."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def parse_held_out(words: Sequence[str]) -> tuple[float, list[str]]:
+    """The fraction, or 0 and the paths."""
+    if len(words) == 1 and not Path(words[0]).exists():
+        try:
+            fraction = float(words[0])
+        except ValueError:
+            return 0.0, list(words)
+        if not 0 < fraction < 1:
+            raise ValueError(f"--held-out {words[0]}: a fraction must lie between 0 and 1")
+        return fraction, []
+    return 0.0, list(words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""The sample that exports encode through the other library before they trust it."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from bytemill import patterns
+
+if TYPE_CHECKING:
+    from bytemill.tokenizer.tokenizer import Tokenizer
+
+_PIECES: Final = (
+    "Hello, world! The quick brown fox jumps over the lazy dog.",
+    "I'm you're he'll WE'VE she'D it'S don't I’m 'ſ 'S'T'RE 'tis rock'n'roll",
+    "0 12 345 6789 1,234,567.89 3.14e-10 0x1F ١٢٣ ½ Ⅷ x² 12ab34",
+    "for (int i = 0; i < n; ++i) {\n\tsum += a[i];\r\n\n    }  // done\n\n\n",
+    "   leading,  double,   triple\t\ttabs \n \n x\r\rend\n  \n",
+    "nbsp\u00a0\u00a0x ideographic\u3000\u3000 nel\u0085 zwsp\u200b\u200b bom\ufeff mvs\u180e",
+    "naïve Ärger ΣΊΣΥΦΟΣ Привет, мир! שָׁלוֹם السَّلام नमस्ते สวัสดี 你好，世界。 こんにちは 안녕 각",
+    "ǅungla İstanbul ẞ ﬁ e\u0301 \u0301alone CamelCaseWord HTTPServer iPhone",
+    "👍 👍🏽 👩‍👩‍👧‍👦 🇺🇳🇪🇺 ☂️ \U0001d54f \U0010ffff \ue000 \x00\x01\x7f",
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaa ^^^^^^^^^^^^^ ________ -=-=-=-=-=-= ......",
+    "https://example.org/a/b?c=d&e=f#g <p class='x'>a &amp; b</p> user@example.com //\n/\r\n///",
+)
+_ENDS: Final = ("", " ", "  ", "\n", " \n ", "\r\n\r\n", "a ", "a  \n", "'s", "\t \t")
+
+
+def sample(tokenizer: "Tokenizer") -> list[str]:
+    """Texts that make the differences between tokenizers show, some from the vocabulary itself."""
+    texts = [*_PIECES, " ".join(_PIECES), "\n".join(reversed(_PIECES))]
+    texts += [piece.rstrip() + end for piece in _PIECES[:3] for end in _ENDS]
+    words: list[str] = []
+    for token in tokenizer.mergeable_ranks:
+        if len(token) > 1:
+            try:
+                words.append(token.decode())
+            except UnicodeDecodeError:
+                continue
+    few = words[:: len(words) // 2000 + 1] + sorted(words, key=len)[-100:]
+    texts += [" ".join(few[i : i + 100]) for i in range(0, len(few), 100)]
+    texts += ["".join(few[i : i + 100]) for i in range(0, len(few), 100)]
+    for text in tokenizer.special_tokens:
+        texts += [text, f"a {text} b", f"{text}{text} \n{text[:-1]}", f"{text[1:]}{text}'s"]
+    specials = list(tokenizer.special_tokens)
+    return [*texts, "".join(specials), " ".join(specials)]
+
+
+def check(tokenizer: "Tokenizer", other: Callable[[str], list[int]], library: str) -> None:
+    """Checks that `other` encodes the sample as `tokenizer` does, special tokens included.
+
+    Raises:
+        ValueError: With the first text that it encodes differently.
+    """
+    for text in sample(tokenizer):
+        ours, theirs = tokenizer.encode(text), other(text)
+        if ours != theirs:
+            at = next(
+                (i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b),
+                min(len(ours), len(theirs)),
+            )
+            before = tokenizer.decode(ours[:at])
+            named = patterns.name_of(tokenizer.pat_str) is not None
+            raise ValueError(
+                f"{library} would give other ids: {_cut(text)!r} is "
+                f"{ours[at : at + 8]} here and {theirs[at : at + 8]} there, after {before[-40:]!r}"
+                + (
+                    ""
+                    if named
+                    else f" (pattern {tokenizer.pat_str!r}: do both engines read it alike?)"
+                )
+            )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 200 else text[:200] + "..."

@@ -1,0 +1,121 @@
+"""tiktoken: encodings and .tiktoken files, in and out."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from bytemill import patterns
+from bytemill.formats import folder, selfcheck
+
+if TYPE_CHECKING:
+    import tiktoken
+
+    from bytemill.tokenizer.tokenizer import Tokenizer
+
+# Files that OpenAI publishes, by stem: pattern and special tokens (the files hold neither).
+_PUBLISHED: Final[dict[str, tuple[str, dict[str, int]]]] = {
+    "r50k_base": ("gpt2", {"<|endoftext|>": 50256}),
+    "p50k_base": ("gpt2", {"<|endoftext|>": 50256}),
+    "cl100k_base": (
+        "cl100k",
+        {
+            "<|endoftext|>": 100257,
+            "<|fim_prefix|>": 100258,
+            "<|fim_middle|>": 100259,
+            "<|fim_suffix|>": 100260,
+            "<|endofprompt|>": 100276,
+        },
+    ),
+    "o200k_base": ("o200k", {"<|endoftext|>": 199999, "<|endofprompt|>": 200018}),
+}
+
+
+def from_tiktoken(
+    source: "str | os.PathLike[str] | tiktoken.Encoding",
+    pattern: str | None = None,
+    special_tokens: Mapping[str, int] | None = None,
+) -> "Tokenizer":
+    """Takes over a tiktoken encoding.
+
+    Args:
+        source: An encoding's name as `tiktoken.get_encoding` knows it (tiktoken fetches it, or
+            finds it in its cache), a `tiktoken.Encoding`, or the path of a .tiktoken file.
+        pattern: Instead of the encoding's; needed for a file, unless it is named as one that OpenAI
+            publishes (cl100k_base.tiktoken).
+        special_tokens: Instead of the encoding's.
+
+    Raises:
+        ImportError: For a name, if tiktoken is not installed.
+        OSError: For a file that cannot be read.
+        ValueError: For an unknown name, a damaged file, a file without a pattern.
+    """
+    from bytemill.tokenizer.tokenizer import Tokenizer
+
+    if isinstance(source, os.PathLike) or (isinstance(source, str) and _is_path(source)):
+        path = Path(source)
+        known, known_special = _PUBLISHED.get(path.stem, (None, {}))
+        chosen = known if pattern is None else pattern
+        if chosen is None:
+            raise ValueError(
+                f"{path}: a .tiktoken file does not say its split pattern; pass pattern=, a name "
+                f"({', '.join(patterns.NAMES)}) or a regex"
+            )
+        ranks = folder.read_ranks(path)
+        special = known_special if special_tokens is None else dict(special_tokens)
+        try:
+            return Tokenizer(ranks, special, pattern=chosen, name=path.stem)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+    encoding: Any = (
+        _import(f"encoding {source!r}").get_encoding(source) if isinstance(source, str) else source
+    )
+    try:
+        # Private in tiktoken, but what its own documentation says to extend an encoding with.
+        ranks, special = encoding._mergeable_ranks, encoding._special_tokens
+        text, name = encoding._pat_str, encoding.name
+    except AttributeError:
+        raise TypeError(
+            f"source={source!r}: expected an encoding's name, a tiktoken.Encoding or a path"
+        ) from None
+    chosen_special = special if special_tokens is None else special_tokens
+    return Tokenizer(ranks, chosen_special, pattern=text if pattern is None else pattern, name=name)
+
+
+def _is_path(source: str) -> bool:
+    return source.endswith(".tiktoken") or "/" in source or os.sep in source
+
+
+def to_tiktoken(tokenizer: "Tokenizer", name: str) -> "tiktoken.Encoding":
+    """`tokenizer` as a tiktoken encoding that has been found to give equal ids for a sample of
+    texts.
+
+    tiktoken does not define which of two special tokens matches where one begins with the other;
+    such a vocabulary is refused if tiktoken chooses the shorter.
+
+    Args:
+        tokenizer: The vocabulary.
+        name: The encoding's name.
+
+    Raises:
+        ImportError: If tiktoken is not installed.
+        ValueError: If tiktoken would give other ids, with the first text that shows it.
+    """
+    encoding: tiktoken.Encoding = _import("to_tiktoken").Encoding(
+        name,
+        pat_str=tokenizer.pat_str,
+        mergeable_ranks=tokenizer.mergeable_ranks,
+        special_tokens=tokenizer.special_tokens,
+    )
+    selfcheck.check(
+        tokenizer, lambda text: encoding.encode(text, allowed_special="all"), "tiktoken"
+    )
+    return encoding
+
+
+def _import(what: str) -> Any:
+    try:
+        import tiktoken
+    except ImportError as error:
+        raise ImportError(f"{what} needs tiktoken: pip install tiktoken") from error
+    return tiktoken

@@ -1,0 +1,346 @@
+"""Batches of token ids: random windows, packed documents, and fixed ones for validation.
+
+A batch is (x, y), each int64 of shape (B, T): y[i, j] is the id that follows x[i, j], or -1 where
+the loss leaves it out. The loaders' batches depend on the seed and on how many came before, not on
+time, threads or device, and `state_dict` tells where they are: after `load_state_dict` the next
+batch is the one that would have come.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bytemill._arguments import check_integer
+from bytemill.lm.batches.tokens import Ids, Tokens, check_length, check_vocabulary, open_tokens
+
+__all__ = [
+    "IGNORED",
+    "Batch",
+    "PackedLoader",
+    "Tokens",
+    "WindowLoader",
+    "check_length",
+    "check_vocabulary",
+    "fixed_batches",
+    "get_batch",
+    "open_tokens",
+]
+
+Batch = tuple[Tensor, Tensor]
+_Rows = npt.NDArray[np.int64]
+_State = dict[str, Any]
+
+IGNORED: Final = -1
+"""The target that counts for nothing."""
+
+
+def get_batch(
+    dataset: Ids,
+    batch_size: int,
+    context_length: int,
+    device: str | torch.device,
+    generator: torch.Generator | None = None,
+) -> Batch:
+    """Random windows of an array, and the same one token further on (CS336, section 5.1).
+
+    Starts are uniform over all len(dataset) - context_length valid ones, and independent.
+
+    Args:
+        dataset: Token ids, shape (n,); may be memory-mapped.
+        batch_size: Windows, B.
+        context_length: Ids in a window, T.
+        device: Where the batch goes.
+        generator: For starts that can be repeated; torch's default one if None.
+
+    Returns:
+        x and y, int64, shape (B, T), with y[i, j] = x[i, j + 1].
+
+    Raises:
+        ValueError: The dataset has not context_length + 1 tokens, or a size is below 1.
+    """
+    tokens = Tokens.of(dataset, "dataset")
+    _check_sizes(tokens, batch_size, context_length)
+    n_starts = len(tokens) - context_length
+    starts = torch.randint(n_starts, (batch_size,), generator=generator)
+    rows = np.stack([tokens.window(start, context_length + 1) for start in starts.tolist()])
+    ids = torch.from_numpy(rows).to(device)
+    return ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
+
+
+def fixed_batches(
+    tokens: Tokens, n: int, batch_size: int, context_length: int
+) -> list[tuple[_Rows, _Rows]]:
+    """Up to `n` batches that are always the same, for validation: windows that do not overlap.
+
+    They lie evenly over all tokens. With too few tokens for n * batch_size windows there are fewer
+    batches; what is missing of the last one's rows, or of the only window of a short text, has
+    targets of -1.
+
+    Returns:
+        NumPy arrays x and y, int64, (B, T) each.
+
+    Raises:
+        ValueError: There are fewer than two tokens, or a size is below 1.
+    """
+    _check_positive(n=n, batch_size=batch_size, context_length=context_length)
+    if len(tokens) < 2:
+        raise ValueError(f"{tokens.source}: it has {len(tokens)} tokens; validation needs two")
+    n_windows = max((len(tokens) - 1) // context_length, 1)
+    taken = min(n * batch_size, n_windows)
+    batches = []
+    for first in range(0, taken, batch_size):
+        x = np.zeros((batch_size, context_length), np.int64)
+        y = np.full((batch_size, context_length), IGNORED, np.int64)
+        for row, window in enumerate(range(first, min(first + batch_size, taken))):
+            start = window * n_windows // taken * context_length
+            ids = tokens.window(start, context_length + 1)
+            x[row, : len(ids) - 1] = ids[:-1]
+            y[row, : len(ids) - 1] = ids[1:]
+        batches.append((x, y))
+    return batches
+
+
+class _Loader:
+    """Hands out batches; on CUDA the next one is made and copied while this one is used."""
+
+    kind: str
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        batch_size: int,
+        context_length: int,
+        seed: int,
+        device: str | torch.device,
+    ) -> None:
+        _check_sizes(tokens, batch_size, context_length)
+        self._tokens, self._batch_size, self._context_length = tokens, batch_size, context_length
+        self._seed = check_integer("seed", seed)
+        if self._seed < 0:
+            raise ValueError(f"seed={seed}: it must be at least 0")
+        self._device = torch.device(device)
+        self._worker: ThreadPoolExecutor | None = None
+        self._stream: torch.cuda.Stream | None = None
+        self._next: Future[tuple[Tensor, _State, torch.cuda.Event]] | None = None
+        # Where the next batch that is handed out begins; what is being made is ahead of it.
+        self._at: _State = {}
+
+    def next_batch(self) -> Batch:
+        """The next batch on the loader's device: x and y, int64, (B, T)."""
+        if self._device.type != "cuda":
+            x, y, self._at = self._make(self._at)
+            both = torch.from_numpy(np.stack([x, y])).to(self._device)
+            return both[0], both[1]
+        if self._next is None:
+            self._next = self._ahead(self._at)
+        both, self._at, copied = self._next.result()
+        self._next = self._ahead(self._at)
+        current = torch.cuda.current_stream(self._device)
+        current.wait_event(copied)
+        # The memory was allocated on the side stream; it must not be used anew before this one
+        # is done with it.
+        both.record_stream(current)
+        return both[0], both[1]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the next batch begins; fit for JSON."""
+        return {
+            "kind": self.kind,
+            "seed": self._seed,
+            "batch_size": self._batch_size,
+            "context_length": self._context_length,
+            "n_tokens": len(self._tokens),
+            "fingerprint": self._tokens.fingerprint,
+            **self._at,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes to where `state_dict` was taken.
+
+        Raises:
+            ValueError: The state is of a loader of another kind, seed or size, or of other tokens.
+        """
+        ours = self.state_dict()
+        if set(state) != set(ours):
+            names = ", ".join(sorted(set(state) ^ set(ours)))
+            raise ValueError(f"the loader's state lacks or does not know: {names}")
+        for name in set(ours) - set(self._at):
+            if state[name] != ours[name]:
+                raise ValueError(
+                    f"the loader's state has {name}={state[name]!r}, but this loader "
+                    f"{ours[name]!r}: resume with the data and settings of the run that saved it"
+                )
+        at = {name: check_integer(name, state[name]) for name in self._at}
+        self._check_position(at)
+        self._at, self._next = at, None
+
+    def _make(self, at: _State) -> tuple[_Rows, _Rows, _State]:
+        """The batch at a position, and the position after it."""
+        raise NotImplementedError
+
+    def _check_position(self, at: _State) -> None:
+        for name, value in at.items():
+            if value < 0:
+                raise ValueError(f"the loader's state has {name}={value}: it must be at least 0")
+
+    def _ahead(self, at: _State) -> Future[tuple[Tensor, _State, torch.cuda.Event]]:
+        if self._worker is None:
+            self._worker = ThreadPoolExecutor(1, "bytemill-loader")
+            self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        return self._worker.submit(self._make_on_cuda, at)
+
+    def _make_on_cuda(self, at: _State) -> tuple[Tensor, _State, torch.cuda.Event]:
+        x, y, after = self._make(at)
+        # torch keeps pinned memory from being used anew until the copy from it is done.
+        pinned = torch.from_numpy(np.stack([x, y])).pin_memory()
+        with torch.cuda.stream(self._stream):
+            both = pinned.to(self._device, non_blocking=True)
+            copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            copied.record()
+        return both, after, copied
+
+
+class WindowLoader(_Loader):
+    """Random windows, as `get_batch` takes them: uniform over all valid starts, independent.
+
+    Args:
+        tokens: What `open_tokens` opened.
+        batch_size: Windows, B.
+        context_length: Ids in a window, T.
+        seed: Batches depend on it and their number alone.
+        device: Where batches go.
+
+    Raises:
+        ValueError: There are not context_length + 1 tokens, or a size is out of range.
+    """
+
+    kind = "window"
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        batch_size: int,
+        context_length: int,
+        *,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        super().__init__(tokens, batch_size, context_length, seed, device)
+        self._at = {"batch": 0}
+
+    def _make(self, at: _State) -> tuple[_Rows, _Rows, _State]:
+        random = np.random.default_rng([self._seed, at["batch"]])
+        n_starts = len(self._tokens) - self._context_length
+        starts = random.integers(n_starts, size=self._batch_size)
+        length = self._context_length + 1
+        rows: _Rows = np.stack([self._tokens.window(int(start), length) for start in starts])
+        return rows[:, :-1], rows[:, 1:], {"batch": at["batch"] + 1}
+
+
+class PackedLoader(_Loader):
+    """Documents in random order, packed into rows that all begin with BOS.
+
+    Each row is filled to the end; no token is lost and none is padding. A document that does not
+    fit goes on in the next row, behind a BOS: that row's first target is -1, as no document begins
+    so. An epoch goes through each document once, in an order of its own; then comes the next.
+
+    Args:
+        tokens: What `open_tokens` opened; each document begins with `bos_id`.
+        batch_size: Rows, B.
+        context_length: Ids in a row, T; at least 2.
+        bos_id: The id that begins documents.
+        seed: Decides the order.
+        device: Where batches go.
+
+    Raises:
+        ValueError: A document does not begin with `bos_id`; there are not context_length + 1
+            tokens; a size is out of range.
+    """
+
+    kind = "packed"
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        batch_size: int,
+        context_length: int,
+        *,
+        bos_id: int,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        super().__init__(tokens, batch_size, context_length, seed, device)
+        if context_length < 2:
+            raise ValueError(f"context_length={context_length}: packed rows need at least 2")
+        self._bos_id = check_integer("bos_id", bos_id)
+        self._starts = tokens.document_starts(self._bos_id)
+        self._order: tuple[int, npt.NDArray[np.int64]] | None = None
+        # `offset` ids of the `document`th document of the epoch's order are used as targets.
+        self._at = {"epoch": 0, "document": 0, "offset": 0}
+
+    def _make(self, at: _State) -> tuple[_Rows, _Rows, _State]:
+        shape = self._batch_size, self._context_length + 1
+        rows, targets = np.empty(shape, np.int64), np.empty(shape, np.int64)
+        for row, target in zip(rows, targets, strict=True):
+            at = self._fill(row, target, at)
+        return rows[:, :-1], targets[:, 1:], at
+
+    def _fill(self, row: _Rows, target: _Rows, at: _State) -> _State:
+        epoch, document, offset = at["epoch"], at["document"], at["offset"]
+        filled = 0
+        is_continued = offset > 0
+        if is_continued:
+            # BOS, then the last id that was a target: it is given here, not asked for.
+            row[0] = self._bos_id
+            filled, offset = 1, offset - 1
+        while filled < len(row):
+            which = self._document(epoch, document)
+            start, end = int(self._starts[which]) + offset, int(self._starts[which + 1])
+            taken = min(end - start, len(row) - filled)
+            row[filled : filled + taken] = self._tokens[start : start + taken]
+            filled, offset = filled + taken, offset + taken
+            if start + taken == end:
+                document, offset = document + 1, 0
+                if document == len(self._starts) - 1:
+                    epoch, document = epoch + 1, 0
+        target[:] = row
+        if is_continued:
+            target[1] = IGNORED
+        return {"epoch": epoch, "document": document, "offset": offset}
+
+    def _document(self, epoch: int, position: int) -> int:
+        if self._order is None or self._order[0] != epoch:
+            random = np.random.default_rng([self._seed, epoch])
+            self._order = epoch, random.permutation(len(self._starts) - 1)
+        return int(self._order[1][position])
+
+    def _check_position(self, at: _State) -> None:
+        super()._check_position(at)
+        n = len(self._starts) - 1
+        if at["document"] >= n:
+            raise ValueError(
+                f"the loader's state has document={at['document']}, but there are {n} documents"
+            )
+        which = self._document(at["epoch"], at["document"])
+        length = int(self._starts[which + 1] - self._starts[which])
+        if at["offset"] >= length:
+            raise ValueError(
+                f"the loader's state has offset={at['offset']} in a document of {length} tokens"
+            )
+
+
+def _check_sizes(tokens: Tokens, batch_size: int, context_length: int) -> None:
+    _check_positive(batch_size=batch_size, context_length=context_length)
+    check_length(tokens, context_length)
+
+
+def _check_positive(**sizes: int) -> None:
+    for name, value in sizes.items():
+        if check_integer(name, value) < 1:
+            raise ValueError(f"{name}={value}: it must be at least 1")

@@ -1,0 +1,1 @@
+"""What is saved of a model and its training, and how it comes back."""

@@ -1,0 +1,253 @@
+"""A run's checkpoints: a folder for each.
+
+`CheckpointStore` keeps these in RUN/checkpoints:
+
+    step-00000123/model.safetensors        the weights, under the names of the model's state dict
+    step-00000123/optimizer.safetensors    the optimizers' tensors and the random generators' states
+    step-00000123/state.json               format, version, step, configuration, loader, metrics,
+                                           and the SHA-256 of the two files
+
+A folder is built under a hidden name, flushed to disk and renamed, so that whatever bears a step's
+name is whole: a crash or kill leaves what was there before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import math
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from bytemill.files import write_bytes
+from bytemill.lm.checkpoint import state
+from bytemill.lm.checkpoint.state import StrPath, check_format
+from bytemill.lm.device import runtime
+
+FORMAT: Final = "bytemill-checkpoint"
+FOLDER: Final = "checkpoints"
+STATE_NAME: Final = "state.json"
+_MODEL, _OPTIMIZER = "model.safetensors", "optimizer.safetensors"
+_NAME: Final = re.compile(r"step-(\d{8,})")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint in a folder, its state.json read and checked."""
+
+    path: Path
+    step: int
+    """Optimizer steps made."""
+    model_config: dict[str, Any]
+    """`ModelConfig.to_dict()`."""
+    metrics: dict[str, float]
+    """The last validation's, "val_loss" among them."""
+    extra: dict[str, Any]
+    """What the caller of `CheckpointStore.save` gave: configuration, loader."""
+    optimizer: Any
+    files: dict[str, str]
+    """File names with their SHA-256."""
+
+    @classmethod
+    def read(cls, path: StrPath) -> Checkpoint:
+        """Reads the state.json in the folder `path`.
+
+        Raises:
+            FileNotFoundError: There is none.
+            ValueError: It is damaged, or of another format or version.
+        """
+        folder = Path(path)
+        file = folder / STATE_NAME
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"{file}: no such file; a checkpoint is a folder that a training run has written, "
+                f"like RUN/{FOLDER}/step-00001000"
+            )
+        try:
+            fields = json.loads(file.read_bytes())
+        except ValueError:
+            raise _damaged(file, "it is no JSON") from None
+        if not isinstance(fields, dict):
+            raise _damaged(file, "it is no JSON object")
+        check_format(str(file), fields.pop("format", None), fields.pop("version", None), FORMAT)
+        try:
+            result = cls(path=folder, **fields)
+        except TypeError:
+            raise _damaged(file, f"its fields are {', '.join(sorted(fields))}") from None
+        good = isinstance(result.step, int) and set(result.files) == {_MODEL, _OPTIMIZER}
+        if not good or not all(isinstance(x, dict) for x in (result.model_config, result.extra)):
+            raise _damaged(file, "its fields are not what they should be")
+        return result
+
+    def load_weights(self, model: torch.nn.Module) -> None:
+        """Copies the weights into `model`; ValueError if they are damaged or of another model."""
+        tensors = self._read(_MODEL)
+        try:
+            state.load_weights(model, tensors)
+        except ValueError as error:
+            raise ValueError(f"{self.path / _MODEL}: {error}") from None
+
+    def load_training(self, optimizers: state.Optimizers) -> None:
+        """Gives back the optimizers' state and the random generators'; ValueError if damaged."""
+        tensors = self._read(_OPTIMIZER)
+        try:
+            state.unpack_optimizers(optimizers, self.optimizer, tensors)
+        except ValueError as error:
+            raise ValueError(f"{self.path / _OPTIMIZER}: {error}") from None
+        rng = {name[4:]: t for name, t in tensors.items() if name.startswith("rng.")}
+        runtime.set_rng_state(rng)
+
+    def _read(self, name: str) -> state.Tensors:
+        path = self.path / name
+        try:
+            found = state.sha256(path)
+        except FileNotFoundError:
+            raise _damaged(path, f"the file is missing, though {STATE_NAME} names it") from None
+        if found != self.files[name]:
+            raise _damaged(path, f"its SHA-256 is not the one in {STATE_NAME}")
+        return state.read_file(path)
+
+
+def _damaged(path: Path, reason: str) -> ValueError:
+    return ValueError(
+        f"{path}: {reason}; the checkpoint was changed, truncated or damaged: restore it from a "
+        f"copy, or delete the folder {path.parent} and go on from the checkpoint before it"
+    )
+
+
+class CheckpointStore:
+    """The checkpoints of a run.
+
+    Args:
+        run: The run's folder.
+        keep_last: How many of the latest to keep; the best, by "val_loss", is kept besides.
+    """
+
+    def __init__(self, run: StrPath, keep_last: int = 2) -> None:
+        if keep_last < 1:
+            raise ValueError(f"keep_last={keep_last}: at least 1 checkpoint must be kept")
+        self.folder = Path(run) / FOLDER
+        self._keep_last = keep_last
+
+    def steps(self) -> list[int]:
+        """The steps that have a checkpoint, ascending."""
+        if not self.folder.is_dir():
+            return []
+        found = (_NAME.fullmatch(path.name) for path in self.folder.iterdir())
+        return sorted(int(match[1]) for match in found if match)
+
+    def path(self, step: int) -> Path:
+        """Where the checkpoint of `step` is, or would be."""
+        return self.folder / f"step-{step:08}"
+
+    def last(self) -> Checkpoint | None:
+        """The latest checkpoint, None if there is none; ValueError if it is damaged."""
+        steps = self.steps()
+        return Checkpoint.read(self.path(steps[-1])) if steps else None
+
+    def best(self) -> Checkpoint | None:
+        """The one with the lowest "val_loss"; without validation, the latest."""
+        best, lowest = None, math.inf
+        for step in self.steps():
+            checkpoint = Checkpoint.read(self.path(step))
+            loss = checkpoint.metrics.get("val_loss", math.inf)
+            if loss < lowest:
+                best, lowest = checkpoint, loss
+        return best or self.last()
+
+    def save(
+        self,
+        step: int,
+        model: torch.nn.Module,
+        optimizers: state.Optimizers,
+        *,
+        model_config: Mapping[str, Any],
+        metrics: Mapping[str, float] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Path:
+        """Writes a checkpoint, then removes those that are not to be kept.
+
+        Args:
+            step: Optimizer steps made.
+            model: Its weights are saved in their own dtype.
+            optimizers: In the order in which they will be loaded.
+            model_config: `ModelConfig.to_dict()`.
+            metrics: Numbers; "val_loss" decides which checkpoint is best.
+            extra: JSON data that `Checkpoint.extra` gives back.
+
+        Returns:
+            The checkpoint's folder.
+
+        Raises:
+            FileExistsError: The step has a checkpoint.
+            OSError: It cannot be written, for example as the disk is full; what was there before is
+                as it was.
+        """
+        target = self.path(step)
+        if target.exists():
+            raise FileExistsError(
+                errno.EEXIST, "the step has a checkpoint; remove it to write another", str(target)
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        beside = self.folder / f".{target.name}.{secrets.token_hex(6)}.tmp"
+        beside.mkdir()
+        try:
+            weights = state.unwrapped(model).state_dict()
+            tensors = {f"rng.{name}": t for name, t in runtime.rng_state().items()}
+            optimizer = state.pack_optimizers(optimizers, tensors)
+            files = {
+                _MODEL: state.write_file(beside / _MODEL, weights),
+                _OPTIMIZER: state.write_file(beside / _OPTIMIZER, tensors),
+            }
+            whole = {
+                "format": FORMAT, "version": state.VERSION, "step": step,
+                "model_config": dict(model_config), "metrics": dict(metrics or {}),
+                "extra": dict(extra or {}), "files": files, "optimizer": optimizer,
+            }  # fmt: skip
+            write_bytes(beside / STATE_NAME, (json.dumps(whole, indent=1) + "\n").encode())
+            _flush_folder(beside)
+            beside.rename(target)
+            _flush_folder(self.folder)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
+        self._prune()
+        return target
+
+    def clean(self) -> None:
+        """Removes what killed runs left half written; only for the one process that saves here."""
+        if self.folder.is_dir():
+            for path in self.folder.glob(".step-*.tmp"):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _prune(self) -> None:
+        steps = self.steps()
+        keep = set(steps[-self._keep_last :])
+        with contextlib.suppress(ValueError, OSError):  # a damaged one: remove nothing
+            if best := self.best():
+                keep.add(best.step)
+            for step in steps:
+                if step not in keep:
+                    path = self.path(step)
+                    # Renamed first: a kill halfway leaves no part of it under a step's name.
+                    gone = path.rename(path.with_name(f".{path.name}.removed.tmp"))
+                    shutil.rmtree(gone, ignore_errors=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    if os.name == "nt":  # Windows cannot open folders
+        return
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

@@ -1,0 +1,88 @@
+"""Loss and bits per byte on batches that never change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from bytemill.lm.batches.loaders import IGNORED
+from bytemill.lm.evaluate.measures import bits_per_byte
+from bytemill.lm.model.loss import chunked_cross_entropy
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from bytemill.lm.model.transformer import Transformer
+
+
+@dataclass(frozen=True)
+class Validation:
+    """How well a model predicts."""
+
+    loss: float
+    """Mean over all targets, in nats."""
+    bits_per_byte: float | None
+    """Over targets that are text, special tokens left out; None without a tokenizer."""
+
+
+def validate(
+    model: Transformer,
+    batches: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]],
+    token_bytes: Tensor | None,
+    *,
+    device: torch.device,
+    computing: Callable[[], AbstractContextManager[object]],
+    rows: int,
+) -> Validation:
+    """Tries the model on batches, `rows` rows at a time.
+
+    Args:
+        model: It is left in the mode it is in.
+        batches: What `fixed_batches` made: (B, T) each.
+        token_bytes: Bytes of each id, 0 for special tokens, (V,); None if not known.
+        device: The model's.
+        computing: Makes the context in which to compute, like autocast.
+        rows: Rows at a time.
+    """
+    total = of_text = 0.0
+    n_targets = n_bytes = 0
+    with torch.inference_mode():
+        for x, y in batches:
+            batch = (torch.split(torch.from_numpy(part), rows) for part in (x, y))
+            for ids, targets in zip(*batch, strict=True):
+                flat = targets.flatten().to(device)
+                with computing():
+                    hidden = model.hidden(ids.to(device)).flatten(0, 1)
+                    loss = _loss_sum(model, hidden, flat)
+                total += loss
+                n_targets += int((targets != IGNORED).sum())
+                if token_bytes is None:
+                    continue
+                # Special tokens are few: their part is computed once more, and taken off.
+                sizes = token_bytes[targets.flatten().clamp_min(0)]
+                sizes[targets.flatten() == IGNORED] = -1
+                n_bytes += int(sizes.clamp_min(0).sum())
+                special = (sizes == 0).to(device)
+                of_text += loss
+                if special.any():
+                    with computing():
+                        of_text -= _loss_sum(model, hidden[special], flat[special])
+    bpb = bits_per_byte(of_text, n_bytes) if n_bytes else None
+    return Validation(total / max(n_targets, 1), bpb)
+
+
+def _loss_sum(model: Transformer, hidden: Tensor, targets: Tensor) -> float:
+    loss = chunked_cross_entropy(
+        hidden,
+        model.lm_head.weight,
+        targets,
+        softcap=model.config.logit_softcap,
+        reduction="sum",
+    )
+    return float(loss)

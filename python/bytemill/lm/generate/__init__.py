@@ -1,0 +1,1 @@
+"""Text from a model, a token at a time."""

@@ -1,0 +1,1 @@
+"""The Transformer: what it is made of, what it computes, and what it costs."""

@@ -1,0 +1,340 @@
+"""What a model takes: parameters, FLOPs, memory, and days of a GPU.
+
+FLOPs are those of the matrix products, 2 m n k for (m, k) @ (k, n), as in CS336's first assignment
+and in appendix B of Chowdhery et al. 2022 (PaLM), https://arxiv.org/abs/2204.02311: element-wise
+work is left out, attention counts all T x T scores though the causal half would do, the backward
+pass is twice the forward pass, and what is computed a second time to save memory is not counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from bytemill.lm.model.config import ModelConfig
+
+Optimizer = Literal["adamw", "muon", "sgd"]
+ComputeDtype = Literal["float32", "bfloat16"]
+
+FP32: Final = 4
+WIDTHS: Final[dict[str, int]] = {"float32": 4, "bfloat16": 2}
+# Numbers of fp32 that an optimizer keeps for each parameter: of the matrices in the layers, and of
+# all others. Muon has a momentum for the former and leaves the latter to AdamW.
+STATES: Final[dict[str, tuple[int, int]]] = {"adamw": (2, 2), "muon": (1, 2), "sgd": (0, 0)}
+SECONDS_PER_DAY: Final = 86_400
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Numbers of parameters, all layers together."""
+
+    embedding: int
+    """(V, C)."""
+    attention: int
+    """Query, key, value and output projections: 2 C (C + n_kv_head head_dim) each layer."""
+    feed_forward: int
+    """2 C d_ff each layer, 3 C d_ff for SwiGLU."""
+    norms: int
+    """C for each norm with weights: two each layer, one at the end; head_dim for those of heads."""
+    head: int
+    """(V, C)."""
+
+    @property
+    def matrices(self) -> int:
+        """Those of the projections in the layers."""
+        return self.attention + self.feed_forward
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.embedding + self.matrices + self.norms + self.head
+
+
+@dataclass(frozen=True)
+class Flops:
+    """Floating-point operations of matrix products."""
+
+    attention_projections: float
+    attention_scores: float
+    """Queries with keys, and weights with values."""
+    feed_forward: float
+    head: float
+
+    @property
+    def total(self) -> float:
+        """All of them."""
+        parts = (self.attention_projections, self.attention_scores, self.feed_forward, self.head)
+        return sum(parts)
+
+    def __mul__(self, factor: float) -> Flops:
+        return Flops(
+            self.attention_projections * factor,
+            self.attention_scores * factor,
+            self.feed_forward * factor,
+            self.head * factor,
+        )
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that training takes. What libraries, kernels and fragments take is not in it."""
+
+    weights: float
+    """fp32, and for bf16 the copies that autocast makes of the matrices."""
+    gradients: float
+    optimizer: float
+    activations: float
+    """What the forward pass keeps for the backward pass."""
+    loss: float
+    """Logits of one chunk of the loss, their gradient, and the gradient of the hidden states."""
+
+    @property
+    def total(self) -> float:
+        """All of them."""
+        return self.fixed + self.activations + self.loss
+
+    @property
+    def fixed(self) -> float:
+        """What does not grow with the batch."""
+        return self.weights + self.gradients + self.optimizer
+
+
+def count_parameters(config: ModelConfig) -> Parameters:
+    """How many parameters a model of this config has, by kind."""
+    width, layers = config.d_model, config.n_layer
+    table = config.vocab_size * width
+    kv_width = config.n_kv_head * config.head_dim
+    return Parameters(
+        embedding=table,
+        attention=layers * 2 * width * (width + kv_width),
+        feed_forward=layers * _ffn_matrices(config) * width * config.d_ff,
+        norms=_norm_weights(config),
+        head=table,
+    )
+
+
+def forward_flops(config: ModelConfig, *, batch_size: int = 1, length: int | None = None) -> Flops:
+    """FLOPs of the forward pass of `batch_size` sequences of `length` tokens.
+
+    Args:
+        config: The model.
+        batch_size: B.
+        length: T; the context length if None.
+
+    Raises:
+        ValueError: B or T is less than 1.
+    """
+    time = config.context_length if length is None else length
+    _check("batch_size", batch_size)
+    _check("length", time)
+    of = count_parameters(config)
+    tokens = batch_size * time
+    # (T, head_dim) @ (head_dim, T) and (T, T) @ (T, head_dim) for each of n_head heads.
+    scores = config.n_layer * 2 * (2 * time * time * config.n_head * config.head_dim)
+    return Flops(
+        attention_projections=2.0 * tokens * of.attention,
+        attention_scores=float(batch_size * scores),
+        feed_forward=2.0 * tokens * of.feed_forward,
+        head=2.0 * tokens * of.head,
+    )
+
+
+def training_flops_per_token(config: ModelConfig, length: int | None = None) -> float:
+    """FLOPs of forward and backward pass for each token of sequences of `length` (T if None).
+
+    With N the parameters of all matrices but the embedding it is 6 N + 12 n_layer d_model T.
+    """
+    time = config.context_length if length is None else length
+    return 3 * forward_flops(config, length=time).total / time
+
+
+def decoding_flops_per_token(config: ModelConfig, position: int) -> float:
+    """FLOPs of the next token with keys and values cached, `position` tokens being there."""
+    _check("position", position)
+    of = count_parameters(config)
+    scores = 4 * config.n_layer * config.n_head * config.head_dim * position
+    return 2.0 * (of.matrices + of.head) + scores
+
+
+def cache_bytes(
+    config: ModelConfig,
+    *,
+    batch_size: int = 1,
+    length: int | None = None,
+    dtype: ComputeDtype = "float32",
+) -> int:
+    """Bytes of the keys and values of `batch_size` sequences of `length` (T if None) tokens."""
+    time = config.context_length if length is None else length
+    _check("batch_size", batch_size)
+    per_token = 2 * config.n_layer * config.n_kv_head * config.head_dim * _width(dtype)
+    return batch_size * time * per_token
+
+
+def training_memory(
+    config: ModelConfig,
+    *,
+    batch_size: int,
+    length: int | None = None,
+    optimizer: Optimizer = "adamw",
+    dtype: ComputeDtype = "float32",
+    loss_chunk: int = 2048,
+) -> Memory:
+    """Bytes that a training step takes at most.
+
+    Args:
+        config: The model.
+        batch_size: Sequences in a micro-batch, B.
+        length: Tokens in a sequence; the context length if None.
+        optimizer: "adamw" (two fp32 for each parameter), "muon" (one for the layers' matrices, two
+            for the others) or "sgd" (none).
+        dtype: What is computed in; weights, gradients and optimizer states are fp32.
+        loss_chunk: Tokens whose logits are held at a time.
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+    time = config.context_length if length is None else length
+    for name, value in (("batch_size", batch_size), ("length", time), ("loss_chunk", loss_chunk)):
+        _check(name, value)
+    if optimizer not in STATES:
+        raise ValueError(f"optimizer={optimizer!r}: it must be one of {', '.join(STATES)}")
+    of = count_parameters(config)
+    width = _width(dtype)
+    copies = 0 if width == FP32 else width * (of.matrices + of.head)
+    of_matrix, of_other = STATES[optimizer]
+    tokens = batch_size * time
+    chunk = min(loss_chunk, tokens)
+    return Memory(
+        weights=FP32 * of.total + copies,
+        gradients=FP32 * of.total,
+        optimizer=FP32 * (of_matrix * of.matrices + of_other * (of.total - of.matrices)),
+        activations=tokens * activation_bytes_per_token(config, dtype),
+        loss=2 * FP32 * chunk * config.vocab_size + width * tokens * config.d_model,
+    )
+
+
+def activation_bytes_per_token(config: ModelConfig, dtype: ComputeDtype = "float32") -> float:
+    """What the forward pass keeps for the backward pass, in bytes for each token.
+
+    That is what autograd holds for `Transformer`, uncompiled and the loss aside: attention keeps no
+    T x T scores, and a norm its input, whatever has been made of it since.
+    """
+    width, narrow = config.d_model, _width(dtype)
+    kv_width = config.n_kv_head * config.head_dim
+    gated = config.mlp == "swiglu"
+    # The residual stream is what the embedding gives, fp32, or what its norm makes of it. Beside it
+    # is the reciprocal root mean square.
+    norm = (narrow if config.embedding_norm else FP32) * width + FP32
+    # Queries, keys, values, what attention makes of them, and the scores' logsumexp.
+    attention = narrow * (2 * width + 2 * kv_width) + FP32 * config.n_head
+    if config.qk_norm:
+        attention += narrow * (width + kv_width) + FP32 * (config.n_head + config.n_kv_head)
+    feed_forward = narrow * (4 if gated else 2) * config.d_ff
+    # Of each norm also the output, which products need.
+    layer = 2 * (norm + narrow * width) + attention + feed_forward
+    embedding = FP32 * (width + 1) if config.embedding_norm else 0
+    return embedding + config.n_layer * layer + norm
+
+
+def largest_batch(
+    config: ModelConfig,
+    memory_bytes: float,
+    *,
+    length: int | None = None,
+    optimizer: Optimizer = "adamw",
+    dtype: ComputeDtype = "float32",
+    loss_chunk: int = 2048,
+    reserve: float = 0.1,
+) -> int:
+    """The most sequences whose training step fits; 0 if not even one does.
+
+    Args:
+        memory_bytes: What the device has.
+        reserve: The share of it left for what `Memory` does not count.
+        config, length, optimizer, dtype, loss_chunk: As for `training_memory`.
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+    if not 0 <= reserve < 1:
+        raise ValueError(f"reserve={reserve}: it is a share of the memory, from 0 to below 1")
+    if not memory_bytes > 0:
+        raise ValueError(f"memory_bytes={memory_bytes}: it must be more than 0")
+
+    def fits(batch: int) -> bool:
+        takes = training_memory(
+            config,
+            batch_size=batch,
+            length=length,
+            optimizer=optimizer,
+            dtype=dtype,
+            loss_chunk=loss_chunk,
+        )
+        return takes.total <= memory_bytes * (1 - reserve)
+
+    if not fits(1):
+        return 0
+    high = 2
+    while fits(high):
+        high *= 2
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def training_days(
+    config: ModelConfig,
+    n_tokens: float,
+    *,
+    peak_flops: float,
+    mfu: float,
+    n_gpus: int = 1,
+    length: int | None = None,
+) -> float:
+    """Days to train on `n_tokens` tokens.
+
+    Args:
+        config: The model.
+        n_tokens: Tokens seen, repetitions included.
+        peak_flops: What one GPU does at most; see `bytemill.lm.device.gpus`.
+        mfu: Model FLOPs utilization, the share of the peak that is reached, above 0 up to 1.
+        n_gpus: How many GPUs.
+        length: T; the context length if None.
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+    if not 0 < mfu <= 1:
+        raise ValueError(f"mfu={mfu}: it is a share of the peak, above 0 up to 1 (0.4 for 40 %)")
+    if not n_tokens > 0:
+        raise ValueError(f"n_tokens={n_tokens}: it must be more than 0")
+    if not peak_flops > 0:
+        raise ValueError(f"peak_flops={peak_flops}: it must be more than 0")
+    _check("n_gpus", n_gpus)
+    flops = n_tokens * training_flops_per_token(config, length)
+    return flops / (peak_flops * mfu * n_gpus) / SECONDS_PER_DAY
+
+
+def _norm_weights(config: ModelConfig) -> int:
+    if not config.norm_weights:
+        return 0
+    of_layer = 2 * config.d_model + (2 * config.head_dim if config.qk_norm else 0)
+    return config.n_layer * of_layer + config.d_model * (2 if config.embedding_norm else 1)
+
+
+def _ffn_matrices(config: ModelConfig) -> int:
+    return 3 if config.mlp == "swiglu" else 2
+
+
+def _width(dtype: str) -> int:
+    if dtype not in WIDTHS:
+        raise ValueError(f"dtype={dtype!r}: it must be one of {', '.join(WIDTHS)}")
+    return WIDTHS[dtype]
+
+
+def _check(name: str, value: int) -> None:
+    if value < 1:
+        raise ValueError(f"{name}={value}: it must be at least 1")

@@ -1,0 +1,178 @@
+"""Cross-entropy without the full logits."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from bytemill.lm.model import kernels
+
+Reduction: TypeAlias = Literal["mean", "sum"]
+
+# Elements of a chunk of logits. Small chunks stay in a CPU's cache between passes and fill no GPU,
+# but each passes over the gradient of the whole weight.
+_CHUNK_ELEMENTS = {"cpu": 1 << 21, "other": 1 << 27}
+_CHUNKS, _FEW_ROWS = 8, 64
+
+
+def cross_entropy(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    ignore_index: int = -1,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """-log softmax(logits)[target], in fp32: CS336 assignment 1, section 4.1.
+
+    Args:
+        logits: (..., V).
+        targets: (...) int64; `ignore_index` where a place does not count.
+        ignore_index: The target that does not count.
+        reduction: "mean" over the places that count (0 if none does), or "sum".
+
+    Returns:
+        A scalar, in nats.
+    """
+    _check_reduction(reduction)
+    wide = kernels.widened(logits)
+    valid = targets != ignore_index
+    picked = wide.gather(-1, targets.clamp_min(0).unsqueeze(-1)).squeeze(-1)
+    nll = torch.where(valid, wide.logsumexp(-1) - picked, 0.0).sum()
+    return nll / valid.sum().clamp_min(1) if reduction == "mean" else nll
+
+
+def softcap(logits: Tensor, cap: float | None) -> Tensor:
+    """cap * tanh(logits / cap), any shape: Gemma 2 (2024), section 2. None leaves logits alone."""
+    return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
+def chunked_cross_entropy(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    *,
+    softcap: float | None = None,
+    ignore_index: int = -1,
+    reduction: Reduction = "mean",
+    chunk_size: int | None = None,
+) -> Tensor:
+    """Cross-entropy of the logits hidden @ weight^T, some rows at a time.
+
+    A chunk's gradients are made while its logits are at hand, as in Liger Kernel (Hsu et al. 2024,
+    section 3.2), so that the logits of all rows never exist at once. Products are in autocast's
+    dtype, or the inputs'; the rest in fp32.
+
+    Args:
+        hidden: (N, C).
+        weight: (V, C).
+        targets: (N,) int64; `ignore_index` where a row does not count.
+        softcap: s, for logits s * tanh(logits / s).
+        ignore_index: The target that does not count.
+        reduction: "mean" over the rows that count (0 if none does), or "sum".
+        chunk_size: Rows at a time; None chooses.
+
+    Returns:
+        A scalar in fp32, in nats.
+
+    Raises:
+        ValueError: Shapes that do not go together, or a `chunk_size` below 1.
+    """
+    _check_reduction(reduction)
+    if hidden.ndim != 2 or weight.ndim != 2 or hidden.shape[1] != weight.shape[1]:
+        raise ValueError(
+            f"hidden {tuple(hidden.shape)} and weight {tuple(weight.shape)}: expected (N, C) and "
+            "(V, C)"
+        )
+    if targets.shape != hidden.shape[:1]:
+        raise ValueError(
+            f"targets {tuple(targets.shape)}: expected one for each row of hidden, "
+            f"({hidden.shape[0]},)"
+        )
+    if chunk_size is None:
+        kind = "cpu" if hidden.device.type == "cpu" else "other"
+        most = max(_FEW_ROWS, -(-hidden.shape[0] // _CHUNKS))
+        chunk_size = max(1, min(most, _CHUNK_ELEMENTS[kind] // weight.shape[0]))
+    elif chunk_size < 1:
+        raise ValueError(f"chunk_size={chunk_size}: it must be at least 1")
+    kind = hidden.device.type
+    dtype = torch.promote_types(hidden.dtype, weight.dtype)
+    if torch.is_autocast_enabled(kind):
+        dtype = torch.get_autocast_dtype(kind)
+    divisor = (targets != ignore_index).sum().clamp_min(1) if reduction == "mean" else None
+    with torch.autocast(kind, enabled=False):
+        loss: Tensor = _ChunkedCrossEntropy.apply(
+            hidden, weight, targets, divisor, softcap, ignore_index, chunk_size, dtype
+        )
+    return loss
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        divisor: Tensor | None,
+        cap: float | None,
+        ignore_index: int,
+        chunk_size: int,
+        dtype: torch.dtype,
+    ) -> Tensor:
+        wants_hidden, wants_weight = ctx.needs_input_grad[:2]
+        h, w = hidden.to(dtype), weight.to(dtype)
+        sums = torch.promote_types(dtype, torch.float32)
+        total = torch.zeros((), dtype=sums, device=hidden.device)
+        grad_hidden = torch.empty_like(h, dtype=sums) if wants_hidden else None
+        grad_weight = torch.zeros_like(weight, dtype=sums) if wants_weight else None
+        for start in range(0, h.shape[0], chunk_size):
+            rows = slice(start, start + chunk_size)
+            target = targets[rows, None]
+            valid = target != ignore_index
+            target = target.masked_fill(~valid, 0)
+            logits = kernels.matmul(h[rows], w).to(sums)
+            tanh = None
+            if cap is not None:
+                tanh = logits.div_(cap).tanh_()
+                logits = tanh * cap
+            log_p = logits.log_softmax(-1)
+            del logits  # each of these is as large as a chunk: let none live on
+            total -= log_p.gather(-1, target).masked_fill_(~valid, 0.0).sum()
+            if grad_hidden is None and grad_weight is None:
+                continue
+            # The gradient of the logits is p - 1 at the target and p elsewhere. Rows that do not
+            # count are dropped from the products, which are narrower than it is.
+            grad = log_p.exp_()
+            grad.scatter_add_(-1, target, grad.new_full((), -1.0).expand(target.shape))
+            if tanh is not None:
+                grad.mul_(tanh.square_().neg_().add_(1))  # its derivative is 1 - tanh^2
+            grad = grad.to(dtype)
+            del log_p, tanh
+            if grad_hidden is not None:
+                grad_hidden[rows] = kernels.matmul(grad, w.t()) * valid
+            if grad_weight is not None:
+                grad_weight += kernels.matmul(grad.t(), (h[rows] * valid).t())
+            del grad
+        ctx.save_for_backward(grad_hidden, grad_weight, divisor)
+        ctx.dtypes = hidden.dtype, weight.dtype
+        return total if divisor is None else total / divisor
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        *grads, divisor = ctx.saved_tensors
+        if divisor is not None:
+            grad = grad / divisor
+        scaled = (
+            None if part is None else (part * grad).to(dtype)
+            for part, dtype in zip(grads, ctx.dtypes, strict=True)
+        )
+        return (*scaled, None, None, None, None, None, None)
+
+
+def _check_reduction(reduction: str) -> None:
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f'reduction={reduction!r}: it must be "mean" or "sum"')

@@ -1,0 +1,86 @@
+"""The model's elementary operations, on whatever device and in whatever dtype."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bytemill.lm.model import kernels
+
+
+def compute_dtype(x: Tensor) -> torch.dtype:
+    """Autocast's dtype if it is on for x's device, else x's own."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+
+
+def linear(x: Tensor, weight: Tensor) -> Tensor:
+    """x W^T.
+
+    Args:
+        x: (..., d_in).
+        weight: (d_out, d_in).
+
+    Returns:
+        (..., d_out).
+    """
+    if not torch.is_autocast_enabled(x.device.type) and kernels.has_onednn(x, weight):
+        out: Tensor = kernels.OneDnnLinear.apply(x.reshape(-1, x.shape[-1]), weight)
+        return out.view(*x.shape[:-1], -1)
+    return F.linear(x, weight)
+
+
+def embedding(ids: Tensor, weight: Tensor) -> Tensor:
+    """Rows of a table.
+
+    Args:
+        ids: (...) int64, from 0 up to V.
+        weight: (V, C).
+
+    Returns:
+        (..., C).
+    """
+    return F.embedding(ids, weight)
+
+
+def rmsnorm(x: Tensor, weight: Tensor | None = None, eps: float = 1e-5) -> Tensor:
+    """x / sqrt(mean(x^2) + eps) * weight over the last axis: Zhang and Sennrich 2019, equation 4.
+
+    Computed in fp32, or in fp64 for that.
+
+    Args:
+        x: (..., C).
+        weight: (C,), or None for none.
+        eps: Added to the mean square.
+
+    Returns:
+        (..., C) in autocast's dtype, or x's without autocast.
+    """
+    dtype = compute_dtype(x)
+    if x.device.type == "cpu" and x.dtype.itemsize <= 4 and not torch.compiler.is_compiling():
+        fast: Tensor = kernels.RmsNorm.apply(x, weight, eps, dtype)
+        return fast
+    wide = kernels.widened(x)
+    out = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
+    if weight is not None:
+        out = out * weight
+    return out.to(dtype)
+
+
+def silu(x: Tensor) -> Tensor:
+    """x * sigmoid(x), any shape: Hendrycks and Gimpel 2016, section 2 (there "SiL")."""
+    return F.silu(x)
+
+
+def silu_mul(gate: Tensor, up: Tensor) -> Tensor:
+    """silu(gate) * up, the inner part of SwiGLU; any one shape."""
+    return F.silu(gate) * up
+
+
+def relu_squared(x: Tensor) -> Tensor:
+    """max(x, 0)^2, any shape: So et al. 2021, "Primer", section 4."""
+    if torch.compiler.is_compiling():
+        return F.relu(x).square()
+    out: Tensor = kernels.ReluSquared.apply(x)
+    return out

@@ -1,0 +1,1 @@
+"""A training run: its configuration, its plan, its loop, and what it tells."""

@@ -1,0 +1,1 @@
+"""Tokenizers: training one, and encoding and decoding with it."""

@@ -1,0 +1,275 @@
+"""`Tokenizer`: a vocabulary with its split pattern and special tokens."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from bytemill import _core, patterns
+from bytemill._types import TieBreak
+from bytemill.formats import folder, huggingface
+from bytemill.formats import tiktoken as tiktoken_format
+from bytemill.tokenizer.decoding import Decoding
+from bytemill.tokenizer.encoding import Encoding
+from bytemill.vocabulary import check_ranks, check_special
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import tiktoken
+
+    from bytemill.data.documents import Progress
+    from bytemill.data.inputs import Paths
+    from bytemill.data.shards import Dtype, Manifest
+
+StrPath = str | os.PathLike[str]
+
+
+class Tokenizer(Encoding, Decoding):
+    """A byte-level BPE vocabulary that encodes text as tiktoken does.
+
+    A pretoken that is a token is that token. Otherwise it starts as single bytes, and of all
+    adjacent pairs whose joined bytes are a token, the one of lowest rank is joined, the leftmost of
+    equals, until none is left. A token's rank is its id. Immutable: do not change the dicts and
+    lists it hands out. Tokenizers with the same `fingerprint` are equal. The methods are in
+    `bytemill.tokenizer.encoding` (for text) and `bytemill.tokenizer.decoding` (for ids).
+
+    Args:
+        mergeable_ranks: Tokens with their ids, all 256 single bytes among them. Ids may have holes.
+        special_tokens: Special tokens with their ids. Two may share an id, as in tiktoken's
+            o200k_harmony; it decodes to the first of them.
+        pattern: A named pattern ("gpt2", "cl100k", "o200k", "nanochat") or a regex in the syntax of
+            the fancy-regex crate.
+        name: A name for people; it decides nothing.
+
+    Raises:
+        TypeError: For a token that is not bytes, a special token that is no str, an id that is no
+            int.
+        ValueError: For a missing byte, an id used twice, an empty special token, a broken pattern.
+    """
+
+    def __init__(
+        self,
+        mergeable_ranks: Mapping[bytes, int],
+        special_tokens: Mapping[str, int] | None = None,
+        *,
+        pattern: str = "gpt2",
+        name: str = "bytemill",
+    ) -> None:
+        ranks, special = dict(mergeable_ranks), dict(special_tokens or {})
+        check_ranks(ranks)
+        check_special(special, set(ranks.values()))
+        self._setup(special, patterns.canonical(pattern), name)
+        self.__dict__["mergeable_ranks"] = ranks
+
+    @classmethod
+    def _from_merges(
+        cls, merges: _core.Merges, special_tokens: Sequence[str], pat_str: str
+    ) -> "Tokenizer":
+        """What training made; its tables are built when first asked for."""
+        special = {text: len(merges) + i for i, text in enumerate(special_tokens)}
+        if len(special) != len(special_tokens):
+            raise ValueError(f"special_tokens={list(special_tokens)!r}: one is given twice")
+        check_special(special, set())
+        tokenizer = cls.__new__(cls)
+        tokenizer._setup(special, patterns.canonical(pat_str), "bytemill")
+        tokenizer._trained = merges
+        return tokenizer
+
+    @classmethod
+    def train(
+        cls,
+        input: StrPath | Sequence[StrPath] | Iterable[str],
+        vocab_size: int,
+        special_tokens: Sequence[str] = (),
+        *,
+        pattern: str = "gpt2",
+        tie_break: TieBreak = "lexicographic",
+        **options: Any,
+    ) -> "Tokenizer":
+        """Trains on files or texts: a shortcut for `BpeTrainer`.
+
+        Args:
+            input: A path, or a list or tuple whose first item is an `os.PathLike`, is read as
+                files; any other iterable of str is taken as texts. For paths given as several str
+                use `BpeTrainer.feed_files`.
+            vocab_size: The largest size of the vocabulary, special tokens included.
+            special_tokens: They separate documents in the text, and get the last ids.
+            pattern: As in the class.
+            tie_break: Which of several most frequent pairs is merged; see `BpeTrainer`.
+            **options: Further arguments of `BpeTrainer`.
+
+        Raises:
+            ValueError: For arguments out of range; further as `BpeTrainer`.
+        """
+        from bytemill.tokenizer.trainer import BpeTrainer
+
+        trainer = BpeTrainer(
+            pattern=pattern, special_tokens=special_tokens, tie_break=tie_break, **options
+        )
+        if isinstance(input, (str, os.PathLike)):
+            trainer.feed_files([input])
+        elif isinstance(input, (list, tuple)) and input and isinstance(input[0], os.PathLike):
+            trainer.feed_files(input)
+        else:
+            trainer.feed(cast("Iterable[str]", input))
+        return trainer._train(vocab_size, None, stacklevel=3)  # so that a warning names the caller
+
+    def truncated(self, vocab_size: int) -> "Tokenizer":
+        """The vocabulary that training at the smaller size `vocab_size` would have given.
+
+        The tokens of lowest rank are kept, and the special tokens follow them directly.
+
+        Args:
+            vocab_size: Tokens to keep, special tokens included.
+
+        Raises:
+            ValueError: If that is more tokens than there are, or less than the 256 bytes and the
+                special tokens.
+        """
+        n_special, n_ranks = len(self._special), len(self.mergeable_ranks)
+        if not 256 + n_special <= vocab_size <= n_ranks + n_special:
+            raise ValueError(
+                f"vocab_size={vocab_size}: this vocabulary can be cut to {256 + n_special} (bytes "
+                f"and special tokens) up to {n_ranks + n_special} (all it has)"
+            )
+        by_rank = sorted(self.mergeable_ranks.items(), key=lambda item: item[1])
+        kept = dict(by_rank[: vocab_size - n_special])
+        after = max(kept.values()) + 1
+        special = {text: after + i for i, text in enumerate(self._special)}
+        return Tokenizer(kept, special, pattern=self._pat_str, name=self._name)
+
+    # Corpora
+
+    def encode_files(
+        self,
+        paths: "Paths",
+        out_dir: StrPath,
+        *,
+        separator: str | None = None,
+        separator_at: Literal["start", "end"] = "end",
+        shard_tokens: int = 100_000_000,
+        validation_fraction: float = 0.0,
+        dtype: "Dtype | None" = None,
+        text_column: str = "text",
+        errors: str = "strict",
+        num_threads: int | None = None,
+        progress: "Progress | None" = None,
+    ) -> "Manifest":
+        """Encodes files to token shards in `out_dir`, in a run that can be taken up again after a
+        crash; see `bytemill.data.encode_files.encode_files`, and `bytemill.data.open_shards`."""
+        from bytemill.data.encode_files import encode_files
+
+        return encode_files(
+            self,
+            paths,
+            out_dir,
+            separator=separator,
+            separator_at=separator_at,
+            shard_tokens=shard_tokens,
+            validation_fraction=validation_fraction,
+            dtype=dtype,
+            text_column=text_column,
+            errors=errors,
+            num_threads=num_threads,
+            progress=progress,
+        )
+
+    def encode_files_to_numpy(
+        self,
+        paths: "Paths",
+        *,
+        separator: str | None = None,
+        separator_at: Literal["start", "end"] = "end",
+        dtype: "Dtype | None" = None,
+        text_column: str = "text",
+        errors: str = "strict",
+        num_threads: int | None = None,
+        progress: "Progress | None" = None,
+    ) -> "tuple[npt.NDArray[np.unsignedinteger[Any]], npt.NDArray[np.uint64]]":
+        """The ids of files' documents and where each begins (and the last ends); see
+        `bytemill.data.encode_files.encode_files_to_numpy`."""
+        from bytemill.data.encode_files import encode_files_to_numpy
+
+        return encode_files_to_numpy(
+            self,
+            paths,
+            separator=separator,
+            separator_at=separator_at,
+            dtype=dtype,
+            text_column=text_column,
+            errors=errors,
+            num_threads=num_threads,
+            progress=progress,
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"Tokenizer(name={self._name!r}, n_vocab={self.n_vocab}, "
+            f"pattern={patterns.name_of(self._pat_str) or self._pat_str!r}, "
+            f"special_tokens={len(self._special)})"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Tokenizer):
+            return NotImplemented
+        return self is other or self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __copy__(self) -> "Tokenizer":
+        return self
+
+    def __deepcopy__(self, memo: object) -> "Tokenizer":
+        return self
+
+    # A pickle holds the data of `save`, and is checked as `load` checks it.
+    def __reduce__(self) -> tuple[Any, ...]:
+        return folder.restore, (folder.to_state(self),)
+
+    # Files and other libraries
+
+    def save(self, dir: StrPath) -> None:
+        """Writes the folder `dir`; `bytemill.formats.folder` says what a crash can do."""
+        folder.save(self, dir)
+
+    @classmethod
+    def load(cls, dir: StrPath) -> "Tokenizer":
+        """Reads a folder that `save` wrote; ValueError if it is damaged."""
+        return folder.load(dir)
+
+    @classmethod
+    def from_files(
+        cls,
+        vocab_filepath: StrPath,
+        merges_filepath: StrPath,
+        special_tokens: Sequence[str] | None = None,
+        *,
+        pattern: str = "gpt2",
+    ) -> "Tokenizer":
+        """Reads GPT-2's vocab.json and merges.txt; see `bytemill.formats.folder.from_files`."""
+        return folder.from_files(vocab_filepath, merges_filepath, special_tokens, pattern)
+
+    @classmethod
+    def from_tiktoken(
+        cls,
+        source: "StrPath | tiktoken.Encoding",
+        *,
+        pattern: str | None = None,
+        special_tokens: Mapping[str, int] | None = None,
+    ) -> "Tokenizer":
+        """Takes over a tiktoken encoding or file; see `bytemill.formats.tiktoken.from_tiktoken`."""
+        return tiktoken_format.from_tiktoken(source, pattern, special_tokens)
+
+    def to_tiktoken(self, name: str) -> "tiktoken.Encoding":
+        """This vocabulary as a tiktoken encoding, checked; see `formats.tiktoken`."""
+        return tiktoken_format.to_tiktoken(self, name)
+
+    @classmethod
+    def from_huggingface(cls, path: StrPath) -> "Tokenizer":
+        """Reads a byte-level BPE tokenizer.json; see `bytemill.formats.huggingface.read`."""
+        return huggingface.read(path)
+
+    def to_huggingface(self, path: StrPath) -> None:
+        """Writes a tokenizer.json, checked; see `bytemill.formats.huggingface.write`."""
+        huggingface.write(self, path)

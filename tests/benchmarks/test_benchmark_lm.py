@@ -1,0 +1,67 @@
+"""The benchmark of the language-model stack runs on a tiny model and compares rightly."""
+
+import json
+import time
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from benchmarks import lm, lm_jobs, lm_models
+from benchmarks.measure import Run
+from tests.support.one_thread import one_thread  # noqa: F401
+
+SHAPE = {"vocab_size": 100, "context_length": 80, "d_model": 32, "n_layer": 2, "n_head": 4}
+
+
+@pytest.mark.parametrize("more", [{}, {"n_kv_head": 2}])
+def test_llama_with_copied_weights_is_the_same_function(more):
+    job = lm_jobs.equality({**SHAPE, **more}, 2)
+    found = job.run()
+    assert found["equal"], found
+    assert found["logits"] < 1e-5
+
+
+def test_equality_can_fail(monkeypatch):
+    copy = lm_models.copy_weights
+
+    def wrong(model, to):
+        copy(model, to)
+        with torch.no_grad():
+            to.model.layers[0].self_attn.q_proj.weight.copy_(model.layers[0].attn.q_proj.weight)
+
+    monkeypatch.setattr(lm_models, "copy_weights", wrong)
+    assert not lm_jobs.equality(SHAPE, 2).run()["equal"]
+
+
+def here(job, arguments, **options):
+    """As `run_fresh`, in this process: a new one takes seconds to import what is compared."""
+    prepared = getattr(lm_jobs, job.partition(":")[2])(**arguments)
+    began = time.perf_counter()
+    result = prepared.run()
+    return Run(seconds=time.perf_counter() - began, outcome=prepared.outcome(result))
+
+
+def test_it_runs(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(lm, "run_fresh", here)
+    sizes = ["--d-model", "32", "--n-layer", "1", "--n-head", "2", "--vocab-size", "100"]
+    sizes += ["--context-length", "80", "--batch-size", "2", "--steps", "1", "--new-tokens", "9"]
+    out = ["--out", str(tmp_path), "--cores", "1"]
+    assert lm.main([*sizes, *out, "--runs", "2"]) == 0
+    printed = capsys.readouterr().out
+    assert "equal: yes" in printed
+    assert "bytemill gpt" in printed and "transformers llama" in printed
+    lines = [json.loads(line) for line in (tmp_path / "lm.jsonl").read_text().splitlines()]
+    in_turns = ["bytemill", "bytemill", "transformers"] * 2
+    for measurement in ("train", "decode"):
+        some = [line for line in lines if line["measurement"] == measurement]
+        assert [line["library"] for line in some] == in_turns
+        assert all(line["seconds"] > 0 and line["error"] is None for line in some)
+    assert some[0]["outcome"] == {"tokens": 9}
+
+
+def test_steps_to_a_loss():
+    assert lm.smooth([4.0, 2.0, 0.0], width=2) == [4.0, 3.0, 1.0]
+    assert lm.first_at_most([4.0, 3.0, 1.0], 3.0) == 2
+    assert lm.first_at_most([4.0], 3.0) is None

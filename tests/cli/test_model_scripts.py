@@ -1,0 +1,204 @@
+"""The programs that generate, evaluate and account, on a tiny model; their bad input."""
+
+import json
+import math
+import shutil
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from bytemill import Tokenizer
+from bytemill.cli import account
+from bytemill.cli import evaluate as evaluate_script
+from bytemill.cli import generate as generate_script
+from bytemill.lm.batches.tokens import open_tokens
+from bytemill.lm.checkpoint.one_file import CheckpointStore
+from bytemill.lm.evaluate.corpus import evaluate
+from bytemill.lm.generate.text import generate
+from tests.support.lm_runs import BOS, make_shards, tiny_model
+from tests.support.one_thread import one_thread  # noqa: F401
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Shards, a tokenizer, and a run with checkpoints of steps 1 and 2."""
+    folder = tmp_path_factory.mktemp("lm")
+    tokenizer = make_shards(folder)
+    for step in (1, 2):
+        model = tiny_model(vocab_size=tokenizer.n_vocab, seed=step)
+        CheckpointStore(folder / "run").save(
+            step,
+            model,
+            [torch.optim.SGD(model.parameters(), lr=1.0)],
+            model_config=model.config.to_dict(),
+            metrics={"val_loss": 9.0 - step},
+        )
+    tokenizer.save(folder / "run" / "tokenizer")
+    return folder
+
+
+def run(main, capsys, *arguments):
+    status = main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def test_generate_prints_what_the_model_writes(folder, capsys):
+    tokenizer = Tokenizer.load(folder / "run" / "tokenizer")
+    model = tiny_model(vocab_size=tokenizer.n_vocab, seed=2)
+    prompt = tokenizer.encode("the cat")
+    options = ["--model", folder / "run", "--device", "cpu", "--prompt", "the cat", "--no-stop"]
+    status, out, _ = run(generate_script.main, capsys, *options, "--temperature", "0")
+    assert status == 0
+    (ids,) = generate(model, [prompt], temperature=0)
+    assert out == tokenizer.decode([*prompt, *ids]) + "\n"
+    more = ["--samples", 3, "--seed", 7, "--max-new-tokens", 5, "--top-k", 40, "--top-p", 0.9]
+    status, out, err = run(generate_script.main, capsys, *options, *more)
+    assert status == 0
+    rows = generate(
+        model, [prompt] * 3, max_new_tokens=5, temperature=0.8, top_k=40, top_p=0.9, seed=7
+    )
+    for i, row in enumerate(rows):
+        shown = tokenizer.decode([*prompt, *row])
+        assert f"--- sample {i + 1}, seed {7 + i}, {len(row)} tokens\n{shown}\n" in out
+    assert "15 tokens in" in err
+
+
+def test_generate_goes_past_the_context_only_if_told(folder, capsys, tmp_path):
+    base = ["--model", folder / "run", "--device", "cpu", "--max-new-tokens", 30, "--no-stop"]
+    status, _, err = run(generate_script.main, capsys, *base)
+    assert status == 2
+    assert "context length 16" in err and "slide" in err
+    assert run(generate_script.main, capsys, *base, "--overflow", "slide")[0] == 0
+    text = tmp_path / "prompt.txt"
+    text.write_text("the dog sat on the log " * 20)
+    status, _, err = run(generate_script.main, capsys, *base, "--prompt-file", text)
+    assert status == 2
+    assert "more than the context length 16" in err
+
+
+def test_evaluate_prints_the_figures(folder, capsys):
+    tokenizer = Tokenizer.load(folder / "run" / "tokenizer")
+    base = ["--model", folder / "run", "--device", "cpu"]
+    for step, which in ((2, "best"), (2, "last"), (1, "1")):
+        model = tiny_model(vocab_size=tokenizer.n_vocab, seed=step)
+        expected = evaluate(model, open_tokens(folder / "shards", split="val"), tokenizer)
+        more = ["--data", folder / "shards", "--checkpoint", which, "--json"]
+        status, out, _ = run(evaluate_script.main, capsys, *base, *more)
+        assert status == 0
+        found = json.loads(out)
+        assert found["step"] == step
+        assert found["loss"] == expected.loss
+        assert found["bits_per_byte"] == expected.bits_per_byte
+    status, out, _ = run(evaluate_script.main, capsys, *base, "--text", folder / "corpus.txt")
+    assert status == 0
+    assert "bits per byte" in out and f"{(folder / 'corpus.txt').stat().st_size}" not in out
+
+
+def test_account_prints_gpt2_xl(capsys):
+    sizes = ["--preset", "cs336", "--d-model", 1600, "--n-layer", 48, "--n-head", 25]
+    sizes += ["--d-ff", 6400, "--vocab-size", 50257]
+    status, out, _ = run(account.main, capsys, *sizes, "--gpu", "H100", "--tokens", 1e9)
+    assert status == 0
+    assert "2,127,057,600" in out and "4.513e+12" in out and "989.4 TFLOP/s" in out
+
+
+def test_account_of_a_run(folder, capsys):
+    status, out, _ = run(account.main, capsys, "--model", folder / "run", "--memory", 1)
+    assert status == 0
+    n_params = tiny_model(vocab_size=Tokenizer.load(folder / "tokenizer").n_vocab).n_params()
+    assert f"{n_params:,}" in out
+    assert "largest batch" in out
+
+
+@pytest.mark.parametrize("main", [generate_script.main, evaluate_script.main, account.main])
+def test_unknown_flags(main, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--modle", "x"])
+    assert stop.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--prompt", ""], "it is empty"),
+        (["--samples", "0"], "--samples 0"),
+        (["--temperature", "-1"], "temperature=-1"),
+        (["--stop", "<|x|>"], "it is no special token"),
+        (["--stop", BOS, "--no-stop"], "contradicts"),
+        (["--checkpoint", "7"], "no checkpoint of step 7"),
+        (["--checkpoint", "newest"], "which='newest'"),
+        (["--threads", "0"], "--threads 0"),
+        (["--device", "tpu"], "device='tpu'"),
+    ],
+)
+def test_bad_values(folder, capsys, arguments, message):
+    status, _, err = run(
+        generate_script.main, capsys, "--model", folder / "run", "--device", "cpu", *arguments
+    )
+    assert status == 2
+    assert message in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--gpu", "H900"], "gpu='H900'"),
+        (["--tokens", "1e9"], "give --gpu"),
+        (["--n-head", "7"], "d_model=768"),
+        (["--gpu", "H100", "--mfu", "40"], "mfu=40"),
+        (["--memory", "-1"], "memory_bytes"),
+    ],
+)
+def test_bad_accounts(capsys, arguments, message):
+    status, _, err = run(account.main, capsys, *arguments)
+    assert status == 2
+    assert message in err and err.count("\n") == 1
+
+
+def test_missing_and_truncated_checkpoints(folder, capsys, tmp_path):
+    status, _, err = run(generate_script.main, capsys, "--model", tmp_path / "none")
+    assert status == 2
+    assert "no checkpoint" in err
+    shutil.copytree(folder / "run", tmp_path / "run")
+    weights = next((tmp_path / "run").rglob("step-00000002/model.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-100])
+    for main, more in ((generate_script.main, []), (evaluate_script.main, ["--text", weights])):
+        status, _, err = run(main, capsys, "--model", tmp_path / "run", "--device", "cpu", *more)
+        assert status == 2
+        assert "model.safetensors" in err
+    status, _, _ = run(
+        generate_script.main,
+        capsys,
+        *("--model", tmp_path / "run", "--device", "cpu", "--checkpoint", "1"),
+    )
+    assert status == 0
+
+
+def test_another_tokenizer(folder, capsys, tmp_path):
+    Tokenizer.train(["other words"], 262, [BOS]).save(tmp_path / "other")
+    base = ["--model", folder / "run", "--device", "cpu", "--tokenizer", tmp_path / "other"]
+    for main, more in (
+        (generate_script.main, []),
+        (evaluate_script.main, ["--data", folder / "shards"]),
+    ):
+        status, _, err = run(main, capsys, *base, *more)
+        assert status == 2
+        assert "fingerprint" in err
+    (tmp_path / "t.txt").write_text("other words")
+    Tokenizer.load(tmp_path / "other").encode_files(
+        tmp_path / "t.txt", tmp_path / "shards", validation_fraction=1.0
+    )
+    base = ["--model", folder / "run", "--device", "cpu", "--data", tmp_path / "shards"]
+    status, _, err = run(evaluate_script.main, capsys, *base)
+    assert status == 2
+    assert "another tokenizer" in err
+
+
+def test_figures_are_finite(folder, capsys):
+    base = ["--model", folder / "run", "--device", "cpu", "--data", folder / "shards", "--json"]
+    out = run(evaluate_script.main, capsys, *base, "--stride", 4, "--max-tokens", 100)[1]
+    found = json.loads(out)
+    assert found["n_tokens"] == 99
+    assert found["perplexity"] == pytest.approx(math.exp(found["loss"]))

@@ -1,0 +1,138 @@
+"""`scripts.tok_eval`: what it measures, the forms of tokenizers and texts it takes, its errors."""
+
+import base64
+import sys
+
+import pytest
+
+from bytemill import Tokenizer
+from bytemill.cli import tok_eval
+from tests.support.vocabularies import CACHE, generated_text, tiktoken_encoding, train
+
+
+@pytest.fixture(autouse=True)
+def short_goes(monkeypatch):
+    monkeypatch.setattr(tok_eval, "GO_S", 0.0)
+
+
+@pytest.fixture
+def tokenizer() -> Tokenizer:
+    return train([generated_text()], 400, ["<|end|>"])
+
+
+def test_figures_by_hand():
+    ranks = {bytes([b]): b for b in range(256)} | {b"ab": 256, b" a": 257}
+    result = tok_eval.measure(Tokenizer(ranks), "ab ab aé")
+    # ab, " a" b, " a" and the two bytes of é
+    assert (result.n_bytes, result.n_tokens, result.n_words, result.n_single) == (9, 6, 3, 3)
+    assert result.bytes_per_token == 1.5
+    assert result.tokens_per_word == 2.0
+    assert result.single_share == 50.0
+    assert result.mb_per_s > 0
+    both = tok_eval.total([result, result])
+    assert (both.n_bytes, both.bytes_per_token) == (18, 1.5)
+
+
+def test_special_tokens_in_text_are_text(tokenizer):
+    assert tok_eval.measure(tokenizer, "<|end|>").n_tokens > 1
+
+
+def test_the_samples_are_whole():
+    texts = tok_eval.read_texts([], samples=True)
+    assert list(texts) == list(tok_eval.SAMPLE_ORDER)
+    for name, text in texts.items():
+        assert 1000 < len(text.encode()) < 10_000, name
+
+
+def test_every_form_of_tokenizer(tokenizer, tmp_path, capsys):
+    tokenizer.save(tmp_path / "mine")
+    lines = [
+        base64.b64encode(t) + b" %d\n" % r for t, r in sorted(tokenizer.mergeable_ranks.items())
+    ]
+    (tmp_path / "own.tiktoken").write_bytes(b"".join(lines))
+    text = tmp_path / "t.txt"
+    text.write_text(generated_text(1), encoding="utf-8")
+    given = [str(tmp_path / "mine"), f"other={tmp_path / 'own.tiktoken'}"]
+    try:
+        tokenizer.to_huggingface(tmp_path / "hf.json")
+        given.append(str(tmp_path / "hf.json"))
+    except ImportError:
+        pass  # without tokenizers it cannot be checked, so it is not written
+    options = ["--pattern", "gpt2", "--text", f"gen={text}", "--no-samples", "--baselines"]
+    out = tmp_path / "out.md"
+    assert tok_eval.main([*given, *options, "--markdown", str(out)]) == 0
+    printed = capsys.readouterr().out
+    figure = (
+        f"{len(text.read_bytes()) / len(tokenizer.encode_ordinary(text.read_text('utf-8'))):.2f}"
+    )
+    line = next(line for line in printed.splitlines() if line.startswith("gen"))
+    assert line.split()[2:] == [figure] * len(given)
+    assert "mine (400)" in printed
+    assert "other (399)" in printed
+    assert "| gen" in out.read_text("utf-8")
+    assert [path.name for path in tmp_path.glob("*.part")] == []
+
+
+def test_baselines_on_the_samples(tokenizer, tmp_path, capsys, monkeypatch):
+    for name in tok_eval.BASELINES:
+        tiktoken_encoding(name)  # skips without the cache
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(CACHE))
+    tokenizer.save(tmp_path / "mine")
+    assert tok_eval.main([str(tmp_path / "mine")]) == 0
+    printed = capsys.readouterr().out
+    lines = [line.split() for line in printed.splitlines() if line.startswith(("english", "thai"))]
+    english, thai = lines[:2]
+    # Newer vocabularies compress better, and other scripts by far more than English.
+    assert float(english[3]) <= float(english[4]) <= float(english[5])
+    assert float(thai[3]) * 2 < float(thai[5])
+    assert "o200k_base (200,019)" in printed
+
+
+def test_a_baseline_that_cannot_be_had_is_left_out(tokenizer, tmp_path, capsys, monkeypatch):
+    tokenizer.save(tmp_path / "mine")
+    monkeypatch.setitem(sys.modules, "tiktoken", None)
+    assert tok_eval.main([str(tmp_path / "mine"), "--baselines", "gpt2"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err.startswith("left out gpt2: ")
+    assert "gpt2" not in captured.out
+    assert tok_eval.main(["--baselines", "gpt2"]) == 2
+    assert "no tokenizer was given" in capsys.readouterr().err
+
+
+def test_plot(tokenizer, tmp_path, capsys, monkeypatch):
+    tokenizer.save(tmp_path / "mine")
+    arguments = [str(tmp_path / "mine"), "--baselines", "--plot", str(tmp_path / "p.png")]
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "matplotlib", None)
+        assert tok_eval.main(arguments) == 0
+        assert "matplotlib is not installed" in capsys.readouterr().err
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: nothing is drawn")
+    assert tok_eval.main(arguments) == 0
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["no-such-thing"], "no-such-thing: no folder"),
+        (["TMP/x.tiktoken"], "x.tiktoken"),
+        (["TMP/mine", "TMP/mine"], "two tokenizers are called 'mine'"),
+        (["TMP/mine", "--text", "nothing"], "--text nothing: expected NAME=PATH"),
+        (["TMP/mine", "--text", "english=TMP/t.txt"], "the name 'english' is taken"),
+        (["TMP/mine", "--text", "e=TMP/empty.txt"], "empty.txt: the file is empty"),
+        (["TMP/mine", "--text", "b=TMP/bad.txt"], "bad.txt: not UTF-8 at byte 2"),
+        (["TMP/mine", "--text", "b=TMP/none.txt"], "none.txt: No such file"),
+        (["TMP/mine", "--no-samples"], "there is no text to measure"),
+    ],
+)
+def test_bad_input(tokenizer, tmp_path, capsys, arguments, message):
+    pytest.importorskip("tiktoken", reason="tiktoken is not installed")
+    tokenizer.save(tmp_path / "mine")
+    (tmp_path / "empty.txt").write_bytes(b"")
+    (tmp_path / "bad.txt").write_bytes(b"ab\xff")
+    arguments = [a.replace("TMP", str(tmp_path)) for a in arguments]
+    assert tok_eval.main([*arguments, "--baselines"]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1

@@ -1,0 +1,298 @@
+"""Vocabularies from other libraries' files: what is taken over, and what is refused."""
+
+import functools
+import json
+import random
+
+import pytest
+
+from bytemill import Tokenizer, patterns
+from bytemill.formats import gpt2, huggingface
+from bytemill.formats import tiktoken as tiktoken_format
+from tests.support.vocabularies import PIECES, generated_text, tiktoken_encoding, train
+
+tiktoken = pytest.importorskip("tiktoken", reason="tiktoken is not installed")
+tokenizers = pytest.importorskip("tokenizers", reason="tokenizers is not installed")
+
+BYTES = {bytes([i]): i for i in range(256)}
+SPECIAL = ("<|end|>", "[x] (.*)", "<s p>", "€")
+
+
+@functools.cache
+def trained(pattern: str) -> Tokenizer:
+    return train([generated_text(1), "a" * 200, "ab" * 300], 700, SPECIAL, pattern)
+
+
+# tiktoken files and encodings in
+
+
+def test_tiktoken_file_needs_a_pattern(tmp_path):
+    path = tmp_path / "mine.tiktoken"
+    trained("gpt2").save(tmp_path / "saved")
+    (saved,) = (tmp_path / "saved").glob("*.tiktoken")
+    path.write_bytes(saved.read_bytes())
+    with pytest.raises(ValueError, match=r"mine\.tiktoken.*pattern="):
+        Tokenizer.from_tiktoken(path)
+    assert Tokenizer.from_tiktoken(str(path), pattern="o200k").special_tokens == {}
+    # A published name brings pattern and special tokens with it, unless they are given.
+    path = path.rename(tmp_path / "cl100k_base.tiktoken")
+    known = Tokenizer.from_tiktoken(path)
+    assert patterns.name_of(known.pat_str) == "cl100k"
+    assert known.special_tokens["<|endofprompt|>"] == 100276
+    own = Tokenizer.from_tiktoken(path, special_tokens={}, pattern=r"\S+")
+    assert (own.special_tokens, own.pat_str) == ({}, r"\S+")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"YQ==\n", "line 1"),
+        (b"YQ== 1\nYg== x\n", "line 2"),
+        (b"YQ== 1\n\xff\xff 2\n", "line 2"),
+        (b"YQ== 1\nYQ== 2\n", "line 2.*twice"),
+        (b"YQ== 1 2\n", "line 1"),
+        (b"YQ= 1\n", "line 1"),
+        (b"YQ== 97\n", "255 single bytes are missing"),
+    ],
+)
+def test_damaged_tiktoken_file(tmp_path, content, message):
+    path = tmp_path / "bad.tiktoken"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"bad\.tiktoken.*{message}"):
+        Tokenizer.from_tiktoken(path, pattern="gpt2")
+
+
+def test_from_tiktoken_of_something_else(tmp_path):
+    with pytest.raises(TypeError, match="source=3"):
+        Tokenizer.from_tiktoken(3)
+    with pytest.raises(ValueError, match="no_such"):
+        Tokenizer.from_tiktoken("no_such_encoding")
+    with pytest.raises(FileNotFoundError, match="missing"):
+        Tokenizer.from_tiktoken(tmp_path / "missing.tiktoken", pattern="gpt2")
+
+
+def test_published_special_tokens_are_tiktokens():
+    from tiktoken_ext import openai_public
+
+    for name, (pattern, special) in tiktoken_format._PUBLISHED.items():
+        if not name.startswith(("r50k", "p50k")):
+            encoding = tiktoken_encoding(name)
+            assert encoding.special_tokens == special
+            assert patterns.name_of(encoding.pat_str) == pattern
+        assert hasattr(openai_public, name)
+
+
+def test_special_tokens_of_one_id():
+    tokenizer = tiktoken_encoding("o200k_harmony")
+    encoding = tokenizer.to_tiktoken("test")
+    text = "<|endofprompt|><|reserved_200018|>"
+    assert tokenizer.encode(text) == encoding.encode(text, allowed_special="all") == [200018] * 2
+    assert tokenizer.decode([200018]) == "<|endofprompt|>"
+
+
+# GPT-2's files in
+
+
+def write_files(tokenizer: Tokenizer, folder, version: bool = True) -> tuple[str, str]:
+    vocab = {gpt2.to_text(t): i for t, i in tokenizer.mergeable_ranks.items()}
+    vocab.update(tokenizer.special_tokens)
+    lines = ["#version: 0.2"] * version
+    lines += [f"{gpt2.to_text(a)} {gpt2.to_text(b)}" for a, b in tokenizer.merges]
+    (folder / "vocab.json").write_text(json.dumps(vocab), encoding="utf-8")
+    (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return str(folder / "vocab.json"), str(folder / "merges.txt")
+
+
+@pytest.mark.parametrize("version", [True, False])
+@pytest.mark.parametrize("listed", [True, False])
+def test_from_files(tmp_path, version, listed):
+    tokenizer = trained("gpt2")
+    files = write_files(tokenizer, tmp_path, version)
+    special = list(SPECIAL) if listed else None
+    again = Tokenizer.from_files(*files, special)
+    assert again.fingerprint == tokenizer.fingerprint
+
+
+def test_gpt2_from_its_files(tmp_path):
+    gpt2 = tiktoken_encoding("gpt2")
+    files = write_files(gpt2, tmp_path)
+    text = generated_text(6) + "<|endoftext|>"
+    assert Tokenizer.from_files(*files).fingerprint == gpt2.fingerprint
+    tokenizer = Tokenizer.from_files(*files, ["<|endoftext|>", "<|endoftext|><|endoftext|>"])
+    assert tokenizer.encode(text) == gpt2.encode(text)
+    assert tokenizer.encode("<|endoftext|>" * 3) == [50257, 50256]
+    assert tokenizer.vocab[50257] == b"<|endoftext|><|endoftext|>"
+    # Their pattern is not in the files.
+    with_cl100k = Tokenizer.from_files(*files, pattern="cl100k")
+    assert with_cl100k.pat_str == patterns.canonical("cl100k")
+
+
+def test_from_files_appends_unknown_special_tokens(tmp_path):
+    files = write_files(train([generated_text()], 300), tmp_path)
+    tokenizer = Tokenizer.from_files(*files, ["<b>", "<a>"])
+    assert tokenizer.special_tokens == {"<b>": 300, "<a>": 301}
+    for special, error in (("<a>", TypeError), ([b"<a>"], TypeError), ([""], ValueError)):
+        with pytest.raises(error, match="special_tokens"):
+            Tokenizer.from_files(*files, special)
+    with pytest.raises(ValueError, match="'<a>' is given twice"):
+        Tokenizer.from_files(*files, ["<a>", "<a>"])
+
+
+def small_files(tmp_path, vocab_changes: dict, merges: list[str]) -> tuple[str, str]:
+    vocab = {gpt2.to_text(token): id_ for token, id_ in BYTES.items()}
+    vocab.update({"ab": 256, "abc": 257, "Ġd": 258})
+    vocab.update(vocab_changes)
+    vocab = {text: id_ for text, id_ in vocab.items() if id_ != "absent"}
+    (tmp_path / "vocab.json").write_text(json.dumps(vocab))
+    (tmp_path / "merges.txt").write_text("\n".join(merges), encoding="utf-8")
+    return str(tmp_path / "vocab.json"), str(tmp_path / "merges.txt")
+
+
+GOOD = ["#version: 0.2", "a b", "ab c", "Ġ d"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "merges", "message"),
+    [
+        ({}, ["ab c", "a b", "Ġ d"], r"merges.txt: ids.*'a' \+ 'b' comes after 'ab' \+ 'c'"),
+        ({"ab": 258, "Ġd": 256}, GOOD, r"ids.*'Ġ' \+ 'd' comes after"),
+        ({"abc": "absent"}, GOOD, r"'ab' \+ 'c' needs the token 'abc'"),
+        ({}, [*GOOD, "x yz"], r"'x' \+ 'yz' needs the token 'yz'"),
+        ({}, ["a b", "a bc", "Ġ d"], "'a' . 'bc' needs the token 'bc'"),
+        ({}, ["a b", "Ġ d"], "'abc' .id 257. is not among the results"),
+        ({"zzz": 300}, GOOD, "'zzz' .id 300. is no single byte and no merge"),
+        ({"a": "absent"}, GOOD, "vocab.json: mergeable_ranks: 1 single bytes are missing.*0x61"),
+        ({"ab": 257}, GOOD, "vocab.json.*both have id 257"),
+        ({"ab": -1}, GOOD, "vocab.json: the id of 'ab' is -1"),
+        ({"ab": "7"}, GOOD, "vocab.json: the id of 'ab' is '7'"),
+        ({"日本": 300}, GOOD, "'日本'.*byte alphabet.*special token"),
+        ({}, ["a b", "ab c d", "Ġ d"], "merges.txt, line 2: 'ab c d'"),
+        ({}, ["a b", "abc", "Ġ d"], "line 2: 'abc'"),
+        ({}, ["a b", "日 本"], "line 2: '日 本'"),
+    ],
+)
+def test_from_files_that_do_not_fit(tmp_path, changes, merges, message):
+    with pytest.raises(ValueError, match=message):
+        Tokenizer.from_files(*small_files(tmp_path, changes, merges), [])
+
+
+def test_from_files_that_are_no_such_files(tmp_path):
+    vocab, merges = small_files(tmp_path, {}, GOOD)
+    assert Tokenizer.from_files(vocab, merges).encode("abc d") == [257, 258]
+    with pytest.raises(FileNotFoundError):
+        Tokenizer.from_files(tmp_path / "missing", merges)
+    for content in (b"{", b"[]", b"\xff"):
+        (tmp_path / "bad").write_bytes(content)
+        with pytest.raises(ValueError, match="bad: "):
+            Tokenizer.from_files(tmp_path / "bad", merges)
+    with pytest.raises(ValueError, match="bad: not valid UTF-8"):
+        Tokenizer.from_files(vocab, tmp_path / "bad")
+
+
+# tokenizer.json in
+
+
+def changed(path: str, value: object) -> dict:
+    """A good tokenizer.json with one thing changed; `path` is its dotted place."""
+    data = huggingface.to_dict(Tokenizer({**BYTES, b"ab": 256, b"abc": 257}, {"<|end|>": 258}))
+    place: dict = data
+    *parents, last = path.split(".")
+    for key in parents:
+        place = place[int(key)] if key.isdigit() else place[key]
+    place[int(last) if last.isdigit() else last] = value
+    return data
+
+
+SPLIT = "pre_tokenizer.pretokenizers.0"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("normalizer", {"type": "NFC"}, "normalizer is .*NFC"),
+        ("truncation", {"max_length": 5}, "truncation"),
+        ("padding", {"strategy": "BatchLongest"}, "padding"),
+        ("post_processor", {"type": "TemplateProcessing"}, "post_processor.*TemplateProcessing"),
+        ("decoder", {"type": "Metaspace"}, "decoder.*Metaspace"),
+        ("model", None, "model is None"),
+        ("model.type", "WordPiece", "model.type is 'WordPiece'"),
+        ("model.dropout", 0.1, "model.dropout is 0.1"),
+        ("model.unk_token", "<unk>", "model.unk_token is '<unk>'"),
+        ("model.byte_fallback", True, "model.byte_fallback is True"),
+        ("model.continuing_subword_prefix", "##", "continuing_subword_prefix is '##'"),
+        ("model.end_of_word_suffix", "</w>", "end_of_word_suffix is '</w>'"),
+        ("model.vocab", ["a"], "model.vocab"),
+        ("model.merges", None, "model.merges is None"),
+        ("model.merges", [["ab", "c"], ["a", "b"]], "ids do not follow"),
+        ("model.merges", [["a", "b"], ["a", "bc"]], "needs the token 'bc'"),
+        ("model.merges", [["a", "b"], ["ab"]], "no merge of two tokens"),
+        ("model.merges", [["a", "b"]], "'abc'.*not among"),
+        ("pre_tokenizer", None, "pre_tokenizer"),
+        ("pre_tokenizer", {"type": "Whitespace"}, "pre_tokenizer is .*Whitespace"),
+        ("pre_tokenizer", {"type": "ByteLevel", "add_prefix_space": True}, "add_prefix_space"),
+        ("pre_tokenizer", {"type": "ByteLevel"}, "add_prefix_space"),
+        (
+            "pre_tokenizer",
+            {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False},
+            "use_regex",
+        ),
+        (f"{SPLIT}", {"type": "Digits"}, "Digits"),
+        (f"{SPLIT}.pattern", {"String": " "}, "Split by .*String"),
+        (f"{SPLIT}.pattern", {"Regex": "(x"}, "regex"),
+        (f"{SPLIT}.pattern", {"Regex": r"\p{N}{1,3}+|[\s\S]"}, r"'\{1,3\}\+'"),
+        (f"{SPLIT}.pattern", {"Regex": r"x$|[\s\S]"}, r"'\$'"),
+        (f"{SPLIT}.pattern", {"Regex": r"[[:alpha:]]|[\s\S]"}, "'.:alpha:.'"),
+        (f"{SPLIT}.pattern", {"Regex": patterns.canonical("cl100k")}, r"'\{1,3\}\+'"),
+        (f"{SPLIT}.behavior", "Removed", "behavior"),
+        (f"{SPLIT}.invert", True, "behavior"),
+        ("pre_tokenizer.pretokenizers.1.use_regex", True, "use_regex"),
+        ("pre_tokenizer.pretokenizers", [], "pre_tokenizer"),
+        ("added_tokens.0.lstrip", True, "'<|end|>': lstrip".replace("|", r"\|")),
+        ("added_tokens.0.single_word", True, "single_word"),
+        ("added_tokens.0.content", None, "no added token"),
+        ("added_tokens.0.content", "", "empty"),
+        ("added_tokens.0.id", 3, "3.*taken"),
+        ("added_tokens.0", "x", "added_tokens is 'x'"),
+    ],
+)
+def test_tokenizer_json_without_a_counterpart(tmp_path, path, value, message):
+    (tmp_path / "tokenizer.json").write_text(json.dumps(changed(path, value)))
+    with pytest.raises(ValueError, match=rf"tokenizer\.json: .*{message}"):
+        Tokenizer.from_huggingface(tmp_path)
+
+
+def test_added_tokens_of_two_passes(tmp_path):
+    data = changed("added_tokens.0.normalized", True)
+    second = {**data["added_tokens"][0], "id": 259, "content": "<pad>", "normalized": False}
+    data["added_tokens"].append(second)
+    (tmp_path / "tokenizer.json").write_text(json.dumps(data))
+    assert len(Tokenizer.from_huggingface(tmp_path).special_tokens) == 2
+    second["content"] = "|><"
+    (tmp_path / "tokenizer.json").write_text(json.dumps(data))
+    with pytest.raises(ValueError, match=r"'<\|end\|>' .*'\|><' .*overlap"):
+        Tokenizer.from_huggingface(tmp_path)
+
+
+def test_tokenizer_json_with_all_splits_of_each_token(tmp_path):
+    """As transformers converts tiktoken's ranks: every pair that joins to a token, by rank."""
+    tokenizer = trained("o200k")
+    ranks = tokenizer.mergeable_ranks
+    data = huggingface.to_dict(tokenizer)
+    data["model"]["merges"] = [
+        " ".join(map(gpt2.to_text, pair))
+        for token in sorted(ranks, key=ranks.__getitem__)
+        for pair in sorted(
+            ((token[:i], token[i:]) for i in range(1, len(token))),
+            key=lambda pair: (ranks.get(pair[0], -1), ranks.get(pair[1], -1)),
+        )
+        if pair[0] in ranks and pair[1] in ranks
+    ]
+    assert len(data["model"]["merges"]) > len(tokenizer.merges)
+    (tmp_path / "tokenizer.json").write_text(json.dumps(data))
+    again = Tokenizer.from_huggingface(tmp_path)
+    assert again.fingerprint == tokenizer.fingerprint
+    other = tokenizers.Tokenizer.from_str(json.dumps(data))
+    rng = random.Random(7)
+    for _ in range(200):
+        text = "".join(rng.choices(PIECES, k=40))
+        assert again.encode(text) == other.encode(text).ids

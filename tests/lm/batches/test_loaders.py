@@ -1,0 +1,332 @@
+"""Batches: uniform windows, packed documents, exact resume, and data that is refused."""
+
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from bytemill import Tokenizer
+from bytemill.lm.batches.loaders import (
+    PackedLoader,
+    Tokens,
+    WindowLoader,
+    check_vocabulary,
+    fixed_batches,
+    get_batch,
+    open_tokens,
+)
+
+BOS = "<|bos|>"
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return Tokenizer.train(["some text to train on, and some more text"], 280, special_tokens=[BOS])
+
+
+@pytest.fixture(scope="module")
+def shards(tokenizer, tmp_path_factory):
+    """A folder of several small shards in two splits."""
+    folder = tmp_path_factory.mktemp("corpus")
+    random = np.random.default_rng(5)
+    texts = [
+        " ".join(
+            random.choice(["some", "text", "more", "and", f"{i}"], size=random.integers(1, 60))
+        )
+        for i in range(150)
+    ]
+    (folder / "text.txt").write_text(BOS.join(texts))
+    tokenizer.encode_files(
+        [folder / "text.txt"],
+        folder / "shards",
+        separator=BOS,
+        separator_at="start",
+        shard_tokens=1500,
+        validation_fraction=0.2,
+    )
+    return folder / "shards"
+
+
+def uniform(counts):
+    """Chi-square of counts that should be equal, in standard deviations from its mean."""
+    expected = sum(counts) / len(counts)
+    chi_square = sum((count - expected) ** 2 / expected for count in counts)
+    freedom = len(counts) - 1
+    return (chi_square - freedom) / (2 * freedom) ** 0.5
+
+
+# Windows
+
+
+@pytest.mark.parametrize("way", ["get_batch", "WindowLoader"])
+def test_starts_are_uniform_over_all_valid_ones(way):
+    ids = np.arange(107, dtype=np.uint16)
+    if way == "get_batch":
+        generator = torch.Generator().manual_seed(7)
+        batches = [get_batch(ids, 50, 8, "cpu", generator) for _ in range(400)]
+    else:
+        loader = WindowLoader(Tokens.of(ids), 50, 8, seed=7)
+        batches = [loader.next_batch() for _ in range(400)]
+    for x, y in batches:
+        assert x.shape == y.shape == (50, 8) and x.dtype == y.dtype == torch.int64
+        assert x.is_contiguous()
+        torch.testing.assert_close(y, x + 1, rtol=0, atol=0)
+    counts = np.bincount(torch.cat([x[:, 0] for x, _ in batches]).numpy(), minlength=107)
+    # 99 valid starts, the last at 98, whose window ends with the last token.
+    assert counts[:99].min() > 0 and counts[99:].sum() == 0
+    assert abs(uniform(counts[:99])) < 4
+    # Starts in a batch, or in batches that follow each other, know nothing of each other.
+    starts = np.stack([x[:, 0].numpy() for x, _ in batches]).ravel()
+    assert abs(np.corrcoef(starts[:-1], starts[1:])[0, 1]) < 0.03
+
+
+def test_windows_span_shards(shards):
+    tokens = open_tokens(shards)
+    assert len(tokens.ids.arrays) >= 3
+    whole = np.concatenate(tokens.ids.arrays)
+    loader = WindowLoader(tokens, 64, 700, seed=1)
+    crossed = 0
+    found = {whole[i : i + 20].tobytes(): i for i in range(len(whole) - 20)}
+    for x, y in (loader.next_batch() for _ in range(2)):
+        for row, target in zip(x.numpy(), y.numpy(), strict=True):
+            start = found[row[:20].astype(whole.dtype).tobytes()]
+            if len(np.unique(whole[start : start + 40])) > 5:
+                np.testing.assert_array_equal(row, whole[start : start + 700])
+                np.testing.assert_array_equal(target, whole[start + 1 : start + 701])
+            crossed += start < len(tokens.ids.arrays[0]) < start + 700
+    assert crossed > 10
+
+
+def test_seeds_differ_and_repeat():
+    tokens = Tokens.of(np.arange(5000, dtype=np.uint16))
+    rows = [WindowLoader(tokens, 8, 4, seed=seed).next_batch()[0] for seed in (1, 1, 2)]
+    assert torch.equal(rows[0], rows[1]) and not torch.equal(rows[0], rows[2])
+
+
+# Packed documents
+
+
+def numbered(lengths):
+    """Documents of BOS (0) and then ids that occur nowhere else."""
+    documents, after = [], 1
+    for length in lengths:
+        documents.append([0, *range(after, after + length - 1)])
+        after += length - 1
+    return documents
+
+
+@pytest.mark.parametrize("n_rows", [1, 3])
+@pytest.mark.parametrize("T", [2, 7, 64])
+def test_packed_rows(n_rows, T):
+    random = np.random.default_rng(T)
+    documents = numbered([*random.integers(1, 40, size=30), 1, 1, 300, T, T + 1, T + 2])
+    ids = np.concatenate(documents).astype(np.uint16)
+    loader = PackedLoader(Tokens.of(ids), n_rows, T, bos_id=0, seed=3)
+    asked: list[int] = []
+    while loader.state_dict()["epoch"] == 0:
+        x, y = (part.numpy() for part in loader.next_batch())
+        assert (x[:, 0] == 0).all() and x.shape == y.shape == (n_rows, T)
+        for row, target in zip(x, y, strict=True):
+            asked.extend(target[target > 0])
+            # What is asked for is what follows, except at the masked place.
+            follows = target[:-1] == row[1:]
+            assert follows[1:].all() and (follows[0] or target[0] == -1)
+            for a, b in zip(row, target, strict=True):
+                assert b in (0, -1) or a == 0 or b == a + 1
+    # Each id was asked for once, and only the next epoch's more often.
+    everything = np.arange(1, ids.max() + 1)
+    counts = np.bincount(asked, minlength=ids.max() + 1)[1:]
+    assert set(everything[counts == 0]) == set()
+    assert counts.sum() - len(everything) <= n_rows * T
+    # A BOS is given for each document and each row that goes on with one.
+    assert (counts <= 2).all()
+
+
+def test_packed_order_changes_with_epoch_and_seed():
+    ids = np.concatenate(numbered([5] * 40))
+
+    def firsts(seed):
+        loader = PackedLoader(Tokens.of(ids), 20, 5, bos_id=0, seed=seed)
+        return [loader.next_batch()[0][:, 1].tolist() for _ in range(4)]
+
+    assert firsts(1) == firsts(1) != firsts(2)
+    loader = firsts(1)
+    assert loader[:2] != loader[2:]
+
+
+def test_packed_shards(shards, tokenizer):
+    bos = tokenizer.special_tokens[BOS]
+    tokens = open_tokens(shards, tokenizer=tokenizer)
+    flat = Tokens.of(np.concatenate(tokens.ids.arrays))
+    starts = tokens.document_starts(bos)
+    np.testing.assert_array_equal(starts, flat.document_starts(bos))
+    assert len(starts) == tokens.ids.n_documents + 1
+    one, other = (PackedLoader(t, 4, 32, bos_id=bos, seed=1) for t in (tokens, flat))
+    for _ in range(20):
+        (x, y), (other_x, other_y) = one.next_batch(), other.next_batch()
+        assert torch.equal(x, other_x) and torch.equal(y, other_y)
+        assert (x[:, 0] == bos).all()
+    with pytest.raises(ValueError, match=r"bos_id=7; .*separator"):
+        PackedLoader(tokens, 4, 32, bos_id=7)
+    with pytest.raises(ValueError, match="at token 0 begins with id 3, not with bos_id=0"):
+        PackedLoader(Tokens.of(np.array([3, 0, 1, 2, 3])), 1, 2, bos_id=0)
+    with pytest.raises(ValueError, match="context_length=1"):
+        PackedLoader(flat, 4, 1, bos_id=bos)
+
+
+# Resume
+
+
+def loaders(tokens, bos, **settings):
+    settings = {"batch_size": 3, "context_length": 17, "seed": 9, **settings}
+    sizes = settings["batch_size"], settings["context_length"]
+    return [
+        WindowLoader(tokens, *sizes, seed=settings["seed"]),
+        PackedLoader(tokens, *sizes, bos_id=bos, seed=settings["seed"]),
+    ]
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("n", [0, 1, 13, 160])
+def test_resume_is_exact(shards, tokenizer, which, n):
+    tokens, bos = open_tokens(shards), tokenizer.special_tokens[BOS]
+    through, again = (loaders(tokens, bos)[which] for _ in range(2))
+    for _ in range(n):
+        through.next_batch()
+    state = json.loads(json.dumps(through.state_dict()))
+    again.next_batch()
+    again.load_state_dict(state)
+    assert again.state_dict() == state
+    for _ in range(30):
+        for a, b in zip(through.next_batch(), again.next_batch(), strict=True):
+            assert torch.equal(a, b)
+    if which == 1 and n == 160:
+        assert state["epoch"] > 0
+
+
+def test_state_of_something_else_is_refused(shards, tokenizer):
+    tokens, bos = open_tokens(shards), tokenizer.special_tokens[BOS]
+    window, packed = loaders(tokens, bos)
+    other = Tokens.of(np.zeros(5000, np.uint16))
+    for loader, state, message in (
+        (window, packed.state_dict(), "document"),
+        (window, {}, "batch_size"),
+        (window, loaders(tokens, bos, seed=1)[0].state_dict(), "seed=1"),
+        (window, loaders(tokens, bos, batch_size=2)[0].state_dict(), "batch_size=2"),
+        (window, WindowLoader(other, 3, 17, seed=9).state_dict(), "fingerprint=None|n_tokens="),
+        (window, {**window.state_dict(), "batch": -1}, "batch=-1"),
+        (packed, {**packed.state_dict(), "document": 10**6}, "document=1000000"),
+        (packed, {**packed.state_dict(), "offset": 10**6}, "offset=1000000"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            loader.load_state_dict(state)
+    with pytest.raises(TypeError, match="batch="):
+        window.load_state_dict({**window.state_dict(), "batch": "1"})
+
+
+# Validation
+
+
+def test_fixed_batches(shards):
+    tokens = open_tokens(shards, split="val")
+    batches = fixed_batches(tokens, 3, 4, 16)
+    again = fixed_batches(tokens, 3, 4, 16)
+    seen = []
+    whole = np.concatenate(tokens.ids.arrays).astype(np.int64)
+    for (x, y), (x2, y2) in zip(batches, again, strict=True):
+        np.testing.assert_array_equal(x, x2)
+        np.testing.assert_array_equal(y, y2)
+        assert x.shape == y.shape == (4, 16) and (y >= 0).all()
+        np.testing.assert_array_equal(x[:, 1:], y[:, :-1])
+        seen.extend(x)
+    assert len(batches) == 3
+    starts = range(0, len(whole) - 16, 16)
+    chosen = [s for s in starts if any(np.array_equal(whole[s : s + 16], row) for row in seen)]
+    assert len(chosen) >= 12
+    assert max(chosen) > len(whole) * 0.85
+
+
+def test_fixed_batches_of_little_text():
+    few = fixed_batches(Tokens.of(np.arange(50)), 10, 4, 8)
+    assert len(few) == 2
+    targets = np.concatenate([y for _, y in few]).ravel()
+    assert sorted(targets[targets >= 0]) == list(range(1, 49))
+    assert (few[1][1][2:] == -1).all()
+    ((x, y),) = fixed_batches(Tokens.of(np.array([5, 6, 7])), 2, 1, 4)
+    assert x.tolist() == [[5, 6, 0, 0]] and y.tolist() == [[6, 7, -1, -1]]
+    with pytest.raises(ValueError, match="1 tokens"):
+        fixed_batches(Tokens.of(np.array([5])), 2, 1, 4)
+
+
+# What is refused
+
+
+def test_other_tokenizers_shards(shards, tokenizer):
+    other = Tokenizer.train(["quite another text"], 270)
+    assert open_tokens(shards, tokenizer=tokenizer).fingerprint == tokenizer.fingerprint
+    for wanted in (other, other.fingerprint):
+        with pytest.raises(ValueError, match="another tokenizer"):
+            open_tokens(shards, tokenizer=wanted)
+
+
+def test_vocabulary(shards, tokenizer):
+    tokens = open_tokens(shards)
+    check_vocabulary(tokens, tokenizer.n_vocab)
+    with pytest.raises(ValueError, match=f"vocab_size is {tokenizer.n_vocab - 1};"):
+        check_vocabulary(tokens, tokenizer.n_vocab - 1)
+    flat = Tokens.of(np.array([1, 5, 2]))
+    check_vocabulary(flat, 6)
+    with pytest.raises(ValueError, match="ids go up to 5, but the model's vocab_size is 5"):
+        check_vocabulary(flat, 5)
+
+
+def test_short_data():
+    exact = Tokens.of(np.arange(9))
+    assert WindowLoader(exact, 1, 8).next_batch()[1].tolist() == [list(range(1, 9))]
+    for ids in (np.arange(8), np.zeros(0, np.uint16)):
+        with pytest.raises(ValueError, match=f"it has {len(ids)} tokens.*needs 9"):
+            WindowLoader(Tokens.of(ids), 1, 8)
+        with pytest.raises(ValueError, match="needs 9"):
+            get_batch(ids, 1, 8, "cpu")
+    for sizes, name in (((0, 8), "batch_size=0"), ((1, 0), "context_length=0")):
+        with pytest.raises(ValueError, match=name):
+            WindowLoader(exact, *sizes)
+    with pytest.raises(ValueError, match="seed=-1"):
+        WindowLoader(exact, 1, 8, seed=-1)
+    with pytest.raises(TypeError, match=r"batch_size=1\.5"):
+        WindowLoader(exact, 1.5, 8)
+
+
+def test_flat_files(tmp_path):
+    path = tmp_path / "ids.npy"
+    np.save(path, np.arange(40, dtype=np.uint32))
+    tokens = open_tokens(path)
+    assert len(tokens) == 40 and tokens.dtype == np.uint32 and tokens.fingerprint is None
+    assert isinstance(tokens.ids, np.memmap)
+    x, y = get_batch(tokens.ids, 4, 8, "cpu")
+    assert torch.equal(x + 1, y)
+    with pytest.raises(FileNotFoundError, match="tok_encode"):
+        open_tokens(tmp_path / "nothing")
+    with pytest.raises(FileNotFoundError, match=r"manifest\.json"):
+        open_tokens(tmp_path)
+    for content, kind, message in (
+        (np.zeros(5), TypeError, "float64"),
+        (np.zeros((5, 2), int), ValueError, r"\(5, 2\)"),
+    ):
+        np.save(path, content)
+        with pytest.raises(kind, match=message):
+            open_tokens(path)
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(ValueError, match="no NumPy file"):
+        open_tokens(path)
+    np.save(path, np.array([{}]), allow_pickle=True)
+    with pytest.raises(ValueError, match="no NumPy file"):
+        open_tokens(path)
+    np.savez(tmp_path / "two.npz", a=np.arange(3))
+    with pytest.raises(ValueError, match="several arrays"):
+        open_tokens(tmp_path / "two.npz")
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match="no NumPy file"):
+        open_tokens(path)

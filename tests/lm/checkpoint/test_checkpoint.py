@@ -1,0 +1,179 @@
+"""`save_checkpoint` and `load_checkpoint`: one file, any module and optimizers, no pickle."""
+
+import io
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import safetensors
+
+from bytemill.lm.checkpoint import state
+from bytemill.lm.checkpoint.one_file import load_checkpoint, save_checkpoint
+from bytemill.lm.optim.adamw import AdamW
+from bytemill.lm.optim.groups import OptimConfig, build_optimizers
+from tests.support.lm_runs import tiny_model
+
+MAKERS = {
+    "torch": lambda model: torch.optim.AdamW(model.parameters(), betas=(0.8, 0.95)),
+    "own": lambda model: AdamW(model.parameters(), lr=1e-3),
+    "muon": lambda model: build_optimizers(model, OptimConfig(kind="muon")),
+    "sgd": lambda model: torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9),
+}
+
+
+def train(model, optimizer, steps, seed):
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        x = torch.randint(64, (2, 8), generator=generator)
+        model.zero_grad()
+        model.loss(x, x.roll(1)).backward()
+        for one in state.as_list(optimizer):
+            one.step()
+
+
+def everything(model, optimizer):
+    tensors = dict(model.state_dict())
+    data = state.pack_optimizers(optimizer, tensors)
+    return state.digest(tensors), data
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("as_file", [False, True])
+def test_training_goes_on_as_if_nothing_had_been(name, as_file, tmp_path):
+    model = tiny_model()
+    optimizer = MAKERS[name](model)
+    train(model, optimizer, 3, seed=1)
+    if as_file:
+        out = io.BytesIO()
+        save_checkpoint(model, optimizer, 3, out)
+        src = io.BytesIO(out.getvalue())
+    else:
+        src = tmp_path / "a.checkpoint"
+        src.write_bytes(b"an older one")
+        save_checkpoint(model, optimizer, 3, src)
+        assert [path.name for path in tmp_path.iterdir()] == ["a.checkpoint"]
+    other = tiny_model(seed=9)
+    new = MAKERS[name](other)
+    assert load_checkpoint(src, other, new) == 3
+    assert everything(other, new) == everything(model, optimizer)
+    train(model, optimizer, 3, seed=2)
+    train(other, new, 3, seed=2)
+    assert everything(other, new) == everything(model, optimizer)
+
+
+def test_groups_keep_their_types():
+    model = tiny_model()
+    optimizer = MAKERS["torch"](model)
+    out = io.BytesIO()
+    save_checkpoint(model, optimizer, 0, out)
+    before = optimizer.state_dict()["param_groups"]
+    load_checkpoint(io.BytesIO(out.getvalue()), model, optimizer)
+    after = optimizer.state_dict()["param_groups"]
+    assert after == before
+    assert isinstance(after[0]["betas"], tuple)
+
+
+def test_the_file_is_a_safetensors_file(tmp_path):
+    model = tiny_model()
+    save_checkpoint(model, MAKERS["torch"](model), 7, tmp_path / "a")
+    with safetensors.safe_open(tmp_path / "a", "pt") as file:
+        assert file.metadata()["iteration"] == "7"
+        saved = file.get_tensor("model.layers.0.attn.q_proj.weight")
+    assert torch.equal(saved, model.layers[0].attn.q_proj.weight)
+
+
+def test_a_compiled_model_has_the_same_names(tmp_path):
+    model = tiny_model()
+    save_checkpoint(torch.compile(model), MAKERS["torch"](model), 1, tmp_path / "a")
+    other = tiny_model(seed=4)
+    assert load_checkpoint(tmp_path / "a", other, MAKERS["torch"](other)) == 1
+    assert state.digest(other.state_dict()) == state.digest(model.state_dict())
+
+
+def test_truncated_and_foreign_files(tmp_path):
+    model = tiny_model()
+    optimizer = MAKERS["torch"](model)
+    train(model, optimizer, 1, seed=0)
+    path = tmp_path / "a"
+    save_checkpoint(model, optimizer, 1, path)
+    data = path.read_bytes()
+    for length in (0, 4, 8, 200, len(data) // 2, len(data) - 1):
+        path.write_bytes(data[:length])
+        with pytest.raises(ValueError, match=r"a: .*truncated, or no checkpoint"):
+            load_checkpoint(path, model, optimizer)
+    path.write_bytes(data.replace(b'bytemill-checkpoint-file"', b'bytemill-checkpoint-pile"'))
+    with pytest.raises(ValueError, match=r"bytemill-checkpoint-pile.*no checkpoint of bytemill"):
+        load_checkpoint(path, model, optimizer)
+    torch.save(model.state_dict(), path)
+    with pytest.raises(ValueError, match=r"a: .*no checkpoint"):
+        load_checkpoint(path, model, optimizer)
+    with pytest.raises(FileNotFoundError, match="none"):
+        load_checkpoint(tmp_path / "none", model, optimizer)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"n_layer": 3}, "layers.2.attn.q_proj.weight is missing.* and .* more"),
+        ({"n_layer": 1}, "layers.1.attn.k_proj.weight is not the model's"),
+        ({"d_ff": 64}, r"ffn.w1.weight has shape \(128, 32\) instead of \(64, 32\)"),
+    ],
+)
+def test_another_model(changes, words, tmp_path):
+    model, other = tiny_model(), tiny_model(**changes)
+    save_checkpoint(model, MAKERS["torch"](model), 1, tmp_path / "a")
+    before = state.digest(other.state_dict())
+    with pytest.raises(ValueError, match=f"of another model: .*{words}"):
+        load_checkpoint(tmp_path / "a", other, MAKERS["torch"](other))
+    assert state.digest(other.state_dict()) == before
+
+
+def test_another_optimizer(tmp_path):
+    model = tiny_model()
+    save_checkpoint(model, MAKERS["torch"](model), 1, tmp_path / "a")
+    with pytest.raises(ValueError, match="1 optimizers, not of 2"):
+        load_checkpoint(tmp_path / "a", model, MAKERS["muon"](model))
+    save_checkpoint(model, MAKERS["muon"](model)[0], 1, tmp_path / "a")
+    with pytest.raises(ValueError, match="parameter group"):
+        load_checkpoint(tmp_path / "a", model, MAKERS["torch"](model))
+
+
+def test_what_cannot_be_saved():
+    model = tiny_model()
+    optimizer = MAKERS["torch"](model)
+    optimizer.param_groups[0]["secret"] = object()
+    with pytest.raises(TypeError, match=r"optimizer\.0\.param_groups\.0\.secret: <object"):
+        save_checkpoint(model, optimizer, 0, io.BytesIO())
+
+
+def test_a_disk_that_is_full(tmp_path, monkeypatch):
+    model = tiny_model()
+    optimizer = MAKERS["torch"](model)
+    save_checkpoint(model, optimizer, 1, tmp_path / "a")
+
+    def full(number):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(model, optimizer, 2, tmp_path / "a")
+    monkeypatch.undo()
+    assert load_checkpoint(tmp_path / "a", model, optimizer) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize(
+    "value", [{}, [], (), {1: (2, [None])}, {"a": {"b": (True, 1.5, "x")}}, (1, (2,)), float("inf")]
+)
+def test_plain_data_comes_back(value):
+    tensors = {}
+    back = state.unflatten(state.flatten(value, "x", tensors), tensors)
+    assert back == value
+    assert repr(back) == repr(value)
+
+
+@pytest.mark.parametrize("data", [{"tensor": "y"}, {"list": 3}, {"other": []}, {"a": 1, "b": 2}])
+def test_damaged_data(data):
+    with pytest.raises(ValueError, match="damaged"):
+        state.unflatten(data, {})

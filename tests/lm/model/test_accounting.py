@@ -1,0 +1,221 @@
+"""Accounting against figures worked out by hand, and against real models."""
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch.utils.flop_counter import FlopCounterMode
+
+from bytemill.lm import ModelConfig, Transformer
+from bytemill.lm.device.gpus import GPUS, find_gpu, gpu
+from bytemill.lm.model import accounting as account
+from tests.support.one_thread import one_thread  # noqa: F401
+
+# CS336, assignment 1, problem transformer_accounting: GPT-2 XL with SwiGLU of d_ff 6,400.
+GPT2_XL = ModelConfig.preset(
+    "cs336",
+    vocab_size=50_257,
+    context_length=1_024,
+    d_model=1_600,
+    n_layer=48,
+    n_head=25,
+    d_ff=6_400,
+)
+
+
+def small(name: str, **fields) -> ModelConfig:
+    sizes = {"vocab_size": 300, "context_length": 32, "d_model": 64, "n_layer": 2, "n_head": 4}
+    sizes["d_ff"] = 192
+    return ModelConfig.preset(name, **{**sizes, **fields})
+
+
+VARIANTS = [
+    small("cs336"),
+    small("cs336", n_kv_head=2, d_ff=320, n_layer=3),
+    small("gpt"),
+    small("gpt", n_kv_head=1, n_layer=1),
+    small("gpt", norm_weights=True, mlp="swiglu"),
+]
+
+
+def test_gpt2_xl_by_hand():
+    of = account.count_parameters(GPT2_XL)
+    assert of.embedding == of.head == 80_411_200
+    assert of.attention == 48 * 10_240_000
+    assert of.feed_forward == 48 * 30_720_000
+    assert of.norms == 97 * 1_600
+    assert of.total == 2_127_057_600
+    flops = account.forward_flops(GPT2_XL)
+    assert flops.attention_projections == 48 * 20_971_520_000
+    assert flops.attention_scores == 48 * 6_710_886_400
+    assert flops.feed_forward == 48 * 62_914_560_000
+    assert flops.head == 164_682_137_600
+    assert flops.total == 4_513_336_524_800
+    at_16k = account.forward_flops(GPT2_XL, length=16_384)
+    # At a context of 16,384 the scores, quadratic in it, are more than half of all.
+    assert at_16k.attention_scores / at_16k.total == pytest.approx(0.5516, abs=1e-4)
+
+
+def test_gpt2_xl_trains_for_years_on_one_a100():
+    # 400K steps of 1,024 sequences, as the assignment asks; its A100 at half its fp32 peak.
+    days = account.training_days(GPT2_XL, 400_000 * 1_024 * 1_024, peak_flops=19.5e12, mfu=0.5)
+    assert days == pytest.approx(3 * 4_513_336_524_800 * 1_024 * 400_000 / 9.75e12 / 86_400)
+    assert days == pytest.approx(6_583, abs=1)
+
+
+def test_palm_rule():
+    # 6 N + 12 L H Q T: PaLM, appendix B, N without the embedding.
+    of = account.count_parameters(GPT2_XL)
+    n = of.matrices + of.head
+    expected = 6 * n + 12 * 48 * 25 * 64 * 1_024
+    assert account.training_flops_per_token(GPT2_XL) == expected
+
+
+@pytest.mark.parametrize("config", VARIANTS)
+def test_parameters_are_the_models(config):
+    with torch.device("meta"):
+        model = Transformer(config)
+    assert account.count_parameters(config).total == model.n_params()
+    matrices = [p for name, p in model.named_parameters() if name.startswith("layers.")]
+    expected = sum(p.numel() for p in matrices if p.ndim == 2)
+    assert account.count_parameters(config).matrices == expected
+
+
+@pytest.mark.parametrize("config", VARIANTS)
+def test_flops_are_those_counted(config):
+    model = Transformer(config)
+    ids = torch.zeros(3, 32, dtype=torch.int64)
+    # Without autocast products are oneDNN's, which the counter does not know.
+    autocast = torch.autocast("cpu", torch.bfloat16)
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), autocast:
+        model(ids)
+    assert counter.get_total_flops() == account.forward_flops(config, batch_size=3).total
+    with FlopCounterMode(display=False) as counter, autocast:
+        model(ids).sum().backward()
+    extra = account.forward_flops(config, batch_size=3).attention_scores / 2
+    # torch's fused attention computes the scores once more in the backward pass.
+    expected = 3 * account.forward_flops(config, batch_size=3).total + extra
+    assert counter.get_total_flops() == expected
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("config", VARIANTS)
+def test_activations_are_what_autograd_holds(config, dtype):
+    model = Transformer(config)
+    ids = torch.zeros(5, 31, dtype=torch.int64)
+    weights = {p.shape for p in model.parameters()} | {p.shape[::-1] for p in model.parameters()}
+    held, known = {}, {ids.data_ptr(), model.rope.table.data_ptr()}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if tensor.shape not in weights and storage.data_ptr() not in known:
+            held[storage.data_ptr()] = (storage.nbytes(), tensor)
+        return tensor
+
+    enabled = dtype == "bfloat16"
+    with (
+        torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+        torch.autocast("cpu", torch.bfloat16, enabled=enabled),
+    ):
+        model.hidden(ids)
+    found = sum(size for size, _ in held.values()) / ids.numel()
+    assert account.activation_bytes_per_token(config, dtype) == pytest.approx(found, rel=0.02)
+
+
+def test_memory_of_training():
+    config = VARIANTS[2]
+    of = account.count_parameters(config)
+    takes = account.training_memory(config, batch_size=2)
+    assert takes.weights == takes.gradients == 4 * of.total
+    assert takes.optimizer == 8 * of.total
+    model = Transformer(config)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.zeros(1, 4, dtype=torch.int64)).sum().backward()
+    optimizer.step()
+    states = [s for state in optimizer.state.values() for s in state.values() if s.ndim]
+    assert takes.optimizer == sum(4 * s.numel() for s in states)
+    muon = account.training_memory(config, batch_size=2, optimizer="muon")
+    assert takes.optimizer - muon.optimizer == 4 * of.matrices
+    assert account.training_memory(config, batch_size=4).activations == 2 * takes.activations
+    assert takes.total == takes.fixed + takes.activations + takes.loss
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_largest_batch_is_the_last_that_fits(dtype):
+    config = VARIANTS[0]
+    for memory in (4e6, 1e7, 3e8):
+        batch = account.largest_batch(config, memory, dtype=dtype, reserve=0.2)
+
+        def takes(n):
+            return account.training_memory(config, batch_size=n, dtype=dtype).total
+
+        assert batch > 0
+        assert takes(batch) <= 0.8 * memory < takes(batch + 1)
+    assert account.largest_batch(config, 1e5, dtype=dtype) == 0
+
+
+def test_cache_is_as_large_as_the_models():
+    from bytemill.lm import KVCache
+
+    for config in VARIANTS:
+        cache = KVCache(config, 3, 17)
+        expected = 4 * (cache.keys.numel() + cache.values.numel())
+        assert account.cache_bytes(config, batch_size=3, length=17) == expected
+
+
+def test_decoding_adds_up_to_a_forward_pass():
+    config = VARIANTS[1]
+    steps = sum(account.decoding_flops_per_token(config, n + 1) for n in range(32))
+    whole = account.forward_flops(config)
+    # The forward pass counts the masked scores too: T^2 of them, decoding T (T + 1) / 2.
+    expected = whole.total - whole.attention_scores * (1 - (32 + 1) / (2 * 32))
+    assert steps == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("driver", "name"),
+    [
+        ("NVIDIA H200", "H200"),
+        ("NVIDIA H100 80GB HBM3", "H100"),
+        ("NVIDIA H100 PCIe", "H100 PCIe"),
+        ("NVIDIA A100-SXM4-80GB", "A100"),
+        ("NVIDIA A100-SXM4-40GB", "A100 40GB"),
+        ("NVIDIA A10G", "A10G"),
+        ("NVIDIA L40S", "L40S"),
+        ("NVIDIA L4", "L4"),
+        ("NVIDIA GeForce RTX 4090", "RTX 4090"),
+        ("Tesla T4", "T4"),
+        ("AMD Instinct MI300X", "MI300X"),
+        ("h100", "H100"),
+    ],
+)
+def test_gpus_by_the_drivers_names(driver, name):
+    assert find_gpu(driver).name == name
+
+
+def test_gpus_that_are_not_known():
+    assert find_gpu("NVIDIA GeForce RTX 4090 Laptop GPU") is None
+    assert find_gpu("") is None
+    with pytest.raises(ValueError, match=r"gpu='H900'.*H200.*peak"):
+        gpu("H900")
+    assert len({gpu.name for gpu in GPUS}) == len(GPUS)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda c: account.forward_flops(c, batch_size=0), "batch_size=0"),
+        (lambda c: account.forward_flops(c, length=0), "length=0"),
+        (lambda c: account.training_memory(c, batch_size=1, optimizer="lion"), "optimizer='lion'"),
+        (lambda c: account.training_memory(c, batch_size=1, dtype="int8"), "dtype='int8'"),
+        (lambda c: account.largest_batch(c, 0), "memory_bytes=0"),
+        (lambda c: account.largest_batch(c, 1e9, reserve=1), "reserve=1"),
+        (lambda c: account.training_days(c, 1, peak_flops=1, mfu=40), "mfu=40"),
+        (lambda c: account.training_days(c, 0, peak_flops=1, mfu=1), "n_tokens=0"),
+        (lambda c: account.training_days(c, 1, peak_flops=0, mfu=1), "peak_flops=0"),
+        (lambda c: account.training_days(c, 1, peak_flops=1, mfu=1, n_gpus=0), "n_gpus=0"),
+    ],
+)
+def test_bad_arguments(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(VARIANTS[0])

@@ -1,0 +1,65 @@
+"""`ModelConfig`: presets, round trips, and what it refuses."""
+
+import json
+
+import pytest
+
+pytest.importorskip("torch")
+
+from bytemill.lm import ModelConfig
+from tests.support.models import small_config
+
+
+def test_presets():
+    cs336 = small_config("cs336", d_model=384, n_kv_head=None)
+    assert (cs336.mlp, cs336.d_ff, cs336.n_kv_head, cs336.head_dim) == ("swiglu", 1024, 4, 96)
+    assert cs336.norm_weights
+    assert not (cs336.qk_norm or cs336.embedding_norm or cs336.zero_init_output)
+    assert (cs336.logit_softcap, cs336.rope_theta, cs336.norm_eps) == (None, 10_000.0, 1e-5)
+    gpt = small_config("gpt", d_model=384)
+    assert (gpt.mlp, gpt.d_ff, gpt.logit_softcap, gpt.n_kv_head) == ("relu2", 1536, 15.0, 2)
+    assert gpt.qk_norm and gpt.embedding_norm and gpt.zero_init_output
+    assert not gpt.norm_weights
+    assert small_config("cs336", d_ff=100, rope_theta=5e5).d_ff == 100
+    assert small_config("gpt", mlp="swiglu", d_model=768).d_ff == 2048
+
+
+def test_round_trip():
+    for config in (small_config("cs336"), small_config("gpt", logit_softcap=7.5)):
+        assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "message"),
+    [
+        ({"n_layer": 0}, ValueError, "n_layer=0"),
+        ({"vocab_size": -5}, ValueError, "vocab_size=-5"),
+        ({"context_length": 2.5}, TypeError, "context_length=2.5"),
+        ({"d_model": "64"}, TypeError, "d_model='64'"),
+        ({"n_head": True}, TypeError, "n_head=True"),
+        ({"n_head": 5}, ValueError, "d_model=64 does not divide among n_head=5"),
+        ({"d_model": 60}, ValueError, "heads of size 15"),
+        ({"n_kv_head": 3}, ValueError, "n_head=4 is not a multiple of n_kv_head=3"),
+        ({"d_ff": 0}, ValueError, "d_ff=0"),
+        ({"mlp": "gelu"}, ValueError, "mlp='gelu'"),
+        ({"rope_theta": 0.0}, ValueError, "rope_theta=0.0"),
+        ({"rope_theta": None}, TypeError, "rope_theta=None"),
+        ({"norm_eps": float("nan")}, ValueError, "norm_eps=nan"),
+        ({"logit_softcap": -1.0}, ValueError, "logit_softcap=-1.0"),
+        ({"qk_norm": 1}, TypeError, "qk_norm=1"),
+        ({"dropout": 0.1}, ValueError, "unknown field of the model config: dropout"),
+    ],
+)
+def test_bad_fields(fields, error, message):
+    with pytest.raises(error, match=message):
+        small_config(**fields)
+
+
+def test_bad_dicts():
+    good = small_config().to_dict()
+    with pytest.raises(ValueError, match="config: hidden_size"):
+        ModelConfig.from_dict({**good, "hidden_size": 3})
+    with pytest.raises(ValueError, match="without d_ff, mlp"):
+        ModelConfig.from_dict({k: v for k, v in good.items() if k not in ("d_ff", "mlp")})
+    with pytest.raises(ValueError, match=r"preset 'llama'.*cs336, gpt"):
+        small_config("llama")

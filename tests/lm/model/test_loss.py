@@ -1,0 +1,170 @@
+"""Chunked cross-entropy against torch's, in value, gradient and memory; figures made of it."""
+
+import math
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch.nn import functional as F
+from torch.profiler import ProfilerActivity, profile
+
+from bytemill import Tokenizer
+from bytemill.lm.evaluate.measures import bits_per_byte, perplexity, token_bytes
+from bytemill.lm.model.loss import chunked_cross_entropy, cross_entropy
+from tests.support.models import ids_like, small_model
+from tests.support.one_thread import one_thread  # noqa: F401
+
+
+def inputs(n=50, c=24, v=70, masked=True, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    hidden = torch.randn(n, c, generator=generator)
+    weight = torch.randn(v, c, generator=generator) / 2
+    targets = torch.randint(v, (n,), generator=generator)
+    if masked:
+        targets[torch.rand(n, generator=generator) < 0.3] = -1
+    return hidden.requires_grad_(), weight.requires_grad_(), targets
+
+
+def full(hidden, weight, targets, softcap=None, reduction="mean", ignore_index=-1):
+    logits = hidden @ weight.t()
+    if softcap is not None:
+        logits = softcap * torch.tanh(logits / softcap)
+    return F.cross_entropy(logits, targets, ignore_index=ignore_index, reduction=reduction)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 7, 25, 50, 51, None])
+@pytest.mark.parametrize("softcap", [None, 2.0, 15.0])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_equals_torch(chunk_size, softcap, reduction, dtype):
+    hidden, weight, targets = inputs()
+    exact = [x.detach().double().requires_grad_() for x in (hidden, weight)]
+    expected = full(*exact, targets, softcap, reduction)
+    (3 * expected).backward()
+    ours = [x.detach().to(dtype).requires_grad_() for x in (hidden, weight)]
+    got = chunked_cross_entropy(
+        *ours, targets, softcap=softcap, reduction=reduction, chunk_size=chunk_size
+    )
+    (3 * got).backward()
+    near = {"rtol": 1e-6, "atol": 1e-6} if dtype == torch.float32 else {"rtol": 1e-12, "atol": 0}
+    torch.testing.assert_close(got.double(), expected, **near)
+    for mine, theirs in zip(ours, exact, strict=True):
+        near["atol"] = near["rtol"] * theirs.grad.abs().max().item()
+        torch.testing.assert_close(mine.grad.double(), theirs.grad, **near)
+
+
+def test_gradients_only_where_wanted():
+    hidden, weight, targets = inputs()
+    full(hidden, weight, targets).backward()
+    expected = hidden.grad.clone(), weight.grad.clone()
+    hidden.grad = weight.grad = None
+    chunked_cross_entropy(hidden, weight.detach(), targets).backward()
+    chunked_cross_entropy(hidden.detach(), weight, targets).backward()
+    torch.testing.assert_close((hidden.grad, weight.grad), expected, rtol=1e-5, atol=1e-7)
+    with torch.no_grad():
+        assert not chunked_cross_entropy(hidden, weight, targets).requires_grad
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_all_masked_is_zero(reduction):
+    hidden, weight, targets = inputs()
+    targets.fill_(-1)
+    loss = chunked_cross_entropy(hidden, weight, targets, reduction=reduction, chunk_size=9)
+    loss.backward()
+    assert loss.item() == 0
+    assert not hidden.grad.any()
+    assert not weight.grad.any()
+    assert cross_entropy(hidden, targets, reduction=reduction).item() == 0
+    model = small_model("gpt")
+    ids = ids_like(model, 2, 9)
+    assert model.loss(ids, torch.full_like(ids, -1), reduction=reduction).item() == 0
+
+
+def test_another_ignore_index_and_wild_logits():
+    hidden, weight, targets = inputs(masked=False)
+    targets[::3] = -100
+    big = hidden.detach() * 300
+    got = chunked_cross_entropy(big, weight, targets, ignore_index=-100)
+    expected = full(big, weight, targets, ignore_index=-100)
+    torch.testing.assert_close(got, expected, rtol=1e-6, atol=0)
+    logits = big @ weight.t()
+    plain = cross_entropy(logits, targets, ignore_index=-100)
+    torch.testing.assert_close(plain, expected, rtol=1e-6, atol=0)
+
+
+def test_bf16_under_autocast():
+    hidden, weight, targets = inputs(200)
+    full(hidden, weight, targets).backward()
+    exact = hidden.grad.clone(), weight.grad.clone()
+    hidden.grad = weight.grad = None
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = chunked_cross_entropy(hidden, weight, targets, chunk_size=64)
+    loss.backward()
+    assert loss.dtype == hidden.grad.dtype == torch.float32
+    for mine, theirs in zip((hidden.grad, weight.grad), exact, strict=True):
+        error = (mine - theirs).norm() / theirs.norm()
+        assert 1e-5 < error < 1e-2  # above 0: products were in bf16
+
+
+def peak_memory(step):
+    """The most bytes that tensors held at once during step(), beyond those before it."""
+    step()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        step()
+    changes = [e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]
+    held = peak = 0
+    for change in sorted(changes, key=lambda e: e.start_ns()):
+        held += change.nbytes()
+        peak = max(peak, held)
+    return peak
+
+
+@pytest.mark.parametrize("softcap", [None, 15.0])
+def test_a_quarter_of_the_memory(softcap):
+    hidden, weight, targets = inputs(1024, 192, 4096)
+
+    def step(loss):
+        hidden.grad = weight.grad = None
+        loss(hidden, weight, targets, softcap=softcap).backward()
+
+    chunked, whole = (peak_memory(lambda f=f: step(f)) for f in (chunked_cross_entropy, full))
+    logits = 1024 * 4096 * 4
+    assert whole >= 2 * logits  # or the measurement misses something
+    assert 0 < chunked <= whole / 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"chunk_size": 0}, "chunk_size=0"),
+        ({"reduction": "none"}, "reduction='none'"),
+        ({"weight": torch.zeros(70, 23)}, r"\(70, 23\)"),
+        ({"targets": torch.zeros(49, dtype=torch.int64)}, r"\(49,\)"),
+    ],
+)
+def test_bad_arguments(change, message):
+    hidden, weight, targets = inputs()
+    arguments = {"hidden": hidden, "weight": weight, "targets": targets, **change}
+    with pytest.raises(ValueError, match=message):
+        chunked_cross_entropy(**arguments)
+
+
+def test_perplexity_and_bits_per_byte():
+    assert perplexity(math.log(50)) == pytest.approx(50)
+    assert perplexity(1e6) == math.inf
+    assert bits_per_byte(8 * math.log(2) * 100, 100) == pytest.approx(8)
+    with pytest.raises(ValueError, match="n_bytes=0"):
+        bits_per_byte(1.0, 0)
+
+
+def test_token_bytes():
+    text = "low lower lowest größer größer größer"
+    tokenizer = Tokenizer.train([text], 262, ["<|endoftext|>"])
+    lengths = token_bytes(tokenizer)
+    assert lengths.shape == (tokenizer.n_vocab,)
+    assert lengths.dtype == torch.int64
+    ids = tokenizer.encode(text + "<|endoftext|>")
+    assert lengths[ids].sum() == len(text.encode())
+    assert lengths[ids[-1]] == 0
+    assert (lengths[:256] == 1).all()

@@ -1,0 +1,309 @@
+"""AdamW, Muon, parameter groups and clipping against torch's and against linear algebra."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from bytemill.lm.optim.adamw import AdamW
+from bytemill.lm.optim.clip import clip_gradients
+from bytemill.lm.optim.groups import OptimConfig, build_optimizers, set_learning_rates
+from bytemill.lm.optim.muon import Muon
+from bytemill.lm.optim.polar import newton_schulz, orthogonalize, reach
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    return torch.nn.Sequential(
+        torch.nn.Linear(12, 20), torch.nn.Tanh(), torch.nn.Linear(20, 20), torch.nn.Linear(20, 5)
+    )
+
+
+def train(model, optimizer, steps, seed=1):
+    data = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        x = torch.randn(16, 12, generator=data)
+        loss = ((model(x) - x[:, :5].roll(1, 1).square()) ** 2).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return loss.item()
+
+
+def assert_same_weights(left, right, **tolerance):
+    for a, b in zip(left.parameters(), right.parameters(), strict=True):
+        torch.testing.assert_close(a, b, **tolerance)
+
+
+# AdamW
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"lr": 1e-2, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.1},
+        {"lr": 3e-3, "betas": (0.8, 0.95), "eps": 1e-10, "weight_decay": 0.0},
+    ],
+)
+def test_adamw_is_torchs_over_200_steps(settings):
+    ours, theirs = network().double(), network().double()
+    torch.set_default_dtype(torch.float64)
+    try:
+        losses = [
+            train(model, kind(model.parameters(), **settings), 200)
+            for model, kind in ((ours, AdamW), (theirs, torch.optim.AdamW))
+        ]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-10)
+    assert_same_weights(ours, theirs, rtol=1e-9, atol=1e-11)
+
+
+def test_adamw_by_hand():
+    weight = torch.nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64))
+    optimizer = AdamW([weight], lr=0.1, betas=(0.5, 0.75), eps=1e-3, weight_decay=0.2)
+    w, m, v = np.array([1.0, -2.0]), np.zeros(2), np.zeros(2)
+    for t in range(1, 6):
+        weight.grad = weight.detach() ** 2
+        g = w**2
+        m, v = 0.5 * m + 0.5 * g, 0.75 * v + 0.25 * g**2
+        w = w - 0.1 * 0.2 * w
+        w = w - 0.1 * (m / (1 - 0.5**t)) / (np.sqrt(v / (1 - 0.75**t)) + 1e-3)
+        optimizer.step()
+        np.testing.assert_allclose(weight.detach().numpy(), w, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [AdamW, Muon])
+def test_state_dict_goes_on_where_it_was(kind):
+    def make(model):
+        return kind([p for p in model.parameters() if p.ndim == 2])
+
+    through, first = network(), network()
+    optimizer = make(through)
+    train(through, optimizer, 6)
+    train(through, optimizer, 6, seed=2)
+    half = make(first)
+    train(first, half, 6)
+    second = copy.deepcopy(first)
+    rest = make(second)
+    rest.load_state_dict(half.state_dict())
+    train(second, rest, 6, seed=2)
+    assert_same_weights(through, second, rtol=0, atol=0)
+
+
+def test_closure_and_absent_gradients():
+    for kind in (AdamW, Muon):
+        weight, untouched = (torch.nn.Parameter(torch.ones(2, 2)) for _ in range(2))
+        optimizer = kind([weight, untouched])
+
+        def closure(weight=weight):
+            weight.grad = None
+            loss = (weight**2).sum()
+            loss.backward()
+            return loss.item()
+
+        assert optimizer.step(closure) == 4.0
+        assert (weight < 1).all() and (untouched == 1).all()
+
+
+# Muon
+
+
+def with_spectrum(rows, columns, values, seed=0):
+    random = np.random.default_rng(seed)
+    left = np.linalg.qr(random.standard_normal((rows, rows)))[0][:, : len(values)]
+    right = np.linalg.qr(random.standard_normal((columns, columns)))[0][:, : len(values)]
+    return torch.from_numpy(((left * values) @ right.T).astype(np.float32))
+
+
+MATRICES = {
+    "tall": lambda: torch.randn(256, 64),
+    "wide": lambda: torch.randn(64, 256),
+    "square": lambda: torch.randn(128, 128),
+    "one row": lambda: torch.randn(1, 50),
+    "tiny": lambda: torch.randn(48, 32) * 1e-12,
+    "huge": lambda: torch.randn(48, 32) * 1e12,
+    "rotation": lambda: with_spectrum(96, 96, np.ones(96)),
+    "condition 1e3": lambda: with_spectrum(96, 96, np.logspace(0, -3, 96)),
+    "condition 1e4": lambda: with_spectrum(96, 64, np.logspace(0, -4, 64)),
+    "one outlier": lambda: with_spectrum(64, 80, np.r_[1.0, np.full(63, 2e-4)]),
+}
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_update_is_nearly_orthogonal(name):
+    torch.manual_seed(0)
+    weight = torch.nn.Parameter(torch.zeros_like(MATRICES[name]()))
+    rows, columns = weight.shape
+    weight.grad = MATRICES[name]()
+    Muon([weight], lr=1.0).step()
+    update = -weight.detach().double() / math.sqrt(max(1, rows / columns))
+    values = torch.linalg.svdvals(update)
+    assert values.min() >= 0.7 and values.max() <= 1.2
+    # It keeps the directions: its polar factor is the gradient's.
+    u, _, v = torch.linalg.svd(weight.grad.double(), full_matrices=False)
+    assert torch.linalg.matrix_norm(update - u @ v, ord=2) < 0.3
+
+
+@pytest.mark.parametrize("steps", range(3, 12))
+def test_reach_is_what_it_says(steps):
+    edge = reach(steps)
+    x = np.geomspace(edge, 1.0, 20_000)
+    for a, b, c in newton_schulz(steps):
+        x = a * x + b * x**3 + c * x**5
+    assert x.min() > 0.849 and x.max() < 1.151
+    # Below it they fall short: the interval is not much wider than it says.
+    y = edge * 0.75
+    for a, b, c in newton_schulz(steps):
+        y = a * y + b * y**3 + c * y**5
+    assert y < 0.85
+
+
+def test_bfloat16_stays_bounded():
+    torch.manual_seed(0)
+    for rows, columns in ((64, 256), (256, 64), (64, 1), (128, 128)):
+        for spectrum in (np.ones(min(rows, columns)), np.logspace(0, -6, min(rows, columns))):
+            matrix = with_spectrum(rows, columns, spectrum)
+            found = orthogonalize(matrix, dtype=torch.bfloat16).float()
+            assert torch.linalg.svdvals(found).max() < 1.2
+    flat = with_spectrum(64, 96, np.ones(64))
+    values = torch.linalg.svdvals(orthogonalize(flat, dtype=torch.bfloat16).float())
+    assert values.min() > 0.7 and values.max() < 1.2
+
+
+def test_batches_zeros_and_bad_input():
+    torch.manual_seed(0)
+    batch = torch.randn(3, 20, 30)
+    together = orthogonalize(batch)
+    for one, expected in zip(batch, together, strict=True):
+        torch.testing.assert_close(orthogonalize(one), expected, rtol=1e-4, atol=1e-5)
+    assert (orthogonalize(torch.zeros(4, 6)) == 0).all()
+    with pytest.raises(ValueError, match="two dimensions"):
+        orthogonalize(torch.zeros(4))
+    for steps in (0, 13, 2.0, True):
+        with pytest.raises(ValueError, match="steps="):
+            orthogonalize(torch.ones(2, 2), steps)
+    with pytest.raises(ValueError, match=r"shape \(3,\).*AdamW"):
+        Muon([torch.nn.Parameter(torch.ones(3))])
+    with pytest.raises(ValueError, match=r"momentum=1\.0"):
+        Muon([torch.nn.Parameter(torch.ones(3, 3))], momentum=1.0)
+
+
+def test_muon_is_torchs_with_its_coefficients():
+    if not hasattr(torch.optim, "Muon"):
+        pytest.skip("this torch has no torch.optim.Muon")
+    quintic = (3.4445, -4.7750, 2.0315)
+    models = [network(), network()]
+    matrices = [[p for p in model.parameters() if p.ndim == 2] for model in models]
+    ours = Muon(
+        matrices[0],
+        lr=0.02,
+        weight_decay=0.1,
+        ns_coefficients=(quintic,) * 5,
+        ns_dtype=torch.bfloat16,
+    )
+    theirs = torch.optim.Muon(matrices[1], lr=0.02, weight_decay=0.1, momentum=0.95)
+    for _ in range(5):
+        for mine, other in zip(*matrices, strict=True):
+            # The same gradients, so that rounding in bfloat16 does not add up.
+            mine.grad = torch.randn_like(mine)
+            other.grad = mine.grad.clone()
+        ours.step()
+        theirs.step()
+    for mine, other in zip(*matrices, strict=True):
+        torch.testing.assert_close(ours.state[mine], theirs.state[other])
+        moved = torch.linalg.matrix_norm(other.detach())
+        # Ours divides by a closer bound on the norm first, which changes what is rounded how.
+        assert torch.linalg.matrix_norm(mine.detach() - other.detach()) < 0.1 * moved
+
+
+# Groups
+
+
+class Tiny(torch.nn.Module):
+    def __init__(self, width=192):
+        super().__init__()
+        self.token_embeddings = torch.nn.Embedding(11, width)
+        self.q_proj = torch.nn.Linear(width, width, bias=False)
+        self.ln = torch.nn.LayerNorm(width)
+        self.lm_head = torch.nn.Linear(width, 11, bias=False)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_groups(kind):
+    model = Tiny()
+    config = OptimConfig(kind=kind, head_lr=0.01)
+    optimizers = build_optimizers(model, config)
+    groups = {group["name"]: group for o in optimizers for group in o.param_groups}
+    owned = [id(p) for group in groups.values() for p in group["params"]]
+    assert sorted(owned) == sorted(map(id, model.parameters()))
+    assert list(groups) == ["embedding", "head", "vectors", "matrices"] or kind == "adamw"
+    assert groups["embedding"]["params"] == [model.token_embeddings.weight]
+    assert groups["head"]["params"] == [model.lm_head.weight]
+    assert groups["matrices"]["params"] == [model.q_proj.weight]
+    # A width of 192 is a quarter of 768.
+    assert groups["head"]["base_lr"] == pytest.approx(0.02)
+    if kind == "muon":
+        assert isinstance(optimizers[1], Muon)
+        assert groups["embedding"]["lr"] == pytest.approx(0.4)
+        assert groups["matrices"]["base_lr"] == 0.02
+    else:
+        assert groups["matrices"]["base_lr"] == pytest.approx(2e-3)
+        assert groups["matrices"]["weight_decay"] == 0.1
+    assert groups["vectors"]["weight_decay"] == 0
+    set_learning_rates(optimizers, 0.25)
+    assert groups["head"]["lr"] == pytest.approx(0.005)
+    assert groups["head"]["base_lr"] == pytest.approx(0.02)
+
+
+def test_bad_configs():
+    for fields, named in (
+        ({"kind": "sgd"}, "kind='sgd'"),
+        ({"head_lr": -1.0}, "head_lr=-1"),
+        ({"embedding_lr": math.nan}, "embedding_lr=nan"),
+        ({"betas": (0.9, 1.0)}, r"betas=1\.0"),
+        ({"momentum": -0.1}, "momentum=-0.1"),
+        ({"ns_steps": 0}, "ns_steps=0"),
+    ):
+        with pytest.raises(ValueError, match=named):
+            OptimConfig(**fields)
+    with pytest.raises(ValueError, match="token_embeddings"):
+        build_optimizers(network(), OptimConfig())
+    with pytest.raises(ValueError, match="requires_grad"):
+        build_optimizers(Tiny().requires_grad_(False), OptimConfig())
+    with pytest.raises(ValueError, match="lr=-1"):
+        AdamW([torch.nn.Parameter(torch.ones(1))], lr=-1)
+
+
+# Clipping
+
+
+@pytest.mark.parametrize("max_norm", [1e-3, 1.0, 1e4])
+@pytest.mark.parametrize("scale", [1e-5, 1.0])
+def test_clipping_is_torchs(max_norm, scale):
+    ours, theirs = network(), network()
+    unused = torch.nn.Parameter(torch.ones(3))
+    for model in (ours, theirs):
+        x = torch.randn(4, 12, generator=torch.Generator().manual_seed(3))
+        (scale * model(x) ** 2).sum().backward()
+    before = torch.cat([p.grad.flatten() for p in ours.parameters()]).norm()
+    found = clip_gradients([*ours.parameters(), unused], max_norm)
+    expected = torch.nn.utils.clip_grad_norm_(theirs.parameters(), max_norm)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found, before)
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad)
+    assert unused.grad is None
+
+
+def test_clipping_edges():
+    weight = torch.nn.Parameter(torch.ones(2))
+    assert clip_gradients([weight], 1.0) == 0
+    weight.grad = torch.tensor([3.0, math.nan])
+    assert torch.isnan(clip_gradients(weight, 1.0))
+    for norm in (0.0, -1.0, math.nan):
+        with pytest.raises(ValueError, match="max_norm="):
+            clip_gradients([weight], norm)

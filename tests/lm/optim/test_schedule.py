@@ -1,0 +1,72 @@
+"""Learning rates over time, against tables worked out by hand."""
+
+import math
+
+import pytest
+
+pytest.importorskip("torch")
+
+from bytemill.lm.optim.schedule import Schedule, cosine_schedule
+
+R2, R3, R6 = math.sqrt(2), math.sqrt(3), math.sqrt(6)
+# cos(k pi / 12) for k from 0 to 12.
+COSINES = [1, (R6 + R2) / 4, R3 / 2, R2 / 2, 1 / 2, (R6 - R2) / 4, 0]
+COSINES += [-c for c in reversed(COSINES[:-1])]
+
+
+def test_cosine_is_the_table():
+    # Four steps up, twelve down from 1 to 0.2, then level.
+    table = [0, 0.25, 0.5, 0.75, *(0.2 + 0.4 * (1 + c) for c in COSINES), 0.2, 0.2, 0.2]
+    found = [cosine_schedule(it, 1.0, 0.2, 4, 16) for it in range(len(table))]
+    assert found == pytest.approx(table, rel=1e-12)
+    assert found[4] == 1.0 and found[10] == pytest.approx(0.6) and found[16] == 0.2
+    scaled = [cosine_schedule(it, 3e-4, 0.6e-4, 4, 16) for it in range(len(table))]
+    assert scaled == pytest.approx([3e-4 * value for value in table])
+
+
+def test_cosine_edges():
+    assert cosine_schedule(0, 2.0, 1.0, 0, 10) == 2.0
+    assert [cosine_schedule(it, 2.0, 1.0, 3, 3) for it in (2, 3, 4)] == [pytest.approx(4 / 3), 1, 1]
+    assert cosine_schedule(10**12, 2.0, 1.0, 3, 30) == 1.0
+
+
+def test_kinds():
+    linear = Schedule("linear", 2, 10, final_fraction=0.2, decay_fraction=0.4)
+    table = [0.5, 1, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2, 0.2]
+    assert [linear.multiplier(step) for step in range(12)] == pytest.approx(table)
+    constant = Schedule("constant", 4, 10)
+    table = [0.25, 0.5, 0.75, 1, 1, 1, 1, 1, 1, 1, 1, 1]
+    assert [constant.multiplier(step) for step in range(12)] == table
+    cosine = Schedule("cosine", 1, 12, final_fraction=0.1)
+    table = [0.1 + 0.45 * (1 + c) for c in COSINES]
+    assert [cosine.multiplier(step) for step in range(13)] == pytest.approx(table)
+    abrupt = Schedule("linear", 0, 3, decay_fraction=0.0)
+    assert [abrupt.multiplier(step) for step in range(5)] == [1, 1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("kind", ["cosine", "linear", "constant"])
+def test_always_a_share(kind):
+    for warmup in (0, 1, 7, 50):
+        for fraction in (0.0, 0.3, 1.0):
+            schedule = Schedule(kind, warmup, 50, 0.1, fraction)
+            values = [schedule.multiplier(step) for step in range(60)]
+            assert all(0 <= value <= 1 for value in values)
+            assert all(value > 0 for value in values[:50])
+            assert max(values) == pytest.approx(1)
+
+
+def test_bad_fields():
+    for arguments, named in (
+        (("sine", 1, 10), "kind='sine'.*\"cosine\""),
+        (("cosine", -1, 10), "warmup_steps=-1"),
+        (("cosine", 11, 10), "warmup_steps=11"),
+        (("cosine", 0, 0), "total_steps=0"),
+        (("linear", 0, 10, 1.5), "final_fraction=1.5"),
+        (("linear", 0, 10, 0.0, -0.1), "decay_fraction=-0.1"),
+    ):
+        with pytest.raises(ValueError, match=named):
+            Schedule(*arguments)
+    with pytest.raises(TypeError, match=r"warmup_steps=1\.0"):
+        Schedule("cosine", 1.0, 10)
+    with pytest.raises(TypeError, match="final_fraction='0'"):
+        Schedule("cosine", 1, 10, "0")

@@ -1,0 +1,106 @@
+"""The dial: what a depth decides, and what it leaves alone."""
+
+import dataclasses
+import math
+
+import pytest
+
+pytest.importorskip("torch")
+
+from bytemill.lm import Transformer
+from bytemill.lm.optim.groups import OptimConfig
+from bytemill.lm.train.config import TrainConfig
+from bytemill.lm.train.plan import lr_scale, plan, scaling_parameters
+
+
+def planned(n_vocab=32_768, **fields):
+    return plan(TrainConfig(data="d", out="o", **fields), n_vocab)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 6, 7, 11, 12, 13, 16, 20, 26, 32])
+@pytest.mark.parametrize("preset", ["gpt", "cs336"])
+def test_every_depth_is_a_model(depth, preset):
+    model = planned(depth=depth, preset=preset).model
+    assert (model.n_layer, model.d_model) == (depth, 64 * depth)
+    assert model.head_dim == (128 if depth >= 12 and depth % 2 == 0 else 64)
+    assert model.vocab_size == 32_768
+
+
+def test_the_reference():
+    # nanochat's d12 in numbers: 2^19 tokens a step, rates as they are.
+    twelve = planned(depth=12, context_length=2048)
+    assert (twelve.model.n_head, twelve.tokens_per_step) == (6, 1 << 19)
+    assert twelve.optimizer == OptimConfig(kind="muon").resolved()
+    assert twelve.tokens == pytest.approx(20 * scaling_parameters(twelve.model), rel=0.01)
+
+
+def test_the_batch_grows_with_the_horizon():
+    batches = {depth: planned(depth=depth).tokens_per_step for depth in (4, 12, 20, 26)}
+    assert all(math.log2(tokens).is_integer() for tokens in batches.values())
+    assert list(batches.values()) == sorted(batches.values())
+    assert batches[4] < batches[12] < batches[26]
+    # B ~ D^0.383, to the next power of two.
+    growth = planned(depth=26).tokens / planned(depth=12).tokens
+    assert math.log2(batches[26] / batches[12]) == round(0.383 * math.log2(growth))
+
+
+def test_the_model_is_counted_as_it_is():
+    found = planned(n_vocab=512, depth=2, preset="cs336")
+    model = Transformer(found.model, device="meta")
+    assert found.n_params == model.n_params()
+    assert scaling_parameters(found.model) == found.n_params - 512 * 128
+
+
+def test_precedence_of_horizons():
+    common = {"depth": 2, "batch_size": 8, "n_vocab": 512}
+    by_flops = planned(flops=1e13, **common)
+    assert by_flops.tokens * by_flops.flops_per_token == pytest.approx(1e13, rel=0.01)
+    by_ratio = planned(flops=1e13, tokens_per_parameter=3.0, **common)
+    assert by_ratio.tokens == pytest.approx(3 * scaling_parameters(by_ratio.model), rel=0.01)
+    assert planned(flops=1e13, tokens_per_parameter=3.0, steps=7, **common).steps == 7
+    default = planned(**common)
+    assert default.tokens == pytest.approx(20 * scaling_parameters(default.model), rel=0.01)
+
+
+def test_what_is_given_stays():
+    found = planned(
+        depth=4, d_model=96, n_head=3, n_kv_head=1, d_ff=100, vocab_size=40_000, batch_size=3,
+        steps=50, matrix_lr=0.5, weight_decay=0.7, beta1=0.5, warmup_steps=9, schedule="cosine",
+    )  # fmt: skip
+    model, optimizer = found.model, found.optimizer
+    assert (model.d_model, model.n_layer, model.n_head, model.n_kv_head) == (96, 4, 3, 1)
+    assert (model.d_ff, model.vocab_size) == (100, 40_000)
+    assert (found.batch_size, found.steps) == (3, 50)
+    assert (optimizer.matrix_lr, optimizer.weight_decay, optimizer.betas) == (0.5, 0.7, (0.5, 0.95))
+    assert (found.schedule.kind, found.schedule.warmup_steps) == ("cosine", 9)
+    assert found.schedule.total_steps == 50
+    assert planned(n_layer=3).model.d_model == 192
+
+
+def test_rates_go_with_the_batch():
+    whole, half = planned(depth=12), planned(depth=12, batch_size=512, context_length=512)
+    for name in ("embedding_lr", "head_lr", "matrix_lr", "vector_lr"):
+        ratio = getattr(half.optimizer, name) / getattr(whole.optimizer, name)
+        assert ratio == pytest.approx(math.sqrt(0.5))
+    assert [lr_scale(1 << n) for n in (0, 19, 21)] == [0.5, 1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"d_model": 100, "n_head": 3}, "d_model=100 .* n_head=3"),
+        ({"d_model": 30, "n_head": 2}, "heads of size 15"),
+        ({"n_head": 4, "n_kv_head": 3}, "n_kv_head=3"),
+        ({"flops": 1e3}, "flops=1000.0: .* less than one step"),
+        ({"tokens_per_parameter": 1e-9, "batch_size": 8}, "less than one step"),
+        ({"steps": 5, "warmup_steps": 6}, "warmup_steps=6"),
+    ],
+)
+def test_what_does_not_go_together(fields, words):
+    with pytest.raises(ValueError, match=words):
+        planned(**fields)
+
+
+def test_plans_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        planned(depth=2).steps = 3

@@ -1,0 +1,205 @@
+"""A run that is killed and goes on ends with the same bits as one that is not."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from bytemill.lm.checkpoint import state
+from bytemill.lm.checkpoint.one_file import CheckpointStore
+from bytemill.lm.train import events
+from bytemill.lm.train.metrics import read_metrics
+from bytemill.lm.train.pretrain import Trainer
+from tests.support.lm_runs import config, make_ids, make_shards
+
+ROOT = Path(__file__).parents[3]
+
+# A run that kills itself, without warning, after the given step.
+KILLED = """
+import os, signal, sys
+from bytemill.lm.train.config import TrainConfig
+from bytemill.lm.train.pretrain import Trainer
+from bytemill.lm.train.events import Stepped
+
+def listen(event):
+    if isinstance(event, Stepped) and event.step == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Trainer(TrainConfig.load(sys.argv[1]), on_event=listen, resume=len(sys.argv) > 3).run()
+"""
+
+
+def killed(settings, folder, step, *options):
+    path = folder / "settings.json"
+    settings.save(path)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", KILLED, str(path), str(step), *options]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def fingerprint(trainer):
+    """All that decides what comes next, by hash, and the batch that does."""
+    tensors = dict(trainer.model.state_dict())
+    data = state.pack_optimizers(trainer.optimizers, tensors)
+    x, y = trainer._loader.next_batch()
+    rng = torch.get_rng_state()
+    return {
+        "weights and optimizer": state.digest(tensors),
+        "groups": hashlib.sha256(json.dumps(data).encode()).hexdigest(),
+        "next batch": state.digest({"x": x, "y": y}),
+        "random generator": state.digest({"rng": rng}),
+    }
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+@pytest.mark.parametrize(
+    ("optimizer", "loader", "preset", "kill_at"),
+    [("muon", "documents", "gpt", 20), ("adamw", "windows", "cs336", 27)],
+)
+def test_forty_steps_equal_twenty_a_kill_and_twenty(optimizer, loader, preset, kill_at, tmp_path):
+    make_shards(tmp_path)
+    settings = config(
+        tmp_path, data=str(tmp_path / "shards"), tokenizer=str(tmp_path / "tokenizer"), steps=40,
+        optimizer=optimizer, loader=loader, preset=preset, checkpoint_every=20, eval_every=10,
+        log_every=3, micro_batch_size=3,
+    )  # fmt: skip
+    straight = Trainer(dataclasses.replace(settings, out=str(tmp_path / "straight")))
+    straight.run()
+    torch.manual_seed(12345)
+    # Killed between the checkpoint at 20 and the end; what came after it is made again. (At step 20
+    # itself the kill comes before the save: all is made again.)
+    killed(settings, tmp_path, kill_at)
+    assert CheckpointStore(tmp_path / "run").steps() == ([20] if kill_at > 20 else [])
+    if kill_at == 20:
+        killed(settings, tmp_path, 21, "resume")
+    told = []
+    resumed = Trainer(settings, on_event=told.append, resume=True)
+    resumed.run()
+    assert told[0].step == 20
+    assert fingerprint(resumed) == fingerprint(straight)
+    files = [
+        CheckpointStore(tmp_path / run).path(step) / name
+        for step in (20, 40)
+        for name in ("model.safetensors", "optimizer.safetensors")
+        for run in ("run", "straight")
+    ]
+    for one, other in zip(files[::2], files[1::2], strict=True):
+        assert one.read_bytes() == other.read_bytes(), one.name
+    rows = [read_metrics(tmp_path / run / "metrics.jsonl") for run in ("run", "straight")]
+    for row in rows[0] + rows[1]:
+        row.pop("tokens_per_second", None)
+    assert rows[0] == rows[1]
+
+
+def stopping(settings, step):
+    """A run that goes on, and is stopped at `step`."""
+
+    def listen(event):
+        if isinstance(event, events.Stepped) and event.step == step:
+            trainer.stop()
+
+    trainer = Trainer(settings, on_event=listen, resume=True)
+    return trainer
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+@pytest.mark.parametrize("loader", ["documents", "windows"])
+def test_stopped_anywhere(optimizer, loader, tmp_path):
+    make_shards(tmp_path)
+    settings = config(
+        tmp_path, data=str(tmp_path / "shards"), tokenizer=str(tmp_path / "tokenizer"), steps=12,
+        optimizer=optimizer, loader=loader, checkpoint_every=5, log_every=4,
+    )  # fmt: skip
+    straight = Trainer(dataclasses.replace(settings, out=str(tmp_path / "straight")))
+    straight.run()
+    torch.manual_seed(999)
+    for stop_at in (1, 5, 8, 9, 12):
+        trainer = stopping(settings, stop_at)
+        assert trainer.run().step == stop_at
+    assert fingerprint(trainer) == fingerprint(straight)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    make_ids(tmp_path)
+    Trainer(config(tmp_path, checkpoint_every=3)).run()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"seed": 1}, {"steps": 9}, {"matrix_lr": 0.1}, {"context_length": 8}, {"preset": "cs336"}],
+)
+def test_what_decides_the_weights_may_not_change(folder, changes):
+    ((name, value),) = changes.items()
+    with pytest.raises(ValueError, match=f"{name} was .* and is {value!r} now; leave it"):
+        Trainer(config(folder, checkpoint_every=3, **changes), resume=True).run()
+
+
+def test_a_finished_run_stays_finished(folder):
+    before = (folder / "run" / "checkpoints").stat().st_mtime_ns
+    result = Trainer(config(folder, keep_last=5, log_every=2), resume=True).run()
+    assert (result.step, result.is_finished) == (6, True)
+    assert result.checkpoint.name == "step-00000006"
+    assert (folder / "run" / "checkpoints").stat().st_mtime_ns == before
+
+
+def test_other_data(folder):
+    make_ids(folder, n=1500)
+    with pytest.raises(ValueError, match="n_tokens=2000"):
+        Trainer(config(folder, checkpoint_every=3), resume=True).run()
+
+
+def test_a_folder_that_was_moved(folder):
+    (folder / "run").rename(folder / "elsewhere")
+    (folder / "run").mkdir()
+    moved = Trainer(config(folder, out=str(folder / "elsewhere")), resume=True)
+    assert moved.run().step == 6
+
+
+def test_a_truncated_checkpoint_is_named(folder):
+    path = folder / "run" / "checkpoints" / "step-00000006" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"model.safetensors: .*delete the folder .*step-00000006"):
+        Trainer(config(folder), resume=True).run()
+    for file in path.parent.iterdir():
+        file.unlink()
+    path.parent.rmdir()
+    assert Trainer(config(folder), resume=True).run().is_finished, "as the message says"
+
+
+@pytest.mark.parametrize("change", [{"config": {"data": 1}}, {"micro_batch_size": None}, None])
+def test_a_checkpoint_of_something_else(folder, change):
+    path = folder / "run" / "checkpoints" / "step-00000006" / "state.json"
+    fields = json.loads(path.read_text())
+    fields["extra"] = {} if change is None else {**fields["extra"], **change}
+    path.write_text(json.dumps(fields))
+    with pytest.raises(ValueError, match="no checkpoint that a training run can go on from"):
+        Trainer(config(folder), resume=True).run()
+
+
+def test_a_half_written_checkpoint_is_removed(folder):
+    beside = folder / "run" / "checkpoints" / ".step-00000007.abc.tmp"
+    beside.mkdir()
+    (beside / "model.safetensors").write_bytes(b"half")
+    Trainer(config(folder), resume=True).run()
+    assert not beside.exists()
+
+
+def test_a_torn_line_of_metrics(folder):
+    path = folder / "run" / "metrics.jsonl"
+    path.write_bytes(path.read_bytes() + b'{"step": 7, "lo')
+    Trainer(config(folder), resume=True).run()
+    assert [row["step"] for row in read_metrics(path)] == [1, 2, 3, 4, 5, 6]
+    path.write_bytes(b"nonsense\n" + path.read_bytes())
+    with pytest.raises(ValueError, match=r"metrics.jsonl, line 1: b'nonsense'"):
+        Trainer(config(folder), resume=True).run()

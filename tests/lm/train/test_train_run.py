@@ -1,0 +1,283 @@
+"""`Trainer` as a library: events, files, and what can go wrong."""
+
+import errno
+import json
+import signal
+import threading
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from bytemill import Tokenizer
+from bytemill.lm.checkpoint.one_file import CheckpointStore, load_model
+from bytemill.lm.model.transformer import Transformer
+from bytemill.lm.train import events
+from bytemill.lm.train.config import TrainConfig
+from bytemill.lm.train.metrics import read_metrics
+from bytemill.lm.train.pretrain import NonFiniteLossError, Trainer
+from tests.support.lm_runs import BOS, TEXT, config, make_ids, make_shards
+
+
+@pytest.fixture
+def folder(tmp_path):
+    make_ids(tmp_path)
+    return tmp_path
+
+
+def of_shards(folder, **changes):
+    return config(
+        folder, data=str(folder / "shards"), tokenizer=str(folder / "tokenizer"), **changes
+    )
+
+
+def test_a_run(tmp_path, capfd):
+    tokenizer = make_shards(tmp_path)
+    told = []
+    settings = of_shards(tmp_path, steps=30, eval_every=10, checkpoint_every=10, log_every=4)
+    result = Trainer(settings, on_event=told.append).run()
+    assert capfd.readouterr() == ("", ""), "a library does not print"
+    run = tmp_path / "run"
+    assert (result.step, result.is_finished) == (30, True)
+    assert result.checkpoint == run / "checkpoints" / "step-00000030"
+    kinds = [type(event) for event in told]
+    assert kinds[0] is events.Started
+    assert kinds.count(events.Stepped) == 30
+    assert [e.step for e in told if isinstance(e, events.Validated)] == [10, 20, 30]
+    assert [e.step for e in told if isinstance(e, events.Saved)] == [10, 20, 30]
+    steps = [event for event in told if isinstance(event, events.Stepped)]
+    assert steps[-1].loss < steps[0].loss
+    assert steps[-1].tokens == 30 * 4 * 16
+    assert steps[-1].seconds_left == 0
+    assert TrainConfig.load(run / "config.json") == settings
+    assert Tokenizer.load(run / "tokenizer") == tokenizer
+    rows = read_metrics(run / "metrics.jsonl")
+    assert [row["step"] for row in rows if "loss" in row] == [4, 8, 12, 16, 20, 24, 28, 30]
+    means = [sum(s.loss for s in steps[n : n + 4]) / 4 for n in range(0, 28, 4)]
+    assert [row["loss"] for row in rows if "loss" in row][:7] == pytest.approx(means)
+    losses = {row["step"]: row["val_loss"] for row in rows if "val_loss" in row}
+    assert losses[30] == result.validation.loss
+    loaded = load_model(run, which="last")
+    assert loaded.tokenizer == tokenizer
+    assert CheckpointStore(run).best().metrics["val_loss"] == min(losses.values())
+
+
+def test_bits_per_byte_are_those_of_the_text(tmp_path):
+    tokenizer = make_shards(tmp_path, validation_fraction=0.5)
+    result = Trainer(of_shards(tmp_path, eval_batches=500, steps=2)).run()
+    # Again from the definition: every window of the validation ids, logits in fp64.
+    ids = np.concatenate([np.load(p) for p in (tmp_path / "shards").glob("val-*[0-9].npy")])
+    model = load_model(tmp_path / "run").model.double()
+    nats, n_bytes, n_tokens, of_text = 0.0, 0, 0, 0.0
+    for start in range(0, len(ids) - 16, 16):
+        row = torch.from_numpy(ids[start : start + 17].astype(np.int64))
+        logs = model(row[None, :-1]).double().log_softmax(-1)[0]
+        for position, target in enumerate(row[1:].tolist()):
+            nll = -logs[position, target].item()
+            nats, n_tokens = nats + nll, n_tokens + 1
+            if target != tokenizer.special_tokens[BOS]:
+                of_text += nll
+                n_bytes += len(tokenizer.decode_single_token_bytes(target))
+    assert n_tokens > 300
+    assert result.validation.loss == pytest.approx(nats / n_tokens, rel=1e-5)
+    bits = of_text / np.log(2) / n_bytes
+    assert result.validation.bits_per_byte == pytest.approx(bits, rel=1e-5)
+
+
+def test_packed_documents(tmp_path):
+    make_shards(tmp_path)
+    assert Trainer(of_shards(tmp_path, loader="documents", steps=3)).run().is_finished
+    with pytest.raises(ValueError, match=r"bos='<\|x\|>': .* special tokens are <\|bos\|>"):
+        Trainer(of_shards(tmp_path, loader="documents", bos="<|x|>", out=str(tmp_path / "r"))).run()
+
+
+def test_documents_need_a_tokenizer(folder):
+    with pytest.raises(ValueError, match="needs a tokenizer"):
+        Trainer(config(folder, loader="documents")).run()
+
+
+def test_micro_batches_do_not_show(folder):
+    weights = []
+    for rows in (4, 2, 1, 3):
+        out = str(folder / f"run{rows}")
+        Trainer(config(folder, micro_batch_size=rows, out=out, optimizer="adamw")).run()
+        weights.append(torch.cat([p.flatten() for p in load_model(out).model.parameters()]))
+    for other in weights[1:]:
+        assert (other - weights[0]).norm() / weights[0].norm() < 1e-5
+
+
+def test_stop_saves(folder):
+    def listen(event):
+        if isinstance(event, events.Stepped) and event.step == 2:
+            trainer.stop()
+
+    trainer = Trainer(config(folder), on_event=listen)
+    result = trainer.run()
+    assert (result.step, result.is_finished) == (2, False)
+    assert CheckpointStore(folder / "run").steps() == [2]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_save(folder, number):
+    before = signal.getsignal(number)
+
+    def listen(event):
+        if isinstance(event, events.Stepped) and event.step == 2:
+            signal.raise_signal(number)
+
+    result = Trainer(config(folder), on_event=listen).run()
+    assert (result.step, result.is_finished) == (2, False)
+    assert signal.getsignal(number) == before
+
+
+def test_a_second_interrupt_does_not_wait(folder):
+    def listen(event):
+        if isinstance(event, events.Stepped) and event.step == 2:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(config(folder), on_event=listen).run()
+
+
+def test_in_another_thread(folder):
+    results = []
+    thread = threading.Thread(target=lambda: results.append(Trainer(config(folder)).run()))
+    thread.start()
+    thread.join()
+    assert results[0].is_finished
+
+
+def poison(monkeypatch, at, value):
+    """From call `at` on the loss is `value` times what it is."""
+    loss, calls = Transformer.loss, []
+
+    def poisoned(self, *args, **options):
+        calls.append(1)
+        return loss(self, *args, **options) * (value if len(calls) >= at else 1.0)
+
+    monkeypatch.setattr(Transformer, "loss", poisoned)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(float("nan"), "the loss is nan"), (1e35, "the gradients' norm is inf")]
+)
+def test_a_loss_that_is_no_number(folder, monkeypatch, value, words):
+    poison(monkeypatch, 6, value)
+    with pytest.raises(NonFiniteLossError, match=rf"step 6: {words}.*step-00000004") as raised:
+        Trainer(config(folder, checkpoint_every=2)).run()
+    assert (raised.value.step, raised.value.checkpoint.name) == (6, "step-00000004")
+    loaded = load_model(raised.value.checkpoint)
+    assert all(p.isfinite().all() for p in loaded.model.parameters())
+
+
+def test_no_number_before_the_first_checkpoint(folder, monkeypatch):
+    poison(monkeypatch, 1, float("nan"))
+    with pytest.raises(NonFiniteLossError, match=r"step 1: .*none was saved"):
+        Trainer(config(folder)).run()
+
+
+def test_out_of_memory_is_told_and_remembered(folder, monkeypatch):
+    loss, told = Transformer.loss, []
+
+    def small(self, ids, targets, **options):
+        if len(ids) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return loss(self, ids, targets, **options)
+
+    monkeypatch.setattr(Transformer, "loss", small)
+    Trainer(config(folder), on_event=told.append).run()
+    assert [e for e in told if isinstance(e, events.MemoryRanOut)] == [events.MemoryRanOut(1, 2)]
+    found = CheckpointStore(folder / "run").last()
+    assert found.extra["micro_batch_size"] == 2
+
+
+def test_a_full_disk(folder, monkeypatch):
+    def listen(event):
+        if isinstance(event, events.Saved):
+            monkeypatch.setattr("bytemill.lm.checkpoint.state.write_file", full)
+
+    def full(path, tensors):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with pytest.raises(OSError, match="No space left on device; make room and resume"):
+        Trainer(config(folder, checkpoint_every=2), on_event=listen).run()
+    assert CheckpointStore(folder / "run").steps() == [2]
+    assert load_model(folder / "run").step == 2
+    monkeypatch.undo()
+    again = Trainer(config(folder, checkpoint_every=2), resume=True).run()
+    assert again.is_finished
+
+
+BAD = [
+    ({"data": "none"}, "none: no such"),
+    ({"tokenizer": "none"}, "none"),
+    ({"context_length": 2000}, "2000 tokens, but a window of context_length=2000 needs 2001"),
+    ({"vocab_size": 60}, "ids go up to 63, but the model's vocab_size is 60"),
+    ({"n_head": 5}, "d_model=32 does not divide among n_head=5"),
+    ({"device": "tpu"}, "device='tpu'"),
+    ({"device": "cuda:99"}, "device='cuda:99': .* sees"),
+]
+
+
+@pytest.mark.parametrize(("changes", "words"), BAD)
+def test_bad_input(folder, changes, words):
+    with pytest.raises((FileNotFoundError, ValueError), match=words):
+        Trainer(config(folder, **changes)).run()
+    assert not (folder / "run").exists(), "nothing is written before all is checked"
+
+
+def test_empty_data(tmp_path):
+    np.save(tmp_path / "ids.npy", np.zeros(0, np.uint16))
+    with pytest.raises(ValueError, match=r"ids.npy: it has no tokens"):
+        Trainer(config(tmp_path)).run()
+
+
+def test_shards_of_another_tokenizer(tmp_path):
+    make_shards(tmp_path)
+    Tokenizer.train([TEXT], 270, [BOS]).save(tmp_path / "tokenizer")
+    with pytest.raises(ValueError, match="another tokenizer"):
+        Trainer(of_shards(tmp_path)).run()
+
+
+def test_a_vocabulary_larger_than_the_models(tmp_path):
+    make_shards(tmp_path)
+    with pytest.raises(ValueError, match="vocab_size=270: the tokenizer has 280 tokens"):
+        Trainer(of_shards(tmp_path, vocab_size=270)).run()
+    assert Trainer(of_shards(tmp_path, vocab_size=300, steps=1)).run().is_finished
+
+
+def test_a_folder_that_is_taken(folder):
+    Trainer(config(folder)).run()
+    with pytest.raises(ValueError, match="there is a run in this folder already, at step 6"):
+        Trainer(config(folder)).run()
+
+
+def test_no_validation_split(tmp_path):
+    make_shards(tmp_path, validation_fraction=0.0)
+    told = []
+    result = Trainer(of_shards(tmp_path, steps=2), on_event=told.append).run()
+    assert result.validation is None
+    assert events.Warned("there are no validation tokens: nothing is validated") in told
+
+
+def test_validation_data_of_its_own(folder):
+    result = Trainer(config(folder, val_data=str(folder / "ids.npy"), steps=2)).run()
+    assert result.validation.loss > 0
+    assert result.validation.bits_per_byte is None
+
+
+def test_the_seed_decides(folder):
+    def weights(seed, out):
+        Trainer(config(folder, seed=seed, out=str(folder / out), steps=2)).run()
+        return torch.cat([p.flatten() for p in load_model(folder / out).model.parameters()])
+
+    assert torch.equal(weights(1, "a"), weights(1, "b"))
+    assert not torch.equal(weights(1, "c"), weights(2, "d"))
+
+
+def test_metrics_are_json_lines(folder):
+    Trainer(config(folder)).run()
+    lines = (folder / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
