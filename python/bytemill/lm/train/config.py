@@ -13,23 +13,10 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from bytemill import files
+from bytemill.lm.settings import option
 
 FORMAT: Final = "bytemill-train-config"
 VERSION: Final = 1
-
-
-def _option(
-    default: Any = dataclasses.MISSING,
-    *,
-    help: str,
-    least: float | None = None,
-    above: float | None = None,
-    most: float | None = None,
-) -> Any:
-    return dataclasses.field(
-        default=default,
-        metadata={"help": help, "least": least, "above": above, "most": most},
-    )
 
 
 @dataclass(frozen=True)
@@ -42,104 +29,104 @@ class TrainConfig:
     """
 
     # The help texts are those of the flags, and the documentation of the fields.
-    data: str = _option(help="a folder of token shards, or a flat .npy file of token ids")
-    out: str = _option(help="the run's folder: configuration, metrics, plot, checkpoints")
-    val_data: str | None = _option(
+    data: str = option(help="a folder of token shards, or a flat .npy file of token ids")
+    out: str = option(help="the run's folder: configuration, metrics, plot, checkpoints")
+    val_data: str | None = option(
         None, help="shards or .npy for validation (default: the validation split of the data)"
     )
-    tokenizer: str | None = _option(
+    tokenizer: str | None = option(
         None,
         help="the tokenizer's folder; needed for bits per byte and samples, and checked against "
         "the shards",
     )
-    loader: Literal["windows", "documents"] = _option(
+    loader: Literal["windows", "documents"] = option(
         "windows",
         help="rows are random windows of the tokens, or begin at documents' first tokens",
     )
-    bos: str | None = _option(
+    bos: str | None = option(
         None, help="the special token that begins documents, for the loader of documents"
     )
 
-    preset: Literal["gpt", "cs336"] = _option("gpt", help="the kind of model")
-    depth: int | None = _option(
+    preset: Literal["gpt", "cs336"] = option("gpt", help="the kind of model")
+    depth: int | None = option(
         None,
         least=1,
         help="the dial: layers, and from them width, heads, batch, learning rates and horizon "
         "where these are not given (default: n_layer, or 4)",
     )
-    context_length: int = _option(512, least=1, help="tokens in a row, T")
-    vocab_size: int | None = _option(None, least=1, help="rows of the embedding, V")
-    d_model: int | None = _option(None, least=1, help="width, C (default: 64 times the depth)")
-    n_layer: int | None = _option(None, least=1, help="layers (default: the depth)")
-    n_head: int | None = _option(None, least=1, help="heads of queries")
-    n_kv_head: int | None = _option(None, least=1, help="heads of keys and values")
-    d_ff: int | None = _option(None, least=1, help="width of the feed-forward layers")
-    rope_theta: float = _option(10_000.0, above=0, help="RoPE's base")
+    context_length: int = option(512, least=1, help="tokens in a row, T")
+    vocab_size: int | None = option(None, least=1, help="rows of the embedding, V")
+    d_model: int | None = option(None, least=1, help="width, C (default: 64 times the depth)")
+    n_layer: int | None = option(None, least=1, help="layers (default: the depth)")
+    n_head: int | None = option(None, least=1, help="heads of queries")
+    n_kv_head: int | None = option(None, least=1, help="heads of keys and values")
+    d_ff: int | None = option(None, least=1, help="width of the feed-forward layers")
+    rope_theta: float = option(10_000.0, above=0, help="RoPE's base")
 
-    steps: int | None = _option(None, least=1, help="optimizer steps, the horizon")
-    tokens_per_parameter: float | None = _option(
+    steps: int | None = option(None, least=1, help="optimizer steps, the horizon")
+    tokens_per_parameter: float | None = option(
         None,
         above=0,
         help="the horizon where steps are not given: tokens for each parameter, those of the "
         "embedding not counted (default: 20, if no horizon is given)",
     )
-    flops: float | None = _option(
+    flops: float | None = option(
         None, above=0, help="the horizon where neither of the two is given: FLOPs of training"
     )
-    batch_size: int | None = _option(None, least=1, help="rows in an optimizer step, B")
-    micro_batch_size: int | None = _option(
+    batch_size: int | None = option(None, least=1, help="rows in an optimizer step, B")
+    micro_batch_size: int | None = option(
         None,
         least=1,
         help="rows that are computed at a time; it changes memory and speed, not the result, and "
         "is halved when memory runs out",
     )
 
-    optimizer: Literal["muon", "adamw"] = _option("muon", help="of the layers' matrices")
-    embedding_lr: float | None = _option(None, least=0, help="peak learning rate, embedding")
-    head_lr: float | None = _option(None, least=0, help="peak learning rate, output layer")
-    matrix_lr: float | None = _option(None, least=0, help="peak learning rate, layers' matrices")
-    vector_lr: float | None = _option(None, least=0, help="peak learning rate, norms' weights")
-    beta1: float | None = _option(None, least=0, most=1, help="AdamW: decay of the gradient")
-    beta2: float | None = _option(None, least=0, most=1, help="AdamW: decay of its square")
-    eps: float | None = _option(None, least=0, help="AdamW: added to the denominator")
-    weight_decay: float | None = _option(None, least=0, help="decoupled weight decay")
-    momentum: float = _option(0.95, least=0, most=1, help="Muon's momentum")
-    grad_clip: float | None = _option(
+    optimizer: Literal["muon", "adamw"] = option("muon", help="of the layers' matrices")
+    embedding_lr: float | None = option(None, least=0, help="peak learning rate, embedding")
+    head_lr: float | None = option(None, least=0, help="peak learning rate, output layer")
+    matrix_lr: float | None = option(None, least=0, help="peak learning rate, layers' matrices")
+    vector_lr: float | None = option(None, least=0, help="peak learning rate, norms' weights")
+    beta1: float | None = option(None, least=0, most=1, help="AdamW: decay of the gradient")
+    beta2: float | None = option(None, least=0, most=1, help="AdamW: decay of its square")
+    eps: float | None = option(None, least=0, help="AdamW: added to the denominator")
+    weight_decay: float | None = option(None, least=0, help="decoupled weight decay")
+    momentum: float = option(0.95, least=0, most=1, help="Muon's momentum")
+    grad_clip: float | None = option(
         1.0, above=0, help='the most norm of all gradients together; "none" not to clip'
     )
-    schedule: Literal["linear", "cosine", "constant"] = _option(
+    schedule: Literal["linear", "cosine", "constant"] = option(
         "linear", help="of the learning rates: constant then linear decay, cosine, constant"
     )
-    warmup_steps: int | None = _option(
+    warmup_steps: int | None = option(
         None, least=0, help="linear warm-up (default: 2 % of the steps, 100 at most)"
     )
-    final_fraction: float = _option(
+    final_fraction: float = option(
         0.0, least=0, most=1, help="the learning rates' share that is left at the end"
     )
-    decay_fraction: float = _option(
+    decay_fraction: float = option(
         0.5, least=0, most=1, help="the share of the steps in which the linear schedule decays"
     )
 
-    device: str = _option("auto", help='"auto", "cpu", "cuda", "cuda:N" or "mps"')
-    dtype: Literal["auto", "float32", "bfloat16"] = _option(
+    device: str = option("auto", help='"auto", "cpu", "cuda", "cuda:N" or "mps"')
+    dtype: Literal["auto", "float32", "bfloat16"] = option(
         "auto", help="of the matrix products; weights are float32"
     )
-    compile: Literal["auto", "on", "off"] = _option("auto", help="torch.compile; auto: on CUDA")
-    threads: int | None = _option(None, least=1, help="CPU threads (default: torch's)")
-    seed: int = _option(0, least=0, help="of the weights, the batches and the samples")
+    compile: Literal["auto", "on", "off"] = option("auto", help="torch.compile; auto: on CUDA")
+    threads: int | None = option(None, least=1, help="CPU threads (default: torch's)")
+    seed: int = option(0, least=0, help="of the weights, the batches and the samples")
 
-    log_every: int = _option(10, least=1, help="steps between lines in metrics.jsonl")
-    eval_every: int = _option(250, least=0, help="steps between validations; 0: at the end only")
-    eval_batches: int = _option(20, least=1, help="batches of a validation, always the same")
-    sample_every: int = _option(0, least=0, help="steps between samples; 0: none")
-    sample_tokens: int = _option(64, least=1, help="tokens in a sample")
-    sample_prompt: str = _option("", help="what samples begin with")
-    checkpoint_every: int = _option(
+    log_every: int = option(10, least=1, help="steps between lines in metrics.jsonl")
+    eval_every: int = option(250, least=0, help="steps between validations; 0: at the end only")
+    eval_batches: int = option(20, least=1, help="batches of a validation, always the same")
+    sample_every: int = option(0, least=0, help="steps between samples; 0: none")
+    sample_tokens: int = option(64, least=1, help="tokens in a sample")
+    sample_prompt: str = option("", help="what samples begin with")
+    checkpoint_every: int = option(
         250, least=0, help="steps between checkpoints; 0: at the end only"
     )
-    keep_last: int = _option(2, least=1, help="checkpoints to keep, besides the best")
-    wandb: str | None = _option(None, help="log to this project of Weights & Biases, too")
-    tensorboard: bool = _option(False, help="log to RUN/tensorboard, too")
+    keep_last: int = option(2, least=1, help="checkpoints to keep, besides the best")
+    wandb: str | None = option(None, help="log to this project of Weights & Biases, too")
+    tensorboard: bool = option(False, help="log to RUN/tensorboard, too")
 
     def __post_init__(self) -> None:
         for name, kind in hints().items():
