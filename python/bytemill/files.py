@@ -1,13 +1,41 @@
-"""Files that are either whole or absent: written beside their place, then renamed over it. And
-JSON objects in files."""
+"""Files that are either whole or absent, JSON objects in files, and the error of a full disk.
+
+A file is written beside its place, then renamed over it.
+"""
 
 import contextlib
+import errno
 import json
 import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
+
+
+class DiskFullError(OSError):
+    """The disk, or the quota on it, has no room left.
+
+    What had been finished is kept: with room made, the same work goes on from there.
+    """
+
+
+@contextlib.contextmanager
+def naming_full_disk(place: str | os.PathLike[str], how_to_go_on: str) -> Iterator[None]:
+    """Turns an OSError that means a full disk into `DiskFullError`, which says what to do.
+
+    Args:
+        place: The file or folder being written, named where the error names none.
+        how_to_go_on: "make room and ... to go on", for the message.
+    """
+    full = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.errno not in full:
+            raise
+        message = f"{os.strerror(error.errno)}; make room and {how_to_go_on} to go on"
+        raise DiskFullError(error.errno, message, error.filename or os.fspath(place)) from error
 
 
 @contextlib.contextmanager
@@ -45,7 +73,7 @@ def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises:
         OSError: If it cannot be read.
-        ValueError: If it is not JSON, or no object; the message names the file.
+        ValueError: If it is not JSON, or not an object; the message names the file.
     """
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))

@@ -24,7 +24,7 @@ _STATE_FORMAT: Final = "bytemill-shards-state"
 _STATE_VERSION: Final = 1
 
 
-class Run:
+class ShardRun:
     """What is on disk of a run, before and between checkpoints."""
 
     def __init__(self, folder: Path, plan: Manifest, files: list[InputFile]) -> None:

@@ -20,15 +20,13 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, overload
 
 from bytemill.files import read_json_object
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-
-    from bytemill.tokenizer.tokenizer import Tokenizer
 
     Ids: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
 
@@ -42,6 +40,14 @@ _PIECE = 1 << 22
 Dtype: TypeAlias = Literal["uint16", "uint32"]
 Split: TypeAlias = Literal["train", "val"]
 WIDTHS: Final[dict[str, int]] = {"uint16": 2, "uint32": 4}
+
+
+class HasFingerprint(Protocol):
+    """A `Tokenizer`, or its `Vocabulary`."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that decides ids."""
 
 
 @dataclass(frozen=True)
@@ -288,7 +294,7 @@ class Shards:
 def open_shards(
     dir: str | os.PathLike[str],
     *,
-    tokenizer: Tokenizer | str | None = None,
+    tokenizer: HasFingerprint | str | None = None,
     split: Split = "train",
     verify: bool = False,
 ) -> Shards:

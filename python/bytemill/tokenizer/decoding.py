@@ -5,10 +5,10 @@ from typing import Literal
 
 from bytemill import _core
 from bytemill._types import Ids
-from bytemill.vocabulary import Vocabulary
+from bytemill.tokenizer.contents import Contents
 
 
-class Decoding(Vocabulary):
+class Decoding(Contents):
     """What decodes ids. Its methods have these in common:
 
     Args:

@@ -1,5 +1,6 @@
 """Text to ids: the encoding half of `Tokenizer`."""
 
+import functools
 import itertools
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NoReturn
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 from bytemill import _core
 from bytemill._arguments import check_integer, check_limit
 from bytemill._types import IdArray, SpecialChoice
-from bytemill.vocabulary import Vocabulary
+from bytemill.tokenizer.contents import Contents
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +21,7 @@ _MAX_SETS = 64
 """How many sets of special tokens a tokenizer remembers."""
 
 
-class Encoding(Vocabulary):
+class Encoding(Contents):
     """What encodes text. Its methods have these in common:
 
     Surrogates in a str that pair up are one character; others become U+FFFD, as in tiktoken.
@@ -276,6 +277,10 @@ class Encoding(Vocabulary):
                 self._sets.clear()
             found = self._sets[tokens] = _core.SpecialSet(sorted(tokens))
         return found
+
+    @functools.cached_property
+    def _sets(self) -> dict[frozenset[str], _core.SpecialSet]:
+        return {}
 
     @property
     def _width(self) -> int:
