@@ -5,6 +5,7 @@ import json
 import os
 import random
 import sys
+import warnings
 
 import pytest
 from hypothesis import assume, given, settings
@@ -262,15 +263,25 @@ def test_huggingface_with_an_ambiguous_special_token_is_refused(text, tmp_path):
 
 
 def test_missing_libraries(tmp_path, monkeypatch):
-    tokenizer = exported("cl100k").tokenizer
+    tokenizer, custom = exported("cl100k").tokenizer, exported(CUSTOM[0]).tokenizer
     monkeypatch.setitem(sys.modules, "tiktoken", None)
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(ImportError, match="pip install tiktoken"):
         tokenizer.to_tiktoken("test")
     with pytest.raises(ImportError, match="pip install tiktoken"):
         Tokenizer.from_tiktoken("cl100k_base")
-    tokenizer.to_huggingface(tmp_path / "tokenizer.json")  # written unchecked
-    assert Tokenizer.from_huggingface(tmp_path).fingerprint == tokenizer.fingerprint
+    with pytest.warns(UserWarning, match=r"tokenizer\.json has not been checked.*write") as warned:
+        tokenizer.to_huggingface(tmp_path / "tokenizer.json")
+    assert [w.filename for w in warned] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert Tokenizer.from_huggingface(tmp_path) == tokenizer
+    # Of a pattern that no test has compared, reading says so too.
+    path = tmp_path / "custom.json"
+    path.write_text(json.dumps(huggingface.to_dict(custom.vocabulary)))
+    with pytest.warns(UserWarning, match=r"custom\.json has not been checked.*read") as warned:
+        assert Tokenizer.from_huggingface(path) == custom
+    assert [w.filename for w in warned] == [__file__]
 
 
 @given(st.binary(max_size=40))

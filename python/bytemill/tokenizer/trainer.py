@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from bytemill import _arguments
 from bytemill._types import TieBreak
-from bytemill.data.documents import Progress
-from bytemill.data.inputs import Paths
 from bytemill.tokenizer.tokenizer import Tokenizer
 from bytemill.tokenizer.vocabulary_trainer import VocabularyTrainer
+
+if TYPE_CHECKING:
+    from bytemill.data.documents import Progress
+    from bytemill.data.inputs import Paths
 
 
 class BpeTrainer(VocabularyTrainer):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from bytemill import _arguments, _core, patterns
 from bytemill._core import Counts
 from bytemill._types import TieBreak
-from bytemill.data.documents import Feeder, Progress, check_errors
-from bytemill.data.inputs import Paths, expand_inputs
 from bytemill.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from bytemill.data.documents import Progress
+    from bytemill.data.inputs import Paths
 
 
 class VocabularyTrainer:
@@ -116,6 +119,10 @@ class VocabularyTrainer:
                 names the file and the place.
             ImportError: A .parquet or .zst file needs a package that is not installed.
         """
+        # Here, because the readers of files take longer to import than the rest of bytemill.
+        from bytemill.data.documents import Feeder, check_errors
+        from bytemill.data.inputs import expand_inputs
+
         check_errors(errors)
         feeder = Feeder(expand_inputs(paths), text_column, errors, progress)
         if self._chars_left == 0:
