@@ -82,3 +82,35 @@ def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ValueError(f"{path}: expected a JSON object, found {type(data).__name__}")
     return data
+
+
+def read_versioned(
+    path: str | os.PathLike[str], format: str, version: int, remedy: str
+) -> dict[str, Any]:
+    """The object in a JSON file of ours, without its "format" and "version".
+
+    Args:
+        path: The file.
+        format: The "format" it must have.
+        version: The "version" it must have.
+        remedy: What to do with a file of another version, besides updating bytemill.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is not a JSON object, or of another format or version; the message names
+            the file.
+    """
+    fields = read_json_object(path)
+    found = fields.pop("format", None)
+    if found != format:
+        raise ValueError(
+            f'{path}: "format" is {found!r}, not {format!r}: it is another kind of file, or was '
+            "changed or damaged"
+        )
+    found = fields.pop("version", None)
+    if found != version:
+        raise ValueError(
+            f"{path}: version {found!r} of the format; this bytemill reads version {version}: "
+            f"update bytemill, or {remedy}"
+        )
+    return fields

@@ -14,10 +14,9 @@ from pathlib import Path
 import pytest
 
 from bytemill import files
-from bytemill.data import open_shards
+from bytemill.data import DiskFullError, open_shards
 from bytemill.data.shard_run import STATE_NAME
 from bytemill.data.shards import SPLITS
-from bytemill.files import DiskFullError
 from tests.support.input_forms import FORMS, SPECIAL, as_text
 from tests.support.shard_cases import BOS, contents
 from tests.support.vocabularies import generated_text, train

@@ -1,14 +1,11 @@
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import bytemill
-from bytemill import Tokenizer, files, patterns
+from bytemill import Tokenizer, patterns
 from tests.support.vocabularies import NAMED, OVERLAPPING, generated_text, texts, train
 
 BYTES = {bytes([i]): i for i in range(256)}
@@ -366,26 +363,3 @@ def test_load_of_nothing(tmp_path):
     (tmp_path / "bytemill.json").write_text("[]")
     with pytest.raises(ValueError, match="list"):
         Tokenizer.load(tmp_path)
-
-
-def test_atomic_write_keeps_the_old_file_when_interrupted(tmp_path):
-    path = tmp_path / "file"
-    files.write_bytes(path, b"old")
-    with pytest.raises(KeyboardInterrupt), files.replacing(path) as file:
-        file.write(b"half")
-        raise KeyboardInterrupt
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_import_is_light():
-    code = (
-        "import sys, threading, bytemill\n"
-        "heavy = {'torch', 'numpy', 'tiktoken', 'tokenizers', 'pyarrow', 'zstandard', 'pickle'}\n"
-        "print(sorted(heavy & set(sys.modules)), threading.active_count())"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert result.stdout.split("\n")[0] == "[] 1"
-    assert bytemill.Tokenizer is Tokenizer

@@ -52,7 +52,7 @@ def encode_files(
     A run that was killed, or failed, goes on when it is called again with the same arguments; the
     result is the same, byte for byte, as if nothing had happened. Shards that were finished are not
     made again. A run that has ended is not repeated: its manifest is returned. Memory does not grow
-    with the corpus (a document with a pattern that is no GPT-style one is in memory as a whole).
+    with the corpus (a pattern unlike GPT-2's and its successors' needs each document as a whole).
 
     Args:
         vocabulary: What encodes: `Tokenizer.vocabulary`.
@@ -78,9 +78,9 @@ def encode_files(
     Raises:
         FileNotFoundError, PermissionError: A path cannot be read.
         ValueError: A file is truncated, corrupt, not UTF-8, or lacks the column; `paths` is empty;
-            an argument is out of range; `dtype` is too small; `separator` is no special token; the
-            folder holds the output of another call (other files, settings or tokenizer), or another
-            process is writing to it. The message says what to do.
+            an argument is out of range; `dtype` is too small; `separator` is not a special token;
+            the folder holds the output of another call (other files, settings or tokenizer), or
+            another process is writing to it. The message says what to do.
         DiskFullError: The disk is full; what has been finished is kept.
         ImportError: A .parquet or .zst file needs a package that is not installed.
     """
@@ -104,7 +104,7 @@ def encode_files(
         n_vocab=vocabulary.n_vocab,
         dtype=dtype,
         settings=settings,
-        inputs=[{"path": _text(file.path), "size": file.size} for file in files],
+        inputs=[{"path": file.shown_path, "size": file.size} for file in files],
         splits={},
     )
     feeder = Feeder(files, text_column, errors, progress)
@@ -182,7 +182,7 @@ def choose_dtype(vocabulary: Vocabulary, dtype: Dtype | None) -> Dtype:
     """The type to write ids as: `dtype`, or the smallest that is large enough.
 
     Raises:
-        ValueError: `dtype` is no type for ids, or too small for the vocabulary.
+        ValueError: `dtype` is not a type for ids, or too small for the vocabulary.
     """
     if dtype is None:
         return "uint16" if vocabulary.n_vocab <= 1 << 16 else "uint32"
@@ -200,7 +200,7 @@ def check_separator(vocabulary: Vocabulary, separator: str | None, at: str) -> i
     """The separator's id.
 
     Raises:
-        ValueError: It is no special token of the tokenizer, or has no such place.
+        ValueError: It is not a special token of the tokenizer, or `at` is not a place.
     """
     if at not in ("start", "end"):
         raise ValueError(f'separator_at={at!r}: it must be "start" or "end"')
@@ -211,12 +211,12 @@ def check_separator(vocabulary: Vocabulary, separator: str | None, at: str) -> i
     except (KeyError, TypeError):
         known = ", ".join(map(repr, vocabulary.special_tokens)) or "none"
         raise ValueError(
-            f"separator={separator!r}: it is no special token of this tokenizer; it has {known}"
+            f"separator={separator!r}: it is not a special token of this tokenizer; it has {known}"
         ) from None
 
 
 def check_fraction(fraction: float) -> float:
-    """`fraction` as a float; ValueError unless it is from 0 to 1, TypeError if it is no number."""
+    """`fraction` as a float; ValueError unless it is from 0 to 1, TypeError for no number."""
     try:
         value = float(fraction)
     except (TypeError, ValueError):
@@ -226,11 +226,6 @@ def check_fraction(fraction: float) -> float:
     if math.isnan(value) or not 0 <= value <= 1:
         raise ValueError(f"validation_fraction={fraction!r}: it must lie between 0 and 1")
     return value
-
-
-def _text(path: Path) -> str:
-    # A name that is not UTF-8 has surrogates in it, which JSON files should not.
-    return str(path).encode("utf-8", "replace").decode()
 
 
 @contextlib.contextmanager

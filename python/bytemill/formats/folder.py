@@ -106,14 +106,8 @@ def load(dir: StrPath) -> Vocabulary:
         raise FileNotFoundError(
             f"{config_path}: no such file; load takes a folder that Tokenizer.save wrote"
         )
-    config = files.read_json_object(config_path)
-    if config.get("format") != _FORMAT:
-        raise _bad(config_path, f'"format" is {config.get("format")!r}, not {_FORMAT!r}')
-    if config.get("version") != _VERSION:
-        raise ValueError(
-            f"{config_path}: version {config.get('version')!r} of the format; this bytemill reads "
-            f"version {_VERSION}: update bytemill, or save the tokenizer again with this one"
-        )
+    remedy = "save the tokenizer again with this one"
+    config = files.read_versioned(config_path, _FORMAT, _VERSION, remedy)
     ranks_name = _field(config_path, config, "ranks_file", str)
     if not _RANKS_NAME.fullmatch(ranks_name):
         raise _bad(config_path, f'"ranks_file" is {ranks_name!r}')

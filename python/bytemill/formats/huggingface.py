@@ -158,7 +158,7 @@ def read(path: StrPath) -> Vocabulary:
     """Reads a tokenizer.json of byte-level BPE; added tokens become special tokens.
 
     Where `tokenizers` is installed it encodes a sample to compare with; elsewhere a file with a
-    pattern that has no name here is read with a warning, as its regex engine is another.
+    pattern that has no name here is read with a warning, as the two regex engines may differ on it.
 
     Args:
         path: The file, or a folder with a tokenizer.json in it.

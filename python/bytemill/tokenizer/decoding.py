@@ -17,8 +17,8 @@ class Decoding(Contents):
             ids may begin and end inside a character.
 
     Raises:
-        KeyError: With the first id that is no token.
-        TypeError: For what is no int.
+        KeyError: With the first id that is not a token.
+        TypeError: For what is not an int.
         UnicodeDecodeError: For bytes that are not UTF-8, with errors="strict".
     """
 

@@ -1,4 +1,4 @@
-"""`Tokenizer`: a vocabulary with its split pattern and special tokens."""
+"""`Tokenizer`: encodes and decodes with a vocabulary, and reads and writes it."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,7 +25,7 @@ StrPath = str | os.PathLike[str]
 
 
 class Tokenizer(Encoding, Decoding):
-    """A byte-level BPE vocabulary that encodes text as tiktoken does.
+    """A byte-level BPE tokenizer, which gives the ids that tiktoken gives.
 
     A pretoken that is a token is that token. Otherwise it starts as single bytes, and of all
     adjacent pairs whose joined bytes are a token, the one of lowest rank is joined, the leftmost of
@@ -34,7 +34,9 @@ class Tokenizer(Encoding, Decoding):
     `bytemill.tokenizer.encoding` (for text) and `bytemill.tokenizer.decoding` (for ids).
 
     Made from tokens and merges, as `train_bpe` returns them, it encodes as applying the merges in
-    their order does. From tokens and ranks, as tiktoken has them, it is made by `from_ranks`.
+    their order does. From tokens and ranks, as tiktoken has them, it is made by `from_ranks`. What
+    differs from tiktoken is the default for special tokens in a text: see
+    `bytemill.tokenizer.encoding.Encoding`.
 
         vocab, merges = train_bpe("corpus.txt", 10_000, ["<|endoftext|>"])
         tokenizer = Tokenizer(vocab, merges, ["<|endoftext|>"])

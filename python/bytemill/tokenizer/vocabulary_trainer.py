@@ -62,7 +62,7 @@ class VocabularyTrainer:
         `doc_cap` and `max_chars` do not apply to them.
 
         Raises:
-            TypeError: `counts` is no `Counts`.
+            TypeError: `counts` is not a `Counts`.
             ValueError: They were made with another pattern or other special tokens.
         """
         if not isinstance(counts, Counts):
@@ -77,7 +77,7 @@ class VocabularyTrainer:
         counted.
 
         Raises:
-            TypeError: `texts` is a str or no iterable, or an item is no str.
+            TypeError: `texts` is a str or not iterable, or an item is not a str.
             Exception: Whatever the iterable raises, unchanged.
         """
         if isinstance(texts, (str, bytes)):
