@@ -86,13 +86,25 @@ class Vocabulary:
         return vocabulary
 
     def _set(self, special: Mapping[str, int], taken: set[int], pattern: str, name: str) -> None:
-        self.special_tokens = dict(special)
-        """The special tokens with their ids, in the order given."""
-        _check_special(self.special_tokens, taken)
-        self.pat_str = patterns.canonical(pattern)
-        """The split pattern's regex."""
-        self.name = name
+        self._special_tokens = dict(special)
+        _check_special(self._special_tokens, taken)
+        self._pat_str = patterns.canonical(pattern)
+        self._name = name
+
+    @property
+    def name(self) -> str:
         """A name for people; it decides nothing."""
+        return self._name
+
+    @property
+    def pat_str(self) -> str:
+        """The split pattern's regex."""
+        return self._pat_str
+
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """The special tokens with their ids, in the order given."""
+        return self._special_tokens
 
     @functools.cached_property
     def mergeable_ranks(self) -> dict[bytes, int]:

@@ -106,6 +106,8 @@ def test_what_the_files_cannot_express_is_refused(tmp_path):
     lost = Tokenizer.from_ranks(ranks, pattern=r"\S+|\s+")
     with pytest.raises(ValueError, match=r"tokenizers would give other ids.*#version:"):
         written(lost, tmp_path)
+    with pytest.raises(ValueError, match=r"vocab\.json: the merges need another file"):
+        trained("gpt2").to_files(tmp_path / "vocab.json", str(tmp_path / "vocab.json"))
     assert not list(tmp_path.iterdir())
 
 

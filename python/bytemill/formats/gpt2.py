@@ -14,7 +14,8 @@ from bytemill.vocabulary import Pair, Vocabulary, check_merges, number_special_t
 
 StrPath = str | os.PathLike[str]
 
-_HEADER = "#version: 0.2"  # Readers skip the first line, whatever it holds.
+# Some readers skip the first line, whatever it holds, others all lines that begin so.
+_HEADER = "#version: 0.2"
 
 
 def read(
@@ -85,9 +86,11 @@ def write(vocabulary: Vocabulary, vocab_path: StrPath, merges_path: StrPath) -> 
     Raises:
         OSError: If a file cannot be written.
         ValueError: If the vocabulary cannot be expressed: a token that no merge makes, or a special
-            token that reads like an ordinary one; if `tokenizers` would give other ids. Nothing is
-            written then.
+            token that reads like an ordinary one; if `tokenizers` would give other ids; if both
+            paths are the same. Nothing is written then.
     """
+    if Path(vocab_path) == Path(merges_path):
+        raise ValueError(f"{merges_path}: the merges need another file than the vocabulary")
     vocab, merges = _entries(vocabulary)
     lines = [_HEADER, *(f"{to_text(left)} {to_text(right)}" for left, right in merges)]
     contents = {
