@@ -99,7 +99,8 @@ def write(vocabulary: Vocabulary, vocab_path: StrPath, merges_path: StrPath) -> 
     }
     library = selfcheck.tokenizers_or_warning(f"{vocab_path} and {merges_path}", "write")
     if library is not None:
-        whole = huggingface.document(vocabulary, vocab, merges, ignore_merges=False)
+        # The pattern and the special tokens as in a tokenizer.json; the model from the two files.
+        whole = huggingface.document(vocabulary, vocab, merges)
         other = huggingface.parse(json.dumps(whole), library)
         other.model = _read_by(library, contents)
         huggingface.check(vocabulary, other)

@@ -45,12 +45,11 @@ def to_dict(vocabulary: Vocabulary) -> dict[str, Any]:
     if not in_order:
         vocab.update(special)
     merges = [pair for pair in vocabulary.splits().values() if pair is not None]
-    # A token that no merge makes is still a token where it is a whole pretoken.
-    return document(vocabulary, vocab, merges, ignore_merges=True)
+    return document(vocabulary, vocab, merges)
 
 
 def document(
-    vocabulary: Vocabulary, vocab: dict[str, int], merges: Sequence[Pair], *, ignore_merges: bool
+    vocabulary: Vocabulary, vocab: dict[str, int], merges: Sequence[Pair]
 ) -> dict[str, Any]:
     """A tokenizer.json around a model's `vocab`, in the byte alphabet, and `merges`."""
     special = sorted(vocabulary.special_tokens.items(), key=lambda item: item[1])
@@ -94,7 +93,7 @@ def document(
             "end_of_word_suffix": None,
             "fuse_unk": False,
             "byte_fallback": False,
-            "ignore_merges": ignore_merges,
+            "ignore_merges": True,  # for tokens that no merge makes
             "vocab": dict(sorted(vocab.items(), key=lambda item: item[1])),
             "merges": [[to_text(a), to_text(b)] for a, b in merges],
         },
