@@ -95,10 +95,7 @@ def _parquet(folder: Path) -> None:
 
 
 def _gpt2(tokenizer: Tokenizer) -> Files:
-    ordinary = json.loads(_saved(lambda f: tokenizer.to_huggingface(f))["tokenizer.json"])
-    merges = "".join(f"{a} {b}\n" for a, b in ordinary["model"]["merges"])
-    vocab = json.dumps(ordinary["model"]["vocab"], ensure_ascii=False)
-    return {"vocab.json": vocab.encode(), "merges.txt": b"#version: 0.2\n" + merges.encode()}
+    return _saved(lambda f: tokenizer.to_files(f / "vocab.json", f / "merges.txt"))
 
 
 def _counts(folder: Path) -> None:

@@ -6,7 +6,8 @@ import sys
 PROGRAM = """
 import sys, threading
 import bytemill, bytemill.data
-heavy = {"torch", "numpy", "tiktoken", "tokenizers", "pyarrow", "zstandard", "importlib.metadata"}
+heavy = {"torch", "numpy", "tiktoken", "tokenizers", "pyarrow", "zstandard",
+         "pickle", "importlib.metadata"}
 print(sorted(heavy & set(sys.modules)), threading.active_count(), bytemill.__version__)
 """
 
@@ -19,8 +20,11 @@ def test_import_is_cheap():
 
 
 def test_public_names():
-    import bytemill
+    import bytemill.data
 
     assert bytemill.__all__ == ["BpeTrainer", "Counts", "Tokenizer", "__version__", "train_bpe"]
     for name in bytemill.__all__:
         assert getattr(bytemill, name)
+    for room in (bytemill.tokenizer, bytemill.data):
+        for name in room.__all__:
+            assert getattr(room, name)

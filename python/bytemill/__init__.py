@@ -1,4 +1,4 @@
-"""Byte-level BPE tokenizers: train, encode and decode, exactly like tiktoken."""
+"""Byte-level BPE tokenizers: train, encode and decode, with the ids that tiktoken gives."""
 
 from typing import TYPE_CHECKING
 

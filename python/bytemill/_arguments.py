@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import operator
-import re
 from collections.abc import Iterable, Sequence
 from typing import get_args
 
-from bytemill import patterns
 from bytemill._types import TieBreak
 
 MAX_VOCAB_SIZE = 2**32
 """Ids are 32-bit."""
 
 
+def check_special_token(where: str, token: object) -> str:
+    """`token`, if it can be a special token; `where` begins the message.
+
+    Raises:
+        TypeError: It is not a str.
+        ValueError: It is empty, or cannot be written in UTF-8.
+    """
+    if not isinstance(token, str):
+        raise TypeError(f"{where}{token!r}: a special token must be a str")
+    if not token:
+        raise ValueError(f"{where}'': a special token must not be empty")
+    if any("\ud800" <= char <= "\udfff" for char in token):
+        raise ValueError(f"{where}{token!r}: it holds a surrogate, which UTF-8 cannot express")
+    return token
+
+
 def check_special_tokens(special_tokens: Iterable[str]) -> list[str]:
     """The special tokens as a list.
 
     Raises:
-        TypeError: One of them, or all together, is of another type.
+        TypeError: One of them is not a str, or all together are a str.
         ValueError: One is empty, comes twice, or cannot be written in UTF-8.
     """
     if isinstance(special_tokens, (str, bytes)):
@@ -26,37 +40,13 @@ def check_special_tokens(special_tokens: Iterable[str]) -> list[str]:
             f"special_tokens={special_tokens!r}: pass a list of strings: [{special_tokens!r}]"
         )
     tokens = list(special_tokens)
+    seen = set()
     for i, token in enumerate(tokens):
-        if not isinstance(token, str):
-            raise TypeError(f"special_tokens[{i}]={token!r}: a special token must be a str")
-        if not token:
-            raise ValueError(f"special_tokens[{i}]='': a special token must not be empty")
-        if token in tokens[:i]:
+        check_special_token(f"special_tokens[{i}]=", token)
+        if token in seen:
             raise ValueError(f"special_tokens[{i}]={token!r}: a special token is given twice")
-        try:
-            token.encode()
-        except UnicodeEncodeError:
-            raise ValueError(
-                f"special_tokens[{i}]={token!r}: it holds a surrogate, which UTF-8 cannot"
-            ) from None
+        seen.add(token)
     return tokens
-
-
-def check_pattern(pattern: str) -> str:
-    """The regex of a named pattern, or `pattern` itself if it is a regex.
-
-    Raises:
-        TypeError: It is no str.
-        ValueError: It is no valid regex, or reads like a name and is none.
-    """
-    regex = patterns.canonical(pattern)
-    # Such a regex would match only itself: a mistyped name, not a way to cut text.
-    if regex == pattern and re.fullmatch(r"[\w-]*", pattern):
-        raise ValueError(
-            f"pattern={pattern!r}: there is no pattern of this name; "
-            f"there are {_listed(patterns.NAMES)}, or pass a regex"
-        )
-    return regex
 
 
 def check_tie_break(tie_break: str) -> TieBreak:
@@ -71,7 +61,7 @@ def check_vocab_size(vocab_size: int, special_tokens: Sequence[str]) -> int:
     """`vocab_size` as an int.
 
     Raises:
-        TypeError: It is no integer.
+        TypeError: It is not an integer.
         ValueError: It cannot hold the bytes and the special tokens, or has more ids than 32 bits.
     """
     size = check_integer("vocab_size", vocab_size)

@@ -156,7 +156,7 @@ class Encoder:
     def merges(self) -> list[tuple[bytes, bytes]]:
         """The pair each token was merged from, by rank.
 
-        ValueError if a token is no merge of two tokens of lower rank.
+        ValueError if a token is not a merge of two tokens of lower rank.
         """
 
 @final
@@ -164,7 +164,7 @@ class Decoder:
     """The bytes of all tokens, by id.
 
     Ids are a list or tuple, anything with the buffer protocol or a method `tolist`, or another
-    iterable. KeyError with the first that is no token, TypeError for what is no int.
+    iterable. KeyError with the first that is not a token, TypeError for what is not an int.
     """
 
     def decode(self, ids: Ids, errors: str = "replace") -> str: ...
@@ -196,8 +196,8 @@ class StreamDecoder:
         """Takes the next id, or several; the text that is certain now.
 
         Raises:
-            KeyError: With the first id that is no token; nothing has been taken then.
-            TypeError: For what is no int.
+            KeyError: With the first id that is not a token; nothing has been taken then.
+            TypeError: For what is not an int.
             UnicodeDecodeError: For bytes that are not UTF-8, with errors="strict"; nothing has been
                 taken then.
         """
@@ -225,8 +225,8 @@ def encode_corpus(
 
     `sources` yields (kind, name for messages, content): a "file" with its path, "chunks" with
     an iterable of the bytes of one text, "texts" with an iterable of str. `progress` is called with
-    the bytes taken in of the source that is being read, a few times a second. Room for the ids of
-    `expected_bytes` of text is made beforehand.
+    the bytes taken in of the source that is being read, a few times a second. Space for the ids of
+    `expected_bytes` of text is reserved beforehand.
 
     Returns ids (`dtype` is "uint16" or "uint32"; little endian), where each document's end
     (uint64, native), and the bytes of text.
@@ -249,6 +249,6 @@ def encode_shards(
 ) -> str:
     """As `encode_corpus`, to shards in the folder `dir`; returns the last checkpoint.
 
-    `store` must make a checkpoint (JSON) last. With one, `sources` must begin with the source that
-    it names: "source" counts from 1.
+    `store` must write a checkpoint (JSON) to disk. `checkpoint` is one that was stored: `sources`
+    must then begin with the source that it names, by "source", which counts from 1.
     """

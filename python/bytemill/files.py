@@ -1,13 +1,41 @@
-"""Files that are either whole or absent: written beside their place, then renamed over it. And
-JSON objects in files."""
+"""Files that are either whole or absent, JSON objects in files, and the error of a full disk.
+
+A file is written beside its place, then renamed over it.
+"""
 
 import contextlib
+import errno
 import json
 import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
+
+
+class DiskFullError(OSError):
+    """The disk, or the quota on it, has no room left.
+
+    What had been finished is kept: with room made, the same work goes on from there.
+    """
+
+
+@contextlib.contextmanager
+def naming_full_disk(place: str | os.PathLike[str], how_to_go_on: str) -> Iterator[None]:
+    """Turns an OSError that means a full disk into `DiskFullError`, which says what to do.
+
+    Args:
+        place: The file or folder being written, named where the error names none.
+        how_to_go_on: "make room and ... to go on", for the message.
+    """
+    full = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.errno not in full:
+            raise
+        message = f"{os.strerror(error.errno)}; make room and {how_to_go_on} to go on"
+        raise DiskFullError(error.errno, message, error.filename or os.fspath(place)) from error
 
 
 @contextlib.contextmanager
@@ -45,7 +73,7 @@ def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises:
         OSError: If it cannot be read.
-        ValueError: If it is not JSON, or no object; the message names the file.
+        ValueError: If it is not JSON, or not an object; the message names the file.
     """
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -54,3 +82,35 @@ def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ValueError(f"{path}: expected a JSON object, found {type(data).__name__}")
     return data
+
+
+def read_versioned(
+    path: str | os.PathLike[str], format: str, version: int, remedy: str
+) -> dict[str, Any]:
+    """The object in a JSON file of ours, without its "format" and "version".
+
+    Args:
+        path: The file.
+        format: The "format" it must have.
+        version: The "version" it must have.
+        remedy: What to do with a file of another version, besides updating bytemill.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is not a JSON object, or of another format or version; the message names
+            the file.
+    """
+    fields = read_json_object(path)
+    found = fields.pop("format", None)
+    if found != format:
+        raise ValueError(
+            f'{path}: "format" is {found!r}, not {format!r}: it is another kind of file, or was '
+            "changed or damaged"
+        )
+    found = fields.pop("version", None)
+    if found != version:
+        raise ValueError(
+            f"{path}: version {found!r} of the format; this bytemill reads version {version}: "
+            f"update bytemill, or {remedy}"
+        )
+    return fields

@@ -30,8 +30,8 @@ def canonical(pattern: str) -> str:
     """The regex of a named pattern for its name or any known text of it; other regexes unchanged.
 
     Raises:
-        TypeError: If `pattern` is no string.
-        ValueError: If it is no valid regex, or a plain word that names no pattern (as a regex it
+        TypeError: If `pattern` is not a string.
+        ValueError: If it is not a valid regex, or a plain word that names no pattern (as a regex it
             would match only itself).
     """
     if not isinstance(pattern, str):
@@ -62,8 +62,8 @@ def from_oniguruma(text: str) -> str:
     """The regex of a pattern found in a tokenizer.json.
 
     Raises:
-        ValueError: If it holds something that the two regex engines read differently, or is no
-            valid regex.
+        ValueError: If it holds something that the two regex engines read differently, or is not
+            a valid regex.
     """
     if text == _CL100K_ONIGURUMA:
         return _core.pat_str("cl100k")
@@ -72,8 +72,8 @@ def from_oniguruma(text: str) -> str:
     construct = _read_differently(text)
     if construct is not None:
         raise ValueError(
-            f"the pattern {text!r} holds {construct!r}, which Hugging Face's regex engine reads in "
-            "another way than this library's; load it with an equivalent that avoids it"
+            f"the pattern {text!r} holds {construct!r}, which Hugging Face's regex engine reads "
+            "differently; load it with an equivalent that avoids it"
         )
     return canonical(text)
 

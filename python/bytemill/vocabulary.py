@@ -1,21 +1,95 @@
-"""`Vocabulary`: tokens, their ids, special tokens and a split pattern."""
+"""`Vocabulary`: tokens, their ids, special tokens and a split pattern, as one value."""
 
 import functools
 import hashlib
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from bytemill import _core
+from bytemill import _core, patterns
+from bytemill._arguments import check_special_token, check_special_tokens
+
+Pair = tuple[bytes, bytes]
+"""The two tokens that a merge joins."""
 
 
 class Vocabulary:
-    """What a `Tokenizer` is made of."""
+    """All that decides which ids a text has; what readers return and writers take.
 
-    _trained: _core.Merges | None = None
+    A token's rank is its id: of two possible merges, the one whose result has the lower id goes
+    first. Immutable: do not change the dicts and lists it hands out. Vocabularies with the same
+    `fingerprint` are equal.
 
-    def _setup(self, special: dict[str, int], pat_str: str, name: str) -> None:
-        self._special, self._pat_str, self._name = special, pat_str, name
-        self._sets: dict[frozenset[str], _core.SpecialSet] = {}
+    Args:
+        mergeable_ranks: Tokens with their ids, all 256 single bytes among them. Ids may have holes.
+        special_tokens: Special tokens with their ids. Two may share an id, as in tiktoken's
+            o200k_harmony; it decodes to the first of them.
+        pattern: A named pattern ("gpt2", "cl100k", "o200k", "nanochat") or a regex in the syntax of
+            the fancy-regex crate.
+        name: A name for people; it decides nothing.
+
+    Raises:
+        TypeError: For a token that is not bytes, a special token that is not a str, an id that is
+            not an int.
+        ValueError: For a missing byte, an id used twice, an empty special token, a broken pattern.
+    """
+
+    def __init__(
+        self,
+        mergeable_ranks: Mapping[bytes, int],
+        special_tokens: Mapping[str, int] | None = None,
+        *,
+        pattern: str = "gpt2",
+        name: str = "bytemill",
+    ) -> None:
+        ranks = dict(mergeable_ranks)
+        _check_ranks(ranks)
+        self._trained: _core.Merges | None = None
+        self._set(special_tokens or {}, set(ranks.values()), pattern, name)
+        self.__dict__["mergeable_ranks"] = ranks
+
+    @classmethod
+    def from_merges(
+        cls,
+        vocab: Mapping[int, bytes],
+        merges: Iterable[Pair],
+        special_tokens: Iterable[str] | None = None,
+        *,
+        pattern: str = "gpt2",
+        name: str = "bytemill",
+    ) -> "Vocabulary":
+        """From tokens by id and merges in their order; `Tokenizer` says what is accepted."""
+        ids = _ids_of(vocab)
+        pairs = [_check_pair(merge) for merge in merges]
+        if special_tokens is None:
+            made = {left + right for left, right in pairs}
+            special = [_as_text(t, ids[t]) for t in ids if len(t) > 1 and t not in made]
+        else:
+            special = check_special_tokens(special_tokens)
+        known = {text: ids[text.encode()] for text in special if text.encode() in ids}
+        as_bytes = {text.encode() for text in known}
+        ranks = {token: id_ for token, id_ in ids.items() if token not in as_bytes}
+        numbered = number_special_tokens(special, known, ranks)
+        vocabulary = cls(ranks, numbered, pattern=pattern, name=name)
+        check_merges(vocabulary, pairs, "merges")
+        return vocabulary
+
+    @classmethod
+    def from_training(
+        cls, merges: _core.Merges, special_tokens: Sequence[str], pattern: str
+    ) -> "Vocabulary":
+        """What training made; its tables are built when first asked for."""
+        texts = check_special_tokens(special_tokens)
+        vocabulary = cls.__new__(cls)
+        vocabulary._trained = merges
+        special = {text: len(merges) + i for i, text in enumerate(texts)}
+        vocabulary._set(special, set(), pattern, "bytemill")
+        return vocabulary
+
+    def _set(self, special: Mapping[str, int], taken: set[int], pattern: str, name: str) -> None:
+        self._special_tokens = dict(special)
+        _check_special(self._special_tokens, taken)
+        self._pat_str = patterns.canonical(pattern)
+        self._name = name
 
     @property
     def name(self) -> str:
@@ -30,7 +104,7 @@ class Vocabulary:
     @property
     def special_tokens(self) -> dict[str, int]:
         """The special tokens with their ids, in the order given."""
-        return self._special
+        return self._special_tokens
 
     @functools.cached_property
     def mergeable_ranks(self) -> dict[bytes, int]:
@@ -41,12 +115,12 @@ class Vocabulary:
     @functools.cached_property
     def vocab(self) -> dict[int, bytes]:
         """All tokens by id, in the order of ids; special tokens as their UTF-8."""
-        by_id = {id_: text.encode() for text, id_ in reversed(self._special.items())}
+        by_id = {id_: text.encode() for text, id_ in reversed(self.special_tokens.items())}
         by_id.update((id_, token) for token, id_ in self.mergeable_ranks.items())
         return dict(sorted(by_id.items()))
 
     @functools.cached_property
-    def merges(self) -> list[tuple[bytes, bytes]]:
+    def merges(self) -> list[Pair]:
         """The pair each token longer than a byte is joined from, in the order of ids.
 
         There is one pair for each token, and no other pair of tokens with the same joined bytes is
@@ -54,18 +128,18 @@ class Vocabulary:
         before, what has happened between them is what happens to them alone.
 
         Raises:
-            ValueError: If a token is no join of two tokens with lower ids, naming it.
+            ValueError: If a token is not a join of two tokens with lower ids, naming it.
         """
         if self._trained is not None:
             return self._trained.merges()
-        return self._encoder.merges()
+        return self.encoder.merges()
 
     @functools.cached_property
     def n_vocab(self) -> int:
         """The highest id plus one, as in tiktoken; ids with holes have fewer tokens than that."""
         if self._trained is not None:
-            return len(self._trained) + len(self._special)
-        return max(max(self.mergeable_ranks.values()), max(self._special.values(), default=0)) + 1
+            return len(self._trained) + len(self.special_tokens)
+        return max([*self.mergeable_ranks.values(), *self.special_tokens.values()]) + 1
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -75,8 +149,8 @@ class Vocabulary:
         """
         digest = hashlib.sha256(b"bytemill tokenizer 1\n")
         ranks = sorted((id_, token) for token, id_ in self.mergeable_ranks.items())
-        special = sorted((id_, text.encode()) for text, id_ in self._special.items())
-        pattern = self._pat_str.encode()
+        special = sorted((id_, text.encode()) for text, id_ in self.special_tokens.items())
+        pattern = self.pat_str.encode()
         digest.update(b"%d %d %d\n%b" % (len(pattern), len(ranks), len(special), pattern))
         digest.update(b"".join(b"%d %d\n%b" % (i, len(t), t) for i, t in [*ranks, *special]))
         return digest.hexdigest()
@@ -88,9 +162,8 @@ class Vocabulary:
             lengths[id_] = len(token)
         return lengths
 
-    def _splits(self) -> dict[bytes, tuple[bytes, bytes] | None]:
-        """For each token longer than a byte, by id, the pair it is joined from, or None if it never
-        is.
+    def splits(self) -> dict[bytes, Pair | None]:
+        """For each token longer than a byte, by id, the pair it is joined from, or None.
 
         Unlike `merges` it also finds pairs with a part of higher id, which training cannot give.
         """
@@ -102,57 +175,167 @@ class Vocabulary:
             return {token: _split(token, ranks) for token in tokens}
 
     @functools.cached_property
-    def _encoder(self) -> _core.Encoder:
-        return _core.Encoder(self.mergeable_ranks, self._special, self._pat_str)
+    def encoder(self) -> _core.Encoder:
+        """The Rust core's tables for encoding, built when first asked for."""
+        return _core.Encoder(self.mergeable_ranks, self.special_tokens, self.pat_str)
 
     @functools.cached_property
-    def _decoder(self) -> _core.Decoder:
-        return self._encoder.decoder
+    def decoder(self) -> _core.Decoder:
+        """The Rust core's table for decoding."""
+        return self.encoder.decoder
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Vocabulary):
+            return NotImplemented
+        return self is other or self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
 
 
-def check_ranks(ranks: dict[bytes, int]) -> None:
-    """TypeError or ValueError for what `Tokenizer` does not accept, with the token."""
+def number_special_tokens(
+    special_tokens: Iterable[str], known: Mapping[str, int], ranks: Mapping[bytes, int]
+) -> dict[str, int]:
+    """Ids for special tokens, in their order: those in `known` keep theirs, others get the next.
+
+    The next are those above every id in `known` and `ranks`.
+    """
+    after = itertools.count(max([*ranks.values(), *known.values()], default=-1) + 1)
+    return {text: known[text] if text in known else next(after) for text in special_tokens}
+
+
+def check_merges(
+    vocabulary: Vocabulary,
+    merges: Sequence[Pair],
+    source: str,
+    *,
+    show: Callable[[bytes], str] = repr,
+    whole_tokens: bool = False,
+) -> None:
+    """Checks that applying `merges` in their order is what the ids of `vocabulary` do.
+
+    Ids leave one way to make each token (see `Vocabulary.merges`), so `merges` must hold that pair
+    for every token, in the order of the results' ids; further pairs never apply.
+
+    Args:
+        vocabulary: The tokens with their ids.
+        merges: In their order.
+        source: Where they are from, for messages.
+        show: Writes a token in messages.
+        whole_tokens: A pretoken that is a token is taken at once, so that a token may also lack a
+            merge.
+
+    Raises:
+        ValueError: Naming the merge, or the token, that does not fit.
+    """
+    ranks = vocabulary.mergeable_ranks
+
+    def joined(pair: Pair) -> str:
+        return f"{show(pair[0])} + {show(pair[1])}"
+
+    for left, right in merges:
+        for token in (left, right, left + right):
+            if token not in ranks:
+                raise ValueError(
+                    f"{source}: the merge {joined((left, right))} needs the token {show(token)}, "
+                    "which is not among the ordinary tokens of the vocabulary"
+                )
+    place = {pair: i for i, pair in enumerate(merges)}
+    last: tuple[int, Pair | None] = (-1, None)
+    for token, pair in vocabulary.splits().items():
+        if pair is None:
+            if whole_tokens:
+                continue
+            raise ValueError(
+                f"{source}: {show(token)} (id {ranks[token]}) is not a single byte and no merge "
+                "makes it; if it is a special token, list it in special_tokens"
+            )
+        at = place.get(pair)
+        if at is None:
+            raise ValueError(
+                f"{source}: {show(token)} (id {ranks[token]}) is not among the results of the "
+                f"merges, which by its id would hold {joined(pair)}; if it is a special token, "
+                "list it in special_tokens"
+            )
+        if at < last[0] and last[1] is not None:
+            raise ValueError(
+                f"{source}: ids do not follow the order of the merges: {joined(last[1])} comes "
+                f"after {joined(pair)} but its result has the lower id. Ids decide which merge "
+                "goes first here, so this vocabulary would encode text differently"
+            )
+        last = (at, pair)
+
+
+def _ids_of(vocab: Mapping[int, bytes]) -> dict[bytes, int]:
+    ids: dict[bytes, int] = {}
+    for id_, token in vocab.items():
+        if not isinstance(token, bytes):
+            raise TypeError(
+                f"vocab: the token of id {id_!r} is {token!r}; expected bytes by id. From ids by "
+                "bytes a tokenizer is made by Tokenizer.from_ranks"
+            )
+        _check_id("vocab: ", token, id_)
+        if token in ids:
+            raise ValueError(f"vocab: the ids {ids[token]} and {id_} have the same token {token!r}")
+        ids[token] = id_
+    return ids
+
+
+def _check_pair(merge: object) -> Pair:
+    if isinstance(merge, (tuple, list)) and len(merge) == 2:
+        left, right = merge
+        if isinstance(left, bytes) and isinstance(right, bytes):
+            return left, right
+    raise TypeError(f"merges: {merge!r} is not a pair of bytes")
+
+
+def _as_text(token: bytes, id_: int) -> str:
+    try:
+        return token.decode()
+    except UnicodeDecodeError:
+        raise ValueError(
+            f"vocab: {token!r} (id {id_}) is not a single byte, no merge makes it, and as it is "
+            "not UTF-8 it cannot be a special token either"
+        ) from None
+
+
+def _check_ranks(ranks: dict[bytes, int]) -> None:
     for token, id_ in ranks.items():
-        if not isinstance(token, bytes) or not token:
-            kind = ValueError if token == b"" else TypeError
-            raise kind(f"mergeable_ranks: {token!r} is no token; expected non-empty bytes")
-        _check_id("mergeable_ranks", token, id_)
+        if not isinstance(token, bytes):
+            raise TypeError(f"{token!r} (id {id_!r}) is not a token; expected bytes")
+        if not token:
+            raise ValueError(f"b'' (id {id_!r}) is not a token; expected at least one byte")
+        _check_id("", token, id_)
     missing = [b for b in range(256) if bytes([b]) not in ranks]
     if missing:
         raise ValueError(
-            f"mergeable_ranks: {len(missing)} single bytes are missing, the first "
-            f"0x{missing[0]:02x}; a byte-level vocabulary holds all 256"
+            f"{len(missing)} single bytes are missing, the first 0x{missing[0]:02x}; a byte-level "
+            "vocabulary holds all 256"
         )
     if len(set(ranks.values())) < len(ranks):
         seen: dict[int, bytes] = {}
         for token, id_ in ranks.items():
             if id_ in seen:
-                raise ValueError(f"mergeable_ranks: {seen[id_]!r} and {token!r} both have id {id_}")
+                raise ValueError(f"the tokens {seen[id_]!r} and {token!r} both have id {id_}")
             seen[id_] = token
 
 
-def check_special(special: dict[str, int], taken: set[int]) -> None:
-    """TypeError or ValueError for what `Tokenizer` does not accept, or for an id in `taken`."""
+def _check_special(special: dict[str, int], taken: set[int]) -> None:
     for text, id_ in special.items():
-        if not isinstance(text, str):
-            raise TypeError(f"special_tokens: {text!r} is no str")
-        if not text:
-            raise ValueError("special_tokens: '' is empty; a special token needs a character")
-        if any("\ud800" <= char <= "\udfff" for char in text):
-            raise ValueError(f"special_tokens: {text!r} holds a surrogate, which has no UTF-8")
-        _check_id("special_tokens", text, id_)
+        check_special_token("special_tokens: ", text)
+        _check_id("special_tokens: ", text, id_)
         if id_ in taken:
             raise ValueError(f"special_tokens: the id {id_} of {text!r} is taken by another token")
 
 
-def _check_id(argument: str, token: object, id_: object) -> None:
+def _check_id(where: str, token: object, id_: object) -> None:
     if not isinstance(id_, int) or isinstance(id_, bool):
-        raise TypeError(f"{argument}: the id of {token!r} is {id_!r}; expected an int")
+        raise TypeError(f"{where}the id of {token!r} is {id_!r}; expected an int")
     if not 0 <= id_ < 2**32 - 1:
-        raise ValueError(f"{argument}: the id of {token!r} is {id_}; expected 0 to 2**32 - 2")
+        raise ValueError(f"{where}the id of {token!r} is {id_}; expected 0 to 2**32 - 2")
 
 
-def _split(token: bytes, ranks: Mapping[bytes, int]) -> tuple[bytes, bytes] | None:
+def _split(token: bytes, ranks: Mapping[bytes, int]) -> Pair | None:
     """The two parts that the rule of the class leaves before it makes `token`, if it does."""
     parts = [bytes([byte]) for byte in token]
     while len(parts) > 2:

@@ -65,7 +65,7 @@ def test_headers_that_numpy_trips_over(header, corpus, tmp_path, tokenizer):
     # The header begins at byte 10, and is as long as it was.
     data[10:128] = header.ljust(117)[:117] + b"\n"
     path.write_bytes(data)
-    with pytest.raises(ValueError, match=r"train-00000\.npy: it is no NumPy file"):
+    with pytest.raises(ValueError, match=r"train-00000\.npy: it is not a NumPy file"):
         open_shards(tmp_path / "out")
 
 

@@ -154,14 +154,14 @@ def test_dtype(corpus, tmp_path, tokenizer, expected):
     ids, _ = tokenizer.encode_files_to_numpy(corpus, dtype="uint32")
     assert ids.dtype == np.uint32
     assert ids.tolist() == [id_ for document in expected for id_ in document]
-    large = Tokenizer(tokenizer.mergeable_ranks, {BOS: 65536}, pattern=tokenizer.pat_str)
+    large = Tokenizer.from_ranks(tokenizer.mergeable_ranks, {BOS: 65536}, pattern=tokenizer.pat_str)
     assert large.encode_files_to_numpy(corpus)[0].dtype == np.uint32
     with pytest.raises(ValueError, match=r'dtype="uint16".*65536.*"uint32"'):
         large.encode_files(corpus, tmp_path / "out", dtype="uint16")
     options = {"separator": BOS, "dtype": "uint32"}
     assert large.encode_files(corpus, tmp_path / "out", **options).dtype == "uint32"
     assert open_shards(tmp_path / "out").document(0)[-1] == 65536
-    exact = Tokenizer(tokenizer.mergeable_ranks, {BOS: 65535}, pattern=tokenizer.pat_str)
+    exact = Tokenizer.from_ranks(tokenizer.mergeable_ranks, {BOS: 65535}, pattern=tokenizer.pat_str)
     ids, _ = exact.encode_files_to_numpy(corpus, separator=BOS)
     assert ids.dtype == np.uint16
     assert ids[-1] == 65535

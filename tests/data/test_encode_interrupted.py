@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from bytemill import files
-from bytemill.data import open_shards
-from bytemill.data.encode_files import DiskFullError
+from bytemill.data import DiskFullError, open_shards
 from bytemill.data.shard_run import STATE_NAME
 from bytemill.data.shards import SPLITS
 from tests.support.input_forms import FORMS, SPECIAL, as_text

@@ -5,13 +5,14 @@ import json
 import os
 import random
 import sys
+import warnings
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from bytemill import Tokenizer
-from bytemill.formats import gpt2, huggingface
+from bytemill.formats import byte_alphabet, huggingface
 from tests.support.vocabularies import (
     CORPORA,
     CUSTOM,
@@ -41,7 +42,7 @@ class Exported:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         self._tiktoken = tokenizer.to_tiktoken("test")
-        self._huggingface = from_dict(huggingface.to_dict(tokenizer))
+        self._huggingface = from_dict(huggingface.to_dict(tokenizer.vocabulary))
 
     def tiktoken(self, text: str) -> list[int]:
         return self._tiktoken.encode(text, allowed_special="all")
@@ -108,7 +109,7 @@ def test_every_code_point_is_cut_alike(pattern):
 def test_ranks_that_no_training_gives_are_exported_exactly(tokens, samples):
     """Any set of tokens: unreachable ones, and parts of higher rank than the whole."""
     ranks = {**BYTES, **{token: 300 + i for i, token in enumerate(dict.fromkeys(tokens))}}
-    tokenizer = Tokenizer(ranks, pattern=r"[a-z]+|\s+|[^a-z\s]")
+    tokenizer = Tokenizer.from_ranks(ranks, pattern=r"[a-z]+|\s+|[^a-z\s]")
     ours = Exported(tokenizer)
     for text in samples:
         ids = tokenizer.encode(text)
@@ -121,7 +122,7 @@ def test_permuted_bytes_and_holes():
     base = train([generated_text(2)], 500)
     ids = rng.sample(range(256), 256) + [256 + 3 * i for i in range(len(base.vocab) - 256)]
     ranks = {token: ids[i] for i, token in base.vocab.items()}
-    tokenizer = Tokenizer(ranks, {"<|end|>": 2000, "<|pad|>": 1500})
+    tokenizer = Tokenizer.from_ranks(ranks, {"<|end|>": 2000, "<|pad|>": 1500})
     ours = Exported(tokenizer)
     text = generated_text(4) + "<|end|><|pad|>"
     assert tokenizer.encode(text) == ours.tiktoken(text) == ours.huggingface(text)
@@ -225,7 +226,7 @@ def test_tiktoken_with_another_order_of_special_tokens_is_refused():
     refused = 0
     for n in range(20):
         pair = {f"<{n}>": 256, f"<{n}><{n}>": 257}
-        tokenizer = Tokenizer(BYTES, pair)
+        tokenizer = Tokenizer.from_ranks(BYTES, pair)
         try:
             encoding = tokenizer.to_tiktoken("test")
         except ValueError as error:
@@ -240,14 +241,14 @@ def test_tiktoken_with_another_order_of_special_tokens_is_refused():
 def test_huggingface_with_a_pattern_it_reads_differently_is_refused(pattern, tmp_path):
     ranks = {**BYTES, b"nd": 256, b"\nI": 257, b"123": 258, b"56": 259, b"4567": 260, b"012": 261}
     ranks.update({b"34": 262, b"345": 263, b"67": 264, b"He": 265})
-    tokenizer = Tokenizer(ranks, pattern=pattern)
+    tokenizer = Tokenizer.from_ranks(ranks, pattern=pattern)
     with pytest.raises(ValueError, match=r"would give other ids.*pattern"):
         tokenizer.to_huggingface(tmp_path / "tokenizer.json")
     assert not list(tmp_path.iterdir())
 
 
 def test_huggingface_with_a_pattern_it_cannot_read_is_refused(tmp_path):
-    tokenizer = Tokenizer(BYTES, pattern=r"[\p{L}--a]+|[\s\S]|(?<x>a)(?P=x)")
+    tokenizer = Tokenizer.from_ranks(BYTES, pattern=r"[\p{L}--a]+|[\s\S]|(?<x>a)(?P=x)")
     with pytest.raises(ValueError, match="tokenizers"):
         tokenizer.to_huggingface(tmp_path / "tokenizer.json")
     assert not list(tmp_path.iterdir())
@@ -257,26 +258,36 @@ def test_huggingface_with_a_pattern_it_cannot_read_is_refused(tmp_path):
 def test_huggingface_with_an_ambiguous_special_token_is_refused(text, tmp_path):
     ranks = {**BYTES, b"th": 256, b"the": 257, b" the": 258}
     with pytest.raises(ValueError, match=f"special token '{text}'.*rename"):
-        Tokenizer(ranks, {text: 300}).to_huggingface(tmp_path / "tokenizer.json")
+        Tokenizer.from_ranks(ranks, {text: 300}).to_huggingface(tmp_path / "tokenizer.json")
     assert not list(tmp_path.iterdir())
 
 
 def test_missing_libraries(tmp_path, monkeypatch):
-    tokenizer = exported("cl100k").tokenizer
+    tokenizer, custom = exported("cl100k").tokenizer, exported(CUSTOM[0]).tokenizer
     monkeypatch.setitem(sys.modules, "tiktoken", None)
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(ImportError, match="pip install tiktoken"):
         tokenizer.to_tiktoken("test")
     with pytest.raises(ImportError, match="pip install tiktoken"):
         Tokenizer.from_tiktoken("cl100k_base")
-    tokenizer.to_huggingface(tmp_path / "tokenizer.json")  # written unchecked
-    assert Tokenizer.from_huggingface(tmp_path).fingerprint == tokenizer.fingerprint
+    with pytest.warns(UserWarning, match=r"tokenizer\.json has not been checked.*write") as warned:
+        tokenizer.to_huggingface(tmp_path / "tokenizer.json")
+    assert [w.filename for w in warned] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert Tokenizer.from_huggingface(tmp_path) == tokenizer
+    # Of a pattern that no test has compared, reading says so too.
+    path = tmp_path / "custom.json"
+    path.write_text(json.dumps(huggingface.to_dict(custom.vocabulary)))
+    with pytest.warns(UserWarning, match=r"custom\.json has not been checked.*read") as warned:
+        assert Tokenizer.from_huggingface(path) == custom
+    assert [w.filename for w in warned] == [__file__]
 
 
 @given(st.binary(max_size=40))
 def test_byte_alphabet_is_one_to_one(data):
-    text = gpt2.to_text(data)
-    assert gpt2.from_text(text) == data
+    text = byte_alphabet.to_text(data)
+    assert byte_alphabet.from_text(text) == data
     assert len(text) == len(data) and (not text or text.isprintable())
     assume(data)
     assert " " not in text
@@ -284,6 +295,6 @@ def test_byte_alphabet_is_one_to_one(data):
 
 def test_byte_alphabet_is_theirs():
     theirs = set(tokenizers.pre_tokenizers.ByteLevel.alphabet())
-    assert {gpt2.to_text(bytes([i])) for i in range(256)} == theirs
-    assert gpt2.to_text(b" \n\x00") == "ĠĊĀ"
-    assert gpt2.from_text("日") is None
+    assert {byte_alphabet.to_text(bytes([i])) for i in range(256)} == theirs
+    assert byte_alphabet.to_text(b" \n\x00") == "ĠĊĀ"
+    assert byte_alphabet.from_text("日") is None

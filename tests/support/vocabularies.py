@@ -9,6 +9,7 @@ import pytest
 from hypothesis import strategies as st
 
 from bytemill import Tokenizer, _core
+from bytemill.vocabulary import Vocabulary
 
 ROOT = Path(__file__).resolve().parents[2]
 CORPORA = Path(os.environ.get("BYTEMILL_CORPORA", ROOT / "../shared/corpora"))
@@ -32,7 +33,9 @@ def train(
     counting.feed(texts)
     counts = counting.finish()
     merges = _core.train(counts, vocab_size, tie_break)
-    return Tokenizer._from_merges(merges, special_tokens, counts.pat_str)
+    return Tokenizer.from_vocabulary(
+        Vocabulary.from_training(merges, special_tokens, counts.pat_str)
+    )
 
 
 def generated_text(seed: int = 0, words: int = 1500) -> str:

@@ -147,7 +147,9 @@ def calls(tokenizer: Tokenizer):
 
 
 def test_ids_in_no_vocabulary():
-    tokenizer = Tokenizer({**BYTES, b"ab": 300}, {"<|end|>": 1_000_000, "<far>": 4_000_000_000})
+    tokenizer = Tokenizer.from_ranks(
+        {**BYTES, b"ab": 300}, {"<|end|>": 1_000_000, "<far>": 4_000_000_000}
+    )
     assert tokenizer.decode([300, 1_000_000, 4_000_000_000, 97]) == "ab<|end|><far>a"
     for id_ in (256, 299, 301, 999_999, 1_000_001, 4_000_000_001, *NOT_IDS):
         for call in calls(tokenizer):
@@ -208,7 +210,7 @@ def test_no_array_library_is_imported():
 
     code = (
         "import sys, bytemill\n"
-        "t = bytemill.Tokenizer({bytes([i]): i for i in range(256)})\n"
+        "t = bytemill.Tokenizer.from_ranks({bytes([i]): i for i in range(256)})\n"
         "assert t.decode(t.encode('abc')) == 'abc'\n"
         "list(t.encode_iterable(['a'])); t.stream_decoder().push(97); t.encode_batch(['a'])\n"
         "print(sorted({'numpy', 'torch'} & set(sys.modules)))"
@@ -226,7 +228,7 @@ class Own(int):
 
 @pytest.mark.parametrize("share", [0, 0.003, 0.5, 1])
 def test_ints_of_several_kinds_in_long_lists(share):
-    tokenizer = Tokenizer(BYTES)
+    tokenizer = Tokenizer.from_ranks(BYTES)
     rng = random.Random(1)
     for n in [*range(30, 35), *range(254, 259), *range(510, 515), 2000]:
         expected = bytes(rng.choices(range(256), k=n))
@@ -257,7 +259,7 @@ class Changes:
 
 @pytest.mark.parametrize("n", [0, 1, 31, 32, 33, 64, 65, 255, 256, 289, 300])
 def test_a_list_that_changes_meanwhile(n):
-    tokenizer = Tokenizer(BYTES)
+    tokenizer = Tokenizer.from_ranks(BYTES)
     ids = [98] * n
     ids += [Changes(lambda: ids.__delitem__(slice(1, None))), *[99] * 300]
     assert tokenizer.decode_bytes(ids) == b"b" * n + b"a"
@@ -274,7 +276,7 @@ def test_a_list_that_changes_meanwhile(n):
 
 
 def test_threads_that_decode():
-    tokenizer = Tokenizer(BYTES)
+    tokenizer = Tokenizer.from_ranks(BYTES)
     texts = [chr(97 + i) * (1 + 997 * i) for i in range(8)]
     ids = [tokenizer.encode(text) for text in texts]
     with ThreadPoolExecutor(4) as pool:
@@ -282,7 +284,9 @@ def test_threads_that_decode():
 
 
 def test_ints_of_encoded_ids():
-    tokenizer = Tokenizer(BYTES, {"<far>": 4_000_000_000, "<last>": 2**18 - 1, "<next>": 2**18})
+    tokenizer = Tokenizer.from_ranks(
+        BYTES, {"<far>": 4_000_000_000, "<last>": 2**18 - 1, "<next>": 2**18}
+    )
     text = "a<far>é<last><next>"
     ids = [97, 4_000_000_000, 0xC3, 0xA9, 2**18 - 1, 2**18]
     for n in (0, 1, 21, 22, 400):

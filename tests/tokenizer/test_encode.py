@@ -182,7 +182,7 @@ def test_choices_of_special_tokens_are_tiktokens():
 
 def test_many_choices_of_special_tokens_are_not_kept():
     special = {f"<{i}>": 256 + i for i in range(100)}
-    tokenizer = Tokenizer(BYTES, special)
+    tokenizer = Tokenizer.from_ranks(BYTES, special)
     for token, id_ in special.items():
         assert tokenizer.encode(token, allowed_special={token}) == [id_]
     assert len(tokenizer._sets) <= 64
@@ -223,7 +223,7 @@ def test_single_tokens(name):
 
 
 def test_offsets_of_characters_shared_by_tokens():
-    tokenizer = Tokenizer(
+    tokenizer = Tokenizer.from_ranks(
         {**BYTES, b" \xf0": 256, b" \xf0\x9f": 257, b"\x91\x8d": 258}, {"<s>": 259}
     )
     assert tokenizer.encode_with_offsets("a \U0001f44db<s>é") == (
@@ -283,13 +283,13 @@ def test_truncate_stops_early_and_keeps_surrogates():
     started = time.perf_counter()
     assert tokenizer.count(tokenizer.truncate(text, 10)) == 10
     assert time.perf_counter() - started < 1
-    plain = Tokenizer(BYTES)
+    plain = Tokenizer.from_ranks(BYTES)
     for max_tokens, n_kept in ((3, 0), (4, 2), (6, 2), (7, 3), (8, 4), (9, 5)):
         text = "\ud83d\udc4d\ud83d a"
         assert plain.truncate(text, max_tokens) == text[:n_kept]
     assert tokenizer.truncate(TEXT, 0) == "" == tokenizer.truncate("", 0)
     # 'l of 'll is two tokens though 'll begins with one.
-    contraction = Tokenizer({**BYTES, b"'l": 256}, pattern="gpt2")
+    contraction = Tokenizer.from_ranks({**BYTES, b"'l": 256}, pattern="gpt2")
     assert contraction.encode("'ll") == [256, ord("l")]
     assert contraction.truncate("'ll", 1) == ""
     for bad, error in ((-1, ValueError), (1.5, TypeError), (None, TypeError), ("3", TypeError)):
@@ -298,7 +298,7 @@ def test_truncate_stops_early_and_keeps_surrogates():
 
 
 def test_truncate_with_a_pattern_whose_look_ahead_decides():
-    tokenizer = Tokenizer({**BYTES, b"xx": 256, b"xxxx": 257}, pattern=r"x+(?=y)|.")
+    tokenizer = Tokenizer.from_ranks({**BYTES, b"xx": 256, b"xxxx": 257}, pattern=r"x+(?=y)|.")
     text = "x" * 4_000 + "y"
     kept = tokenizer.truncate(text, 800)
     assert 0 < len(kept) <= 800 and tokenizer.count(kept) <= 800
@@ -362,7 +362,7 @@ def test_sets_of_special_tokens_of_other_types(argument):
 
 
 def test_a_pattern_that_backtracks_too_far_is_an_error():
-    tokenizer = Tokenizer(BYTES, pattern=r"(a*)*\1b|.")
+    tokenizer = Tokenizer.from_ranks(BYTES, pattern=r"(a*)*\1b|.")
     text = "a" * 60
     for call in (tokenizer.encode, tokenizer.count, lambda t: tokenizer.encode_batch([t])):
         with pytest.raises(ValueError, match="backtrack"):
@@ -372,7 +372,7 @@ def test_a_pattern_that_backtracks_too_far_is_an_error():
 
 def test_numpy_width_follows_the_vocabulary():
     for highest, dtype in ((65535, np.uint16), (65536, np.uint32), (2**32 - 2, np.uint32)):
-        tokenizer = Tokenizer({**BYTES, b"ab": highest})
+        tokenizer = Tokenizer.from_ranks({**BYTES, b"ab": highest})
         ids = tokenizer.encode_to_numpy("abab")
         assert ids.dtype == dtype and ids.tolist() == [highest] * 2
         assert tokenizer.decode(ids) == "abab"

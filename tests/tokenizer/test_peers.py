@@ -9,7 +9,7 @@ import pytest
 import regex
 
 from bytemill import BpeTrainer, _core
-from bytemill.formats import gpt2 as stand_ins
+from bytemill.formats import byte_alphabet as stand_ins
 from tests.support.vocabularies import NAMED, corpus
 
 rustbpe = pytest.importorskip("rustbpe", reason="rustbpe is not installed")

@@ -60,7 +60,7 @@ def test_overlapping_special_tokens_at_every_split(pattern):
 
 
 def test_a_special_token_inside_the_beginning_of_a_longer_one():
-    tokenizer = Tokenizer(BYTES, {"abcdef": 256, "cd": 257, "bcde": 258})
+    tokenizer = Tokenizer.from_ranks(BYTES, {"abcdef": 256, "cd": 257, "bcde": 258})
     for text in ("xabcdef", "xabcdex", "abcdabcdef", "xxcdef abcd", "bcdecd abcde"):
         expected = tokenizer.encode(text)
         for cuts in itertools.combinations(range(len(text) + 1), 2):
@@ -316,11 +316,11 @@ LEADS = [*b"aZ\x00\x7f\x80\xbf\xc0\xc1\xc2\xdf\xe0\xed\xef\xf0\xf4\xf5\xff\x90\x
 @settings(max_examples=cases(300), deadline=None, derandomize=True, database=None)
 @given(st.lists(st.one_of(st.sampled_from(LEADS), st.integers(0, 255)), max_size=12))
 def test_decoding_any_bytes(data):
-    check_decoder(Tokenizer(BYTES), data)
+    check_decoder(Tokenizer.from_ranks(BYTES), data)
 
 
 def test_text_comes_as_soon_as_it_is_certain():
-    tokenizer = Tokenizer(BYTES)
+    tokenizer = Tokenizer.from_ranks(BYTES)
     decoder = tokenizer.stream_decoder()
     assert [decoder.push(b) for b in "aé👍".encode()] == ["a", "", "é", "", "", "", "👍"]
     assert [decoder.push(b) for b in b"\xf0\x9fa\xc3\xc3"] == ["", "", "�a", "", "�"]
@@ -328,13 +328,13 @@ def test_text_comes_as_soon_as_it_is_certain():
 
 
 def test_an_error_leaves_the_stream_decoder_as_it_was():
-    decoder = Tokenizer(BYTES).stream_decoder()
+    decoder = Tokenizer.from_ranks(BYTES).stream_decoder()
     assert decoder.push(0xC3) == ""
     for bad, error in (([97, 256], KeyError), (2**40, KeyError), ([97, "a"], TypeError)):
         with pytest.raises(error):
             decoder.push(bad)
     assert decoder.push(0xA9) == "é"
-    strict = Tokenizer(BYTES).stream_decoder("strict")
+    strict = Tokenizer.from_ranks(BYTES).stream_decoder("strict")
     assert strict.push([97, 0xC3]) == "a"
     with pytest.raises(UnicodeDecodeError):
         strict.push([97])

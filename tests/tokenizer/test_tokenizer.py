@@ -1,14 +1,11 @@
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import bytemill
-from bytemill import Tokenizer, files, patterns
+from bytemill import Tokenizer, patterns
 from tests.support.vocabularies import NAMED, OVERLAPPING, generated_text, texts, train
 
 BYTES = {bytes([i]): i for i in range(256)}
@@ -36,7 +33,7 @@ def test_ids_are_bytes_then_merges_then_special_tokens(tokenizer):
 
 
 def test_token_bytes_are_zero_for_special_tokens_and_holes():
-    tokenizer = Tokenizer({**BYTES, b"ab": 300, "é".encode(): 256}, {"<|end|>": 305})
+    tokenizer = Tokenizer.from_ranks({**BYTES, b"ab": 300, "é".encode(): 256}, {"<|end|>": 305})
     lengths = tokenizer.token_bytes()
     assert len(lengths) == tokenizer.n_vocab == 306
     assert lengths[:257] == [1] * 256 + [2]
@@ -56,7 +53,7 @@ def test_worked_example_of_sennrich_et_al():
 @pytest.mark.parametrize("pattern", NAMED)
 def test_merges_recovered_from_ranks_are_the_trained_ones(pattern):
     trained = train([TEXT, "a" * 1000, "ab" * 500], 450, pattern=pattern)
-    assert Tokenizer(trained.mergeable_ranks, pattern=pattern).merges == trained.merges
+    assert Tokenizer.from_ranks(trained.mergeable_ranks, pattern=pattern).merges == trained.merges
 
 
 @settings(max_examples=60, deadline=None)
@@ -66,12 +63,12 @@ def test_no_two_merges_give_the_same_bytes(words):
     tokenizer = train(words, 340, pattern=r"\S+")
     joined = [a + b for a, b in tokenizer.merges]
     assert len(set(joined)) == len(joined) == len(tokenizer.mergeable_ranks) - 256
-    again = Tokenizer(tokenizer.mergeable_ranks, pattern=r"\S+")
+    again = Tokenizer.from_ranks(tokenizer.mergeable_ranks, pattern=r"\S+")
     assert again.merges == tokenizer.merges
 
 
 def test_merges_of_ranks_that_are_no_merges():
-    tokenizer = Tokenizer({**BYTES, b"abcd": 256})
+    tokenizer = Tokenizer.from_ranks({**BYTES, b"abcd": 256})
     with pytest.raises(ValueError, match="abcd"):
         _ = tokenizer.merges
     assert tokenizer.encode("abcd abc") == [256, 32, 97, 98, 99]
@@ -82,15 +79,15 @@ def test_merges_of_ranks_that_are_no_merges():
 
 def test_fingerprint_depends_on_all_that_decides_ids():
     ranks, special = {**BYTES, b"ab": 256, b"bc": 257}, {"<|end|>": 258}
-    base = Tokenizer(ranks, special)
+    base = Tokenizer.from_ranks(ranks, special)
     different = [
-        Tokenizer({**ranks, b"ab": 257, b"bc": 256}, special),
-        Tokenizer({**ranks, b"bd": 259}, special),
-        Tokenizer(ranks, {"<|end|>": 259}),
-        Tokenizer(ranks, {"<|pad|>": 258}),
-        Tokenizer(ranks, {}),
-        Tokenizer({**ranks, b"<|end|>": 258}, {}),
-        Tokenizer(ranks, special, pattern="cl100k"),
+        Tokenizer.from_ranks({**ranks, b"ab": 257, b"bc": 256}, special),
+        Tokenizer.from_ranks({**ranks, b"bd": 259}, special),
+        Tokenizer.from_ranks(ranks, {"<|end|>": 259}),
+        Tokenizer.from_ranks(ranks, {"<|pad|>": 258}),
+        Tokenizer.from_ranks(ranks, {}),
+        Tokenizer.from_ranks({**ranks, b"<|end|>": 258}, {}),
+        Tokenizer.from_ranks(ranks, special, pattern="cl100k"),
     ]
     assert len({t.fingerprint for t in [base, *different]}) == 8
     assert all(len(t.fingerprint) == 64 for t in different)
@@ -98,12 +95,14 @@ def test_fingerprint_depends_on_all_that_decides_ids():
 
 def test_fingerprint_ignores_names_and_order():
     ranks = {**BYTES, b"ab": 256}
-    one = Tokenizer(ranks, {"<a>": 257, "<b>": 258}, name="one")
+    one = Tokenizer.from_ranks(ranks, {"<a>": 257, "<b>": 258}, name="one")
     reordered = dict(reversed(list(ranks.items())))
-    two = Tokenizer(reordered, {"<b>": 258, "<a>": 257}, pattern=patterns.canonical("gpt2"))
+    two = Tokenizer.from_ranks(
+        reordered, {"<b>": 258, "<a>": 257}, pattern=patterns.canonical("gpt2")
+    )
     assert one.fingerprint == two.fingerprint
     # Fixed for good: files written today must load with later versions.
-    assert Tokenizer(BYTES, {"<|end|>": 256}).fingerprint == (
+    assert Tokenizer.from_ranks(BYTES, {"<|end|>": 256}).fingerprint == (
         "4a49f21a0283e908a6aa4f622838a6dac0a699d6f31086243d2ab732a33dacb8"
     )
 
@@ -129,10 +128,10 @@ def test_truncated_to_an_impossible_size(tokenizer, size):
 
 
 def test_truncated_closes_holes_before_special_tokens():
-    cut = Tokenizer({**BYTES, b"ab": 260, b"bc": 270}, {"<|end|>": 300}).truncated(258)
+    cut = Tokenizer.from_ranks({**BYTES, b"ab": 260, b"bc": 270}, {"<|end|>": 300}).truncated(258)
     assert cut.vocab[260] == b"ab" and cut.special_tokens == {"<|end|>": 261}
     with pytest.raises(ValueError, match="259"):
-        Tokenizer({**BYTES, b"ab": 260, b"bc": 270}, {"<|end|>": 300}).truncated(260)
+        Tokenizer.from_ranks({**BYTES, b"ab": 260, b"bc": 270}, {"<|end|>": 300}).truncated(260)
 
 
 # Training
@@ -214,7 +213,7 @@ def test_decoding(tokenizer):
 
 
 def test_special_tokens_that_share_an_id_are_accepted():
-    assert Tokenizer(BYTES, {"<a>": 256, "<b>": 256}).vocab[256] == b"<a>"
+    assert Tokenizer.from_ranks(BYTES, {"<a>": 256, "<b>": 256}).vocab[256] == b"<a>"
 
 
 # What the constructor refuses
@@ -234,7 +233,7 @@ def test_special_tokens_that_share_an_id_are_accepted():
         ({**BYTES, b"ab": 255}, {}, ValueError, "255"),
         ({**BYTES, b"ab": 256, b"bc": 256}, {}, ValueError, "b'ab' and b'bc' both have id 256"),
         (BYTES, {"": 256}, ValueError, "empty"),
-        (BYTES, {b"<s>": 256}, TypeError, "b'<s>' is no str"),
+        (BYTES, {b"<s>": 256}, TypeError, "b'<s>': a special token must be a str"),
         (BYTES, {None: 256}, TypeError, "None"),
         (BYTES, {"<s>": 255}, ValueError, "255.*taken"),
         (BYTES, {"<s>": 1.5}, TypeError, "1.5"),
@@ -243,17 +242,17 @@ def test_special_tokens_that_share_an_id_are_accepted():
 )
 def test_bad_vocabulary(ranks, special, error, message):
     with pytest.raises(error, match=message):
-        Tokenizer(ranks, special)
+        Tokenizer.from_ranks(ranks, special)
 
 
 def test_bad_pattern():
     with pytest.raises(ValueError, match=r"\(unclosed"):
-        Tokenizer(BYTES, pattern="(unclosed")
+        Tokenizer.from_ranks(BYTES, pattern="(unclosed")
     for name in ("gpt4", "", "cl100k_base"):
         with pytest.raises(ValueError, match=f'pattern=\'{name}\'.*"gpt2", "cl100k", "o200k"'):
-            Tokenizer(BYTES, pattern=name)
+            Tokenizer.from_ranks(BYTES, pattern=name)
     with pytest.raises(TypeError, match="None"):
-        Tokenizer(BYTES, pattern=None)
+        Tokenizer.from_ranks(BYTES, pattern=None)
 
 
 # Files
@@ -364,26 +363,3 @@ def test_load_of_nothing(tmp_path):
     (tmp_path / "bytemill.json").write_text("[]")
     with pytest.raises(ValueError, match="list"):
         Tokenizer.load(tmp_path)
-
-
-def test_atomic_write_keeps_the_old_file_when_interrupted(tmp_path):
-    path = tmp_path / "file"
-    files.write_bytes(path, b"old")
-    with pytest.raises(KeyboardInterrupt), files.replacing(path) as file:
-        file.write(b"half")
-        raise KeyboardInterrupt
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_import_is_light():
-    code = (
-        "import sys, threading, bytemill\n"
-        "heavy = {'torch', 'numpy', 'tiktoken', 'tokenizers', 'pyarrow', 'zstandard', 'pickle'}\n"
-        "print(sorted(heavy & set(sys.modules)), threading.active_count())"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert result.stdout.split("\n")[0] == "[] 1"
-    assert bytemill.Tokenizer is Tokenizer

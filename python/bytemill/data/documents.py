@@ -6,7 +6,7 @@ import codecs
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from bytemill._arguments import check_limit, check_special_tokens
 from bytemill.data.inputs import InputFile, Paths, expand_inputs
@@ -40,7 +40,7 @@ def iter_documents(
     A document is a plain text file, a line of a .jsonl file or a row of a .parquet file; where
     `special_tokens` occur in it they separate it into several. One document at a time is in memory.
     A byte order mark at the start of a plain text file is text, as in tiktoken; line ends stay as
-    they are. A .jsonl line or a .parquet row whose text is null is no document.
+    they are. A .jsonl line or a .parquet row whose text is null is not a document.
 
     Args:
         paths: A path, a folder or a glob, or several; see `expand_inputs`.
@@ -165,7 +165,7 @@ class _Meter:
 
 
 class Feeder:
-    """Feeds input files to a pass of the Rust core, each through the door that suits it."""
+    """Feeds input files to a pass of the Rust core, each in the way that suits it."""
 
     def __init__(
         self,
@@ -193,22 +193,20 @@ class Feeder:
 
     def feed(self, counting: CountingPass) -> None:
         """Feeds all files, or as many as it takes until the pass is full."""
-        for door, run in itertools.groupby(self._files, _door):
+        for kind, run in itertools.groupby(self._files, _source_kind):
             files = list(run)
             if counting.full:
                 break
-            if door == "mapped":
+            if kind == "file":
                 self._plain_since = counting.n_bytes
                 counting.feed_files([str(file.path) for file in files])
                 self._plain_since = None
                 self._meter.done(sum(file.size for file in files))
-            elif door == "chunks":
+            elif kind == "chunks":
                 for file in files:
                     if counting.full:
                         break
-                    # A name that is not UTF-8 has surrogates in it, which Rust's strings cannot.
-                    name = str(file.path).encode("utf-8", "replace").decode()
-                    counting.feed_chunks(name, read_chunks(file, self._meter.at))
+                    counting.feed_chunks(file.shown_path, read_chunks(file, self._meter.at))
                     self._meter.done(file.size)
             else:
                 counting.feed(self._records(files))
@@ -221,17 +219,14 @@ class Feeder:
         """
         self._meter.done(sum(file.size for file in self._files[:start]))
         for file in self._files[start:]:
-            door = _door(file)
-            self._is_plain = door == "mapped"
-            # A name that is not UTF-8 has surrogates in it, which Rust's strings cannot.
-            name = str(file.path).encode("utf-8", "replace").decode()
-            if door == "mapped":
-                yield "file", name, str(file.path)
-            elif door == "chunks":
-                yield "chunks", name, read_chunks(file, self._meter.at)
-            else:
-                read = _read_records(file, self._text_column, self._errors, self._meter.at)
-                yield "texts", name, read
+            kind = _source_kind(file)
+            self._is_plain = kind == "file"
+            content: object = str(file.path)
+            if kind == "chunks":
+                content = read_chunks(file, self._meter.at)
+            elif kind == "texts":
+                content = _read_records(file, self._text_column, self._errors, self._meter.at)
+            yield kind, file.shown_path, content
             self._meter.done(file.size)
 
     def on_source_bytes(self, n_bytes: int) -> None:
@@ -250,8 +245,9 @@ class Feeder:
             self._meter.done(file.size)
 
 
-def _door(file: InputFile) -> str:
+def _source_kind(file: InputFile) -> Literal["file", "chunks", "texts"]:
+    """How the core takes a file: by its path, as pieces of its bytes, or as documents."""
     if file.format != "text":
-        return "records"
-    # A pipe cannot be mapped into memory.
-    return "mapped" if file.compression is None and file.path.is_file() else "chunks"
+        return "texts"
+    # A pipe is read in Python, where Ctrl-C ends a read that waits.
+    return "file" if file.compression is None and file.path.is_file() else "chunks"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import math
 import os
 from collections.abc import Iterator
@@ -14,29 +13,22 @@ from bytemill import _core
 from bytemill._arguments import check_limit
 from bytemill.data.documents import Feeder, Progress, check_errors
 from bytemill.data.inputs import Paths, expand_inputs
-from bytemill.data.shard_run import Run
+from bytemill.data.shard_run import ShardRun
 from bytemill.data.shards import WIDTHS, Dtype, Manifest
+from bytemill.files import naming_full_disk
+from bytemill.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-
-    from bytemill.tokenizer.tokenizer import Tokenizer
 
 SHARD_TOKENS: Final = 100_000_000
 
 SeparatorAt = Literal["start", "end"]
 
 
-class DiskFullError(OSError):
-    """The disk, or the quota on it, has no room for more shards.
-
-    What has been finished stays: with room made, the same call goes on from there.
-    """
-
-
 def encode_files(
-    tokenizer: Tokenizer,
+    vocabulary: Vocabulary,
     paths: Paths,
     out_dir: str | os.PathLike[str],
     *,
@@ -60,10 +52,10 @@ def encode_files(
     A run that was killed, or failed, goes on when it is called again with the same arguments; the
     result is the same, byte for byte, as if nothing had happened. Shards that were finished are not
     made again. A run that has ended is not repeated: its manifest is returned. Memory does not grow
-    with the corpus (a document with a pattern that is no GPT-style one is in memory as a whole).
+    with the corpus (a pattern unlike GPT-2's and its successors' needs each document as a whole).
 
     Args:
-        tokenizer: What encodes.
+        vocabulary: What encodes: `Tokenizer.vocabulary`.
         paths: A path, a folder or a glob, or several; see `expand_inputs`.
         out_dir: The folder to write; made if it is not there.
         separator: A special token whose id is put at one end of each document, the last included.
@@ -86,16 +78,16 @@ def encode_files(
     Raises:
         FileNotFoundError, PermissionError: A path cannot be read.
         ValueError: A file is truncated, corrupt, not UTF-8, or lacks the column; `paths` is empty;
-            an argument is out of range; `dtype` is too small; `separator` is no special token; the
-            folder holds the output of another call (other files, settings or tokenizer), or another
-            process is writing to it. The message says what to do.
+            an argument is out of range; `dtype` is too small; `separator` is not a special token;
+            the folder holds the output of another call (other files, settings or tokenizer), or
+            another process is writing to it. The message says what to do.
         DiskFullError: The disk is full; what has been finished is kept.
         ImportError: A .parquet or .zst file needs a package that is not installed.
     """
     folder = Path(out_dir)
     check_errors(errors)
-    dtype = choose_dtype(tokenizer, dtype)
-    separator_id = check_separator(tokenizer, separator, separator_at)
+    dtype = choose_dtype(vocabulary, dtype)
+    separator_id = check_separator(vocabulary, separator, separator_at)
     check_limit("num_threads", num_threads)
     files = expand_inputs(paths)
     settings = {
@@ -108,23 +100,23 @@ def encode_files(
         "errors": errors,
     }
     plan = Manifest(
-        fingerprint=tokenizer.fingerprint,
-        n_vocab=tokenizer.n_vocab,
+        fingerprint=vocabulary.fingerprint,
+        n_vocab=vocabulary.n_vocab,
         dtype=dtype,
         settings=settings,
-        inputs=[{"path": _text(file.path), "size": file.size} for file in files],
+        inputs=[{"path": file.shown_path, "size": file.size} for file in files],
         splits={},
     )
     feeder = Feeder(files, text_column, errors, progress)
-    with _disk_full_named(folder), _folder(folder):
-        run = Run(folder, plan, files)
+    with naming_full_disk(folder, "call again"), _new_folder(folder):
+        run = ShardRun(folder, plan, files)
         with run.locked():
             # Once more: it may have been ended by another process.
             if (finished := run.finished()) is not None:
                 return finished
             checkpoint, n_done = run.checkpoint()
             last = _core.encode_shards(
-                tokenizer._encoder,
+                vocabulary.encoder,
                 feeder.sources(n_done),
                 str(folder),
                 dtype,
@@ -143,7 +135,7 @@ def encode_files(
 
 
 def encode_files_to_numpy(
-    tokenizer: Tokenizer,
+    vocabulary: Vocabulary,
     paths: Paths,
     *,
     separator: str | None = None,
@@ -166,14 +158,14 @@ def encode_files_to_numpy(
     import numpy as np
 
     check_errors(errors)
-    dtype = choose_dtype(tokenizer, dtype)
+    dtype = choose_dtype(vocabulary, dtype)
     inputs = expand_inputs(paths)
     feeder = Feeder(inputs, text_column, errors, progress)
     ids, ends, _ = _core.encode_corpus(
-        tokenizer._encoder,
+        vocabulary.encoder,
         feeder.sources(),
         dtype,
-        separator=check_separator(tokenizer, separator, separator_at),
+        separator=check_separator(vocabulary, separator, separator_at),
         separator_first=separator_at == "start",
         num_threads=check_limit("num_threads", num_threads),
         errors=errors,
@@ -186,45 +178,45 @@ def encode_files_to_numpy(
     return np.frombuffer(ids, np.dtype(dtype).newbyteorder("<")), offsets
 
 
-def choose_dtype(tokenizer: Tokenizer, dtype: Dtype | None) -> Dtype:
+def choose_dtype(vocabulary: Vocabulary, dtype: Dtype | None) -> Dtype:
     """The type to write ids as: `dtype`, or the smallest that is large enough.
 
     Raises:
-        ValueError: `dtype` is no type for ids, or too small for the vocabulary.
+        ValueError: `dtype` is not a type for ids, or too small for the vocabulary.
     """
     if dtype is None:
-        return "uint16" if tokenizer.n_vocab <= 1 << 16 else "uint32"
+        return "uint16" if vocabulary.n_vocab <= 1 << 16 else "uint32"
     if dtype not in WIDTHS:
         raise ValueError(f'dtype={dtype!r}: it must be "uint16" or "uint32" (or None to choose)')
-    if dtype == "uint16" and tokenizer.n_vocab > 1 << 16:
+    if dtype == "uint16" and vocabulary.n_vocab > 1 << 16:
         raise ValueError(
-            f'dtype="uint16": the vocabulary has ids up to {tokenizer.n_vocab - 1}, and 65535 is '
+            f'dtype="uint16": the vocabulary has ids up to {vocabulary.n_vocab - 1}, and 65535 is '
             'the most that 16 bits hold; pass "uint32"'
         )
     return dtype
 
 
-def check_separator(tokenizer: Tokenizer, separator: str | None, at: str) -> int | None:
+def check_separator(vocabulary: Vocabulary, separator: str | None, at: str) -> int | None:
     """The separator's id.
 
     Raises:
-        ValueError: It is no special token of the tokenizer, or has no such place.
+        ValueError: It is not a special token of the tokenizer, or `at` is not a place.
     """
     if at not in ("start", "end"):
         raise ValueError(f'separator_at={at!r}: it must be "start" or "end"')
     if separator is None:
         return None
     try:
-        return tokenizer.special_tokens[separator]
+        return vocabulary.special_tokens[separator]
     except (KeyError, TypeError):
-        known = ", ".join(map(repr, tokenizer.special_tokens)) or "none"
+        known = ", ".join(map(repr, vocabulary.special_tokens)) or "none"
         raise ValueError(
-            f"separator={separator!r}: it is no special token of this tokenizer; it has {known}"
+            f"separator={separator!r}: it is not a special token of this tokenizer; it has {known}"
         ) from None
 
 
 def check_fraction(fraction: float) -> float:
-    """`fraction` as a float; ValueError unless it is from 0 to 1, TypeError if it is no number."""
+    """`fraction` as a float; ValueError unless it is from 0 to 1, TypeError for no number."""
     try:
         value = float(fraction)
     except (TypeError, ValueError):
@@ -236,13 +228,8 @@ def check_fraction(fraction: float) -> float:
     return value
 
 
-def _text(path: Path) -> str:
-    # A name that is not UTF-8 has surrogates in it, which JSON files should not.
-    return str(path).encode("utf-8", "replace").decode()
-
-
 @contextlib.contextmanager
-def _folder(folder: Path) -> Iterator[None]:
+def _new_folder(folder: Path) -> Iterator[None]:
     """Makes the folder; if the block raises and the folder is new and empty, removes it again."""
     new = [path for path in [folder, *folder.parents] if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
@@ -253,15 +240,3 @@ def _folder(folder: Path) -> Iterator[None]:
             for path in new:
                 path.rmdir()
         raise
-
-
-@contextlib.contextmanager
-def _disk_full_named(folder: Path) -> Iterator[None]:
-    full = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None or error.errno not in full:
-            raise
-        message = f"{os.strerror(error.errno)}; make room and call again to go on"
-        raise DiskFullError(error.errno, message, error.filename or str(folder)) from error

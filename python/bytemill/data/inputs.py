@@ -30,6 +30,11 @@ class InputFile(NamedTuple):
     compression: Compression | None
 
     @property
+    def shown_path(self) -> str:
+        """The path as messages and JSON files hold it: "?" for what is not UTF-8 in a name."""
+        return str(self.path).encode("utf-8", "replace").decode()
+
+    @property
     def size(self) -> int:
         """Bytes on disk; 0 for a pipe."""
         return self.path.stat().st_size if self.path.is_file() else 0

@@ -102,7 +102,7 @@ def read_jsonl(
     """
     for number, line in enumerate(read_lines(file, on_position), 1):
         where = f"{file.path}:{number}"
-        # A byte order mark is no part of JSON; some programs write it all the same.
+        # A byte order mark is not part of JSON; some programs write it all the same.
         if number == 1:
             line = line.removeprefix(b"\xef\xbb\xbf")
         if not line or line.isspace():
@@ -123,7 +123,7 @@ def read_jsonl(
         if isinstance(text, str):
             yield text
         elif text is not None:
-            raise ValueError(f"{where}: column {text_column!r} is no text but {_short(text)}")
+            raise ValueError(f"{where}: column {text_column!r} is not text but {_short(text)}")
 
 
 def _short(value: object) -> str:
@@ -164,7 +164,7 @@ def read_parquet(
     """The strings of one column, a few hundred rows at a time. Nulls are passed over.
 
     Raises:
-        ValueError: The file is no parquet file, or has no such column of strings or UTF-8 bytes.
+        ValueError: The file is not a parquet file, or has no such column of strings or UTF-8 bytes.
         ImportError: pyarrow is not installed.
     """
     parquet = _parquet_module(file)

@@ -1,8 +1,8 @@
 """The folder of an encoding run while it is under way, so that the run can be taken up again.
 
 It then holds `state.json`: what was asked for, and how far the run has come. It is replaced
-whenever a shard is full, after the shard's data has been made to last. A run that finds one goes on
-from there: data written after it is cut off and made again. At the end the state gives way to
+whenever a shard is full, after the shard's data has been flushed to disk. A run that finds one goes
+on from there: data written after it is cut off and made again. At the end the state gives way to
 `manifest.json`.
 """
 
@@ -24,8 +24,8 @@ _STATE_FORMAT: Final = "bytemill-shards-state"
 _STATE_VERSION: Final = 1
 
 
-class Run:
-    """What is on disk of a run, before and between checkpoints."""
+class ShardRun:
+    """What a run keeps on disk, before and between checkpoints."""
 
     def __init__(self, folder: Path, plan: Manifest, files: list[InputFile]) -> None:
         self._folder, self._plan = folder, plan
@@ -63,12 +63,8 @@ class Run:
                 )
             self._clean()
             return None, 0
-        state = files.read_json_object(self._state_path)
-        if state.get("format") != _STATE_FORMAT or state.get("version") != _STATE_VERSION:
-            raise ValueError(
-                f"{self._state_path}: it is no state of an encoding run that this bytemill knows; "
-                "name another output folder or remove this one"
-            )
+        remedy = "name another output folder, or remove this one"
+        state = files.read_versioned(self._state_path, _STATE_FORMAT, _STATE_VERSION, remedy)
         self._check_same(state.get("asked"), self._state_path)
         if state.get("times") != self._times:
             raise self._other(self._state_path, "an input file was changed since")
@@ -80,7 +76,7 @@ class Run:
         return json.dumps(checkpoint), max(source - 1, 0)
 
     def store(self, checkpoint: str) -> None:
-        """Makes a checkpoint last."""
+        """Writes a checkpoint to disk."""
         state = {
             "format": _STATE_FORMAT,
             "version": _STATE_VERSION,

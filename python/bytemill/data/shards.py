@@ -20,15 +20,13 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, overload
 
-from bytemill.files import read_json_object
+from bytemill.files import read_versioned
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-
-    from bytemill.tokenizer.tokenizer import Tokenizer
 
     Ids: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
 
@@ -42,6 +40,14 @@ _PIECE = 1 << 22
 Dtype: TypeAlias = Literal["uint16", "uint32"]
 Split: TypeAlias = Literal["train", "val"]
 WIDTHS: Final[dict[str, int]] = {"uint16": 2, "uint32": 4}
+
+
+class HasFingerprint(Protocol):
+    """A `Tokenizer`, or its `Vocabulary`."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that decides ids."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +113,8 @@ class Manifest:
         """Reads the manifest of a folder.
 
         Raises:
-            FileNotFoundError: The folder holds no manifest: it is no folder of shards, or its run
-                has not ended.
+            FileNotFoundError: The folder holds no manifest: it is not a folder of shards, or its
+                run has not ended.
             ValueError: The manifest is damaged or from a later version.
         """
         path = Path(dir) / MANIFEST_NAME
@@ -117,14 +123,8 @@ class Manifest:
                 f"{path}: no such file; a folder of shards is what Tokenizer.encode_files has "
                 "written to the end (to finish an interrupted run, make the same call again)"
             )
-        fields = read_json_object(path)
-        if fields.pop("format", None) != FORMAT:
-            raise _damaged(path, f'"format" is not {FORMAT!r}')
-        if (version := fields.pop("version", None)) != VERSION:
-            raise ValueError(
-                f"{path}: version {version!r} of the format; this bytemill reads version "
-                f"{VERSION}: update bytemill, or encode the files again with this one"
-            )
+        remedy = "encode the files again with this one"
+        fields = read_versioned(path, FORMAT, VERSION, remedy)
         counts = fields.pop("counts", None)
         try:
             splits = {
@@ -288,7 +288,7 @@ class Shards:
 def open_shards(
     dir: str | os.PathLike[str],
     *,
-    tokenizer: Tokenizer | str | None = None,
+    tokenizer: HasFingerprint | str | None = None,
     split: Split = "train",
     verify: bool = False,
 ) -> Shards:
@@ -302,7 +302,7 @@ def open_shards(
             are always checked.
 
     Raises:
-        FileNotFoundError: There is no manifest: this is no folder of shards, or its run was
+        FileNotFoundError: There is no manifest: this is not a folder of shards, or its run was
             interrupted.
         ValueError: The ids come from another tokenizer; a file is missing, truncated or damaged; no
             such split.
@@ -359,7 +359,7 @@ def _map(path: Path, dtype: str, n: int) -> Any:
     try:
         array = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # NumPy reads the header as Python: TokenError, TypeError, ...
-        raise _damaged(path, f"it is no NumPy file ({error})") from None
+        raise _damaged(path, f"it is not a NumPy file ({error})") from None
     if array.shape != (n,) or array.dtype != np.dtype(dtype).newbyteorder("<"):
         raise _damaged(
             path, f"it holds {array.dtype} of shape {array.shape}, not {dtype} of ({n},)"

@@ -44,7 +44,7 @@ def read(raw: IO[bytes], path: object) -> Iterator[bytes]:
                 while chunk := unpacked.read(CHUNK):
                     yield chunk
             return
-        # zstandard's reader ends without a word where a frame is cut off.
+        # zstandard's reader ends silently where a frame is cut off.
         watched = _Watched(raw)
         unpacked = zstd.ZstdDecompressor().stream_reader(
             watched, read_size=_READ, read_across_frames=True, closefd=False

@@ -1,140 +1,63 @@
-"""GPT-2's printable stand-ins for bytes, and its vocab.json and merges.txt."""
+"""GPT-2's two files, vocab.json and merges.txt, in and out."""
 
-import functools
+import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    from bytemill.tokenizer.tokenizer import Tokenizer
+from bytemill import files
+from bytemill._arguments import check_special_tokens
+from bytemill.formats import huggingface, selfcheck
+from bytemill.formats.byte_alphabet import from_text, parse_merge, parse_ranks, shown, to_text
+from bytemill.vocabulary import Pair, Vocabulary, check_merges, number_special_tokens
 
-Pair = tuple[bytes, bytes]
+StrPath = str | os.PathLike[str]
 
-
-@functools.cache
-def _tables() -> tuple[dict[int, str], dict[str, int]]:
-    """Byte -> character and back: printable Latin-1 is itself, the other 68 bytes follow 255."""
-    printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
-    others = (b for b in range(256) if b not in printable)
-    to_char = {b: chr(b) for b in printable}
-    to_char.update({b: chr(256 + i) for i, b in enumerate(others)})
-    return to_char, {char: byte for byte, char in to_char.items()}
+# Some readers skip the first line, whatever it holds, others all lines that begin so.
+_HEADER = "#version: 0.2"
 
 
-def to_text(token: bytes) -> str:
-    """A token as GPT-2 writes it: one printable character for each byte (space is "Ġ")."""
-    return token.decode("latin-1").translate(_tables()[0])
+def read(
+    vocab_path: StrPath, merges_path: StrPath, special_tokens: Sequence[str] | None, pattern: str
+) -> Vocabulary:
+    """Reads a vocabulary in the two files of GPT-2's release.
 
+    Args:
+        vocab_path: vocab.json: tokens in GPT-2's byte alphabet with their ids.
+        merges_path: merges.txt: a merge "left right" a line, in order, perhaps after a "#version"
+            line.
+        special_tokens: Those in vocab.json have their id there, others get the next free ones. None
+            takes every entry of vocab.json that is not a byte and that no merge makes as special.
+        pattern: As in `Tokenizer`; the files do not say it.
 
-def from_text(text: str) -> bytes | None:
-    """The bytes that `to_text` wrote as `text`; None if a character is not one of its 256."""
-    to_byte = _tables()[1]
+    Raises:
+        OSError: If a file cannot be read.
+        TypeError: If `special_tokens` is a str, or holds anything else.
+        ValueError: If a file is damaged; if a merge's tokens are not in the vocabulary; if ids do
+            not follow the order of the merges, since ids decide which merge goes first here.
+    """
+    if special_tokens is not None:
+        special_tokens = check_special_tokens(special_tokens)
+    source = os.fspath(vocab_path)
+    vocab = files.read_json_object(vocab_path)
+    merges = _read_merges(merges_path)
+    if special_tokens is None:
+        made = {left + right for left, right in merges}
+        tokens = ((text, from_text(text)) for text in vocab)
+        special_tokens = [t for t, b in tokens if not b or (len(b) > 1 and b not in made)]
+    known = {text: vocab[text] for text in special_tokens if text in vocab}
+    ranks = parse_ranks(vocab, known, source)
+    special = number_special_tokens(special_tokens, known, ranks)
     try:
-        return bytes([to_byte[char] for char in text])
-    except KeyError:
-        return None
+        vocabulary = Vocabulary(ranks, special, pattern=pattern)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
+    check_merges(vocabulary, merges, os.fspath(merges_path), show=shown)
+    return vocabulary
 
 
-def split_vocabulary(
-    vocab: Mapping[str, int], special: Mapping[str, int], source: str
-) -> dict[bytes, int]:
-    """The ranks in a vocabulary written by `to_text`, its special tokens left out.
-
-    Raises:
-        ValueError: For an entry that is neither special nor written so, or whose id is none,
-            naming it.
-    """
-    ranks: dict[bytes, int] = {}
-    for text, id_ in vocab.items():
-        if not isinstance(id_, int) or isinstance(id_, bool) or id_ < 0:
-            raise ValueError(
-                f"{source}: the id of {text!r} is {id_!r}, not an integer of 0 or more"
-            )
-        if text in special:
-            continue
-        token = from_text(text)
-        if not token:
-            raise ValueError(
-                f"{source}: {text!r} (id {id_}) is not written in GPT-2's byte alphabet; "
-                "if it is a special token, list it as one"
-            )
-        ranks[token] = id_
-    return ranks
-
-
-def parse_merge(merge: object, source: str) -> Pair:
-    """The two tokens of one merge, written "l r" or [l, r].
-
-    Raises:
-        ValueError: If it is anything else.
-    """
-    parts = merge.split(" ") if isinstance(merge, str) else merge
-    if isinstance(parts, list) and len(parts) == 2 and all(isinstance(p, str) for p in parts):
-        left, right = from_text(parts[0]), from_text(parts[1])
-        if left and right:
-            return left, right
-    raise ValueError(f"{source}: {merge!r} is no merge of two tokens in GPT-2's byte alphabet")
-
-
-def check_merges(
-    tokenizer: "Tokenizer", merges: Sequence[Pair], source: str, *, whole_tokens: bool
-) -> None:
-    """Checks that applying `merges` in their order is what `tokenizer`'s ranks do.
-
-    Ranks have one way to make each token (see `Tokenizer.merges`), so `merges` must hold that pair
-    for every token, in the order of the results' ids; further pairs never apply. With
-    `whole_tokens` a pretoken that is a token is taken at once, so that a token may also lack a
-    merge.
-
-    Raises:
-        ValueError: Naming the merge, or the token, that does not fit.
-    """
-    ranks = tokenizer.mergeable_ranks
-    for left, right in merges:
-        for token in (left, right, left + right):
-            if token not in ranks:
-                raise ValueError(
-                    f"{source}: the merge {_show(left, right)} needs the token {to_text(token)!r}, "
-                    "which is not in the vocabulary"
-                )
-    place = {pair: i for i, pair in enumerate(merges)}
-    last: tuple[int, Pair | None] = (-1, None)
-    for token, pair in tokenizer._splits().items():
-        if pair is None:
-            if whole_tokens:
-                continue
-            raise ValueError(
-                f"{source}: {to_text(token)!r} (id {ranks[token]}) is no single byte and no merge "
-                "makes it; if it is a special token, list it in special_tokens"
-            )
-        at = place.get(pair)
-        if at is None:
-            raise ValueError(
-                f"{source}: {to_text(token)!r} (id {ranks[token]}) is not among the results of the "
-                f"merges, which by its id would hold {_show(*pair)}; if it is a special token, "
-                "list it in special_tokens"
-            )
-        if at < last[0] and last[1] is not None:
-            raise ValueError(
-                f"{source}: ids do not follow the order of the merges: {_show(*last[1])} comes "
-                f"after {_show(*pair)} but its result has the lower id. Ids decide which merge "
-                "goes first here, so this vocabulary would encode text differently"
-            )
-        last = (at, pair)
-
-
-def _show(left: bytes, right: bytes) -> str:
-    return f"{to_text(left)!r} + {to_text(right)!r}"
-
-
-def read_merges(path: str | os.PathLike[str]) -> list[Pair]:
-    """The merges in a merges.txt, in order; a first line that begins with "#version" is skipped.
-
-    Raises:
-        OSError: If it cannot be read.
-        ValueError: For a line that is no merge, with its number.
-    """
+def _read_merges(path: StrPath) -> list[Pair]:
     try:
         lines = Path(path).read_text(encoding="utf-8").split("\n")
     except UnicodeDecodeError as error:
@@ -144,3 +67,76 @@ def read_merges(path: str | os.PathLike[str]) -> list[Pair]:
         for number, line in enumerate(lines, 1)
         if line.strip() and not (number == 1 and line.startswith("#version"))
     ]
+
+
+def write(vocabulary: Vocabulary, vocab_path: StrPath, merges_path: StrPath) -> None:
+    """Writes the two files of GPT-2's release, special tokens in vocab.json among the others.
+
+    The files hold neither the split pattern nor which tokens are special: a reader has to be told,
+    unless it is GPT-2's pattern and no entry that merges do not make is ordinary. Where
+    `tokenizers` is installed it reads the files first, with the pattern and the special tokens, and
+    encodes a sample; elsewhere they are written unchecked, with a warning. Each file replaces what
+    was there in one step, the vocabulary first.
+
+    Args:
+        vocabulary: What to write.
+        vocab_path: Where vocab.json goes.
+        merges_path: Where merges.txt goes.
+
+    Raises:
+        OSError: If a file cannot be written.
+        ValueError: If the vocabulary cannot be expressed: a token that no merge makes, or a special
+            token that reads like an ordinary one; if `tokenizers` would give other ids; if both
+            paths are the same. Nothing is written then.
+    """
+    if Path(vocab_path) == Path(merges_path):
+        raise ValueError(f"{merges_path}: the merges need another file than the vocabulary")
+    vocab, merges = _entries(vocabulary)
+    lines = [_HEADER, *(f"{to_text(left)} {to_text(right)}" for left, right in merges)]
+    contents = {
+        "vocab.json": json.dumps(vocab, ensure_ascii=False).encode(),
+        "merges.txt": ("\n".join(lines) + "\n").encode(),
+    }
+    library = selfcheck.tokenizers_or_warning(f"{vocab_path} and {merges_path}", "write")
+    if library is not None:
+        # The pattern and the special tokens as in a tokenizer.json; the model from the two files.
+        whole = huggingface.document(vocabulary, vocab, merges)
+        other = huggingface.parse(json.dumps(whole), library)
+        other.model = _read_by(library, contents)
+        huggingface.check(vocabulary, other)
+    files.write_bytes(vocab_path, contents["vocab.json"])
+    files.write_bytes(merges_path, contents["merges.txt"])
+
+
+def _entries(vocabulary: Vocabulary) -> tuple[dict[str, int], list[Pair]]:
+    vocab = {to_text(token): id_ for token, id_ in vocabulary.mergeable_ranks.items()}
+    for text, id_ in vocabulary.special_tokens.items():
+        if text in vocab:
+            raise ValueError(
+                f"the special token {text!r} cannot be told from the ordinary token "
+                f"{from_text(text)!r} in vocab.json, which writes bytes as printable characters; "
+                "rename it"
+            )
+        vocab[text] = id_
+    merges = []
+    for token, pair in vocabulary.splits().items():
+        if pair is None:
+            raise ValueError(
+                f"no merge makes the token {token!r} (id {vocabulary.mergeable_ranks[token]}), so "
+                "merges.txt cannot express it; tokenizer.json (to_huggingface) can"
+            )
+        merges.append(pair)
+    return dict(sorted(vocab.items(), key=lambda item: item[1])), merges
+
+
+def _read_by(library: Any, contents: dict[str, bytes]) -> Any:
+    """The model that `tokenizers` reads from files of these contents."""
+    import tempfile  # here, because it costs more to import than all of this module
+
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data in contents.items():
+            Path(folder, name).write_bytes(data)
+        try:
+            return library.models.BPE.from_file(*(str(Path(folder, name)) for name in contents))
+        except Exception as error:  # the library raises bare Exception
+            raise ValueError(f"Hugging Face's tokenizers does not read it: {error}") from error

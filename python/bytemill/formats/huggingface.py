@@ -1,29 +1,28 @@
 """Hugging Face's tokenizer.json, in and out.
 
 Their BPE applies a list of merges in order; ours joins by the rank of the result. The two agree
-when the list holds, for each token, the one pair that our rule joins to make it (`Tokenizer.merges`
-says why there is only one), by rank; `ignore_merges` then makes a pretoken that is a token that
-token, as ours does.
+when the list holds, for each token, the one pair that our rule joins to make it, by rank
+(`Vocabulary.merges` says why there is only one); `ignore_merges` then makes a pretoken that is a
+token that token, as ours does.
 """
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bytemill import files, patterns
-from bytemill.formats import gpt2, selfcheck
-
-if TYPE_CHECKING:
-    from bytemill.tokenizer.tokenizer import Tokenizer
+from bytemill.formats import selfcheck
+from bytemill.formats.byte_alphabet import from_text, parse_merge, parse_ranks, shown, to_text
+from bytemill.vocabulary import Pair, Vocabulary, check_merges
 
 StrPath = str | os.PathLike[str]
 
 _BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
 
 
-def to_dict(tokenizer: "Tokenizer") -> dict[str, Any]:
+def to_dict(vocabulary: Vocabulary) -> dict[str, Any]:
     """The content of a tokenizer.json (for `tokenizers` 0.20 and later, which read merges as
     pairs).
 
@@ -31,13 +30,13 @@ def to_dict(tokenizer: "Tokenizer") -> dict[str, Any]:
         ValueError: If the vocabulary cannot be expressed: a special token that, as text in GPT-2's
             byte alphabet, is another token's, or that would have another id than it has here.
     """
-    vocab = {gpt2.to_text(token): id_ for token, id_ in tokenizer.mergeable_ranks.items()}
-    special = sorted(tokenizer.special_tokens.items(), key=lambda item: item[1])
+    vocab = {to_text(token): id_ for token, id_ in vocabulary.mergeable_ranks.items()}
+    special = sorted(vocabulary.special_tokens.items(), key=lambda item: item[1])
     # Added tokens that are not in the model's vocabulary are numbered from its size on, so those
     # with other ids must be in it. Text never reaches the model with such a token whole in it.
     in_order = [id_ for _, id_ in special] == list(range(len(vocab), len(vocab) + len(special)))
     for text, _ in special:
-        read_as = gpt2.from_text(text)
+        read_as = from_text(text)
         if text in vocab or (not in_order and read_as is not None and read_as != text.encode()):
             raise ValueError(
                 f"the special token {text!r} cannot be told from the ordinary token {read_as!r} "
@@ -45,11 +44,19 @@ def to_dict(tokenizer: "Tokenizer") -> dict[str, Any]:
             )
     if not in_order:
         vocab.update(special)
-    merges = [pair for pair in tokenizer._splits().values() if pair is not None]
-    named = patterns.name_of(tokenizer.pat_str) is not None
+    merges = [pair for pair in vocabulary.splits().values() if pair is not None]
+    return document(vocabulary, vocab, merges)
+
+
+def document(
+    vocabulary: Vocabulary, vocab: dict[str, int], merges: Sequence[Pair]
+) -> dict[str, Any]:
+    """A tokenizer.json around a model's `vocab`, in the byte alphabet, and `merges`."""
+    special = sorted(vocabulary.special_tokens.items(), key=lambda item: item[1])
+    named = patterns.name_of(vocabulary.pat_str) is not None
     split = {
         "type": "Split",
-        "pattern": {"Regex": patterns.to_oniguruma(tokenizer.pat_str)},
+        "pattern": {"Regex": patterns.to_oniguruma(vocabulary.pat_str)},
         # Text that a pattern does not match belongs to no pretoken here, as in tiktoken. Named
         # patterns match everything, and most readers know "Isolated" best.
         "behavior": "Isolated" if named else "Removed",
@@ -86,23 +93,23 @@ def to_dict(tokenizer: "Tokenizer") -> dict[str, Any]:
             "end_of_word_suffix": None,
             "fuse_unk": False,
             "byte_fallback": False,
-            "ignore_merges": True,
+            "ignore_merges": True,  # for tokens that no merge makes
             "vocab": dict(sorted(vocab.items(), key=lambda item: item[1])),
-            "merges": [[gpt2.to_text(a), gpt2.to_text(b)] for a, b in merges],
+            "merges": [[to_text(a), to_text(b)] for a, b in merges],
         },
     }
 
 
-def write(tokenizer: "Tokenizer", path: StrPath) -> None:
+def write(vocabulary: Vocabulary, path: StrPath) -> None:
     """Writes a tokenizer.json that gives equal ids for every text, special tokens included.
 
     Where `tokenizers` is installed it encodes a sample first; elsewhere the file is written
-    unchecked. A custom pattern is written as it is and must mean the same to Oniguruma; named ones
-    do. Decoding gives equal bytes too, except for special tokens with Latin-1 characters beyond
-    ASCII, which their decoder takes for bytes.
+    unchecked, with a warning. A custom pattern is written as it is and must mean the same to
+    Oniguruma; named ones do. Decoding gives equal bytes too, except for special tokens with Latin-1
+    characters beyond ASCII, which their decoder takes for bytes.
 
     Args:
-        tokenizer: The vocabulary.
+        vocabulary: What to write.
         path: The file, or a folder to write tokenizer.json in.
 
     Raises:
@@ -113,30 +120,44 @@ def write(tokenizer: "Tokenizer", path: StrPath) -> None:
     target = Path(path)
     if target.is_dir():
         target = target / "tokenizer.json"
-    text = json.dumps(to_dict(tokenizer), ensure_ascii=False, indent=1)
-    _check(tokenizer, text)
+    text = json.dumps(to_dict(vocabulary), ensure_ascii=False, indent=1)
+    library = selfcheck.tokenizers_or_warning(target, "write")
+    if library is not None:
+        check(vocabulary, parse(text, library))
     files.write_bytes(target, text.encode())
 
 
-def _check(tokenizer: "Tokenizer", text: str) -> None:
+def parse(text: str, library: Any) -> Any:
+    """The `tokenizers.Tokenizer` of a tokenizer.json's text; `library` is that package.
+
+    Raises:
+        ValueError: If it does not read it.
+    """
     try:
-        import tokenizers
-    except ImportError:
-        return
-    try:
-        other = tokenizers.Tokenizer.from_str(text)
+        return library.Tokenizer.from_str(text)
     except Exception as error:  # the library raises bare Exception, for a broken regex too
         raise ValueError(f"Hugging Face's tokenizers does not read it: {error}") from error
+
+
+def check(vocabulary: Vocabulary, other: Any) -> None:
+    """Checks that `other`, a `tokenizers.Tokenizer`, encodes a sample as `vocabulary` does.
+
+    Raises:
+        ValueError: With the first text that it encodes differently.
+    """
 
     def encode(text: str) -> list[int]:
         ids: list[int] = other.encode(text, add_special_tokens=False).ids
         return ids
 
-    selfcheck.check(tokenizer, encode, "Hugging Face's tokenizers")
+    selfcheck.check(vocabulary, encode, "Hugging Face's tokenizers")
 
 
-def read(path: StrPath) -> "Tokenizer":
+def read(path: StrPath) -> Vocabulary:
     """Reads a tokenizer.json of byte-level BPE; added tokens become special tokens.
+
+    Where `tokenizers` is installed it encodes a sample to compare with; elsewhere a file with a
+    pattern that has no name here is read with a warning, as the two regex engines may differ on it.
 
     Args:
         path: The file, or a folder with a tokenizer.json in it.
@@ -147,8 +168,6 @@ def read(path: StrPath) -> "Tokenizer":
             counterpart (named in the message), merges in another order than ids, or, where
             `tokenizers` is installed, a sample of texts.
     """
-    from bytemill.tokenizer.tokenizer import Tokenizer
-
     file = Path(path)
     if file.is_dir():
         file = file / "tokenizer.json"
@@ -175,15 +194,22 @@ def read(path: StrPath) -> "Tokenizer":
             vocab.get(text, id_) == id_, f"the id of the added token {text!r}", id_, source
         )
     try:
-        ranks = gpt2.split_vocabulary(vocab, special, source)
-        tokenizer = Tokenizer(ranks, special, pattern=pattern, name=file.parent.name or "bytemill")
+        ranks = parse_ranks(vocab, special, source)
+        vocabulary = Vocabulary(
+            ranks, special, pattern=pattern, name=file.parent.name or "bytemill"
+        )
     except (TypeError, ValueError) as error:
         raise ValueError(f"{source}: {error}") from error
-    pairs = [gpt2.parse_merge(merge, source) for merge in merges]
+    pairs = [parse_merge(merge, source) for merge in merges]
     whole = bool(model.get("ignore_merges"))
-    gpt2.check_merges(tokenizer, pairs, source, whole_tokens=whole)
-    _check(tokenizer, file.read_text(encoding="utf-8"))
-    return tokenizer
+    check_merges(vocabulary, pairs, source, show=shown, whole_tokens=whole)
+    named = patterns.name_of(vocabulary.pat_str) is not None
+    library = (
+        selfcheck.tokenizers_or_none() if named else selfcheck.tokenizers_or_warning(source, "read")
+    )
+    if library is not None:
+        check(vocabulary, parse(file.read_text(encoding="utf-8"), library))
+    return vocabulary
 
 
 def _read_pattern(part: Any, source: str) -> str:
@@ -224,7 +250,7 @@ def _read_added(added: Any, source: str) -> dict[str, int]:
         token = _dict(entry, "added_tokens", source)
         text, id_ = token.get("content"), token.get("id")
         if not isinstance(text, str) or not isinstance(id_, int):
-            raise ValueError(f"{source}: {entry!r} is no added token with a content and an id")
+            raise ValueError(f"{source}: {entry!r} is not an added token with a content and an id")
         for key in ("single_word", "lstrip", "rstrip"):
             _refuse_unless(not token.get(key), f"added token {text!r}: {key}", True, source)
         special[text] = id_

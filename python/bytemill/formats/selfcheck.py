@@ -1,12 +1,12 @@
-"""The sample that exports encode through the other library before they trust it."""
+"""Comparing with the other library before an export is trusted: a sample of texts, both ways."""
 
+import os
+import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
 from bytemill import patterns
-
-if TYPE_CHECKING:
-    from bytemill.tokenizer.tokenizer import Tokenizer
+from bytemill.vocabulary import Vocabulary
 
 _PIECES: Final = (
     "Hello, world! The quick brown fox jumps over the lazy dog.",
@@ -24,12 +24,12 @@ _PIECES: Final = (
 _ENDS: Final = ("", " ", "  ", "\n", " \n ", "\r\n\r\n", "a ", "a  \n", "'s", "\t \t")
 
 
-def sample(tokenizer: "Tokenizer") -> list[str]:
+def sample(vocabulary: Vocabulary) -> list[str]:
     """Texts that make the differences between tokenizers show, some from the vocabulary itself."""
     texts = [*_PIECES, " ".join(_PIECES), "\n".join(reversed(_PIECES))]
     texts += [piece.rstrip() + end for piece in _PIECES[:3] for end in _ENDS]
     words: list[str] = []
-    for token in tokenizer.mergeable_ranks:
+    for token in vocabulary.mergeable_ranks:
         if len(token) > 1:
             try:
                 words.append(token.decode())
@@ -38,36 +38,64 @@ def sample(tokenizer: "Tokenizer") -> list[str]:
     few = words[:: len(words) // 2000 + 1] + sorted(words, key=len)[-100:]
     texts += [" ".join(few[i : i + 100]) for i in range(0, len(few), 100)]
     texts += ["".join(few[i : i + 100]) for i in range(0, len(few), 100)]
-    for text in tokenizer.special_tokens:
+    for text in vocabulary.special_tokens:
         texts += [text, f"a {text} b", f"{text}{text} \n{text[:-1]}", f"{text[1:]}{text}'s"]
-    specials = list(tokenizer.special_tokens)
+    specials = list(vocabulary.special_tokens)
     return [*texts, "".join(specials), " ".join(specials)]
 
 
-def check(tokenizer: "Tokenizer", other: Callable[[str], list[int]], library: str) -> None:
-    """Checks that `other` encodes the sample as `tokenizer` does, special tokens included.
+def check(vocabulary: Vocabulary, other: Callable[[str], list[int]], library: str) -> None:
+    """Checks that `other` encodes the sample as `vocabulary` does, special tokens included.
 
     Raises:
         ValueError: With the first text that it encodes differently.
     """
-    for text in sample(tokenizer):
-        ours, theirs = tokenizer.encode(text), other(text)
+    for text in sample(vocabulary):
+        ours, theirs = vocabulary.encoder.encode(text), other(text)
         if ours != theirs:
             at = next(
                 (i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b),
                 min(len(ours), len(theirs)),
             )
-            before = tokenizer.decode(ours[:at])
-            named = patterns.name_of(tokenizer.pat_str) is not None
+            before = vocabulary.decoder.decode(ours[:at])
+            named = patterns.name_of(vocabulary.pat_str) is not None
             raise ValueError(
                 f"{library} would give other ids: {_cut(text)!r} is "
                 f"{ours[at : at + 8]} here and {theirs[at : at + 8]} there, after {before[-40:]!r}"
                 + (
                     ""
                     if named
-                    else f" (pattern {tokenizer.pat_str!r}: do both engines read it alike?)"
+                    else f" (pattern {vocabulary.pat_str!r}: do both engines read it alike?)"
                 )
             )
+
+
+def tokenizers_or_none() -> Any:
+    """The package `tokenizers`, or None if it is not installed."""
+    try:
+        import tokenizers
+    except ImportError:
+        return None
+    return tokenizers
+
+
+def tokenizers_or_warning(path: str | os.PathLike[str], action: str) -> Any:
+    """As `tokenizers_or_none`, with a UserWarning that `path` is not checked.
+
+    Args:
+        path: The file.
+        action: "write" or "read". It must be a function that a method of `Tokenizer` calls, so that
+            the warning names the line that called the method.
+    """
+    library = tokenizers_or_none()
+    if library is None:
+        warnings.warn(
+            f"{os.fspath(path)} has not been checked: comparing its ids with those of Hugging "
+            f"Face's tokenizers needs that package; pip install tokenizers and {action} it again",
+            UserWarning,
+            stacklevel=4,
+        )
+    return library
 
 
 def _cut(text: str) -> str:

@@ -1,17 +1,18 @@
 """tiktoken: encodings and .tiktoken files, in and out."""
 
+import base64
+import binascii
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bytemill import patterns
-from bytemill.formats import folder, selfcheck
+from bytemill.formats import selfcheck
+from bytemill.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import tiktoken
-
-    from bytemill.tokenizer.tokenizer import Tokenizer
 
 # Files that OpenAI publishes, by stem: pattern and special tokens (the files hold neither).
 _PUBLISHED: Final[dict[str, tuple[str, dict[str, int]]]] = {
@@ -31,11 +32,43 @@ _PUBLISHED: Final[dict[str, tuple[str, dict[str, int]]]] = {
 }
 
 
+def ranks_to_bytes(ranks: dict[bytes, int]) -> bytes:
+    """Tokens in tiktoken's format: a line "base64 id" for each, by id."""
+    ordered = sorted(ranks.items(), key=lambda item: item[1])
+    return b"".join(b"%b %d\n" % (base64.b64encode(token), id_) for token, id_ in ordered)
+
+
+def ranks_from_bytes(data: bytes, source: str) -> dict[bytes, int]:
+    """Reads tiktoken's format.
+
+    Raises:
+        ValueError: For a line that is not "base64 id", or a token given twice, with its number.
+    """
+    ranks: dict[bytes, int] = {}
+    for number, line in enumerate(data.split(b"\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            encoded, id_ = line.split()
+            token = base64.b64decode(encoded, validate=True)
+            rank = int(id_)
+        except (ValueError, binascii.Error):
+            shown = line[:60]
+            raise ValueError(
+                f"{source}, line {number}: {shown!r} is not a base64 token and its id; "
+                "the file is damaged or not a .tiktoken file"
+            ) from None
+        if token in ranks:
+            raise ValueError(f"{source}, line {number}: the token {token!r} comes twice")
+        ranks[token] = rank
+    return ranks
+
+
 def from_tiktoken(
     source: "str | os.PathLike[str] | tiktoken.Encoding",
     pattern: str | None = None,
     special_tokens: Mapping[str, int] | None = None,
-) -> "Tokenizer":
+) -> Vocabulary:
     """Takes over a tiktoken encoding.
 
     Args:
@@ -50,8 +83,6 @@ def from_tiktoken(
         OSError: For a file that cannot be read.
         ValueError: For an unknown name, a damaged file, a file without a pattern.
     """
-    from bytemill.tokenizer.tokenizer import Tokenizer
-
     if isinstance(source, os.PathLike) or (isinstance(source, str) and _is_path(source)):
         path = Path(source)
         known, known_special = _PUBLISHED.get(path.stem, (None, {}))
@@ -61,10 +92,10 @@ def from_tiktoken(
                 f"{path}: a .tiktoken file does not say its split pattern; pass pattern=, a name "
                 f"({', '.join(patterns.NAMES)}) or a regex"
             )
-        ranks = folder.read_ranks(path)
+        ranks = ranks_from_bytes(path.read_bytes(), os.fspath(path))
         special = known_special if special_tokens is None else dict(special_tokens)
         try:
-            return Tokenizer(ranks, special, pattern=chosen, name=path.stem)
+            return Vocabulary(ranks, special, pattern=chosen, name=path.stem)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
     encoding: Any = (
@@ -79,22 +110,24 @@ def from_tiktoken(
             f"source={source!r}: expected an encoding's name, a tiktoken.Encoding or a path"
         ) from None
     chosen_special = special if special_tokens is None else special_tokens
-    return Tokenizer(ranks, chosen_special, pattern=text if pattern is None else pattern, name=name)
+    return Vocabulary(
+        ranks, chosen_special, pattern=text if pattern is None else pattern, name=name
+    )
 
 
 def _is_path(source: str) -> bool:
     return source.endswith(".tiktoken") or "/" in source or os.sep in source
 
 
-def to_tiktoken(tokenizer: "Tokenizer", name: str) -> "tiktoken.Encoding":
-    """`tokenizer` as a tiktoken encoding that has been found to give equal ids for a sample of
+def to_tiktoken(vocabulary: Vocabulary, name: str) -> "tiktoken.Encoding":
+    """`vocabulary` as a tiktoken encoding that has been found to give equal ids for a sample of
     texts.
 
     tiktoken does not define which of two special tokens matches where one begins with the other;
     such a vocabulary is refused if tiktoken chooses the shorter.
 
     Args:
-        tokenizer: The vocabulary.
+        vocabulary: What to hand over.
         name: The encoding's name.
 
     Raises:
@@ -103,12 +136,12 @@ def to_tiktoken(tokenizer: "Tokenizer", name: str) -> "tiktoken.Encoding":
     """
     encoding: tiktoken.Encoding = _import("to_tiktoken").Encoding(
         name,
-        pat_str=tokenizer.pat_str,
-        mergeable_ranks=tokenizer.mergeable_ranks,
-        special_tokens=tokenizer.special_tokens,
+        pat_str=vocabulary.pat_str,
+        mergeable_ranks=vocabulary.mergeable_ranks,
+        special_tokens=vocabulary.special_tokens,
     )
     selfcheck.check(
-        tokenizer, lambda text: encoding.encode(text, allowed_special="all"), "tiktoken"
+        vocabulary, lambda text: encoding.encode(text, allowed_special="all"), "tiktoken"
     )
     return encoding
 

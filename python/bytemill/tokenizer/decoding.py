@@ -5,10 +5,10 @@ from typing import Literal
 
 from bytemill import _core
 from bytemill._types import Ids
-from bytemill.vocabulary import Vocabulary
+from bytemill.tokenizer.contents import Contents
 
 
-class Decoding(Vocabulary):
+class Decoding(Contents):
     """What decodes ids. Its methods have these in common:
 
     Args:
@@ -17,8 +17,8 @@ class Decoding(Vocabulary):
             ids may begin and end inside a character.
 
     Raises:
-        KeyError: With the first id that is no token.
-        TypeError: For what is no int.
+        KeyError: With the first id that is not a token.
+        TypeError: For what is not an int.
         UnicodeDecodeError: For bytes that are not UTF-8, with errors="strict".
     """
 

@@ -1,5 +1,6 @@
 """Text to ids: the encoding half of `Tokenizer`."""
 
+import functools
 import itertools
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NoReturn
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 from bytemill import _core
 from bytemill._arguments import check_integer, check_limit
 from bytemill._types import IdArray, SpecialChoice
-from bytemill.vocabulary import Vocabulary
+from bytemill.tokenizer.contents import Contents
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +21,7 @@ _MAX_SETS = 64
 """How many sets of special tokens a tokenizer remembers."""
 
 
-class Encoding(Vocabulary):
+class Encoding(Contents):
     """What encodes text. Its methods have these in common:
 
     Surrogates in a str that pair up are one character; others become U+FFFD, as in tiktoken.
@@ -31,13 +32,16 @@ class Encoding(Vocabulary):
 
     Args:
         allowed_special: Special tokens that become their ids where the text holds them, the longest
-            of several at one place; others are text like any other. "all" by default.
-        disallowed_special: Texts that are refused, as tiktoken refuses them by default; "all" means
-            all special tokens that are not allowed. None by default.
+            of several at one place; others are text like any other. "all" by default, as
+            with Hugging Face and in CS336: the separators in a corpus are meant. tiktoken by
+            default allows none and raises where the text holds one.
+        disallowed_special: Texts that are refused; "all" means all special tokens that are not
+            allowed. None by default. For text that strangers wrote, pass allowed_special=() or
+            tiktoken's defaults, allowed_special=() with disallowed_special="all".
         num_threads: Threads for a batch; one for each core by default. Results never depend on it.
 
     Raises:
-        TypeError: If a text is no str, or a set of special tokens is a str other than "all".
+        TypeError: If a text is not a str, or a set of special tokens is a str other than "all".
         ValueError: If a text holds a disallowed special token, which is named; for fewer threads
             than one; if a custom pattern backtracks too far on a text.
     """
@@ -131,8 +135,8 @@ class Encoding(Vocabulary):
             disallowed_special: See `Encoding`.
 
         Raises:
-            TypeError, ValueError: For a negative `max_tokens` and one that is no integer; further
-                as in `Encoding`.
+            TypeError, ValueError: For a negative `max_tokens` and one that is not an integer;
+                further as in `Encoding`.
         """
         check_limit("max_tokens", check_integer("max_tokens", max_tokens), least=0)
         allowed = self._check([text], allowed_special, disallowed_special)
@@ -265,7 +269,7 @@ class Encoding(Vocabulary):
         known = some.intersection(specials)
         for text in some - known:
             if not isinstance(text, str):
-                raise TypeError(f"allowed_special: {text!r} is no str")
+                raise TypeError(f"allowed_special: {text!r} is not a str")
         return self._set(known)
 
     def _set(self, tokens: frozenset[str]) -> _core.SpecialSet:
@@ -276,6 +280,10 @@ class Encoding(Vocabulary):
                 self._sets.clear()
             found = self._sets[tokens] = _core.SpecialSet(sorted(tokens))
         return found
+
+    @functools.cached_property
+    def _sets(self) -> dict[frozenset[str], _core.SpecialSet]:
+        return {}
 
     @property
     def _width(self) -> int:

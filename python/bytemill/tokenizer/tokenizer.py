@@ -1,16 +1,16 @@
-"""`Tokenizer`: a vocabulary with its split pattern and special tokens."""
+"""`Tokenizer`: encodes and decodes with a vocabulary, and reads and writes it."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from bytemill import _core, patterns
+from bytemill import patterns
 from bytemill._types import TieBreak
-from bytemill.formats import folder, huggingface
+from bytemill.formats import folder, gpt2, huggingface
 from bytemill.formats import tiktoken as tiktoken_format
 from bytemill.tokenizer.decoding import Decoding
 from bytemill.tokenizer.encoding import Encoding
-from bytemill.vocabulary import check_ranks, check_special
+from bytemill.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +25,7 @@ StrPath = str | os.PathLike[str]
 
 
 class Tokenizer(Encoding, Decoding):
-    """A byte-level BPE vocabulary that encodes text as tiktoken does.
+    """A byte-level BPE tokenizer, which gives the ids that tiktoken gives.
 
     A pretoken that is a token is that token. Otherwise it starts as single bytes, and of all
     adjacent pairs whose joined bytes are a token, the one of lowest rank is joined, the leftmost of
@@ -33,46 +33,81 @@ class Tokenizer(Encoding, Decoding):
     lists it hands out. Tokenizers with the same `fingerprint` are equal. The methods are in
     `bytemill.tokenizer.encoding` (for text) and `bytemill.tokenizer.decoding` (for ids).
 
+    Made from tokens and merges, as `train_bpe` returns them, it encodes as applying the merges in
+    their order does. From tokens and ranks, as tiktoken has them, it is made by `from_ranks`. What
+    differs from tiktoken is the default for special tokens in a text: see
+    `bytemill.tokenizer.encoding.Encoding`.
+
+        vocab, merges = train_bpe("corpus.txt", 10_000, ["<|endoftext|>"])
+        tokenizer = Tokenizer(vocab, merges, ["<|endoftext|>"])
+
     Args:
-        mergeable_ranks: Tokens with their ids, all 256 single bytes among them. Ids may have holes.
-        special_tokens: Special tokens with their ids. Two may share an id, as in tiktoken's
-            o200k_harmony; it decodes to the first of them.
+        vocab: Tokens by id, all 256 single bytes among them. Ids may have holes, and must follow
+            the order of the merges.
+        merges: Pairs of tokens, in the order in which they are applied. Each joins to a token, and
+            each token that is longer than a byte and not special is joined by one of them.
+        special_tokens: Those whose UTF-8 is in `vocab` have their id there, others get the next ids
+            after the highest. None takes every entry of `vocab` that is longer than a byte and that
+            no merge makes as special.
         pattern: A named pattern ("gpt2", "cl100k", "o200k", "nanochat") or a regex in the syntax of
             the fancy-regex crate.
         name: A name for people; it decides nothing.
 
     Raises:
-        TypeError: For a token that is not bytes, a special token that is no str, an id that is no
-            int.
-        ValueError: For a missing byte, an id used twice, an empty special token, a broken pattern.
+        TypeError: For a token that is not bytes, an id that is not an int, a merge that is not a
+            pair of bytes, a special token that is not a str.
+        ValueError: For a missing byte, a token that comes twice, a merge that makes no token, a
+            token that no merge makes, ids that do not follow the order of the merges, an empty or
+            repeated special token, a broken pattern. The message names the value.
     """
 
     def __init__(
         self,
+        vocab: Mapping[int, bytes],
+        merges: Iterable[tuple[bytes, bytes]],
+        special_tokens: Iterable[str] | None = None,
+        *,
+        pattern: str = "gpt2",
+        name: str = "bytemill",
+    ) -> None:
+        self._vocabulary = Vocabulary.from_merges(
+            vocab, merges, special_tokens, pattern=pattern, name=name
+        )
+
+    @classmethod
+    def from_ranks(
+        cls,
         mergeable_ranks: Mapping[bytes, int],
         special_tokens: Mapping[str, int] | None = None,
         *,
         pattern: str = "gpt2",
         name: str = "bytemill",
-    ) -> None:
-        ranks, special = dict(mergeable_ranks), dict(special_tokens or {})
-        check_ranks(ranks)
-        check_special(special, set(ranks.values()))
-        self._setup(special, patterns.canonical(pattern), name)
-        self.__dict__["mergeable_ranks"] = ranks
+    ) -> "Tokenizer":
+        """From tokens with their ranks, which are their ids, as tiktoken has them.
+
+        Args:
+            mergeable_ranks: Tokens with their ids, all 256 single bytes among them. Ids may have
+                holes. No merge has to make a token: it is then found only as a whole pretoken.
+            special_tokens: Special tokens with their ids. Two may share an id, as in tiktoken's
+                o200k_harmony; it decodes to the first of them.
+            pattern: As in the class.
+            name: As in the class.
+
+        Raises:
+            TypeError: For a token that is not bytes, a special token that is not a str, an id that
+                is not an int.
+            ValueError: For a missing byte, an id used twice, an empty special token, a broken
+                pattern.
+        """
+        return cls.from_vocabulary(
+            Vocabulary(mergeable_ranks, special_tokens, pattern=pattern, name=name)
+        )
 
     @classmethod
-    def _from_merges(
-        cls, merges: _core.Merges, special_tokens: Sequence[str], pat_str: str
-    ) -> "Tokenizer":
-        """What training made; its tables are built when first asked for."""
-        special = {text: len(merges) + i for i, text in enumerate(special_tokens)}
-        if len(special) != len(special_tokens):
-            raise ValueError(f"special_tokens={list(special_tokens)!r}: one is given twice")
-        check_special(special, set())
+    def from_vocabulary(cls, vocabulary: Vocabulary) -> "Tokenizer":
+        """What encodes and decodes with `vocabulary`."""
         tokenizer = cls.__new__(cls)
-        tokenizer._setup(special, patterns.canonical(pat_str), "bytemill")
-        tokenizer._trained = merges
+        tokenizer._vocabulary = vocabulary
         return tokenizer
 
     @classmethod
@@ -101,9 +136,9 @@ class Tokenizer(Encoding, Decoding):
         Raises:
             ValueError: For arguments out of range; further as `BpeTrainer`.
         """
-        from bytemill.tokenizer.trainer import BpeTrainer
+        from bytemill.tokenizer.vocabulary_trainer import VocabularyTrainer
 
-        trainer = BpeTrainer(
+        trainer = VocabularyTrainer(
             pattern=pattern, special_tokens=special_tokens, tie_break=tie_break, **options
         )
         if isinstance(input, (str, os.PathLike)):
@@ -112,7 +147,7 @@ class Tokenizer(Encoding, Decoding):
             trainer.feed_files(input)
         else:
             trainer.feed(cast("Iterable[str]", input))
-        return trainer._train(vocab_size, None, stacklevel=3)  # so that a warning names the caller
+        return cls.from_vocabulary(trainer.train_vocabulary(vocab_size, stacklevel=3))
 
     def truncated(self, vocab_size: int) -> "Tokenizer":
         """The vocabulary that training at the smaller size `vocab_size` would have given.
@@ -126,7 +161,7 @@ class Tokenizer(Encoding, Decoding):
             ValueError: If that is more tokens than there are, or less than the 256 bytes and the
                 special tokens.
         """
-        n_special, n_ranks = len(self._special), len(self.mergeable_ranks)
+        n_special, n_ranks = len(self.special_tokens), len(self.mergeable_ranks)
         if not 256 + n_special <= vocab_size <= n_ranks + n_special:
             raise ValueError(
                 f"vocab_size={vocab_size}: this vocabulary can be cut to {256 + n_special} (bytes "
@@ -135,8 +170,8 @@ class Tokenizer(Encoding, Decoding):
         by_rank = sorted(self.mergeable_ranks.items(), key=lambda item: item[1])
         kept = dict(by_rank[: vocab_size - n_special])
         after = max(kept.values()) + 1
-        special = {text: after + i for i, text in enumerate(self._special)}
-        return Tokenizer(kept, special, pattern=self._pat_str, name=self._name)
+        special = {text: after + i for i, text in enumerate(self.special_tokens)}
+        return Tokenizer.from_ranks(kept, special, pattern=self.pat_str, name=self.name)
 
     # Corpora
 
@@ -160,7 +195,7 @@ class Tokenizer(Encoding, Decoding):
         from bytemill.data.encode_files import encode_files
 
         return encode_files(
-            self,
+            self._vocabulary,
             paths,
             out_dir,
             separator=separator,
@@ -191,7 +226,7 @@ class Tokenizer(Encoding, Decoding):
         from bytemill.data.encode_files import encode_files_to_numpy
 
         return encode_files_to_numpy(
-            self,
+            self._vocabulary,
             paths,
             separator=separator,
             separator_at=separator_at,
@@ -204,18 +239,18 @@ class Tokenizer(Encoding, Decoding):
 
     def __repr__(self) -> str:
         return (
-            f"Tokenizer(name={self._name!r}, n_vocab={self.n_vocab}, "
-            f"pattern={patterns.name_of(self._pat_str) or self._pat_str!r}, "
-            f"special_tokens={len(self._special)})"
+            f"Tokenizer(name={self.name!r}, n_vocab={self.n_vocab}, "
+            f"pattern={patterns.name_of(self.pat_str) or self.pat_str!r}, "
+            f"special_tokens={len(self.special_tokens)})"
         )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Tokenizer):
             return NotImplemented
-        return self is other or self.fingerprint == other.fingerprint
+        return self is other or self._vocabulary == other._vocabulary
 
     def __hash__(self) -> int:
-        return hash(self.fingerprint)
+        return hash(self._vocabulary)
 
     def __copy__(self) -> "Tokenizer":
         return self
@@ -225,18 +260,18 @@ class Tokenizer(Encoding, Decoding):
 
     # A pickle holds the data of `save`, and is checked as `load` checks it.
     def __reduce__(self) -> tuple[Any, ...]:
-        return folder.restore, (folder.to_state(self),)
+        return _from_state, (folder.to_state(self._vocabulary),)
 
     # Files and other libraries
 
     def save(self, dir: StrPath) -> None:
         """Writes the folder `dir`; `bytemill.formats.folder` says what a crash can do."""
-        folder.save(self, dir)
+        folder.save(self._vocabulary, dir)
 
     @classmethod
     def load(cls, dir: StrPath) -> "Tokenizer":
         """Reads a folder that `save` wrote; ValueError if it is damaged."""
-        return folder.load(dir)
+        return cls.from_vocabulary(folder.load(dir))
 
     @classmethod
     def from_files(
@@ -247,8 +282,14 @@ class Tokenizer(Encoding, Decoding):
         *,
         pattern: str = "gpt2",
     ) -> "Tokenizer":
-        """Reads GPT-2's vocab.json and merges.txt; see `bytemill.formats.folder.from_files`."""
-        return folder.from_files(vocab_filepath, merges_filepath, special_tokens, pattern)
+        """Reads GPT-2's vocab.json and merges.txt; see `bytemill.formats.gpt2.read`."""
+        return cls.from_vocabulary(
+            gpt2.read(vocab_filepath, merges_filepath, special_tokens, pattern)
+        )
+
+    def to_files(self, vocab_filepath: StrPath, merges_filepath: StrPath) -> None:
+        """Writes GPT-2's vocab.json and merges.txt, checked; see `bytemill.formats.gpt2.write`."""
+        gpt2.write(self._vocabulary, vocab_filepath, merges_filepath)
 
     @classmethod
     def from_tiktoken(
@@ -259,17 +300,22 @@ class Tokenizer(Encoding, Decoding):
         special_tokens: Mapping[str, int] | None = None,
     ) -> "Tokenizer":
         """Takes over a tiktoken encoding or file; see `bytemill.formats.tiktoken.from_tiktoken`."""
-        return tiktoken_format.from_tiktoken(source, pattern, special_tokens)
+        return cls.from_vocabulary(tiktoken_format.from_tiktoken(source, pattern, special_tokens))
 
     def to_tiktoken(self, name: str) -> "tiktoken.Encoding":
         """This vocabulary as a tiktoken encoding, checked; see `formats.tiktoken`."""
-        return tiktoken_format.to_tiktoken(self, name)
+        return tiktoken_format.to_tiktoken(self._vocabulary, name)
 
     @classmethod
     def from_huggingface(cls, path: StrPath) -> "Tokenizer":
         """Reads a byte-level BPE tokenizer.json; see `bytemill.formats.huggingface.read`."""
-        return huggingface.read(path)
+        return cls.from_vocabulary(huggingface.read(path))
 
     def to_huggingface(self, path: StrPath) -> None:
         """Writes a tokenizer.json, checked; see `bytemill.formats.huggingface.write`."""
-        huggingface.write(self, path)
+        huggingface.write(self._vocabulary, path)
+
+
+def _from_state(state: dict[str, Any]) -> Tokenizer:
+    """For pickles."""
+    return Tokenizer.from_vocabulary(folder.from_state(state))

@@ -1,19 +1,21 @@
-"""Training: documents -> pretoken counts -> merges -> a tokenizer."""
+"""`BpeTrainer` and `train_bpe`: training, from documents to a tokenizer."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from bytemill import _arguments, _core
-from bytemill._core import Counts
+from bytemill import _arguments
 from bytemill._types import TieBreak
-from bytemill.data.documents import Feeder, Progress, check_errors
-from bytemill.data.inputs import Paths, expand_inputs
 from bytemill.tokenizer.tokenizer import Tokenizer
+from bytemill.tokenizer.vocabulary_trainer import VocabularyTrainer
+
+if TYPE_CHECKING:
+    from bytemill.data.documents import Progress
+    from bytemill.data.inputs import Paths
 
 
-class BpeTrainer:
+class BpeTrainer(VocabularyTrainer):
     r"""Learns byte-level BPE merges (Sennrich et al. 2016, arXiv:1508.07909, over bytes as in
     GPT-2).
 
@@ -48,114 +50,6 @@ class BpeTrainer:
             pattern is neither a name nor a valid regex.
     """
 
-    def __init__(
-        self,
-        *,
-        pattern: str = "gpt2",
-        special_tokens: Iterable[str] = (),
-        tie_break: TieBreak = "lexicographic",
-        doc_cap: int | None = None,
-        max_chars: int | None = None,
-        min_frequency: int = 1,
-        max_token_length: int | None = None,
-        num_threads: int | None = None,
-    ) -> None:
-        self._pat_str = _arguments.check_pattern(pattern)
-        self._special_tokens = _arguments.check_special_tokens(special_tokens)
-        self._tie_break = _arguments.check_tie_break(tie_break)
-        self._doc_cap = _arguments.check_limit("doc_cap", doc_cap)
-        self._chars_left = _arguments.check_limit("max_chars", max_chars)
-        self._min_frequency = _arguments.check_limit("min_frequency", min_frequency) or 1
-        self._max_token_length = _arguments.check_limit("max_token_length", max_token_length)
-        self._num_threads = _arguments.check_limit("num_threads", num_threads)
-        self._counts = Counts.from_items(self._pat_str, self._special_tokens, [])
-
-    @property
-    def pat_str(self) -> str:
-        """The regex that cuts text into pretokens."""
-        return self._pat_str
-
-    @property
-    def special_tokens(self) -> list[str]:
-        """The special tokens, in the order of their ids."""
-        return list(self._special_tokens)
-
-    @property
-    def counts(self) -> Counts:
-        """The pretoken counts so far: `trainer.counts.save(path)` keeps them for another run."""
-        return self._counts
-
-    def add_counts(self, counts: Counts) -> None:
-        """Adds counts made before: `trainer.add_counts(Counts.load(path))`.
-
-        `doc_cap` and `max_chars` do not apply to them.
-
-        Raises:
-            TypeError: `counts` is no `Counts`.
-            ValueError: They were made with another pattern or other special tokens.
-        """
-        if not isinstance(counts, Counts):
-            raise TypeError(f"counts must be a bytemill.Counts, not {type(counts).__name__}")
-        self._counts.merge(counts)
-
-    def feed(self, texts: Iterable[str]) -> None:
-        """Counts texts; each is a document, or several with special tokens between them.
-
-        They are taken one after another and not kept. Surrogates are treated as in tiktoken: a pair
-        is the character it stands for, a lone one is U+FFFD. If anything is raised, nothing is
-        counted.
-
-        Raises:
-            TypeError: `texts` is a str or no iterable, or an item is no str.
-            Exception: Whatever the iterable raises, unchanged.
-        """
-        if isinstance(texts, (str, bytes)):
-            raise TypeError(
-                f"feed takes an iterable of str, not one {type(texts).__name__}; "
-                "for a single text pass [text]"
-            )
-        if self._chars_left == 0:
-            return
-        counting = self._counting_pass("strict", None)
-        counting.feed(texts)
-        self._finish(counting)
-
-    def feed_files(
-        self,
-        paths: Paths,
-        *,
-        text_column: str = "text",
-        errors: str = "strict",
-        progress: Progress | None = None,
-    ) -> None:
-        """Counts the documents of files. If anything is raised, nothing is counted.
-
-        Read are plain text (.txt, and any file of another extension that is named), .jsonl and
-        .parquet, each also as .gz or .zst. `bytemill.data.expand_inputs` says what folders and
-        globs stand for and `bytemill.data.iter_documents` what a document is.
-
-        Args:
-            paths: A path, a folder or a glob, or several.
-            text_column: The key (.jsonl) or column (.parquet) that holds the text.
-            errors: What to do with bytes that are not UTF-8: "strict" raises, "replace" reads
-                U+FFFD.
-            progress: Called a few times a second with the bytes read and all bytes of the files, on
-                disk. What it raises ends the call.
-
-        Raises:
-            FileNotFoundError, PermissionError: A path cannot be read.
-            ValueError: A file is truncated, corrupt, not UTF-8, or lacks the column; the message
-                names the file and the place.
-            ImportError: A .parquet or .zst file needs a package that is not installed.
-        """
-        check_errors(errors)
-        feeder = Feeder(expand_inputs(paths), text_column, errors, progress)
-        if self._chars_left == 0:
-            return
-        counting = self._counting_pass(errors, feeder.on_bytes if progress else None)
-        feeder.feed(counting)
-        self._finish(counting)
-
     def train(self, vocab_size: int, *, progress: Progress | None = None) -> Tokenizer:
         """Learns merges from the counts so far.
 
@@ -170,61 +64,11 @@ class BpeTrainer:
             A tokenizer of `vocab_size` tokens; of fewer, with a UserWarning, if the pairs run out.
 
         Raises:
-            TypeError: `vocab_size` is no integer.
+            TypeError: `vocab_size` is not an integer.
             ValueError: `vocab_size` is below 256 plus the number of special tokens.
         """
-        return self._train(vocab_size, progress, stacklevel=3)
-
-    def _train(self, vocab_size: int, progress: Progress | None, *, stacklevel: int) -> Tokenizer:
-        size = _arguments.check_vocab_size(vocab_size, self._special_tokens)
-        merges = _core.train(
-            self._counts,
-            size,
-            tie_break=self._tie_break,
-            min_frequency=self._min_frequency,
-            max_token_length=self._max_token_length,
-            num_threads=self._num_threads,
-            progress=progress,
-        )
-        got = len(merges) + len(self._special_tokens)
-        if got < size:
-            warnings.warn(self._too_few(got, size), UserWarning, stacklevel=stacklevel)
-        return Tokenizer._from_merges(merges, self._special_tokens, self._pat_str)
-
-    def _counting_pass(
-        self, errors: str, progress: Callable[[int], None] | None
-    ) -> _core.CountingPass:
-        return _core.CountingPass(
-            self._pat_str,
-            self._special_tokens,
-            doc_cap=self._doc_cap,
-            max_chars=self._chars_left,
-            num_threads=self._num_threads,
-            errors=errors,
-            progress=progress,
-        )
-
-    def _finish(self, counting: _core.CountingPass) -> None:
-        n_chars = counting.n_chars
-        counts = counting.finish()
-        if len(self._counts):
-            self._counts.merge(counts)
-        else:
-            self._counts = counts
-        if self._chars_left is not None:
-            self._chars_left = max(0, self._chars_left - n_chars)
-
-    def _too_few(self, got: int, size: int) -> str:
-        limits = []
-        if self._min_frequency > 1:
-            limits.append(f"min_frequency={self._min_frequency}")
-        if self._max_token_length is not None:
-            limits.append(f"max_token_length={self._max_token_length}")
-        within = f" within {' and '.join(limits)}" if limits else ""
-        return (
-            f"the vocabulary has {got} tokens instead of vocab_size={size}: the text "
-            f"({len(self._counts)} distinct pretokens) has no more pairs to merge{within}"
-        )
+        vocabulary = self.train_vocabulary(vocab_size, progress=progress, stacklevel=3)
+        return Tokenizer.from_vocabulary(vocabulary)
 
 
 def train_bpe(
@@ -252,9 +96,9 @@ def train_bpe(
     Raises:
         As `BpeTrainer`, `BpeTrainer.feed_files` and `BpeTrainer.train`.
     """
-    trainer = BpeTrainer(pattern=pattern, special_tokens=special_tokens, tie_break=tie_break)
+    trainer = VocabularyTrainer(pattern=pattern, special_tokens=special_tokens, tie_break=tie_break)
     # Before the text is read, not after.
     _arguments.check_vocab_size(vocab_size, trainer.special_tokens)
     trainer.feed_files(input_path)
-    tokenizer = trainer._train(vocab_size, None, stacklevel=3)
-    return tokenizer.vocab, tokenizer.merges
+    vocabulary = trainer.train_vocabulary(vocab_size, stacklevel=3)
+    return vocabulary.vocab, vocabulary.merges

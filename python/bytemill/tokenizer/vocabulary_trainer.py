@@ -1,0 +1,192 @@
+"""Training: documents -> pretoken counts -> merges -> a vocabulary."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from bytemill import _arguments, _core, patterns
+from bytemill._core import Counts
+from bytemill._types import TieBreak
+from bytemill.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from bytemill.data.documents import Progress
+    from bytemill.data.inputs import Paths
+
+
+class VocabularyTrainer:
+    """Counts pretokens and learns merges; `BpeTrainer` says how, and makes a `Tokenizer`."""
+
+    def __init__(
+        self,
+        *,
+        pattern: str = "gpt2",
+        special_tokens: Iterable[str] = (),
+        tie_break: TieBreak = "lexicographic",
+        doc_cap: int | None = None,
+        max_chars: int | None = None,
+        min_frequency: int = 1,
+        max_token_length: int | None = None,
+        num_threads: int | None = None,
+    ) -> None:
+        self._pat_str = patterns.canonical(pattern)
+        self._special_tokens = _arguments.check_special_tokens(special_tokens)
+        self._tie_break = _arguments.check_tie_break(tie_break)
+        self._doc_cap = _arguments.check_limit("doc_cap", doc_cap)
+        self._chars_left = _arguments.check_limit("max_chars", max_chars)
+        self._min_frequency = _arguments.check_limit("min_frequency", min_frequency) or 1
+        self._max_token_length = _arguments.check_limit("max_token_length", max_token_length)
+        self._num_threads = _arguments.check_limit("num_threads", num_threads)
+        self._counts = Counts.from_items(self._pat_str, self._special_tokens, [])
+
+    @property
+    def pat_str(self) -> str:
+        """The regex that cuts text into pretokens."""
+        return self._pat_str
+
+    @property
+    def special_tokens(self) -> list[str]:
+        """The special tokens, in the order of their ids."""
+        return list(self._special_tokens)
+
+    @property
+    def counts(self) -> Counts:
+        """The pretoken counts so far: `trainer.counts.save(path)` keeps them for another run."""
+        return self._counts
+
+    def add_counts(self, counts: Counts) -> None:
+        """Adds counts made before: `trainer.add_counts(Counts.load(path))`.
+
+        `doc_cap` and `max_chars` do not apply to them.
+
+        Raises:
+            TypeError: `counts` is not a `Counts`.
+            ValueError: They were made with another pattern or other special tokens.
+        """
+        if not isinstance(counts, Counts):
+            raise TypeError(f"counts must be a bytemill.Counts, not {type(counts).__name__}")
+        self._counts.merge(counts)
+
+    def feed(self, texts: Iterable[str]) -> None:
+        """Counts texts; each is a document, or several with special tokens between them.
+
+        They are taken one after another and not kept. Surrogates are treated as in tiktoken: a pair
+        is the character it stands for, a lone one is U+FFFD. If anything is raised, nothing is
+        counted.
+
+        Raises:
+            TypeError: `texts` is a str or not iterable, or an item is not a str.
+            Exception: Whatever the iterable raises, unchanged.
+        """
+        if isinstance(texts, (str, bytes)):
+            raise TypeError(
+                f"feed takes an iterable of str, not one {type(texts).__name__}; "
+                "for a single text pass [text]"
+            )
+        if self._chars_left == 0:
+            return
+        counting = self._counting_pass("strict", None)
+        counting.feed(texts)
+        self._finish(counting)
+
+    def feed_files(
+        self,
+        paths: Paths,
+        *,
+        text_column: str = "text",
+        errors: str = "strict",
+        progress: Progress | None = None,
+    ) -> None:
+        """Counts the documents of files. If anything is raised, nothing is counted.
+
+        Read are plain text (.txt, and any file of another extension that is named), .jsonl and
+        .parquet, each also as .gz or .zst. `bytemill.data.expand_inputs` says what folders and
+        globs stand for and `bytemill.data.iter_documents` what a document is.
+
+        Args:
+            paths: A path, a folder or a glob, or several.
+            text_column: The key (.jsonl) or column (.parquet) that holds the text.
+            errors: What to do with bytes that are not UTF-8: "strict" raises, "replace" reads
+                U+FFFD.
+            progress: Called a few times a second with the bytes read and all bytes of the files, on
+                disk. What it raises ends the call.
+
+        Raises:
+            FileNotFoundError, PermissionError: A path cannot be read.
+            ValueError: A file is truncated, corrupt, not UTF-8, or lacks the column; the message
+                names the file and the place.
+            ImportError: A .parquet or .zst file needs a package that is not installed.
+        """
+        # Here, because the readers of files take longer to import than the rest of bytemill.
+        from bytemill.data.documents import Feeder, check_errors
+        from bytemill.data.inputs import expand_inputs
+
+        check_errors(errors)
+        feeder = Feeder(expand_inputs(paths), text_column, errors, progress)
+        if self._chars_left == 0:
+            return
+        counting = self._counting_pass(errors, feeder.on_bytes if progress else None)
+        feeder.feed(counting)
+        self._finish(counting)
+
+    def train_vocabulary(
+        self, vocab_size: int, *, progress: Progress | None = None, stacklevel: int = 2
+    ) -> Vocabulary:
+        """What `BpeTrainer.train` learns, without a `Tokenizer` around it.
+
+        Args:
+            vocab_size: The most tokens to have, the 256 bytes and the special tokens included.
+            progress: Called with the merges learned and the merges wanted.
+            stacklevel: Whose line a warning names; 2 is the caller's.
+        """
+        size = _arguments.check_vocab_size(vocab_size, self._special_tokens)
+        merges = _core.train(
+            self._counts,
+            size,
+            tie_break=self._tie_break,
+            min_frequency=self._min_frequency,
+            max_token_length=self._max_token_length,
+            num_threads=self._num_threads,
+            progress=progress,
+        )
+        got = len(merges) + len(self._special_tokens)
+        if got < size:
+            warnings.warn(self._too_few(got, size), UserWarning, stacklevel=stacklevel)
+        return Vocabulary.from_training(merges, self._special_tokens, self._pat_str)
+
+    def _counting_pass(
+        self, errors: str, progress: Callable[[int], None] | None
+    ) -> _core.CountingPass:
+        return _core.CountingPass(
+            self._pat_str,
+            self._special_tokens,
+            doc_cap=self._doc_cap,
+            max_chars=self._chars_left,
+            num_threads=self._num_threads,
+            errors=errors,
+            progress=progress,
+        )
+
+    def _finish(self, counting: _core.CountingPass) -> None:
+        n_chars = counting.n_chars
+        counts = counting.finish()
+        if len(self._counts):
+            self._counts.merge(counts)
+        else:
+            self._counts = counts
+        if self._chars_left is not None:
+            self._chars_left = max(0, self._chars_left - n_chars)
+
+    def _too_few(self, got: int, size: int) -> str:
+        limits = []
+        if self._min_frequency > 1:
+            limits.append(f"min_frequency={self._min_frequency}")
+        if self._max_token_length is not None:
+            limits.append(f"max_token_length={self._max_token_length}")
+        within = f" within {' and '.join(limits)}" if limits else ""
+        return (
+            f"the vocabulary has {got} tokens instead of vocab_size={size}: the text "
+            f"({len(self._counts)} distinct pretokens) has no more pairs to merge{within}"
+        )
