@@ -22,7 +22,7 @@ def tokenizer() -> Tokenizer:
 
 def test_figures_by_hand():
     ranks = {bytes([b]): b for b in range(256)} | {b"ab": 256, b" a": 257}
-    result = tok_eval.measure(Tokenizer(ranks), "ab ab aé")
+    result = tok_eval.measure(Tokenizer.from_ranks(ranks), "ab ab aé")
     # ab, " a" b, " a" and the two bytes of é
     assert (result.n_bytes, result.n_tokens, result.n_words, result.n_single) == (9, 6, 3, 3)
     assert result.bytes_per_token == 1.5

@@ -15,7 +15,7 @@ from tests.support.one_thread import one_thread  # noqa: F401
 
 T = 16
 BYTES = {bytes([i]): i for i in range(256)}
-TOKENIZER = Tokenizer({**BYTES, b"ab": 256, b"abc": 257}, {"<|endoftext|>": 258})
+TOKENIZER = Tokenizer.from_ranks({**BYTES, b"ab": 256, b"abc": 257}, {"<|endoftext|>": 258})
 TEXTS = ["abcab and so on, ", "été", "", "abcabc" * 9]
 
 
@@ -99,7 +99,7 @@ def test_shards_and_files_give_what_the_texts_give(tmp_path):
     texts = [text for text in TEXTS if text]  # files drop empty documents
     found = evaluate(model, open_tokens(tmp_path / "s"), TOKENIZER)
     assert found == evaluate(model, texts, TOKENIZER)
-    other = Tokenizer({**BYTES, b"xy": 256}, {"<|endoftext|>": 257})
+    other = Tokenizer.from_ranks({**BYTES, b"xy": 256}, {"<|endoftext|>": 257})
     with pytest.raises(ValueError, match="another tokenizer"):
         evaluate(model, open_tokens(tmp_path / "s"), other)
 
@@ -114,10 +114,10 @@ def test_a_uniform_model_has_the_entropy_of_its_vocabulary():
 
 def test_separators():
     assert separator(TOKENIZER) == 258
-    assert separator(Tokenizer(BYTES)) is None
-    assert separator(Tokenizer(BYTES, {"<s>": 300})) == 300
-    assert separator(Tokenizer(BYTES, {"<s>": 300, "</s>": 301})) is None
-    assert separator(Tokenizer(BYTES, {"<s>": 300, "<|bos|>": 301})) == 301
+    assert separator(Tokenizer.from_ranks(BYTES)) is None
+    assert separator(Tokenizer.from_ranks(BYTES, {"<s>": 300})) == 300
+    assert separator(Tokenizer.from_ranks(BYTES, {"<s>": 300, "</s>": 301})) is None
+    assert separator(Tokenizer.from_ranks(BYTES, {"<s>": 300, "<|bos|>": 301})) == 301
 
 
 def test_bad_input():

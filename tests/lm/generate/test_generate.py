@@ -175,7 +175,7 @@ def test_nothing_asked_nothing_made(model):
 
 def test_streamed_text_never_divides_a_character():
     # Bytes alone are tokens: each character but ASCII's takes several.
-    tokenizer = Tokenizer({bytes([i]): i for i in range(256)}, {"<|end|>": 256})
+    tokenizer = Tokenizer.from_ranks({bytes([i]): i for i in range(256)}, {"<|end|>": 256})
     text = "aé€😀\n" * 3
     ids = list(text.encode())
 
@@ -201,7 +201,7 @@ def test_streamed_text_never_divides_a_character():
 
 
 def test_streamed_text_is_the_text_of_the_ids(model):
-    tokenizer = Tokenizer({bytes([i]): i for i in range(256)}, {"<|end|>": 256})
+    tokenizer = Tokenizer.from_ranks({bytes([i]): i for i in range(256)}, {"<|end|>": 256})
     for seed in range(4):
         options = {"max_new_tokens": 25, "seed": seed, "stop": {256}}
         (ids,) = generate(model, [list(b"abc")], **options)
@@ -238,7 +238,7 @@ def test_bad_input(rows, options, error, message):
 
 
 def test_another_tokenizer_is_refused():
-    tokenizer = Tokenizer(
+    tokenizer = Tokenizer.from_ranks(
         {bytes([i]): i for i in range(256)}, {f"<{i}>": 256 + i for i in range(9)}
     )
     with pytest.raises(ValueError, match="tokenizer has 265 ids, the model 260"):
