@@ -5,12 +5,12 @@ mod common;
 #[path = "common/documents.rs"]
 mod documents;
 
+use bytemill::corpus::shards::{Checkpoint, SPLITS, ShardOptions, ShardWriter, file_names};
 use bytemill::corpus::{Consumer, CorpusOptions, Encoded, Separator, Width, encode_corpus};
-use bytemill::count::CountOptions;
 use bytemill::encode::{Encoder, Ranks};
 use bytemill::error::Error;
-use bytemill::feed::Feed;
-use bytemill::shards::{Checkpoint, SPLITS, ShardOptions, ShardWriter, file_names};
+use bytemill::text::feed::Feed;
+use bytemill::train::count::CountOptions;
 use bytemill::train::{TrainOptions, train};
 use common::run;
 use documents::{PATTERNS, SPECIALS, documents, text};

@@ -2,9 +2,10 @@
 
 mod common;
 
-use bytemill::counts::Counts;
+use bytemill::naive;
+use bytemill::pretokenize::pattern;
+use bytemill::train::counts::Counts;
 use bytemill::train::{TieBreak, TrainOptions, train};
-use bytemill::{naive, pattern};
 use proptest::prelude::*;
 use std::collections::HashSet;
 

@@ -2,10 +2,10 @@
 
 mod common;
 
-use bytemill::count::CountOptions;
 use bytemill::encode::{Encoder, Ranks};
-use bytemill::special::SpecialTokens;
-use bytemill::stream::Stream;
+use bytemill::streaming::stream::Stream;
+use bytemill::text::special::SpecialTokens;
+use bytemill::train::count::CountOptions;
 use bytemill::train::{TrainOptions, train};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};

@@ -3,7 +3,7 @@
 //! At such a place every way to split what comes before ends a pretoken, or is between them, and no
 //! look-ahead before it gives anything else if the text ends there.
 
-use crate::cpu::{self, Job, Level};
+use crate::simd::level::{self, Job, Level};
 use std::sync::Arc;
 
 /// The places where documents may be cut for one pattern.
@@ -63,7 +63,7 @@ fn last_named(text: &[u8], from: usize, to: usize) -> Option<usize> {
         return None;
     }
     let to = near;
-    cpu::run(Far { text, from, to })
+    level::run(Far { text, from, to })
 }
 
 /// As [`last_named`] in a long run of anything, which may have none. Then looking for them must not cost
@@ -217,7 +217,7 @@ mod tests {
                 assert_eq!(found, slow(&text, from, to), "{text:?} {from} {to}");
                 let to = to.min(text.len().saturating_sub(1));
                 let text = &text;
-                let far = cpu::Least.run(Far { text, from, to });
+                let far = level::Least.run(Far { text, from, to });
                 assert_eq!(far, found, "{text:?} {from} {to}");
             }
         }

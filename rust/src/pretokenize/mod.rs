@@ -4,13 +4,11 @@
 //! patterns match every character, so nothing is lost with them.
 
 mod automaton;
-pub(crate) mod block;
-#[cfg(target_arch = "x86_64")]
-pub(crate) mod block_avx2;
 mod chain;
 mod compiled;
 pub mod cut;
 mod grammar;
+pub mod pattern;
 mod regex;
 mod scan;
 mod scan_cl100k;
@@ -18,9 +16,9 @@ mod scan_gpt2;
 mod scan_o200k;
 mod unicode;
 
-use crate::cpu::{self, Job, Level};
 use crate::error::Result;
-use crate::pattern::Named;
+use crate::pretokenize::pattern::Named;
+use crate::simd::level::{self, Job, Level};
 pub use compiled::Compiled;
 use cut::Cuts;
 pub use regex::RegexSplitter;
@@ -92,7 +90,7 @@ impl Pretokenizer {
     #[inline]
     pub fn split(&self, text: &str, emit: impl FnMut(usize, usize)) -> Result<()> {
         let sink = &mut Each(emit);
-        cpu::run(Split {
+        level::run(Split {
             pretokenizer: self,
             text,
             sink,

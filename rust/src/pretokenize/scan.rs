@@ -3,9 +3,9 @@
 //! Every character belongs to a pretoken in these patterns and none of them looks behind, so that
 //! where a pretoken ends depends only on the text from its start on.
 
-use super::block::Block;
 use super::unicode::{ASCII, NEWLINE, SPACE, Table};
-use crate::cpu::Level;
+use crate::simd::block::Block;
+use crate::simd::level::Level;
 
 /// Cuts text by one pattern.
 pub trait Scanner {

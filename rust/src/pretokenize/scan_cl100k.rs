@@ -1,8 +1,8 @@
 //! The scanner of the `cl100k` and `nanochat` patterns.
 
-use super::block::{Block, first, flood, groups, whole};
 use super::scan::{Scanner, Spaces, contraction_any_case, run, run_of};
 use super::unicode::{LETTER, NEWLINE, NUMBER, SPACE, SYMBOL, Table};
+use crate::simd::block::{Block, first, flood, groups, whole};
 
 /// Scans by `'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,DIGITS}|
 /// ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+`, with `\s+$` before `\s*[\r\n]` if `AT_END`.

@@ -1,8 +1,8 @@
 //! The scanner of the `gpt2` pattern.
 
-use super::block::{Block, first, whole};
 use super::scan::{Scanner, Spaces, contraction, run};
 use super::unicode::{LETTER, NUMBER, SPACE, SYMBOL, Table};
+use crate::simd::block::{Block, first, whole};
 
 /// Scans by `'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,10 +1,10 @@
 //! The scanner of the `o200k` pattern.
 
-use super::block::{Block, first, flood, groups, whole};
 use super::scan::{Scanner, Spaces, contraction_any_case, run, run_of};
 use super::unicode::{
     LETTER, LOWER, MARK, NEWLINE, NUMBER, OTHER_LETTER, SPACE, SYMBOL, Table, UPPER,
 };
+use crate::simd::block::{Block, first, flood, groups, whole};
 
 /// Letters and marks that a word may have both in its upper and in its lower part.
 const CASELESS: u8 = OTHER_LETTER | MARK;

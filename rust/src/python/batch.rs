@@ -3,10 +3,10 @@
 use super::ints::Ints;
 use super::memory::Raises;
 use super::{Breaks, convert};
+use crate::corpus::texts::{self, Options, Texts};
 use crate::corpus::{Consumer, Encoded};
 use crate::error::Error;
-use crate::texts::{self, Options, Texts};
-use crate::threads::Watch;
+use crate::system::threads::Watch;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};

@@ -1,6 +1,6 @@
 //! Python's strings and ids to Rust's, and back.
 
-use crate::prefetch::prefetch;
+use crate::system::prefetch::prefetch;
 use pyo3::exceptions::{PyKeyError, PyOverflowError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;

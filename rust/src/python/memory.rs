@@ -1,6 +1,6 @@
 //! Ids of many documents, in memory that Python's arrays can use.
 
-use crate::batch::Counts;
+use crate::corpus::batch::Counts;
 use crate::corpus::{Consumer, Encoded, Width};
 use crate::error::Error;
 use pyo3::prelude::*;

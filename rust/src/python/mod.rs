@@ -15,7 +15,7 @@ mod tokenizer;
 mod train;
 
 use crate::error::Error;
-use crate::threads::Watch;
+use crate::system::threads::Watch;
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyIterator};

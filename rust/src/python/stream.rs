@@ -3,8 +3,8 @@
 use super::convert::{id_of, ids_of, list_of, units_of};
 use crate::decode::{Decoder, UnknownId};
 use crate::encode::Encoder;
-use crate::special::SpecialTokens;
-use crate::stream::{InvalidBytes, Stream, TextDecoder};
+use crate::streaming::stream::{InvalidBytes, Stream, TextDecoder};
+use crate::text::special::SpecialTokens;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyList, PyString};

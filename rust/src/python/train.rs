@@ -2,12 +2,13 @@
 
 use super::convert::with_text;
 use super::{Pulse, append_chunk, replaces_invalid};
-use crate::count::{CountOptions, Pass};
 use crate::error::Error;
-use crate::feed::Feed;
-use crate::special::SpecialTokens;
+use crate::pretokenize::{Pretokenizer, pattern};
+use crate::text::feed::Feed;
+use crate::text::special::SpecialTokens;
+use crate::train::count::{CountOptions, Pass};
 use crate::train::{TieBreak, TrainOptions};
-use crate::{counts, counts_file, pattern, pretokenize::Pretokenizer};
+use crate::train::{counts, counts_file};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyIterator, PyString};
@@ -138,7 +139,7 @@ impl CountingPass {
             doc_cap,
             max_chars,
             num_threads,
-            block_size: crate::documents::BLOCK,
+            block_size: crate::text::documents::BLOCK,
             replace_invalid,
         })?;
         Ok(Self {

@@ -1,0 +1,6 @@
+//! Code compiled for several levels of processors, and the classes of ASCII text by blocks of 64 bytes.
+
+pub(crate) mod block;
+#[cfg(target_arch = "x86_64")]
+mod block_avx2;
+pub mod level;
