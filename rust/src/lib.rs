@@ -7,7 +7,7 @@
 //! Nothing here needs Python; the bindings live in `python/` behind the `python` feature.
 //!
 //! ```
-//! use bytemill::train::{self, count::CountOptions, train::{TrainOptions, train}};
+//! use bytemill::train::{TrainOptions, count::CountOptions, train};
 //!
 //! let counts = CountOptions::new("gpt2")?.count_texts(["low low lower newest newest"])?;
 //! let merges = train(&counts, &TrainOptions::new(257))?;
@@ -26,7 +26,7 @@ pub mod streaming;
 pub mod system;
 pub mod text;
 pub mod train;
-mod vocabulary;
+pub mod vocabulary;
 
 #[cfg(feature = "python")]
 mod python;

@@ -264,7 +264,7 @@ mod tests {
             || Doubler,
             |mut pipeline| {
                 for i in 0.. {
-                    pipeline.send(i * 5)?;
+                    pipeline.send(i % 100 * 5)?;
                     pipeline.work(&mut watch)?;
                     pipeline.take();
                 }
