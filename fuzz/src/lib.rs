@@ -1,7 +1,8 @@
 //! What the fuzz targets share: how bytes become text, patterns and small vocabularies, and the slow
 //! ways that results are compared with.
 
-use bytemill::encode::{Encoder, Ranks};
+use bytemill::encode::Encoder;
+use bytemill::vocabulary::ranks::Ranks;
 use bytemill::naive;
 use bytemill::pretokenize::RegexSplitter;
 use bytemill::pretokenize::pattern::pat_str;

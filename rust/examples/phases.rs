@@ -11,10 +11,11 @@
 //! line says what was done. The cost of a phase is the difference between a run that ends with it and
 //! a run that ends before it: `benchmarks/instructions.py` takes that difference.
 
-use bytemill::encode::{Encoder, Ranks};
+use bytemill::encode::Encoder;
 use bytemill::text::special::SpecialTokens;
 use bytemill::train::count::CountOptions;
 use bytemill::train::{Merges, TrainOptions, train};
+use bytemill::vocabulary::ranks::Ranks;
 use std::hint::black_box;
 use std::process::ExitCode;
 

@@ -26,6 +26,7 @@ pub mod streaming;
 pub mod system;
 pub mod text;
 pub mod train;
+mod utf8;
 pub mod vocabulary;
 
 #[cfg(feature = "python")]

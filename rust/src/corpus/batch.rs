@@ -1,7 +1,7 @@
 //! Many texts -> ids, in parallel, and long texts.
 //!
-//! A [`Watch`] may end a call early: it is kept between parts of the work (`texts.rs`, `parts.rs`), and a
-//! part of a text that cannot be cut is all of it.
+//! A [`Watch`] may end a call early. It is looked at between parts of the work, and a text that cannot be
+//! cut is one part.
 
 use crate::corpus::encoded::{Consumer, Encoded};
 use crate::corpus::texts::{self, Goal, Options};
@@ -11,7 +11,7 @@ use crate::streaming::long_text;
 use crate::system::threads::Watch;
 use crate::text::special::SpecialTokens;
 
-/// Work that one thread does between two looks at the watch, in bytes.
+/// Bytes that one thread encodes between two looks at the watch.
 const LOOK: usize = 256 << 10;
 
 /// The ids of all `texts`, flat, and where each text's begin: text `i` has the ids
@@ -48,7 +48,7 @@ pub fn count_batch<T: AsRef<str> + Sync>(
     num_threads: Option<usize>,
     watch: &mut Watch,
 ) -> Result<Vec<u64>> {
-    let mut counts = Counts::default();
+    let mut counts = IdCounts::default();
     let options = Options::new(encoder, allowed, Goal::Count, num_threads);
     run(&options, texts, &mut counts, watch)?;
     Ok(counts.counts)
@@ -81,25 +81,25 @@ struct Flat {
 
 impl Consumer for Flat {
     fn take(&mut self, encoded: &mut Encoded) -> Result<()> {
-        self.ids.extend_from_slice(&encoded.words);
+        self.ids.extend_from_slice(&encoded.ids);
         let ends = encoded.parts.iter().filter(|part| part.ends);
         self.offsets
             .extend(ends.map(|part| self.n_ids + part.end as u64));
-        self.n_ids += encoded.words.len() as u64;
+        self.n_ids += encoded.ids.len() as u64;
         Ok(())
     }
 }
 
 /// Keeps how many ids each text has.
 #[derive(Default)]
-pub(crate) struct Counts {
+pub(crate) struct IdCounts {
     /// Of the texts that have ended.
     pub counts: Vec<u64>,
     /// Of the text that has not.
     open: u64,
 }
 
-impl Consumer for Counts {
+impl Consumer for IdCounts {
     fn take(&mut self, encoded: &mut Encoded) -> Result<()> {
         let mut start = 0;
         for part in &encoded.parts {
@@ -157,7 +157,7 @@ fn each_slice(
     mut work: impl FnMut(&str) -> Result<()>,
 ) -> Result<()> {
     let mut from = 0;
-    long_text::cuts(encoder, text, allowed, LOOK, |place| {
+    long_text::cut_places(encoder, text, allowed, LOOK, |place| {
         work(&text[from..place])?;
         from = place;
         watch.look()

@@ -1,9 +1,8 @@
-//! Documents -> ids, in worker threads, in the order of the documents.
+//! Documents -> ids, in several threads, in the order of the documents.
 //!
-//! The calling thread reads text, cuts it into blocks ([`crate::text::documents`]), encodes some itself while
-//! there are enough for the others, and hands results on in the order of the blocks; so neither threads
-//! nor cuts can show in what comes out. It sends no block while too much text is under way, which bounds
-//! memory.
+//! Files and other long inputs are here ([`encode_corpus`]): blocks of text go through a pipeline, and
+//! what comes of them ([`Encoded`]) to a [`Consumer`], of which [`shards`] is one, which writes `.npy` files
+//! (`npy`). Many short texts are in [`batch`], by way of tasks that are alike in size (`texts`).
 
 pub mod batch;
 mod encoded;
@@ -12,24 +11,19 @@ pub mod shards;
 pub(crate) mod texts;
 mod width;
 
-use crate::corpus::encoded::Rooms;
-pub use crate::corpus::encoded::{Consumer, Encoded, Part};
-pub use crate::corpus::width::Width;
 use crate::encode::{Encoder, Session};
 use crate::error::{Error, Result};
-use crate::system::pipeline::{self, Pipeline};
-use crate::system::threads::Watch;
-use crate::text::documents::{BLOCK, Block, Splitter};
-use crate::text::feed::{BlockSink, Feed, FeedOptions};
+use crate::system::pipeline::Worker;
+use crate::system::threads;
+use crate::text::block_pipeline::{self, LARGE_BLOCK};
+use crate::text::documents::{DEFAULT_BLOCK_SIZE, Splitter, TextBlock};
+use crate::text::feed::{Feed, FeedOptions};
+use crate::vocabulary::FEWEST_TOKEN_BYTES;
+use encoded::BufferPool;
+pub use encoded::{Consumer, DocumentPart, Encoded};
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-
-/// How much text may be under way, in bytes; a document that is longer goes alone.
-const UNDER_WAY: usize = 64 << 20;
-
-/// Buffers larger than this, of which a long document needs one, are not kept.
-const SPARE: usize = 4 << 20;
+pub use width::Width;
 
 /// An id put at an end of each document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +43,7 @@ pub struct CorpusOptions {
     pub separator: Option<Separator>,
     /// Whether to compute the CRC-32 of each document's text.
     pub hash: bool,
-    /// Sources that come before the first that is fed, for [`Part::source`].
+    /// Sources that come before the first that is fed, for [`DocumentPart::source`].
     pub skip_sources: u64,
     /// Documents at the beginning to leave out, empty ones not counted.
     pub skip_documents: u64,
@@ -71,7 +65,7 @@ impl CorpusOptions {
             skip_sources: 0,
             skip_documents: 0,
             num_threads: None,
-            block_size: BLOCK,
+            block_size: DEFAULT_BLOCK_SIZE,
             replace_invalid: false,
         }
     }
@@ -91,7 +85,7 @@ pub fn encode_corpus<'a, E: From<Error>>(
     consumer: &mut dyn Consumer,
     produce: impl FnOnce(&mut Feed) -> Result<(), E>,
 ) -> Result<(), E> {
-    let n_threads = crate::system::threads::resolve(options.num_threads)?;
+    let n_threads = threads::resolve(options.num_threads)?;
     let mut splitter = Splitter::new(
         encoder.special().clone(),
         encoder.pretokenizer().cuts(),
@@ -100,45 +94,37 @@ pub fn encode_corpus<'a, E: From<Error>>(
         options.block_size,
     );
     splitter.start_after(options.skip_sources, options.skip_documents);
+    let mut n_bytes = 0;
     let input = FeedOptions {
         replace_invalid: options.replace_invalid,
         block_size: options.block_size,
     };
-    let mut n_bytes = 0;
-    let rooms = Arc::new(Rooms::new(SPARE / 4));
-    let make = || Worker {
+    let input = (&mut splitter, &mut n_bytes, input);
+    let buffers = BufferPool::new(LARGE_BLOCK / 4);
+    let make = || BlockEncoder {
         session: encoder.session(),
         options,
-        rooms: Arc::clone(&rooms),
+        buffers: &buffers,
     };
-    pipeline::run(n_threads, make, |pipeline| -> Result<(), E> {
-        let mut sink = Sink {
-            pipeline,
-            consumer,
-            under_way: 0,
-            most: if n_threads == 1 { 0 } else { 2 * n_threads + 1 },
-            spare: Vec::new(),
-            rooms: Arc::clone(&rooms),
-        };
-        let mut feed = Feed::new(&mut splitter, &mut n_bytes, input, &mut sink);
-        produce(&mut feed)?;
-        feed.flush()?;
-        Ok(sink.work_until(0, usize::MAX)?)
-    })
+    let take = |mut encoded: Encoded| {
+        consumer.take(&mut encoded)?;
+        buffers.put(encoded.ids);
+        Ok(encoded.text)
+    };
+    block_pipeline::run(n_threads, make, input, take, produce)
 }
 
-/// One worker's buffers.
-struct Worker<'a> {
+/// Encodes blocks in one thread.
+struct BlockEncoder<'a> {
     session: Session<'a>,
     options: &'a CorpusOptions,
-    rooms: Arc<Rooms>,
+    buffers: &'a BufferPool,
 }
 
-impl Worker<'_> {
-    fn encode(&mut self, mut block: Block) -> Result<Encoded> {
-        let mut ids = self.rooms.get();
-        // Hardly any text has more.
-        ids.reserve(block.data.len() / 2);
+impl BlockEncoder<'_> {
+    fn encode(&mut self, mut block: TextBlock) -> Result<Encoded> {
+        let mut ids = self.buffers.get();
+        ids.reserve(block.data.len() / FEWEST_TOKEN_BYTES);
         let mut parts = Vec::with_capacity(block.ends.len() + 1);
         let mut begins = !block.continues;
         let mut from = 0;
@@ -147,7 +133,7 @@ impl Worker<'_> {
             if let Some(Separator::After(id)) = self.options.separator {
                 ids.push(id);
             }
-            part.end = ids.len() * self.options.width.bytes();
+            part.end = ids.len();
             part.ends = true;
             part.source = end.source;
             parts.push(part);
@@ -158,44 +144,39 @@ impl Worker<'_> {
             let part = self.part(&block, from..block.spans.len(), begins, &mut ids)?;
             parts.push(part);
         }
+        let n_ids = ids.len();
         self.options.width.pack(&mut ids);
         Ok(Encoded {
-            len: ids.len() * self.options.width.bytes(),
-            words: ids,
+            ids,
+            n_ids,
+            width: Some(self.options.width),
             parts,
-            spare: std::mem::take(&mut block.data),
+            text: std::mem::take(&mut block.data),
         })
     }
 
     fn part(
         &mut self,
-        block: &Block,
+        block: &TextBlock,
         spans: Range<usize>,
         begins: bool,
         ids: &mut Vec<u32>,
-    ) -> Result<Part> {
+    ) -> Result<DocumentPart> {
         if begins && let Some(Separator::Before(id)) = self.options.separator {
             ids.push(id);
         }
         let mut crc32 = crc32fast::Hasher::new();
         let mut n_bytes = 0;
         for span in &block.spans[spans] {
-            let bytes = &block.data[span.clone()];
-            let text = std::str::from_utf8(bytes).map_err(|e| {
-                let (name, offset) = block.origin(span.start + e.valid_up_to());
-                Error::InvalidUtf8 {
-                    source_name: name.to_string(),
-                    offset,
-                }
-            })?;
+            let text = block.text(span)?;
             self.session.encode_ordinary(text, ids)?;
-            n_bytes += bytes.len() as u64;
+            n_bytes += text.len() as u64;
             if self.options.hash {
-                crc32.update(bytes);
+                crc32.update(text.as_bytes());
             }
         }
-        Ok(Part {
-            end: ids.len() * self.options.width.bytes(),
+        Ok(DocumentPart {
+            end: ids.len(),
             n_bytes,
             crc32: crc32.finalize(),
             ends: false,
@@ -204,70 +185,15 @@ impl Worker<'_> {
     }
 }
 
-impl pipeline::Worker for Worker<'_> {
-    type Job = Block;
+impl Worker for BlockEncoder<'_> {
+    type Job = TextBlock;
     type Done = Encoded;
 
-    fn work(&mut self, block: Block, _: &AtomicBool) -> Result<Encoded> {
+    fn work(&mut self, block: TextBlock, _: &AtomicBool) -> Result<Encoded> {
         self.encode(block)
     }
 
-    fn is_long(block: &Block) -> bool {
-        block.data.len() > SPARE
-    }
-}
-
-/// Where blocks are encoded.
-struct Sink<'p, 'a> {
-    pipeline: Pipeline<'p, Worker<'a>>,
-    consumer: &'p mut dyn Consumer,
-    /// Bytes of text that were sent and have not come to the consumer.
-    under_way: usize,
-    /// The most blocks that may be under way while the next is read.
-    most: usize,
-    /// Buffers for text to be used again.
-    spare: Vec<Vec<u8>>,
-    rooms: Arc<Rooms>,
-}
-
-impl Sink<'_, '_> {
-    /// Hands on what has been encoded.
-    fn drain(&mut self) -> Result<()> {
-        while let Some(result) = self.pipeline.take() {
-            let mut encoded = result?;
-            self.under_way -= encoded.spare.len();
-            self.consumer.take(&mut encoded)?;
-            if encoded.spare.capacity() <= SPARE {
-                self.spare.push(encoded.spare);
-            }
-            self.rooms.put(encoded.words);
-        }
-        Ok(())
-    }
-
-    /// Works until no more than `most` blocks and bytes are under way.
-    fn work_until(&mut self, most: usize, most_bytes: usize) -> Result<()> {
-        self.drain()?;
-        while self.pipeline.under_way() > most
-            || (self.pipeline.under_way() > 0 && self.under_way > most_bytes)
-        {
-            self.pipeline.work(&mut Watch::never())?;
-            self.drain()?;
-        }
-        Ok(())
-    }
-}
-
-impl BlockSink for Sink<'_, '_> {
-    fn put(&mut self, block: Block) -> Result<()> {
-        let len = block.data.len();
-        self.work_until(usize::MAX, UNDER_WAY.saturating_sub(len))?;
-        self.under_way += len;
-        self.pipeline.send(block)?;
-        self.work_until(self.most, usize::MAX)
-    }
-
-    fn spare(&mut self) -> Vec<u8> {
-        self.spare.pop().unwrap_or_default()
+    fn is_long(block: &TextBlock) -> bool {
+        block.data.len() > LARGE_BLOCK
     }
 }

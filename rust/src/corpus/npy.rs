@@ -35,9 +35,9 @@ impl NpyFile {
             .create(true)
             .truncate(true)
             .open(&part);
-        let mut file = opened.map_err(|source| io(&part, source))?;
+        let mut file = opened.map_err(Error::io(&part))?;
         file.write_all(&[0; HEADER as usize])
-            .map_err(|source| io(&part, source))?;
+            .map_err(Error::io(&part))?;
         Ok(Self {
             part,
             file,
@@ -53,18 +53,7 @@ impl NpyFile {
     /// [`Error::BadFile`] if there are fewer; [`Error::Io`].
     pub fn resume(path: &Path, len: u64, crc32: u32) -> Result<Self> {
         let part = part_path(path);
-        let fail = |source| io(&part, source);
-        let opened = OpenOptions::new().read(true).write(true).open(&part);
-        let mut file = match opened {
-            Ok(file) => file,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(lost(&part)),
-            Err(e) => return Err(fail(e)),
-        };
-        if file.metadata().map_err(fail)?.len() < HEADER + len {
-            return Err(lost(&part));
-        }
-        file.set_len(HEADER + len).map_err(fail)?;
-        file.seek(SeekFrom::End(0)).map_err(fail)?;
+        let file = reopen(&part, len)?;
         Ok(Self {
             part,
             file,
@@ -108,7 +97,7 @@ impl NpyFile {
 
     fn write(&mut self, data: &[u8]) -> Result<()> {
         let wrote = self.file.write_all(data);
-        wrote.map_err(|source| io(&self.part, source))?;
+        wrote.map_err(Error::io(&self.part))?;
         self.crc32.update(data);
         self.written += data.len() as u64;
         Ok(())
@@ -121,7 +110,7 @@ impl NpyFile {
     pub fn sync(&mut self) -> Result<u32> {
         self.flush()?;
         let synced = self.file.sync_data();
-        synced.map_err(|source| io(&self.part, source))?;
+        synced.map_err(Error::io(&self.part))?;
         Ok(self.crc32.clone().finalize())
     }
 
@@ -143,20 +132,20 @@ impl NpyFile {
     /// [`Error::Io`].
     pub fn move_from(&mut self, mark: Mark, to: &mut NpyFile) -> Result<()> {
         self.flush()?;
-        let fail = |source| io(&self.part, source);
+        let fail = Error::io(&self.part);
         self.file
             .seek(SeekFrom::Start(HEADER + mark.len))
-            .map_err(fail)?;
+            .map_err(&fail)?;
         let mut left = self.written - mark.len;
         let mut buffer = vec![0; BUFFER];
         while left > 0 {
             let n = left.min(BUFFER as u64) as usize;
-            self.file.read_exact(&mut buffer[..n]).map_err(fail)?;
+            self.file.read_exact(&mut buffer[..n]).map_err(&fail)?;
             to.append(&buffer[..n])?;
             left -= n as u64;
         }
-        self.file.set_len(HEADER + mark.len).map_err(fail)?;
-        self.file.seek(SeekFrom::End(0)).map_err(fail)?;
+        self.file.set_len(HEADER + mark.len).map_err(&fail)?;
+        self.file.seek(SeekFrom::End(0)).map_err(&fail)?;
         self.written = mark.len;
         self.crc32 = mark.crc32;
         Ok(())
@@ -170,10 +159,10 @@ impl NpyFile {
     pub fn finish(mut self, descr: &str, item: usize) -> Result<u32> {
         self.flush()?;
         let header = header(descr, self.written / item as u64);
-        let fail = |source| io(&self.part, source);
-        self.file.seek(SeekFrom::Start(0)).map_err(fail)?;
-        self.file.write_all(&header).map_err(fail)?;
-        self.file.sync_all().map_err(fail)?;
+        let fail = Error::io(&self.part);
+        self.file.seek(SeekFrom::Start(0)).map_err(&fail)?;
+        self.file.write_all(&header).map_err(&fail)?;
+        self.file.sync_all().map_err(&fail)?;
         let mut crc32 = Hasher::new();
         crc32.update(&header);
         crc32.combine(&self.crc32);
@@ -187,7 +176,7 @@ impl NpyFile {
     pub fn remove(self) -> Result<()> {
         let part = self.part;
         drop(self.file);
-        std::fs::remove_file(&part).map_err(|source| io(&part, source))
+        std::fs::remove_file(&part).map_err(Error::io(&part))
     }
 }
 
@@ -206,7 +195,7 @@ pub fn publish(path: &Path, len: u64) -> Result<()> {
     let part = part_path(path);
     let is_whole = |path: &Path| std::fs::metadata(path).is_ok_and(|m| m.len() == HEADER + len);
     if is_whole(&part) {
-        std::fs::rename(&part, path).map_err(|source| io(path, source))
+        std::fs::rename(&part, path).map_err(Error::io(path))
     } else if is_whole(path) {
         Ok(())
     } else {
@@ -223,7 +212,7 @@ pub fn sync_folder(folder: &Path) -> Result<()> {
     #[cfg(unix)]
     File::open(folder)
         .and_then(|f| f.sync_all())
-        .map_err(|source| io(folder, source))?;
+        .map_err(Error::io(folder))?;
     let _ = folder;
     Ok(())
 }
@@ -249,18 +238,25 @@ fn header(descr: &str, n_items: u64) -> Vec<u8> {
     header
 }
 
-fn io(path: &Path, source: std::io::Error) -> Error {
-    Error::Io {
-        path: path.to_owned(),
-        source,
+/// Opens an unfinished file for appending after `len` bytes of data.
+fn reopen(part: &Path, len: u64) -> Result<File> {
+    let fail = Error::io(part);
+    let opened = OpenOptions::new().read(true).write(true).open(part);
+    let mut file = match opened {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(lost(part)),
+        Err(e) => return Err(fail(e)),
+    };
+    if file.metadata().map_err(&fail)?.len() < HEADER + len {
+        return Err(lost(part));
     }
+    file.set_len(HEADER + len).map_err(&fail)?;
+    file.seek(SeekFrom::End(0)).map_err(&fail)?;
+    Ok(file)
 }
 
 fn lost(path: &Path) -> Error {
-    Error::BadFile {
-        path: path.to_owned(),
-        reason: "this file of an unfinished run is missing or too short; \
-                 remove the output folder and begin again"
-            .to_owned(),
-    }
+    let reason = "this file of an unfinished run is missing or too short; \
+                  remove the output folder and begin again";
+    Error::bad_file(path, reason)
 }

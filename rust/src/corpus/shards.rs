@@ -4,8 +4,9 @@
 //! one is full, all files are made to last, then the caller stores a [`Checkpoint`], then the shard gets
 //! its name. Whatever happens in between, [`ShardWriter::new`] goes on from the last checkpoint.
 
+use crate::corpus::encoded::{Consumer, DocumentPart, Encoded};
 use crate::corpus::npy::{self, Mark, NpyFile};
-use crate::corpus::{Consumer, Encoded, Part, Width};
+use crate::corpus::width::Width;
 use crate::error::Result;
 use crc32fast::Hasher;
 use serde_json::{Value, json};
@@ -247,7 +248,7 @@ impl<'a> ShardWriter<'a> {
         })
     }
 
-    fn part(&mut self, part: &Part, ids: &[u8]) -> Result<()> {
+    fn part(&mut self, part: &DocumentPart, ids: &[u8]) -> Result<()> {
         let item = self.item();
         if let Some(pending) = &mut self.pending {
             let text = Hasher::new_with_initial_len(part.crc32, part.n_bytes);
@@ -320,10 +321,7 @@ impl<'a> ShardWriter<'a> {
         let item = self.options.width.bytes();
         let tokens = open.ids.len() / item as u64;
         open.starts.append(&tokens.to_le_bytes())?;
-        let descr = match self.options.width {
-            Width::U16 => "<u2",
-            Width::U32 => "<u4",
-        };
+        let descr = self.options.width.npy_descr();
         self.state.splits[which].shards.push(Shard {
             tokens,
             documents: open.documents,
@@ -372,10 +370,8 @@ impl<'a> ShardWriter<'a> {
 
 impl Consumer for ShardWriter<'_> {
     fn take(&mut self, encoded: &mut Encoded) -> Result<()> {
-        let mut from = 0;
-        for part in &encoded.parts {
-            self.part(part, &encoded.ids()[from..part.end])?;
-            from = part.end;
+        for (part, ids) in encoded.packed_parts() {
+            self.part(part, ids)?;
         }
         Ok(())
     }

@@ -1,15 +1,15 @@
 //! The texts of a batch -> tasks -> ids, in the order of the texts.
 //!
 //! The work is shared out by bytes: short texts in groups, a long one in parts. The calling thread makes
-//! the tasks, and encodes beside the others when there are enough of them, or no more to come; so that it
-//! may hold a lock (Python's) while it makes tasks, and lets go of it a few times only.
+//! the tasks, and encodes beside the others when there are enough of them, or no more to come. So it may
+//! hold a lock (Python's) while it makes tasks, and has to release it only a few times.
 
-use crate::corpus::encoded::{Consumer, Encoded, Part, Rooms};
+use crate::corpus::encoded::{BufferPool, Consumer, DocumentPart, Encoded};
 use crate::corpus::width::Width;
 use crate::encode::{Encoder, Session};
 use crate::error::{Error, Result};
-use crate::streaming::long_text::parts;
-use crate::system::pipeline::{self, Pipeline};
+use crate::streaming::long_text;
+use crate::system::pipeline::{self, Pipeline, Worker};
 use crate::system::threads::{self, Watch};
 use crate::text::special::SpecialTokens;
 use std::ops::Range;
@@ -17,16 +17,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Bytes below which no second thread is worth its start.
-const SMALL: usize = 32 << 10;
+const ONE_THREAD: usize = 32 << 10;
 
 /// Bytes of one task, at least and at most.
-const TASK: Range<usize> = 16 << 10..128 << 10;
+const TASK_BYTES: Range<usize> = 16 << 10..128 << 10;
 
-/// What a text counts for by itself, in bytes.
-const TEXT: usize = 16;
+/// What each text costs beside its bytes, as if it were bytes.
+const TEXT_OVERHEAD: usize = 16;
 
 /// Tasks that may wait, beside those being done.
-const WAITING: usize = 32;
+const MAX_WAITING: usize = 32;
 
 /// What is wanted of texts.
 #[derive(Clone, Copy)]
@@ -65,7 +65,7 @@ impl<'a> Options<'a> {
 }
 
 /// Calls `feed` with where to put `n_texts` texts of `n_chars` characters or bytes together; it must
-/// end with [`Texts::finish`]. `consumer` may have taken ids when an error is returned.
+/// end with [`TextFeed::finish`]. `consumer` may have taken ids when an error is returned.
 ///
 /// # Errors
 /// What `feed` and `consumer` return; [`Error::Argument`] for 0 threads.
@@ -74,42 +74,42 @@ pub(crate) fn run<'a, E: From<Error>>(
     n_texts: usize,
     n_chars: usize,
     consumer: &mut dyn Consumer,
-    feed: impl FnOnce(&mut Texts<'_, 'a>) -> Result<(), E>,
+    feed: impl FnOnce(&mut TextFeed<'_, 'a>) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut n_threads = threads::resolve(options.num_threads)?;
-    let n_bytes = n_chars.saturating_add(n_texts.saturating_mul(TEXT));
-    if n_bytes < SMALL {
+    let n_bytes = n_chars.saturating_add(n_texts.saturating_mul(TEXT_OVERHEAD));
+    if n_bytes < ONE_THREAD {
         n_threads = 1;
     }
-    let size = (n_bytes / (n_threads * 16)).clamp(TASK.start, TASK.end);
+    let size = (n_bytes / (n_threads * 16)).clamp(TASK_BYTES.start, TASK_BYTES.end);
     let n_threads = n_threads.min(n_bytes.div_ceil(size)).max(1);
     // A part that cannot be cut may be long.
-    let rooms = Arc::new(Rooms::new(4 * TASK.end));
-    let make = || Worker {
+    let buffers = Arc::new(BufferPool::new(4 * TASK_BYTES.end));
+    let make = || TaskEncoder {
         session: options.encoder.session(),
         allowed: options.allowed,
         goal: options.goal,
-        rooms: Arc::clone(&rooms),
+        buffers: Arc::clone(&buffers),
     };
     pipeline::run(n_threads, make, |pipeline| {
-        let mut texts = Texts {
+        let mut texts = TextFeed {
             pipeline,
             consumer,
             options: *options,
             task: Task::default(),
             filled: 0,
             size,
-            most: 2 * n_threads + WAITING,
+            max_under_way: 2 * n_threads + MAX_WAITING,
             spare: Vec::new(),
-            rooms: Arc::clone(&rooms),
+            buffers: Arc::clone(&buffers),
         };
         feed(&mut texts)
     })
 }
 
 /// Where texts are put.
-pub(crate) struct Texts<'p, 'a: 'p> {
-    pipeline: Pipeline<'p, Worker<'a>>,
+pub(crate) struct TextFeed<'p, 'a: 'p> {
+    pipeline: Pipeline<'p, TaskEncoder<'a>>,
     consumer: &'p mut dyn Consumer,
     options: Options<'a>,
     /// The task that is being made.
@@ -119,13 +119,13 @@ pub(crate) struct Texts<'p, 'a: 'p> {
     /// Bytes in a task.
     size: usize,
     /// The most tasks that may be under way.
-    most: usize,
+    max_under_way: usize,
     /// Tasks done, whose buffers are used again.
     spare: Vec<Task<'a>>,
-    rooms: Arc<Rooms>,
+    buffers: Arc<BufferPool>,
 }
 
-impl<'a> Texts<'_, 'a> {
+impl<'a> TextFeed<'_, 'a> {
     /// Whether a text of so many bytes is taken in parts, for which it may have to be waited.
     pub fn is_long(&self, len: usize) -> bool {
         len > 2 * self.size
@@ -160,7 +160,7 @@ impl<'a> Texts<'_, 'a> {
             return self.add(source(0..text.len()), text.len(), true);
         }
         let (encoder, allowed) = (self.options.encoder, self.options.allowed);
-        parts(encoder, text, allowed, self.size, |range| {
+        long_text::split(encoder, text, allowed, self.size, |range| {
             let (n, ends) = (range.len(), range.end == text.len());
             self.add(source(range), n, ends)?;
             if self.is_full() {
@@ -172,7 +172,7 @@ impl<'a> Texts<'_, 'a> {
 
     fn add(&mut self, source: Source<'a>, n_bytes: usize, ends: bool) -> Result<()> {
         self.task.pieces.push(Piece { source, ends });
-        self.filled += n_bytes + TEXT;
+        self.filled += n_bytes + TEXT_OVERHEAD;
         if self.filled >= self.size {
             self.send()?;
         }
@@ -192,7 +192,7 @@ impl<'a> Texts<'_, 'a> {
         while let Some(result) = self.pipeline.take() {
             let mut task = result?;
             self.consumer.take(&mut task.encoded)?;
-            self.rooms.put(std::mem::take(&mut task.encoded.words));
+            self.buffers.put(std::mem::take(&mut task.encoded.ids));
             task.pieces.clear();
             task.encoded.parts.clear();
             self.spare.push(task);
@@ -202,7 +202,7 @@ impl<'a> Texts<'_, 'a> {
 
     /// Whether so much is under way that [`Self::make_room`] should be called.
     pub fn is_full(&self) -> bool {
-        self.pipeline.under_way() >= self.most
+        self.pipeline.under_way() >= self.max_under_way
     }
 
     /// Works until there is room for more.
@@ -210,7 +210,7 @@ impl<'a> Texts<'_, 'a> {
     /// # Errors
     /// That of an earlier text; what `watch` is answered.
     pub fn make_room(&mut self, watch: &mut Watch) -> Result<()> {
-        self.work_until(self.most / 2, watch)
+        self.work_until(self.max_under_way / 2, watch)
     }
 
     /// Works until all ids have come to the consumer.
@@ -255,21 +255,21 @@ struct Task<'a> {
 }
 
 /// Encodes tasks in one thread.
-struct Worker<'a> {
+struct TaskEncoder<'a> {
     session: Session<'a>,
     allowed: &'a SpecialTokens,
     goal: Goal,
-    rooms: Arc<Rooms>,
+    buffers: Arc<BufferPool>,
 }
 
-impl<'a> pipeline::Worker for Worker<'a> {
+impl<'a> Worker for TaskEncoder<'a> {
     type Job = Task<'a>;
     type Done = Task<'a>;
 
     fn work(&mut self, mut task: Task<'a>, stop: &AtomicBool) -> Result<Task<'a>> {
         let encoded = &mut task.encoded;
         if !matches!(self.goal, Goal::Count) {
-            encoded.words = self.rooms.get();
+            encoded.ids = self.buffers.get();
         }
         encoded.parts.reserve(task.pieces.len());
         let mut end = 0;
@@ -284,11 +284,11 @@ impl<'a> pipeline::Worker for Worker<'a> {
             if let Goal::Count = self.goal {
                 end += self.session.count(text, self.allowed)?;
             } else {
-                let ids = &mut encoded.words;
+                let ids = &mut encoded.ids;
                 self.session.encode(text, self.allowed, ids)?;
                 end = ids.len();
             }
-            encoded.parts.push(Part {
+            encoded.parts.push(DocumentPart {
                 end,
                 n_bytes: text.len() as u64,
                 crc32: 0,
@@ -296,12 +296,10 @@ impl<'a> pipeline::Worker for Worker<'a> {
                 source: 0,
             });
         }
+        encoded.n_ids = end;
         if let Goal::Packed(width) = self.goal {
-            width.pack(&mut encoded.words);
-            encoded.len = end * width.bytes();
-            for part in &mut encoded.parts {
-                part.end *= width.bytes();
-            }
+            width.pack(&mut encoded.ids);
+            encoded.width = Some(width);
         }
         Ok(task)
     }

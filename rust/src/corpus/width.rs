@@ -18,6 +18,14 @@ impl Width {
         }
     }
 
+    /// The type's name in `.npy` files.
+    pub(crate) fn npy_descr(self) -> &'static str {
+        match self {
+            Self::U16 => "<u2",
+            Self::U32 => "<u4",
+        }
+    }
+
     /// Makes ids, which must be small enough, what they are written as: the first
     /// `ids.len() * self.bytes()` bytes. It is done in place, as memory is what takes time.
     pub(crate) fn pack(self, ids: &mut [u32]) {

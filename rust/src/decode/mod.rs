@@ -1,7 +1,10 @@
-//! Ids -> bytes.
+//! Ids -> bytes, and bytes -> text.
 
-use crate::encode::Ranks;
+pub mod text;
+
 use crate::system::prefetch::prefetch;
+use crate::vocabulary::TYPICAL_TOKEN_BYTES;
+use crate::vocabulary::ranks::Ranks;
 use rustc_hash::FxHashMap;
 
 /// A token of up to 15 bytes, its length at the end; 0 there for any other, and for none.
@@ -78,7 +81,7 @@ impl Decoder {
     /// # Errors
     /// [`UnknownId`] with the first id that is no token.
     pub fn decode(&self, ids: &[u32]) -> Result<Vec<u8>, UnknownId> {
-        let mut joined = Joined::new(self, Vec::with_capacity(4 * ids.len()));
+        let mut joined = Joined::new(self, Vec::with_capacity(TYPICAL_TOKEN_BYTES * ids.len()));
         joined.extend(ids);
         let n_bytes = joined.bytes()?.len();
         let mut bytes = joined.into_room();

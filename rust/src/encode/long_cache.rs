@@ -1,40 +1,40 @@
 //! Longer pretoken -> ids, for the pretokens one thread has met lately; of fixed size.
 //!
-//! What is larger than an entry is encoded afresh each time.
+//! What does not fit in an entry is encoded afresh each time.
 
-use crate::encode::short_cache::fold;
+use crate::text::key::fold;
 
 /// Most bytes in an entry.
-pub const WIDE_BYTES: usize = 62;
+pub const MAX_BYTES: usize = 62;
 /// Most ids in an entry.
-pub const WIDE_IDS: usize = 16;
+pub const MAX_IDS: usize = 16;
 
 /// Entries at first, and at most (1 MiB), as powers of two.
-const FIRST_WIDES: u32 = 5;
-const WIDES: u32 = 13;
+const FIRST_ENTRIES: u32 = 5;
+const MAX_ENTRIES: u32 = 13;
 
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
-struct Wide {
+struct Entry {
     /// 0: empty.
     len: u8,
     n_ids: u8,
-    bytes: [u8; WIDE_BYTES],
-    ids: [u32; WIDE_IDS],
+    bytes: [u8; MAX_BYTES],
+    ids: [u32; MAX_IDS],
 }
 
-const EMPTY: Wide = Wide {
+const EMPTY: Entry = Entry {
     len: 0,
     n_ids: 0,
-    bytes: [0; WIDE_BYTES],
-    ids: [0; WIDE_IDS],
+    bytes: [0; MAX_BYTES],
+    ids: [0; MAX_IDS],
 };
 
 /// Longer pretokens, for one thread.
 #[derive(Clone, Debug)]
-pub struct WideCache {
-    wides: Vec<Wide>,
-    /// Low bits of each entry's hash, so that most look-ups in vain stay out of the large table.
+pub struct LongCache {
+    entries: Vec<Entry>,
+    /// Low bits of each entry's hash, so that most failing look-ups stay out of the large table.
     tags: Vec<u16>,
     /// A hash's place is in its top bits.
     shift: u32,
@@ -42,22 +42,22 @@ pub struct WideCache {
     kept: usize,
 }
 
-impl Default for WideCache {
+impl Default for LongCache {
     fn default() -> Self {
         Self {
-            wides: vec![EMPTY; 1 << FIRST_WIDES],
-            tags: vec![0; 1 << FIRST_WIDES],
-            shift: u64::BITS - FIRST_WIDES,
+            entries: vec![EMPTY; 1 << FIRST_ENTRIES],
+            tags: vec![0; 1 << FIRST_ENTRIES],
+            shift: u64::BITS - FIRST_ENTRIES,
             kept: 0,
         }
     }
 }
 
-impl WideCache {
+impl LongCache {
     /// The hash of a pretoken; `None` if it is too long.
     #[inline]
     pub fn hash(bytes: &[u8]) -> Option<u64> {
-        if bytes.len() > WIDE_BYTES {
+        if bytes.len() > MAX_BYTES {
             return None;
         }
         let mut hash = bytes.len() as u64;
@@ -82,31 +82,31 @@ impl WideCache {
         if self.tags[place] != hash as u16 {
             return None;
         }
-        let wide = &self.wides[place];
-        let same = usize::from(wide.len) == bytes.len() && wide.bytes[..bytes.len()] == *bytes;
-        same.then(|| &wide.ids[..usize::from(wide.n_ids)])
+        let entry = &self.entries[place];
+        let same = usize::from(entry.len) == bytes.len() && entry.bytes[..bytes.len()] == *bytes;
+        same.then(|| &entry.ids[..usize::from(entry.n_ids)])
     }
 
     /// Keeps the ids of a pretoken if they are few enough.
     #[inline]
     pub fn keep(&mut self, hash: u64, bytes: &[u8], ids: &[u32]) {
-        if ids.len() > WIDE_IDS || bytes.len() > WIDE_BYTES {
+        if ids.len() > MAX_IDS || bytes.len() > MAX_BYTES {
             return;
         }
-        if self.kept > self.wides.len() && self.wides.len() < 1 << WIDES {
-            // Starts afresh: what matters comes back.
+        if self.kept > self.entries.len() && self.entries.len() < 1 << MAX_ENTRIES {
+            // Starts empty: what matters comes back.
             self.shift -= 2;
             self.kept = 0;
-            self.wides = vec![EMPTY; self.wides.len() * 4];
-            self.tags = vec![0; self.wides.len()];
+            self.entries = vec![EMPTY; self.entries.len() * 4];
+            self.tags = vec![0; self.entries.len()];
         }
         self.kept += 1;
         let place = (hash >> self.shift) as usize;
         self.tags[place] = hash as u16;
-        let wide = &mut self.wides[place];
-        wide.len = bytes.len() as u8;
-        wide.n_ids = ids.len() as u8;
-        wide.bytes[..bytes.len()].copy_from_slice(bytes);
-        wide.ids[..ids.len()].copy_from_slice(ids);
+        let entry = &mut self.entries[place];
+        entry.len = bytes.len() as u8;
+        entry.n_ids = ids.len() as u8;
+        entry.bytes[..bytes.len()].copy_from_slice(bytes);
+        entry.ids[..ids.len()].copy_from_slice(ids);
     }
 }

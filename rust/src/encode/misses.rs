@@ -1,16 +1,15 @@
-//! The pretokens of a group that are not among the short ones in the cache.
+//! The pretokens of a group that are not in the cache of short ones.
 //!
-//! Short ones are merged together (`merge_short.rs`), so that all wait for memory at the same time.
+//! Those that are short themselves are merged together, so that all wait for memory at the same time.
 
-use crate::encode::Encoder;
-use crate::encode::groups::{GROUP, Ids, Row};
-use crate::encode::long_cache::WideCache;
-use crate::encode::short_cache::{Key, Lines, Place, WORTH_MANY};
+use crate::encode::long_cache::LongCache;
+use crate::encode::short_cache::{GROW_AFTER, Lines, Place, ShortCache};
+use crate::encode::sink::{GROUP, GroupIds, IdSink};
 use crate::simd::level::{Job, Level};
-use crate::vocabulary::merge_longest::Scratch;
-use crate::vocabulary::merge_short::{Merge, Short, WAYS};
+use crate::text::key::Key;
+use crate::vocabulary::{CONCURRENT, MergeShort, MergedPiece, Scratch, Vocabulary};
 
-/// More ids than this are not kept room for.
+/// A buffer with room for more ids than this is not kept.
 const KEEP_IDS: usize = 1 << 14;
 
 /// A pretoken, or a piece of one, that was not found.
@@ -22,28 +21,28 @@ pub(crate) struct Miss {
     pub(crate) before: usize,
 }
 
-/// What it takes to encode pretokens.
+/// Working memory for encoding what was not found.
 #[derive(Debug)]
-pub(crate) struct Work {
-    wide: WideCache,
-    scratch: Scratch,
+pub(crate) struct MissScratch {
+    long_cache: LongCache,
+    longest: Scratch,
     ids: Vec<u32>,
     /// Short pretokens kept in the cache for all threads.
     kept: usize,
     /// Misses that are merged together, by their index, and what comes of them.
-    together: [usize; GROUP],
-    merged: [Short; GROUP],
+    batch: [usize; GROUP],
+    merged: [MergedPiece; GROUP],
 }
 
-impl Default for Work {
+impl Default for MissScratch {
     fn default() -> Self {
         Self {
-            wide: WideCache::default(),
-            scratch: Scratch::default(),
+            long_cache: LongCache::default(),
+            longest: Scratch::default(),
             ids: Vec::new(),
             kept: 0,
-            together: [0; GROUP],
-            merged: [Short::EMPTY; GROUP],
+            batch: [0; GROUP],
+            merged: [MergedPiece::EMPTY; GROUP],
         }
     }
 }
@@ -51,138 +50,139 @@ impl Default for Work {
 /// The encoding of what was not found. The ids of all that was found come with it, as those between have
 /// to go between.
 pub(crate) struct Misses<'a, F, I> {
-    pub(crate) encoder: &'a Encoder,
-    pub(crate) cache: Lines<'a>,
+    pub(crate) vocabulary: &'a Vocabulary,
+    pub(crate) cache: &'a ShortCache,
+    pub(crate) lines: Lines<'a>,
     /// The bytes of a pretoken, by its index in the group.
     pub(crate) piece: F,
     pub(crate) keys: &'a [(Key, Place)],
     pub(crate) misses: &'a [Miss],
-    pub(crate) row: &'a Row,
-    /// Ids found in all.
+    pub(crate) ids: &'a GroupIds,
+    /// How many ids were found in all.
     pub(crate) n: usize,
-    pub(crate) work: &'a mut Work,
+    pub(crate) scratch: &'a mut MissScratch,
     pub(crate) out: &'a mut I,
 }
 
-impl<'p, F: Fn(usize) -> &'p [u8], I: Ids> Job for Misses<'_, F, I> {
+impl<'p, F: Fn(usize) -> &'p [u8], I: IdSink> Job for Misses<'_, F, I> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Level>(self, level: L) {
         let Self {
-            encoder,
+            vocabulary,
             cache,
+            lines,
             piece,
             keys,
             misses,
-            row,
+            ids: found,
             n,
-            work,
+            scratch,
             out,
         } = self;
-        let mut n_together = 0;
-        if let Some(table) = encoder.table() {
+        let mut n_batch = 0;
+        if let Some(table) = vocabulary.table() {
             for (i, miss) in misses.iter().enumerate() {
                 let (key, piece) = (keys[miss.at].0, piece(miss.at));
-                if key != Key::NONE
+                if key != Key::TOO_LONG
                     && !piece.is_empty()
                     && table.unmerged(piece).is_none()
-                    && work.wide.find(key.hash(), piece).is_none()
+                    && scratch.long_cache.find(key.hash(), piece).is_none()
                 {
-                    work.together[n_together] = i;
-                    n_together += 1;
+                    scratch.batch[n_batch] = i;
+                    n_batch += 1;
                 }
             }
-            let together = &work.together[..n_together];
-            let merge = Merge::<_, WAYS> {
-                table,
-                piece: |i: usize| piece(misses[together[i]].at),
-                merged: &mut work.merged[..n_together],
+            let batch = &scratch.batch[..n_batch];
+            let merge = MergeShort::<_, CONCURRENT> {
+                pairs: &table.pairs,
+                piece: |i: usize| piece(misses[batch[i]].at),
+                merged: &mut scratch.merged[..n_batch],
             };
             merge.run(level);
         }
         let (mut from, mut next) = (0, 0);
         for (i, miss) in misses.iter().enumerate() {
-            out.row(row, from..miss.before);
+            out.append_gathered(found, from..miss.before);
             from = miss.before;
             let (piece, key) = (piece(miss.at), keys[miss.at]);
-            if next < n_together && work.together[next] == i {
-                let mut short = work.merged[next];
-                let ids = short.tokens_mut();
-                encoder.name(ids);
-                out.many(ids);
+            if next < n_batch && scratch.batch[next] == i {
+                let mut merged = scratch.merged[next];
+                let ids = merged.tokens_mut();
+                vocabulary.make_ids(ids);
+                out.append(ids);
                 // It may have come twice in this group.
-                if cache.find(key.0, key.1).is_none() {
-                    work.keep(encoder, cache, piece, key, ids);
+                if lines.find(key.0, key.1).is_none() {
+                    scratch.keep((cache, lines), piece, key, ids);
                 }
                 next += 1;
             } else {
-                work.piece(encoder, cache, piece, key, out);
+                scratch.encode(vocabulary, (cache, lines), piece, key, out);
             }
         }
-        out.row(row, from..n);
+        out.append_gathered(found, from..n);
     }
 }
 
-impl Work {
+impl MissScratch {
     /// Keeps the ids of a short pretoken.
     #[inline(always)]
     fn keep(
         &mut self,
-        encoder: &Encoder,
-        cache: Lines<'_>,
+        (cache, lines): (&ShortCache, Lines<'_>),
         piece: &[u8],
         (key, place): (Key, Place),
         ids: &[u32],
     ) {
-        if cache.keep(key, place, ids) {
+        if lines.keep(key, place, ids) {
             self.kept += 1;
-            if self.kept == WORTH_MANY {
-                encoder.cache.grow();
+            if self.kept == GROW_AFTER {
+                cache.grow();
             }
         } else {
-            self.wide.keep(key.hash(), piece, ids);
+            self.long_cache.keep(key.hash(), piece, ids);
         }
     }
 
     /// Appends the ids of a pretoken, or of a piece of one.
     #[inline(never)]
-    fn piece(
+    fn encode(
         &mut self,
-        encoder: &Encoder,
-        cache: Lines<'_>,
+        vocabulary: &Vocabulary,
+        cache: (&ShortCache, Lines<'_>),
         piece: &[u8],
         key: (Key, Place),
-        out: &mut impl Ids,
+        out: &mut impl IdSink,
     ) {
         if piece.is_empty() {
             // An empty entry would let its line be filled out of order.
             return;
         }
-        let is_short = key.0 != Key::NONE;
-        let wide_hash = match is_short {
+        let is_short = key.0 != Key::TOO_LONG;
+        let long_hash = match is_short {
             true => Some(key.0.hash()),
-            false => WideCache::hash(piece),
+            false => LongCache::hash(piece),
         };
-        if let Some(hash) = wide_hash
-            && let Some(found) = self.wide.find(hash, piece)
+        if let Some(hash) = long_hash
+            && let Some(found) = self.long_cache.find(hash, piece)
         {
-            return out.many(found);
+            return out.append(found);
         }
-        if wide_hash.is_none()
-            && let Some(list) = out.list()
+        if long_hash.is_none()
+            && let Some(list) = out.as_list()
         {
             // It may be all of a long text.
-            return encoder.merge(piece, &mut self.scratch, list);
+            return vocabulary.encode_piece(piece, &mut self.longest, list);
         }
         let mut ids = std::mem::take(&mut self.ids);
         ids.clear();
-        encoder.merge(piece, &mut self.scratch, &mut ids);
-        out.many(&ids);
+        vocabulary.encode_piece(piece, &mut self.longest, &mut ids);
+        out.append(&ids);
         if is_short {
-            self.keep(encoder, cache, piece, key, &ids);
-        } else if let Some(hash) = wide_hash {
-            self.wide.keep(hash, piece, &ids);
+            self.keep(cache, piece, key, &ids);
+        } else if let Some(hash) = long_hash {
+            self.long_cache.keep(hash, piece, &ids);
         }
         if ids.capacity() <= KEEP_IDS {
             self.ids = ids;

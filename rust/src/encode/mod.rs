@@ -1,102 +1,61 @@
-//! Text -> ids -> bytes: a vocabulary's merges applied as tiktoken applies them.
+//! Text -> ids: a vocabulary's merges applied as tiktoken applies them.
 //!
 //! A pretoken that is a token is its id. Otherwise it starts as single bytes; of all adjacent pairs
 //! whose joined bytes are a token the one of lowest rank is joined, the leftmost of equals, until
 //! none is left.
 //!
-//! What lies in wide text between places where no token can lie across, in Chinese and the like, is a
-//! pretoken of its own here (`borders.rs`). Pretokens are taken in groups (`groups.rs`). One of up to 15
-//! bytes is looked for in a cache for all threads (`cache.rs`), where it is met again in most cases, any
-//! other in a thread's own cache of longer ones (`wide_cache.rs`). What is in neither (`misses.rs`) is
-//! encoded: up to 16 bytes by merging, several at a time (`merge_short.rs`), longer ones from the left by
-//! longest matches (`longest.rs`) or, for a vocabulary that training does not give, by merging with a
-//! heap.
+//! [`Encoder`] is a pattern, a vocabulary and its special tokens; [`Session`] is an encoder at work in one
+//! thread. The pretokens of a text are taken in groups (`groups`). In Chinese and the like, what lies
+//! between places that no token can lie across counts as a pretoken of its own here
+//! (`crate::vocabulary::Borders`). A pretoken of up to 15 bytes is looked for in a cache that all threads
+//! share (`short_cache`), any other in a cache of the thread's own (`long_cache`). What is in neither is
+//! merged (`misses`): up to 16 bytes several pretokens at a time, longer ones from the left by longest
+//! matches or, for a vocabulary that training does not give, with a heap. The ids go to a list or only
+//! into a count (`sink`); a thread's working memory is used again by later sessions (`states`).
 //!
-//! Time goes to cache misses of the processor, hardly to arithmetic. What was tried, as MB/s of processor
-//! time in one thread, cl100k_base, 30 MB of nine languages / of books, on a busy machine, so that only the
-//! steps mean something; first for counting:
-//!
-//! - trie in a hash table by (node, byte), a cache of 2 MiB: 24 / 88. Most time went to the trie, one
-//!   cache miss for each byte of a rare word.
-//! - trie in a double array with branches kept together, a cache of 4 MiB: 43 / 160. The rest went to
-//!   asking the table of pairs, in vain as a rule, whether two tokens may be neighbours.
-//! - two 32-bit sets for each token of what it merges with, read beforehand: 58 / 160.
-//! - without a memo of which tokens may be neighbours (256 KiB; itself a cache miss each time), and with
-//!   16-bit tags before the entries for long pretokens: 75 / 160 (encoding: 62 / 130).
-//! - the look-ups of a group after each other, borders, one cache for all threads, merging short ones:
-//!   from 85 / 169 to 98 / 197 on a first pass (encoding: from 60 / 104 to 74 / 170), on another day.
-//!
-//! Then for encoding, on another machine, first and second pass of books, nine languages:
-//!
-//! - as above: 85, 120 and 50, 50
-//! - AVX2 for finding pretokens, look-ups fetched ahead, ids of a group gathered: 160, 250 and 61, 74
-//! - large pages for tables, which costs where memory is dear to touch for the first time, as in virtual
-//!   machines that are given it page by page, and a cache of twice the size: 170, 290 and 70, 85
-//! - merging short ones in registers, ids without a table of names: 200, 330 and 80, 100
-//! - pieces of wide text looked up in place of whole pretokens: nine languages 95, 120
-//! - the new short ones of a group merged together: a first pass takes a tenth to a fifth less time
-//!
-//! Tried after that, and left out: choosing between the two entries of a line without a branch, and
-//! swapping them when the second is met (slower: the first one is hit nearly always, and a swap writes); a
-//! table of short pretokens for each thread instead of one for all (each thread has to meet every word for
-//! the first time, which is what a first pass consists of); filling the cache with the tokens beforehand (up
-//! to a tenth on a first pass over books or code, nothing on nine languages, and less on later passes, as rare
-//! tokens lie where common words would); a table of pairs of half the size, or one asked without branches, a
-//! perfect hash table among them (nothing); a cache that grows by way of 2 and 8 MiB (where memory is dear to
-//! touch it saves some of a first pass, and costs more: with half the lines, three words meet in one much
-//! more often); large pages for the ids (half the time of a later pass, but twice that of a first one where
-//! large pages are dear).
+//! What has been tried to make this fast, and with what success, is in `docs/encoder-notes.md`.
 
 mod groups;
 mod long_cache;
 mod misses;
-mod session;
 mod short_cache;
+mod sink;
+mod states;
 
-pub use crate::encode::session::Session;
-use crate::encode::session::States;
-use crate::encode::short_cache::Cache;
 use crate::error::{Error, Result};
 use crate::pretokenize::Pretokenizer;
-use crate::text::special::SpecialTokens;
-use crate::vocabulary::borders::Borders;
-use crate::vocabulary::merge_longest::Scratch;
-use crate::vocabulary::merge_table::MergeTable;
-pub use crate::vocabulary::ranks::Ranks;
+use crate::text::special::{Segment, SpecialTokens};
+use crate::vocabulary::Vocabulary;
+use crate::vocabulary::ranks::Ranks;
+use groups::State;
 use rustc_hash::FxHashMap;
+use short_cache::ShortCache;
+use sink::{IdCount, IdSink};
+use states::StatePool;
 
 /// A whole encoder: pattern, ranks and special tokens.
 #[derive(Debug)]
 pub struct Encoder {
     pretokenizer: Pretokenizer,
-    ranks: Ranks,
-    /// `None` for a vocabulary too large for it.
-    table: Option<MergeTable>,
+    vocabulary: Vocabulary,
     special: SpecialTokens,
     special_ids: FxHashMap<String, u32>,
-    /// Id -> place in `special`.
-    special_places: FxHashMap<u32, usize>,
-    /// What the ids of all tokens but single bytes are above their indices, if it is the same for all.
-    shift: Option<u32>,
-    /// `None` where taking apart would not do.
-    borders: Option<Borders>,
-    pub(crate) cache: Cache,
-    pub(crate) states: States,
+    /// Id -> index in `special`.
+    special_indices: FxHashMap<u32, usize>,
+    cache: ShortCache,
+    states: StatePool,
 }
 
 impl Clone for Encoder {
     fn clone(&self) -> Self {
         Self {
             pretokenizer: self.pretokenizer.clone(),
-            ranks: self.ranks.clone(),
-            table: self.table.clone(),
+            vocabulary: self.vocabulary.clone(),
             special: self.special.clone(),
             special_ids: self.special_ids.clone(),
-            special_places: self.special_places.clone(),
-            shift: self.shift,
-            borders: self.borders.clone(),
-            cache: Cache::default(),
-            states: States::default(),
+            special_indices: self.special_indices.clone(),
+            cache: ShortCache::default(),
+            states: StatePool::default(),
         }
     }
 }
@@ -105,52 +64,46 @@ impl Encoder {
     /// Puts an encoder together.
     ///
     /// # Errors
-    /// [`Error::Argument`] for ids that collide; [`Error::Pattern`] for a broken pattern.
+    /// [`Error::Argument`] for special tokens that are empty, come twice or have another token's id;
+    /// [`Error::Pattern`] for a broken pattern.
     pub fn new(ranks: Ranks, special: Vec<(String, u32)>, pattern: &str) -> Result<Self> {
         let pretokenizer = Pretokenizer::new(pattern)?;
-        for (token, id) in &special {
-            if ranks.token(*id).is_some() {
-                return Err(Error::Argument {
-                    name: "special_tokens",
-                    value: format!("{token:?}"),
-                    reason: format!("its id {id} is taken by another token"),
-                });
-            }
+        if let Some((token, id)) = special.iter().find(|s| ranks.token(s.1).is_some()) {
+            return Err(Error::argument(
+                "special_tokens",
+                format!("{token:?}"),
+                format!("its id {id} is taken by another token"),
+            ));
         }
-        let mut special_places = FxHashMap::default();
-        for (place, (_, id)) in special.iter().enumerate() {
-            special_places.entry(*id).or_insert(place);
+        let mut special_indices = FxHashMap::default();
+        for (index, (_, id)) in special.iter().enumerate() {
+            special_indices.entry(*id).or_insert(index);
         }
-        let table = MergeTable::new(&ranks);
-        // A token that merging does not give is the id of a pretoken, but not of a piece of one.
-        let alike = table.as_ref().is_some_and(MergeTable::gives_all);
-        let borders = alike.then(|| Borders::new((0..ranks.len()).map(|i| ranks.at(i))));
-        let named = (0..).zip(ranks.ids()).skip(256);
-        let mut shifts = named.map(|(i, id): (u32, &u32)| id.wrapping_sub(i));
-        let shift = shifts.next().filter(|first| shifts.all(|s| s == *first));
         Ok(Self {
             pretokenizer,
-            table,
-            shift,
-            ranks,
+            vocabulary: Vocabulary::new(ranks),
             special: SpecialTokens::new(special.iter().map(|s| &s.0))?,
             special_ids: special.into_iter().collect(),
-            special_places,
-            borders,
-            cache: Cache::default(),
-            states: States::default(),
+            special_indices,
+            cache: ShortCache::default(),
+            states: StatePool::default(),
         })
     }
 
     /// The table of ranks.
     pub fn ranks(&self) -> &Ranks {
-        &self.ranks
+        self.vocabulary.ranks()
+    }
+
+    /// The ranks and what is looked up in.
+    pub fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
     }
 
     /// One more than the highest id.
     pub fn n_vocab(&self) -> usize {
-        let special = self.special_places.keys();
-        let highest = self.ranks.ids().iter().chain(special).max();
+        let special = self.special_indices.keys();
+        let highest = self.ranks().ids().iter().chain(special).max();
         highest.map_or(0, |&id| id as usize + 1)
     }
 
@@ -164,18 +117,26 @@ impl Encoder {
         &self.special
     }
 
+    /// The id of a special token.
+    pub fn special_id(&self, token: &str) -> Option<u32> {
+        self.special_ids.get(token).copied()
+    }
+
     /// The bytes of one id, special or not. Of special tokens that share an id, as in o200k_harmony,
     /// the first.
     pub fn token_bytes(&self, id: u32) -> Option<&[u8]> {
-        self.ranks.token(id).or_else(|| {
-            let place = *self.special_places.get(&id)?;
-            Some(self.special.tokens()[place].as_bytes())
+        self.ranks().token(id).or_else(|| {
+            let index = *self.special_indices.get(&id)?;
+            Some(self.special.tokens()[index].as_bytes())
         })
     }
 
     /// A session for this thread.
     pub fn session(&self) -> Session<'_> {
-        Session::new(self)
+        Session {
+            encoder: self,
+            state: Some(self.states.take()),
+        }
     }
 
     /// The ids of `text`; special tokens in it are text like any other.
@@ -210,62 +171,86 @@ impl Encoder {
     pub fn count(&self, text: &str, allowed: &SpecialTokens) -> Result<usize> {
         self.session().count(text, allowed)
     }
+}
 
-    /// Cuts `text` at the special tokens in `allowed`: calls `ordinary` for what lies before each and
-    /// after the last, `special` for each one's id.
-    pub(crate) fn cut<T>(
-        &self,
+/// An encoder at work in one thread, with working memory that is used again. Many short texts go faster
+/// through one session than through the encoder's own methods, each of which begins a session.
+#[derive(Debug)]
+pub struct Session<'a> {
+    encoder: &'a Encoder,
+    state: Option<Box<State>>,
+}
+
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        if let Some(state) = self.state.take() {
+            self.encoder.states.put(state);
+        }
+    }
+}
+
+impl Session<'_> {
+    /// As [`Encoder::encode_ordinary`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn encode_ordinary(&mut self, text: &str, out: &mut Vec<u32>) -> Result<()> {
+        self.ordinary(text, out)
+    }
+
+    /// As [`Encoder::count_ordinary`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn count_ordinary(&mut self, text: &str) -> Result<usize> {
+        let mut count = IdCount(0);
+        self.ordinary(text, &mut count)?;
+        Ok(count.0)
+    }
+
+    /// As [`Encoder::encode`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn encode(
+        &mut self,
         text: &str,
         allowed: &SpecialTokens,
-        target: &mut T,
-        mut ordinary: impl FnMut(&mut T, &str) -> Result<()>,
-        mut special: impl FnMut(&mut T, u32),
+        out: &mut Vec<u32>,
     ) -> Result<()> {
-        let mut from = 0;
-        while let Some((which, start, end)) = allowed.find(text.as_bytes(), from) {
-            ordinary(target, &text[from..start])?;
-            let token = &allowed.tokens()[which];
-            if let Some(&id) = self.special_ids.get(token) {
-                special(target, id);
+        allowed.split(text, |segment| match segment {
+            Segment::Ordinary(range) => self.encode_ordinary(&text[range], out),
+            Segment::Special(token, _) => {
+                out.extend(self.encoder.special_id(token));
+                Ok(())
             }
-            from = end;
-        }
-        ordinary(target, &text[from..])
+        })
     }
 
-    /// Where pretokens may be taken apart, if they may.
-    pub(crate) fn borders(&self) -> Option<&Borders> {
-        self.borders.as_ref()
-    }
-
-    /// Appends the ids of a pretoken, or of a piece of one.
-    pub(crate) fn merge(&self, piece: &[u8], scratch: &mut Scratch, ids: &mut Vec<u32>) {
-        let Some(table) = &self.table else {
-            return self.ranks.encode_pretoken(piece, ids);
-        };
-        if let Some(id) = table.unmerged(piece) {
-            return ids.push(id);
-        }
-        let from = ids.len();
-        table.merge(piece, scratch, ids);
-        self.name(&mut ids[from..]);
-    }
-
-    /// What the pairs of tokens merge to, if there is a table of it.
-    pub(crate) fn table(&self) -> Option<&MergeTable> {
-        self.table.as_ref()
-    }
-
-    /// Makes ids of the table's tokens.
-    #[inline(always)]
-    pub(crate) fn name(&self, tokens: &mut [u32]) {
-        let names = self.ranks.ids();
-        for id in tokens {
-            *id = match self.shift {
-                // Not a look-up in a large table.
-                Some(shift) if *id >= 256 => id.wrapping_add(shift),
-                _ => names[*id as usize],
+    /// As [`Encoder::count`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn count(&mut self, text: &str, allowed: &SpecialTokens) -> Result<usize> {
+        let mut n = 0;
+        allowed.split(text, |segment| {
+            n += match segment {
+                Segment::Ordinary(range) => self.count_ordinary(&text[range])?,
+                Segment::Special(token, _) => usize::from(self.encoder.special_id(token).is_some()),
             };
-        }
+            Ok(())
+        })?;
+        Ok(n)
+    }
+
+    fn ordinary(&mut self, text: &str, out: &mut impl IdSink) -> Result<()> {
+        let Encoder {
+            pretokenizer,
+            vocabulary,
+            cache,
+            ..
+        } = self.encoder;
+        let state = self.state.get_or_insert_default();
+        groups::encode(pretokenizer, vocabulary, cache, state, text, out)
     }
 }

@@ -1,8 +1,8 @@
-//! Pretoken -> ids, for the pretokens met lately: of fixed size, so that no text can make it grow.
+//! Short pretoken -> ids, for the pretokens met lately: of fixed size, so that no text can make it grow.
 //!
-//! Pretokens of up to 15 bytes with up to three ids are in one table for all threads ([`Cache`]), so
-//! that what one thread has encoded none has to encode again. Longer ones are in a table that each
-//! thread has of its own (`wide_cache.rs`).
+//! Pretokens of up to 15 bytes with up to three ids are in one table for all threads, so that no
+//! thread has to encode again what another has encoded. Longer ones are in a table that each thread has
+//! of its own (`long_cache.rs`).
 //!
 //! Nobody waits for anybody: each cache line has a version, which is odd while a thread writes there. A
 //! reader that sees it odd or changed has not found anything; a writer that sees it odd does not
@@ -11,94 +11,20 @@
 
 use crate::system::pages::Pages;
 use crate::system::prefetch::prefetch;
+use crate::text::key::Key;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-/// Most ids in a short entry.
-pub const FEW: usize = 3;
+/// Most ids in an entry.
+pub const MAX_IDS: usize = 3;
 
-/// Lines of two short entries at first (256 KiB), as a power of two, and once there has been text worth
-/// more: 16 MiB, of which the system gives those pages that are used, in a moment all of them.
-const FEW_LINES: u32 = 12;
-const MANY_LINES: u32 = 18;
+/// Lines of two entries, as powers of two: those of the small table that there is at first (256 KiB),
+/// and those of the large one (16 MiB) that takes its place once there has been enough text to fill it.
+const SMALL_LINES: u32 = 12;
+const LARGE_LINES: u32 = 18;
 
-/// A thread that has kept this many entries asks for the large table ([`Cache::grow`]).
-pub const WORTH_MANY: usize = 1 << FEW_LINES;
-
-/// A pretoken of up to 15 bytes as a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key {
-    low: u64,
-    /// The length is in the top byte.
-    high: u64,
-}
-
-/// The first n bytes of 16.
-const MASKS: [u128; 16] = {
-    let mut masks = [0; 16];
-    let mut n = 1;
-    while n < 16 {
-        masks[n] = (1 << (8 * n)) - 1;
-        n += 1;
-    }
-    masks
-};
-
-impl Key {
-    /// The key of a pretoken that is too long, which is never found.
-    pub const NONE: Key = Key { low: 1, high: 0 };
-
-    /// The key of `data[start..end]`, [`Key::NONE`] if that is too long. What is empty has the key of an
-    /// empty entry, which is as right: no ids.
-    #[inline(always)]
-    pub fn new(data: &[u8], start: usize, end: usize) -> Key {
-        let len = end.wrapping_sub(start);
-        let Some(mask) = MASKS.get(len) else {
-            return Key::NONE;
-        };
-        let number = sixteen(data, start, end) & mask;
-        Key {
-            low: number as u64,
-            high: (number >> 64) as u64 | (len as u64) << 56,
-        }
-    }
-
-    /// What the key's place in the cache comes from.
-    #[inline(always)]
-    pub fn hash(self) -> u64 {
-        fold(
-            self.low ^ 0x9e37_79b9_7f4a_7c15,
-            self.high ^ 0xd1b5_4a32_d192_ed03,
-        )
-    }
-}
-
-/// The 16 bytes from `start` on, of which those from `end` on are any.
-#[allow(unsafe_code)]
-#[inline(always)]
-fn sixteen(data: &[u8], start: usize, end: usize) -> u128 {
-    if start > data.len().saturating_sub(16) || data.len() < 16 {
-        return near_end(&data[start..end]);
-    }
-    // SAFETY: start + 16 is at most data.len(). A slice takes two comparisons and a sum more, of about
-    // 70 instructions for each pretoken.
-    u128::from_le_bytes(unsafe { data.as_ptr().add(start).cast::<[u8; 16]>().read_unaligned() })
-}
-
-/// At most 15 bytes.
-#[inline(never)]
-fn near_end(bytes: &[u8]) -> u128 {
-    let mut chunk = [0; 16];
-    chunk[..bytes.len()].copy_from_slice(bytes);
-    u128::from_le_bytes(chunk)
-}
-
-/// Folded multiplication: both halves of the product depend on all bits of both.
-#[inline(always)]
-pub(crate) fn fold(a: u64, b: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b);
-    product as u64 ^ (product >> 64) as u64
-}
+/// A thread that has kept this many entries asks for the large table ([`ShortCache::grow`]).
+pub const GROW_AFTER: usize = 1 << SMALL_LINES;
 
 /// Where the number of ids is in `high`, above the key's length.
 const N_IDS: u32 = 60;
@@ -125,18 +51,18 @@ struct Entry<'a> {
 
 /// Ids found, to be copied: only the first `n` of them.
 #[derive(Clone, Copy, Debug)]
-pub struct Found {
+pub struct CachedIds {
     /// The ids.
-    pub ids: [u32; FEW],
+    pub ids: [u32; MAX_IDS],
     /// How many there are.
     pub n: usize,
 }
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Cache {
-    few: OnceLock<Pages<AtomicU64>>,
-    many: OnceLock<Pages<AtomicU64>>,
+pub struct ShortCache {
+    small: OnceLock<Pages<AtomicU64>>,
+    large: OnceLock<Pages<AtomicU64>>,
 }
 
 /// The table itself.
@@ -151,13 +77,15 @@ pub struct Lines<'a> {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Place(u32);
 
-impl Cache {
+impl ShortCache {
     /// The table, which is made when it is first needed.
     #[inline]
     pub fn lines(&self) -> Lines<'_> {
-        let words = match self.many.get() {
-            Some(many) => many,
-            None => self.few.get_or_init(|| Pages::zeroed(WORDS << FEW_LINES)),
+        let words = match self.large.get() {
+            Some(large) => large,
+            None => self
+                .small
+                .get_or_init(|| Pages::zeroed(WORDS << SMALL_LINES)),
         };
         let lines = words.as_chunks().0;
         Lines {
@@ -169,9 +97,9 @@ impl Cache {
     /// Changes to a large table. What the small one holds will be met again.
     #[cold]
     pub fn grow(&self) {
-        if self.many.get().is_none() {
-            // If two threads come at once, one of them has worked in vain.
-            let _ = self.many.set(Pages::zeroed(WORDS << MANY_LINES));
+        if self.large.get().is_none() {
+            // If two threads come at once, the work of one of them is discarded.
+            let _ = self.large.set(Pages::zeroed(WORDS << LARGE_LINES));
         }
     }
 }
@@ -207,7 +135,7 @@ impl<'a> Lines<'a> {
 
     /// The ids of a short pretoken, given with its place.
     #[inline(always)]
-    pub fn find(&self, key: Key, place: Place) -> Option<Found> {
+    pub fn find(&self, key: Key, place: Place) -> Option<CachedIds> {
         let line = self.line(place);
         // What is being written has an odd version, which is none that it can still have afterwards.
         let version = line.version.load(Ordering::Acquire) & !1;
@@ -221,7 +149,7 @@ impl<'a> Lines<'a> {
         };
         fence(Ordering::Acquire);
         let (ids, n, third) = found;
-        (line.version.load(Ordering::Relaxed) == version).then_some(Found {
+        (line.version.load(Ordering::Relaxed) == version).then_some(CachedIds {
             ids: [ids as u32, (ids >> 32) as u32, third as u32],
             n,
         })
@@ -230,7 +158,7 @@ impl<'a> Lines<'a> {
     /// Keeps the ids of a short pretoken, not an empty one, that was not found; tells whether they fit.
     #[inline]
     pub fn keep(&self, key: Key, place: Place, ids: &[u32]) -> bool {
-        if ids.len() > FEW {
+        if ids.len() > MAX_IDS {
             return false;
         }
         let line = self.line(place);
@@ -307,7 +235,7 @@ mod tests {
     /// Threads that read and write the same line see ids that belong to their keys, or none.
     #[test]
     fn threads_in_one_line() {
-        let cache = Cache::default();
+        let cache = ShortCache::default();
         let start = std::sync::Barrier::new(4);
         let n = std::env::var("BYTEMILL_CASES").ok();
         let n: u32 = n.and_then(|n| n.parse().ok()).unwrap_or(3000) * 100;
@@ -339,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_larger_table() {
-        let cache = Cache::default();
+        let cache = ShortCache::default();
         let (key, ids) = entry(2);
         for _ in 0..2 {
             let lines = cache.lines();
@@ -359,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_line_keeps_the_last_two() {
-        let cache = Cache::default();
+        let cache = ShortCache::default();
         let lines = cache.lines();
         let mut before = None;
         for i in (0..7).cycle().take(100) {
@@ -380,7 +308,7 @@ mod tests {
     /// As if a thread had stopped in the midst of writing, perhaps for ever, as after a fork.
     #[test]
     fn a_line_being_written() {
-        let cache = Cache::default();
+        let cache = ShortCache::default();
         let lines = cache.lines();
         let (key, ids) = entry(2);
         assert!(lines.keep(key, Place(5), &ids));

@@ -8,7 +8,7 @@
 //! The text is parsed by fancy-regex and classes by regex-syntax, which the engine uses as well, so
 //! that no second reading of a pattern can differ from the first.
 
-use super::unicode::Table;
+use super::unicode::ClassTable;
 use fancy_regex::{Assertion, AstNode, Expr, LookAround};
 use regex_syntax::hir::{Class, HirKind};
 
@@ -65,7 +65,7 @@ pub struct Grammar {
     /// How many symbols there are. The last one is the end of the text.
     pub n_symbols: usize,
     /// The symbol of each character.
-    pub table: Table,
+    pub table: ClassTable,
 }
 
 impl Grammar {
@@ -245,7 +245,7 @@ impl Classes {
         Some(Grammar {
             part: part.map(&resolve),
             n_symbols: end + 1,
-            table: Table::from_ranges(&spans, 0),
+            table: ClassTable::from_ranges(&spans, 0),
         })
     }
 }

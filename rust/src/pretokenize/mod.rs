@@ -23,8 +23,8 @@ pub use compiled::Compiled;
 use cut::Cuts;
 pub use regex::RegexSplitter;
 use scan::Each;
+pub(crate) use scan::PretokenSink;
 pub use scan::Scanner;
-pub(crate) use scan::Sink;
 pub use scan_cl100k::{Cl100k, Nanochat};
 pub use scan_gpt2::Gpt2;
 pub use scan_o200k::O200k;
@@ -103,7 +103,7 @@ impl Pretokenizer {
         &self,
         level: L,
         text: &str,
-        sink: &mut impl Sink,
+        sink: &mut impl PretokenSink,
     ) -> Result<()> {
         match self {
             Self::Gpt2(s) => s.split(level, text, sink),
@@ -129,7 +129,7 @@ struct Split<'a, S> {
     sink: &'a mut S,
 }
 
-impl<S: Sink> Job for Split<'_, S> {
+impl<S: PretokenSink> Job for Split<'_, S> {
     type Output = Result<()>;
 
     #[inline(always)]

@@ -3,7 +3,7 @@
 use super::ints::Ints;
 use super::memory::Raises;
 use super::{Breaks, convert};
-use crate::corpus::texts::{self, Options, Texts};
+use crate::corpus::texts::{self, Options, TextFeed};
 use crate::corpus::{Consumer, Encoded};
 use crate::error::Error;
 use crate::system::threads::Watch;
@@ -78,7 +78,7 @@ impl<'py> Strings<'py> {
 /// Adds a string to the tasks. The text of one that is not ASCII has to be encoded as UTF-8; Python keeps
 /// that with the string. Returns how long it is in bytes.
 fn put<'a>(
-    tasks: &mut Texts<'_, 'a>,
+    tasks: &mut TextFeed<'_, 'a>,
     string: &'a Bound<'_, PyString>,
     watch: &mut Watch,
 ) -> PyResult<usize> {
@@ -171,7 +171,7 @@ impl<'a> Lists<'a> {
 impl Consumer for Lists<'_> {
     fn take(&mut self, encoded: &mut Encoded) -> crate::error::Result<()> {
         let from = self.ids.len();
-        self.ids.extend_from_slice(&encoded.words);
+        self.ids.extend_from_slice(&encoded.ids);
         let ends = encoded.parts.iter().filter(|part| part.ends);
         self.ends.extend(ends.map(|part| from + part.end));
         if self.ids.len() < self.many {

@@ -8,6 +8,7 @@ use crate::corpus::shards::{Checkpoint, ShardOptions, ShardWriter};
 use crate::corpus::{self, CorpusOptions, Separator, Width};
 use crate::error::Error;
 use crate::text::feed::Feed;
+use crate::vocabulary::TYPICAL_TOKEN_BYTES;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyIterator, PyString};
@@ -60,9 +61,8 @@ pub fn encode_corpus<'py>(
     let encoder = &encoder.get().inner;
     let sources = sources.try_iter()?.unbind();
     let mut pulse = Pulse::new(progress);
-    // A token has four bytes or so of text. Memory that is not used costs nothing, but only so much may be
-    // had at all.
-    let expected = expected_bytes / 4 * options.width.bytes();
+    // Memory that is not used costs nothing, but there is a limit to how much can be had at all.
+    let expected = expected_bytes / TYPICAL_TOKEN_BYTES * options.width.bytes();
     let mut memory = Memory::new(py, expected.clamp(1 << 20, 1 << 30))?;
     let done = py.detach(|| {
         corpus::encode_corpus(encoder, &options, &mut memory, |feed| {
@@ -72,7 +72,7 @@ pub fn encode_corpus<'py>(
     memory.raised()?;
     done?;
     let n_bytes = memory.n_bytes();
-    let (ids, ends) = memory.into_arrays(py, options.width, &[])?;
+    let (ids, ends) = memory.into_arrays(py, &[])?;
     Ok((ids, ends, n_bytes))
 }
 

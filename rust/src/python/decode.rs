@@ -2,6 +2,7 @@
 
 use super::convert::{each_in_list, id_of, ids_of, list_of};
 use crate::decode::{self, Joined, UnknownId};
+use crate::utf8;
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -115,9 +116,9 @@ impl Decoder {
         let mut n_chars: u32 = 0;
         for &id in &found {
             let token = self.inner.token(id).ok_or(UnknownId(id))?;
-            let inside = token.first().is_some_and(|b| b & 0xc0 == 0x80);
+            let inside = token.first().is_some_and(|&b| utf8::is_continuation(b));
             offsets.push(n_chars.saturating_sub(u32::from(inside)));
-            n_chars += token.iter().filter(|&&b| b & 0xc0 != 0x80).count() as u32;
+            n_chars += utf8::count_chars(token) as u32;
         }
         let text = self.text(ids, c"strict")?;
         Ok((text, list_of(ids.py(), &offsets)?))

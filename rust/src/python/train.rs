@@ -6,8 +6,9 @@ use crate::error::Error;
 use crate::pretokenize::{Pretokenizer, pattern};
 use crate::text::feed::Feed;
 use crate::text::special::SpecialTokens;
+use crate::train::TrainOptions;
 use crate::train::count::{CountOptions, Pass};
-use crate::train::{TieBreak, TrainOptions};
+use crate::train::tie_break::TieBreak;
 use crate::train::{counts, counts_file};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -139,7 +140,7 @@ impl CountingPass {
             doc_cap,
             max_chars,
             num_threads,
-            block_size: crate::text::documents::BLOCK,
+            block_size: crate::text::documents::DEFAULT_BLOCK_SIZE,
             replace_invalid,
         })?;
         Ok(Self {

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use super::block::{BLOCK, Block};
+use crate::simd::block::{AsciiBlock, BLOCK_LEN};
 use std::arch::x86_64::*;
 
 /// One bit per class; a byte is in those that both of its halves' entries have.
@@ -55,10 +55,10 @@ const LOW: [u8; 16] = {
     table
 };
 
-/// As [`Block::new`].
+/// As [`AsciiBlock::new`].
 #[inline]
 #[target_feature(enable = "avx2")]
-pub fn classes(bytes: &[u8; BLOCK]) -> Block {
+pub fn classes(bytes: &[u8; BLOCK_LEN]) -> AsciiBlock {
     // SAFETY: unaligned loads of 32 and 16 bytes inside the arrays.
     let (halves, high, low) = unsafe {
         let at = |i: usize| _mm256_loadu_si256(bytes.as_ptr().add(i).cast());
@@ -88,7 +88,7 @@ pub fn classes(bytes: &[u8; BLOCK]) -> Block {
     let newline = bits(classes.map(|x| _mm256_slli_epi16::<3>(x)));
     let tab = bits(classes.map(|x| _mm256_slli_epi16::<4>(x)));
     let number = bits(classes.map(|x| _mm256_slli_epi16::<5>(x)));
-    let mut block = Block {
+    let mut block = AsciiBlock {
         known: !bits(halves),
         letter: any(LETTER_LOW | LETTER_HIGH),
         lower: bits(halves.map(|x| _mm256_slli_epi16::<2>(x))),

@@ -1,8 +1,8 @@
-//! Instructions that not every processor of its kind has, used where they are there.
+//! Instructions that not every processor of its kind has, used where they are available.
 
-use crate::simd::block::{BLOCK, Block};
+use crate::simd::block::{AsciiBlock, BLOCK_LEN};
 
-/// Work to be compiled for several levels of processors. `run` and all it calls in a loop must be
+/// Work that is compiled for several levels of processors. `run` and all it calls in a loop must be
 /// inlined (`#[inline(always)]`), as only what is inlined is compiled anew.
 pub trait Job {
     /// What comes of it.
@@ -16,8 +16,8 @@ pub trait Level: Copy {
     /// Does `job`, compiled for this level.
     fn run<J: Job>(self, job: J) -> J::Output;
 
-    /// The classes of a block's bytes; see [`Block::new`].
-    fn classes(self, bytes: &[u8; BLOCK]) -> Block;
+    /// The classes of a block's bytes; see [`AsciiBlock::new`].
+    fn classes(self, bytes: &[u8; BLOCK_LEN]) -> AsciiBlock;
 
     /// What holds 16 numbers.
     type Lanes: Lanes;
@@ -28,15 +28,15 @@ pub trait Level: Copy {
 
 /// 16 numbers, in registers if there are such.
 pub trait Lanes: Copy {
-    /// The least of them.
-    fn least(&self) -> u32;
+    /// The lowest of them.
+    fn min(&self) -> u32;
     /// Sets the one at `at`, if there is one.
     fn set(&mut self, at: usize, number: u32);
 }
 
 impl Lanes for [u32; 16] {
     #[inline(always)]
-    fn least(&self) -> u32 {
+    fn min(&self) -> u32 {
         self.iter().fold(u32::MAX, |a, &b| a.min(b))
     }
 
@@ -48,28 +48,28 @@ impl Lanes for [u32; 16] {
     }
 }
 
-/// Does `job` as well as this processor can.
+/// Does `job` at the highest level that this processor has.
 #[inline(always)]
 pub fn run<J: Job>(job: J) -> J::Output {
-    match Wide::detect() {
-        Some(wide) => wide.run(job),
-        None => Least.run(job),
+    match Avx2::detect() {
+        Some(avx2) => avx2.run(job),
+        None => Baseline.run(job),
     }
 }
 
-/// What every processor has that this was built for.
+/// What every processor of the kind that this was built for has.
 #[derive(Clone, Copy, Debug)]
-pub struct Least;
+pub struct Baseline;
 
-impl Level for Least {
+impl Level for Baseline {
     #[inline(never)]
     fn run<J: Job>(self, job: J) -> J::Output {
         job.run(self)
     }
 
     #[inline(always)]
-    fn classes(self, bytes: &[u8; BLOCK]) -> Block {
-        Block::new(bytes)
+    fn classes(self, bytes: &[u8; BLOCK_LEN]) -> AsciiBlock {
+        AsciiBlock::new(bytes)
     }
 
     type Lanes = [u32; 16];
@@ -80,21 +80,21 @@ impl Level for Least {
     }
 }
 
-pub use wide::Wide;
+pub use avx2::Avx2;
 
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
-mod wide {
-    use super::{BLOCK, Block, Job, Lanes, Level};
-    use crate::simd::block_avx2 as avx2;
+mod avx2 {
+    use super::{AsciiBlock, BLOCK_LEN, Job, Lanes, Level};
+    use crate::simd::block_avx2;
     use std::arch::x86_64::*;
 
     /// Proof that the processor has AVX2 and the instructions for bits that came with it (x86-64-v3).
     /// With them, encoding takes about a tenth less time.
     #[derive(Clone, Copy, Debug)]
-    pub struct Wide(());
+    pub struct Avx2(());
 
-    impl Wide {
+    impl Avx2 {
         /// The proof, if there is one.
         #[inline(always)]
         pub fn detect() -> Option<Self> {
@@ -107,17 +107,17 @@ mod wide {
         }
     }
 
-    impl Level for Wide {
+    impl Level for Avx2 {
         #[inline(always)]
         fn run<J: Job>(self, job: J) -> J::Output {
-            // SAFETY: there is no `Wide` but on a processor that has all of these.
+            // SAFETY: there is no `Avx2` but on a processor that has all of these.
             unsafe { run(self, job) }
         }
 
         #[inline(always)]
-        fn classes(self, bytes: &[u8; BLOCK]) -> Block {
+        fn classes(self, bytes: &[u8; BLOCK_LEN]) -> AsciiBlock {
             // SAFETY: as above.
-            unsafe { avx2::classes(bytes) }
+            unsafe { block_avx2::classes(bytes) }
         }
 
         type Lanes = Registers;
@@ -129,7 +129,7 @@ mod wide {
         }
     }
 
-    /// Made only where there is a [`Wide`].
+    /// Made only where there is a [`Avx2`].
     #[derive(Clone, Copy, Debug)]
     pub struct Registers([__m256i; 2]);
 
@@ -144,7 +144,7 @@ mod wide {
 
         #[inline]
         #[target_feature(enable = "avx2")]
-        fn least_of(&self) -> u32 {
+        fn min_of(&self) -> u32 {
             let eight = _mm256_min_epu32(self.0[0], self.0[1]);
             let four = _mm_min_epu32(
                 _mm256_castsi256_si128(eight),
@@ -178,12 +178,13 @@ mod wide {
         }
     }
 
-    /// In memory, reading all after setting one would wait for that to be written.
+    /// An array in memory would be slower: reading all of it after setting one number has to wait for
+    /// the write.
     impl Lanes for Registers {
         #[inline(always)]
-        fn least(&self) -> u32 {
+        fn min(&self) -> u32 {
             // SAFETY: as above.
-            unsafe { self.least_of() }
+            unsafe { self.min_of() }
         }
 
         #[inline(always)]
@@ -195,32 +196,32 @@ mod wide {
 
     #[inline(never)]
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-    fn run<J: Job>(level: Wide, job: J) -> J::Output {
+    fn run<J: Job>(level: Avx2, job: J) -> J::Output {
         job.run(level)
     }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-mod wide {
-    use super::{BLOCK, Block, Job, Lanes, Level};
+mod avx2 {
+    use super::{AsciiBlock, BLOCK_LEN, Job, Lanes, Level};
 
-    /// No other kind of processor has a level above the least yet.
+    /// No other kind of processor has a level above the baseline yet.
     #[derive(Clone, Copy, Debug)]
-    pub enum Wide {}
+    pub enum Avx2 {}
 
-    impl Wide {
+    impl Avx2 {
         /// None.
         pub fn detect() -> Option<Self> {
             None
         }
     }
 
-    impl Level for Wide {
+    impl Level for Avx2 {
         fn run<J: Job>(self, _: J) -> J::Output {
             match self {}
         }
 
-        fn classes(self, _: &[u8; BLOCK]) -> Block {
+        fn classes(self, _: &[u8; BLOCK_LEN]) -> AsciiBlock {
             match self {}
         }
 
@@ -228,6 +229,24 @@ mod wide {
 
         fn lanes(self, numbers: [u32; 16]) -> [u32; 16] {
             numbers
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_agree_on_the_classes_of_every_byte() {
+        let Some(avx2) = Avx2::detect() else { return };
+        for byte in 0..=255 {
+            for at in 0..BLOCK_LEN {
+                let mut bytes = [b'a'; BLOCK_LEN];
+                bytes[at] = byte;
+                let expected = Baseline.classes(&bytes);
+                assert_eq!(avx2.classes(&bytes), expected, "{byte} at {at}");
+            }
         }
     }
 }

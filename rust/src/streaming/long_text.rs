@@ -5,8 +5,9 @@ use crate::error::Result;
 use crate::text::special::SpecialTokens;
 use std::ops::Range;
 
-/// Calls `part` with the parts of a text: all of it if it is not much longer than `size` bytes.
-pub(crate) fn parts(
+/// Calls `part` with the parts of a text, of about `size` bytes each where possible; a text that is not
+/// much longer is one part.
+pub(crate) fn split(
     encoder: &Encoder,
     text: &str,
     allowed: &SpecialTokens,
@@ -15,7 +16,7 @@ pub(crate) fn parts(
 ) -> Result<()> {
     let mut start = 0;
     if text.len() > 2 * size {
-        cuts(encoder, text, allowed, size, |end| {
+        cut_places(encoder, text, allowed, size, |end| {
             part(start..end)?;
             start = end;
             Ok(())
@@ -26,7 +27,7 @@ pub(crate) fn parts(
 
 /// Calls `cut` with places, about `size` bytes apart where possible, at which `text` may be cut so
 /// that its parts give its ids.
-pub(crate) fn cuts(
+pub(crate) fn cut_places(
     encoder: &Encoder,
     text: &str,
     allowed: &SpecialTokens,

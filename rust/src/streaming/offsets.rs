@@ -2,8 +2,9 @@
 
 use crate::encode::Encoder;
 use crate::error::Result;
-use crate::streaming::stream::{Stream, char_boundary};
+use crate::streaming::stream::Stream;
 use crate::text::special::SpecialTokens;
+use crate::utf8::{self, floor_char_boundary};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -68,10 +69,7 @@ pub fn char_spans(text: &str, spans: &[Range<usize>]) -> Vec<(usize, usize)> {
     // Characters that begin before `at`.
     let (mut at, mut begun) = (0, 0);
     let mut begun_before = |place: usize| {
-        begun += bytes[at..place]
-            .iter()
-            .filter(|&&b| b & 0xc0 != 0x80)
-            .count();
+        begun += utf8::count_chars(&bytes[at..place]);
         at = place;
         begun
     };
@@ -104,7 +102,7 @@ pub fn truncate(
     let mut ids = Vec::new();
     let mut rest = text;
     while ids.len() <= max_tokens && !rest.is_empty() {
-        let (piece, after) = rest.split_at(char_boundary(rest, 4096));
+        let (piece, after) = rest.split_at(floor_char_boundary(rest, 4096));
         stream.push(piece, &mut ids)?;
         rest = after;
     }
@@ -119,7 +117,7 @@ pub fn truncate(
     let mut keep = max_tokens;
     let mut tries = 0;
     while keep > 0 {
-        let end = char_boundary(text, spans[keep - 1].end);
+        let end = floor_char_boundary(text, spans[keep - 1].end);
         let mut again = Vec::new();
         encoder.encode(&text[..end], allowed, &mut again)?;
         if again.len() <= max_tokens {

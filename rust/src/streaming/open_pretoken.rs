@@ -29,7 +29,7 @@
 use crate::encode::Encoder;
 use crate::error::Result;
 use crate::pretokenize::Pretokenizer;
-use crate::vocabulary::borders::Borders;
+use crate::vocabulary::Borders;
 use regex_syntax::hir::{Class, HirKind};
 use std::sync::LazyLock;
 
@@ -89,7 +89,7 @@ impl<'a> Inside<'a> {
             Pretokenizer::Compiled(_) | Pretokenizer::Regex(_) => return None,
         };
         Some(Self {
-            borders: encoder.borders()?,
+            borders: encoder.vocabulary().borders()?,
             pretokenizer,
             cased,
         })
@@ -103,7 +103,7 @@ impl<'a> Inside<'a> {
             if place <= from {
                 return None;
             }
-            if place <= to && self.borders.leaves(x, y) && self.is_good(x) && self.is_good(y) {
+            if place <= to && self.borders.may_split(x, y) && self.is_good(x) && self.is_good(y) {
                 return Some(place);
             }
             (place, y) = (before, x);

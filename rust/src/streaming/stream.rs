@@ -1,10 +1,11 @@
-//! Text in pieces -> ids, and ids in pieces -> text, each as soon as it can no longer change.
+//! Text in pieces -> ids, each as soon as it can no longer change.
 
 use crate::encode::Encoder;
 use crate::error::Result;
 use crate::pretokenize::cut::Cuts;
 use crate::streaming::open_pretoken::{Inside, word_end};
 use crate::text::special::SpecialTokens;
+use crate::utf8::floor_char_boundary;
 use std::sync::Arc;
 
 /// How much of a long piece is worked on at a time, in bytes.
@@ -21,7 +22,7 @@ const SLICE: usize = 16 << 10;
 /// of what the regex would make of more.
 ///
 /// ```
-/// use bytemill::{encode::{Encoder, Ranks}, streaming::stream::Stream};
+/// use bytemill::{encode::Encoder, streaming::stream::Stream, vocabulary::ranks::Ranks};
 /// use std::sync::Arc;
 ///
 /// let ranks = Ranks::new((0..=255u8).map(|b| (vec![b], u32::from(b))))?;
@@ -78,7 +79,7 @@ impl Stream {
     pub fn push(&mut self, text: &str, out: &mut Vec<u32>) -> Result<()> {
         let mut rest = text;
         while !rest.is_empty() {
-            let (slice, after) = rest.split_at(char_boundary(rest, SLICE));
+            let (slice, after) = rest.split_at(floor_char_boundary(rest, SLICE));
             self.held.push_str(slice);
             self.advance(out)?;
             rest = after;
@@ -170,94 +171,5 @@ impl Stream {
         self.encoder.encode_ordinary(&self.held[..end], out)?;
         self.in_lower_part = false;
         Ok(end)
-    }
-}
-
-/// The last place at or before `at` where `text` may be sliced; its end if it is shorter.
-pub(crate) fn char_boundary(text: &str, at: usize) -> usize {
-    let mut at = at.min(text.len());
-    while !text.is_char_boundary(at) {
-        at -= 1;
-    }
-    at
-}
-
-/// What becomes of bytes that are not UTF-8.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Invalid {
-    /// They become U+FFFD, one for each maximal part of a character (Unicode 3.9, as in Python).
-    #[default]
-    Replace,
-    /// They are refused.
-    Refuse,
-}
-
-/// Bytes that are not UTF-8, and that were to be refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InvalidBytes {
-    /// The bytes being decoded: those held back and those pushed.
-    pub bytes: Vec<u8>,
-}
-
-/// Decodes UTF-8 that comes in pieces, cut anywhere; holds back at most the three bytes of a
-/// character that may still become whole.
-#[derive(Clone, Debug, Default)]
-pub struct TextDecoder {
-    invalid: Invalid,
-    held: Vec<u8>,
-}
-
-impl TextDecoder {
-    /// A decoder that treats bytes that are not UTF-8 as `invalid` says.
-    pub fn new(invalid: Invalid) -> Self {
-        Self {
-            invalid,
-            held: Vec::new(),
-        }
-    }
-
-    /// Takes the next bytes; the text that is certain now.
-    ///
-    /// # Errors
-    /// [`InvalidBytes`] if they are to be refused; the decoder is then as before.
-    pub fn push(&mut self, bytes: &[u8]) -> Result<String, InvalidBytes> {
-        let joined = [&self.held, bytes].concat();
-        let mut text = String::new();
-        let mut rest = &joined[..];
-        loop {
-            match std::str::from_utf8(rest) {
-                Ok(valid) => {
-                    text.push_str(valid);
-                    rest = &[];
-                    break;
-                }
-                Err(error) => {
-                    let (valid, after) = rest.split_at(error.valid_up_to());
-                    text.push_str(&String::from_utf8_lossy(valid)); // borrows, as it is valid
-                    rest = after;
-                    let Some(n) = error.error_len() else { break };
-                    if self.invalid == Invalid::Refuse {
-                        return Err(InvalidBytes { bytes: joined });
-                    }
-                    text.push(char::REPLACEMENT_CHARACTER);
-                    rest = &rest[n..];
-                }
-            }
-        }
-        self.held = rest.to_vec();
-        Ok(text)
-    }
-
-    /// Ends the bytes; the text that is left. The next bytes begin a new text.
-    ///
-    /// # Errors
-    /// [`InvalidBytes`] if they end inside a character and that is to be refused.
-    pub fn finish(&mut self) -> Result<String, InvalidBytes> {
-        let bytes = std::mem::take(&mut self.held);
-        match (bytes.is_empty(), self.invalid) {
-            (true, _) => Ok(String::new()),
-            (false, Invalid::Replace) => Ok(char::REPLACEMENT_CHARACTER.to_string()),
-            (false, Invalid::Refuse) => Err(InvalidBytes { bytes }),
-        }
     }
 }

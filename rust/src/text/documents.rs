@@ -1,16 +1,19 @@
 //! A stream of bytes -> documents: splitting on special tokens, limits, and blocks for the workers.
 //!
-//! Text arrives in pieces of any size. It leaves as [`Block`]s of [`BLOCK`] bytes or so, each with the
-//! spans of the documents in it. A document longer than a block is cut where no pretoken can cross
-//! and no look-ahead can see the difference, so the spans' pretokens are the document's.
+//! Text arrives in pieces of any size. It leaves as [`TextBlock`]s of [`DEFAULT_BLOCK_SIZE`] bytes or so,
+//! each with the spans of the documents in it. A document longer than a block is cut where no pretoken
+//! can cross and no look-ahead can see the difference, so the spans' pretokens are the document's.
 
+use crate::error::{Error, Result};
 use crate::pretokenize::cut::Cuts;
+use crate::text::key::PADDING;
 use crate::text::special::SpecialTokens;
+use crate::utf8;
 use std::ops::Range;
 use std::sync::Arc;
 
 /// How much text usually makes a block, in bytes: small enough for a core's own cache.
-pub const BLOCK: usize = 512 << 10;
+pub const DEFAULT_BLOCK_SIZE: usize = 512 << 10;
 
 /// Where bytes of a block came from, for error messages.
 #[derive(Clone, Debug)]
@@ -33,10 +36,10 @@ pub struct End {
 
 /// A piece of the input and the spans of documents in it.
 #[derive(Debug, Default)]
-pub struct Block {
+pub struct TextBlock {
     /// Position in the order of blocks.
     pub index: u64,
-    /// The text, followed by [`crate::train::count_table::PADDING`] bytes that belong to no span.
+    /// The text, followed by [`PADDING`] bytes that belong to no span.
     pub data: Vec<u8>,
     /// Documents, or parts of one, to be pretokenized apart.
     pub spans: Vec<Range<usize>>,
@@ -47,9 +50,23 @@ pub struct Block {
     origins: Vec<Origin>,
 }
 
-impl Block {
+impl TextBlock {
+    /// The text of one of the spans.
+    ///
+    /// # Errors
+    /// [`Error::InvalidUtf8`] with the place in the source.
+    pub fn text(&self, span: &Range<usize>) -> Result<&str> {
+        std::str::from_utf8(&self.data[span.clone()]).map_err(|e| {
+            let (name, offset) = self.origin(span.start + e.valid_up_to());
+            Error::InvalidUtf8 {
+                source_name: name.to_string(),
+                offset,
+            }
+        })
+    }
+
     /// The source's name and the offset in it of the byte at `at`.
-    pub fn origin(&self, at: usize) -> (Arc<str>, u64) {
+    fn origin(&self, at: usize) -> (Arc<str>, u64) {
         match self.origins.iter().rev().find(|o| o.at <= at) {
             Some(o) => (o.name.clone(), o.offset + (at - o.at) as u64),
             None => (Arc::from("text"), at as u64),
@@ -68,7 +85,7 @@ pub struct Splitter {
     /// Characters that may still be taken from this document and in all.
     doc_left: u64,
     all_left: u64,
-    block: Block,
+    block: TextBlock,
     /// Where the current document, or what is left of it, begins.
     doc_start: usize,
     /// No special token begins before this position in the current document.
@@ -100,7 +117,7 @@ impl Splitter {
             block_size,
             doc_left: doc_cap.unwrap_or(u64::MAX),
             all_left: max_chars.unwrap_or(u64::MAX),
-            block: Block::default(),
+            block: TextBlock::default(),
             doc_start: 0,
             searched: 0,
             no_cut_before: 0,
@@ -194,9 +211,9 @@ impl Splitter {
         let left = self.doc_left.min(self.all_left);
         if left < u64::MAX && !span.is_empty() {
             let text = &self.block.data[span.clone()];
-            let n = n_chars(text);
+            let n = utf8::count_chars(text) as u64;
             if n > left {
-                span.end = span.start + char_offset(text, left as usize);
+                span.end = span.start + utf8::char_offset(text, left as usize);
             }
             let n = n.min(left);
             self.n_chars += n;
@@ -217,7 +234,7 @@ impl Splitter {
     /// Takes what can be counted by now; the rest of the current document stays.
     ///
     /// `None` if that is nothing: the document must grow first.
-    pub fn take_block(&mut self, spare: Vec<u8>) -> Option<Block> {
+    pub fn take_block(&mut self, spare: Vec<u8>) -> Option<TextBlock> {
         if self.cuts.exist() {
             let from = self.no_cut_before.max(self.doc_start);
             match self.cuts.last(&self.block.data, from, self.searched) {
@@ -236,7 +253,7 @@ impl Splitter {
         }
         let keep = self.doc_start;
         let (name, offset) = self.block.origin(keep);
-        let mut rest = Block {
+        let mut rest = TextBlock {
             index: self.block.index + 1,
             data: spare,
             spans: Vec::new(),
@@ -252,26 +269,10 @@ impl Splitter {
         rest.data.extend_from_slice(&self.block.data[keep..]);
         let mut block = std::mem::replace(&mut self.block, rest);
         block.data.truncate(keep);
-        block
-            .data
-            .resize(keep + crate::train::count_table::PADDING, 0);
+        block.data.resize(keep + PADDING, 0);
         self.doc_start = 0;
         self.searched = self.searched.saturating_sub(keep);
         self.no_cut_before = self.no_cut_before.saturating_sub(keep);
         Some(block)
     }
-}
-
-fn is_char_start(byte: u8) -> bool {
-    byte & 0xc0 != 0x80
-}
-
-fn n_chars(text: &[u8]) -> u64 {
-    text.iter().filter(|&&b| is_char_start(b)).count() as u64
-}
-
-/// Where character `n` of `text` begins.
-fn char_offset(text: &[u8], n: usize) -> usize {
-    let starts = text.iter().enumerate().filter(|&(_, &b)| is_char_start(b));
-    starts.map(|(i, _)| i).nth(n).unwrap_or(text.len())
 }

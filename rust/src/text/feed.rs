@@ -1,7 +1,9 @@
 //! Texts and files -> blocks of documents, on the thread that reads them.
 
 use crate::error::{Error, Result};
-use crate::text::documents::{Block, Splitter};
+use crate::text::documents::{Splitter, TextBlock};
+use crate::utf8;
+use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,12 +14,7 @@ pub trait BlockSink: Send {
     ///
     /// # Errors
     /// Whatever ends the work.
-    fn put(&mut self, block: Block) -> Result<()>;
-
-    /// Whether work on an earlier block has failed, so that there is no use in going on.
-    fn failed(&self) -> bool {
-        false
-    }
+    fn put(&mut self, block: TextBlock) -> Result<()>;
 
     /// A buffer that is no longer in use, or a new one.
     fn spare(&mut self) -> Vec<u8>;
@@ -81,7 +78,7 @@ impl<'a> Feed<'a> {
     /// Hands waiting text to the workers if there is enough of it; may block until they have room.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] if a worker has failed; the pass then returns that error.
+    /// That of an earlier block, or whatever else ends the work.
     pub fn send(&mut self) -> Result<()> {
         if self.ready() { self.flush() } else { Ok(()) }
     }
@@ -91,9 +88,6 @@ impl<'a> Feed<'a> {
     /// # Errors
     /// As [`Self::send`].
     pub fn flush(&mut self) -> Result<()> {
-        if self.sink.failed() {
-            return Err(Error::Interrupted);
-        }
         let spare = self.sink.spare();
         match self.splitter.take_block(spare) {
             Some(block) => self.sink.put(block),
@@ -123,7 +117,7 @@ impl<'a> Feed<'a> {
                 let held = raw.len();
                 next(&mut raw)?;
                 let n_read = raw.len() - held;
-                replace_invalid(&mut raw, n_read == 0, self.splitter.buffer());
+                utf8::replace_invalid(&mut raw, n_read == 0, self.splitter.buffer());
                 n_read
             } else {
                 next(self.splitter.buffer())?;
@@ -152,40 +146,16 @@ impl<'a> Feed<'a> {
         path: &Path,
         tick: &mut impl FnMut(u64) -> Result<(), E>,
     ) -> Result<(), E> {
-        let io = |source| Error::Io {
-            path: path.to_owned(),
-            source,
-        };
-        let mut file = std::fs::File::open(path).map_err(io)?;
+        let mut file = File::open(path).map_err(Error::io(path))?;
         let mut done = *self.n_bytes;
         let block_size = self.options.block_size as u64;
         self.pieces(&path.display().to_string(), |buffer| {
             let n_read = (&mut file)
                 .take(block_size)
                 .read_to_end(buffer)
-                .map_err(io)?;
+                .map_err(Error::io(path))?;
             done += n_read as u64;
             tick(done)
         })
     }
-}
-
-/// Moves `raw` to `out` with invalid sequences as U+FFFD; keeps a character that may still be
-/// completed, unless this is the end.
-fn replace_invalid(raw: &mut Vec<u8>, end: bool, out: &mut Vec<u8>) {
-    let mut keep = 0;
-    let mut chunks = raw.utf8_chunks().peekable();
-    while let Some(chunk) = chunks.next() {
-        out.extend_from_slice(chunk.valid().as_bytes());
-        let bad = chunk.invalid();
-        let may_go_on = !end
-            && chunks.peek().is_none()
-            && std::str::from_utf8(bad).is_err_and(|e| e.error_len().is_none());
-        if may_go_on {
-            keep = bad.len();
-        } else if !bad.is_empty() {
-            out.extend_from_slice("\u{fffd}".as_bytes());
-        }
-    }
-    raw.drain(..raw.len() - keep);
 }

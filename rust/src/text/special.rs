@@ -2,6 +2,16 @@
 
 use crate::error::{Error, Result};
 use aho_corasick::{AhoCorasick, MatchKind};
+use std::ops::Range;
+
+/// A stretch of text, and where it lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Segment<'a> {
+    /// Without special tokens.
+    Ordinary(Range<usize>),
+    /// A special token.
+    Special(&'a str, Range<usize>),
+}
 
 /// A set of special tokens, ready to search with.
 #[derive(Clone, Debug)]
@@ -26,11 +36,8 @@ impl SpecialTokens {
             } else {
                 continue;
             };
-            return Err(Error::Argument {
-                name: "special_tokens",
-                value: format!("{token:?}"),
-                reason: reason.to_owned(),
-            });
+            let value = format!("{token:?}");
+            return Err(Error::argument("special_tokens", value, reason));
         }
         let finder = if tokens.is_empty() {
             None
@@ -38,10 +45,9 @@ impl SpecialTokens {
             let built = AhoCorasick::builder()
                 .match_kind(MatchKind::LeftmostLongest)
                 .build(&tokens);
-            Some(built.map_err(|e| Error::Argument {
-                name: "special_tokens",
-                value: format!("{} tokens", tokens.len()),
-                reason: e.to_string(),
+            Some(built.map_err(|e| {
+                let value = format!("{} tokens", tokens.len());
+                Error::argument("special_tokens", value, e.to_string())
             })?)
         };
         let longest = tokens.iter().map(String::len).max().unwrap_or(0);
@@ -67,5 +73,25 @@ impl SpecialTokens {
         let finder = self.finder.as_ref()?;
         let m = finder.find(aho_corasick::Input::new(text).range(from..))?;
         Some((m.pattern().as_usize(), m.start(), m.end()))
+    }
+
+    /// Calls `visit` with what `text` is made of, in order: what lies before each special token, the
+    /// token, and what follows the last. What lies between two tokens may be empty.
+    ///
+    /// # Errors
+    /// What `visit` returns.
+    #[inline]
+    pub fn split<E>(
+        &self,
+        text: &str,
+        mut visit: impl FnMut(Segment<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut from = 0;
+        while let Some((which, start, end)) = self.find(text.as_bytes(), from) {
+            visit(Segment::Ordinary(from..start))?;
+            visit(Segment::Special(&self.tokens[which], start..end))?;
+            from = end;
+        }
+        visit(Segment::Ordinary(from..text.len()))
     }
 }

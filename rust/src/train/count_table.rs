@@ -1,22 +1,17 @@
-//! Pretoken -> count: the hash table that a worker counts into.
+//! Pretoken -> count: the hash table that one thread counts into.
 //!
-//! Pretokens of up to 15 bytes are their own keys, a 128-bit integer with the length in its top byte, so
-//! that a look-up touches one slot and nothing else. Longer ones live in an arena.
+//! Pretokens of up to 15 bytes are their own keys ([`Key`]), so that a look-up touches one slot and
+//! nothing else. Longer ones live in an arena.
 
+use crate::text::key::Key;
 use hashbrown::HashTable;
 use rustc_hash::FxHasher;
 use std::hash::Hasher;
 
-/// Readable bytes that must follow a pretoken in its buffer: a short one is read as 16 bytes.
-pub const PADDING: usize = 16;
-
-const SHORT: usize = 15;
-
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
-    /// Low and high half of the key; a high half of 0 marks an empty slot, as no pretoken is empty.
-    low: u64,
-    high: u64,
+    /// An empty key marks an empty slot, as no pretoken is empty.
+    key: Key,
     count: u64,
 }
 
@@ -33,7 +28,7 @@ impl Long {
     }
 }
 
-/// A handle to a pretoken in a [`Table`] that does not change meanwhile.
+/// A handle to a pretoken in a [`CountTable`] that does not change meanwhile.
 #[derive(Clone, Copy, Debug)]
 pub struct Word(u32);
 
@@ -42,7 +37,7 @@ const LONG: u32 = 1 << 31;
 
 /// Counts by pretoken.
 #[derive(Clone, Debug, Default)]
-pub struct Table {
+pub struct CountTable {
     slots: Vec<Slot>,
     n_short: usize,
     /// Long pretokens, and their places in it by hash.
@@ -51,20 +46,13 @@ pub struct Table {
     arena: Vec<u8>,
 }
 
-fn short_hash(low: u64, high: u64) -> usize {
-    // Folded multiplication: both halves of the product depend on all bits of the key.
-    let product =
-        u128::from(low ^ 0x9e37_79b9_7f4a_7c15) * u128::from(high ^ 0xd1b5_4a32_d192_ed03);
-    (product as u64 ^ (product >> 64) as u64) as usize
-}
-
 fn long_hash(bytes: &[u8]) -> u64 {
     let mut hasher = FxHasher::default();
     hasher.write(bytes);
     hasher.finish()
 }
 
-impl Table {
+impl CountTable {
     /// How many distinct pretokens there are.
     pub fn len(&self) -> usize {
         self.n_short + self.longs.len()
@@ -77,53 +65,37 @@ impl Table {
 
     /// Bytes of all distinct pretokens.
     pub fn n_bytes(&self) -> usize {
-        let short = self.slots.iter().map(|s| (s.high >> 56) as usize);
+        let short = self.slots.iter().map(|s| s.key.len());
         self.arena.len() + short.sum::<usize>()
     }
 
     /// Adds `n` to the count of the pretoken `data[start..end]`; one is made if it is new.
     ///
-    /// It is fastest when [`PADDING`] bytes follow in `data`.
+    /// It is fastest when [`PADDING`](crate::text::key::PADDING) bytes follow in `data`.
     #[inline]
     pub fn add(&mut self, data: &[u8], start: usize, end: usize, n: u64) {
-        let len = end - start;
-        if len > SHORT {
+        let key = Key::new(data, start, end);
+        if key == Key::TOO_LONG {
             return self.add_long(&data[start..end], n);
         }
-        let key = match data
-            .get(start..start + 16)
-            .and_then(|b| b.first_chunk::<16>())
-        {
-            Some(chunk) => u128::from_le_bytes(*chunk) & ((1 << (8 * len)) - 1),
-            None => {
-                let mut chunk = [0; 16];
-                chunk[..len].copy_from_slice(&data[start..end]);
-                u128::from_le_bytes(chunk)
-            }
-        };
-        let (low, high) = (key as u64, (key >> 64) as u64 | (len as u64) << 56);
-        self.add_short(low, high, n);
+        self.add_short(key, n);
     }
 
     #[inline]
-    fn add_short(&mut self, low: u64, high: u64, n: u64) {
+    fn add_short(&mut self, key: Key, n: u64) {
         if self.slots.is_empty() {
             self.slots.resize(1 << 12, Slot::default());
         }
         let mask = self.slots.len() - 1;
-        let mut at = short_hash(low, high) & mask;
+        let mut at = key.hash() as usize & mask;
         loop {
             let slot = &mut self.slots[at & mask];
-            if slot.low == low && slot.high == high {
+            if slot.key == key {
                 slot.count += n;
                 return;
             }
-            if slot.high == 0 {
-                *slot = Slot {
-                    low,
-                    high,
-                    count: n,
-                };
+            if slot.key.is_empty() {
+                *slot = Slot { key, count: n };
                 self.n_short += 1;
                 if self.n_short * 8 > self.slots.len() * 5 {
                     self.grow();
@@ -138,9 +110,9 @@ impl Table {
     fn grow(&mut self) {
         let size = self.slots.len() * 2;
         let old = std::mem::replace(&mut self.slots, vec![Slot::default(); size]);
-        for slot in old.iter().filter(|s| s.high != 0) {
-            let mut at = short_hash(slot.low, slot.high) & (size - 1);
-            while self.slots[at].high != 0 {
+        for slot in old.iter().filter(|s| !s.key.is_empty()) {
+            let mut at = slot.key.hash() as usize & (size - 1);
+            while !self.slots[at].key.is_empty() {
                 at = (at + 1) & (size - 1);
             }
             self.slots[at] = *slot;
@@ -169,9 +141,9 @@ impl Table {
     }
 
     /// Adds all counts of another table.
-    pub fn merge(&mut self, other: &Table) {
-        for slot in other.slots.iter().filter(|s| s.high != 0) {
-            self.add_short(slot.low, slot.high, slot.count);
+    pub fn merge(&mut self, other: &CountTable) {
+        for slot in other.slots.iter().filter(|s| !s.key.is_empty()) {
+            self.add_short(slot.key, slot.count);
         }
         for long in &other.longs {
             self.add_long(long.bytes(&other.arena), long.count);
@@ -180,9 +152,8 @@ impl Table {
 
     /// Calls `visit` for every pretoken with its count, in no particular order.
     pub fn for_each(&self, mut visit: impl FnMut(&[u8], u64)) {
-        for slot in self.slots.iter().filter(|s| s.high != 0) {
-            let key = u128::from(slot.low) | u128::from(slot.high) << 64;
-            visit(&key.to_le_bytes()[..(slot.high >> 56) as usize], slot.count);
+        for slot in self.slots.iter().filter(|s| !s.key.is_empty()) {
+            slot.key.with_bytes(|bytes| visit(bytes, slot.count));
         }
         for long in &self.longs {
             visit(long.bytes(&self.arena), long.count);
@@ -193,7 +164,7 @@ impl Table {
     pub fn words(&self) -> Vec<(u64, Word)> {
         let mut words = Vec::with_capacity(self.len());
         for (at, slot) in self.slots.iter().enumerate() {
-            if slot.high >> 56 > 1 {
+            if slot.key.len() > 1 {
                 words.push((slot.count, Word(at as u32)));
             }
         }
@@ -209,8 +180,6 @@ impl Table {
         if word.0 & LONG != 0 {
             return visit(self.longs[(word.0 & !LONG) as usize].bytes(&self.arena));
         }
-        let slot = &self.slots[word.0 as usize];
-        let key = u128::from(slot.low) | u128::from(slot.high) << 64;
-        visit(&key.to_le_bytes()[..(slot.high >> 56) as usize])
+        self.slots[word.0 as usize].key.with_bytes(visit)
     }
 }

@@ -1,14 +1,14 @@
 //! Pretoken counts at rest: what they were made with, and adding them up.
 
 use crate::error::{Error, Result};
-use crate::train::count_table::Table;
+use crate::train::count_table::CountTable;
 
 /// Pretoken counts, and what they were made with.
 #[derive(Clone, Debug)]
 pub struct Counts {
     pat_str: String,
     special_tokens: Vec<String>,
-    table: Table,
+    table: CountTable,
     total: u64,
     n_bytes: u64,
 }
@@ -18,7 +18,7 @@ impl Counts {
     ///
     /// # Errors
     /// [`Error::Argument`] if the bytes counted do not fit into 64 bits; pair counts then might not either.
-    pub fn new(pat_str: &str, special_tokens: &[String], table: Table) -> Result<Self> {
+    pub fn new(pat_str: &str, special_tokens: &[String], table: CountTable) -> Result<Self> {
         let (mut total, mut n_bytes) = (0u128, 0u128);
         table.for_each(|word, n| {
             total += u128::from(n);
@@ -47,7 +47,7 @@ impl Counts {
         special_tokens: &[String],
         items: impl IntoIterator<Item = (W, u64)>,
     ) -> Result<Self> {
-        let mut table = Table::default();
+        let mut table = CountTable::default();
         let mut total = 0u64;
         for (word, n) in items {
             let word = word.as_ref();
@@ -79,7 +79,7 @@ impl Counts {
     }
 
     /// The table itself.
-    pub fn table(&self) -> &Table {
+    pub fn table(&self) -> &CountTable {
         &self.table
     }
 

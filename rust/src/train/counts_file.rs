@@ -28,10 +28,7 @@ pub fn save(counts: &Counts, path: &Path) -> Result<()> {
     written.map_err(|source| {
         // The first error is the one to report.
         let _ = std::fs::remove_file(&beside);
-        Error::Io {
-            path: path.to_owned(),
-            source,
-        }
+        Error::io(path)(source)
     })
 }
 
@@ -63,24 +60,21 @@ fn write(counts: &Counts, path: &Path) -> std::io::Result<()> {
 /// # Errors
 /// [`Error::Io`]; [`Error::BadFile`] with the line for a file that is damaged, cut short or something else.
 pub fn load(path: &Path) -> Result<Counts> {
-    let io = |source| Error::Io {
-        path: path.to_owned(),
-        source,
+    let io = Error::io(path);
+    let bad = |reason: String| {
+        let remedy = "count the text again to make a new file";
+        Error::bad_file(path, format!("{reason}; {remedy}"))
     };
-    let bad = |reason: String| Error::BadFile {
-        path: path.to_owned(),
-        reason: format!("{reason}; count the text again to make a new file"),
-    };
-    let mut input = BufReader::new(File::open(path).map_err(io)?);
+    let mut input = BufReader::new(File::open(path).map_err(&io)?);
     let mut line = Vec::new();
-    input.read_until(b'\n', &mut line).map_err(io)?;
+    input.read_until(b'\n', &mut line).map_err(&io)?;
     let mut crc = crc32fast::Hasher::new();
     crc.update(&line);
     let header: Value = serde_json::from_slice(&line).map_err(|_| {
-        bad("this is no file of pretoken counts (its first line is no JSON)".into())
+        bad("this is not a file of pretoken counts (its first line is not JSON)".into())
     })?;
     if header["format"] != FORMAT {
-        return Err(bad("this is no file of pretoken counts".into()));
+        return Err(bad("this is not a file of pretoken counts".into()));
     }
     if header["version"] != VERSION {
         let version = &header["version"];
@@ -103,7 +97,7 @@ pub fn load(path: &Path) -> Result<Counts> {
     let mut items = Vec::new();
     loop {
         line.clear();
-        if input.read_until(b'\n', &mut line).map_err(io)? == 0 {
+        if input.read_until(b'\n', &mut line).map_err(&io)? == 0 {
             return Err(bad(format!(
                 "it is cut short after line {}",
                 items.len() + 1
@@ -124,7 +118,7 @@ pub fn load(path: &Path) -> Result<Counts> {
         crc.update(&line);
         match (BASE64.decode(first), second.parse::<u64>()) {
             (Ok(word), Ok(n)) => items.push((word, n)),
-            _ => return Err(bad(format!("line {number} is no pretoken and count"))),
+            _ => return Err(bad(format!("line {number} is not a pretoken and a count"))),
         }
     }
     Counts::from_items(pattern, &special, items).map_err(|e| bad(e.to_string()))

@@ -1,6 +1,6 @@
 //! The tokens made so far, and the order among pairs of equal counts.
 
-use crate::train::{TieBreak, huggingface_order};
+use crate::train::tie_break::{TieBreak, huggingface_order};
 use std::cell::OnceCell;
 use std::cmp::Ordering;
 

@@ -9,7 +9,7 @@
 //! step function, and the pretokens that the most frequent pairs hit lie together.
 
 use crate::error::{Error, Result};
-use crate::train::count_table::Table;
+use crate::train::count_table::CountTable;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering::Relaxed};
 
@@ -116,7 +116,7 @@ impl<S: Symbol> Words<S> {
     ///
     /// # Errors
     /// [`Error::Argument`] if there are 4 GiB of distinct pretokens or more.
-    pub fn new(table: &Table) -> Result<Self> {
+    pub fn new(table: &CountTable) -> Result<Self> {
         let mut words = table.words();
         words.sort_unstable_by_key(|&(n, _)| std::cmp::Reverse(n));
         let mut n_slots = 1;

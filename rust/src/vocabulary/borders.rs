@@ -4,7 +4,7 @@
 //! lie across a place between two characters of a text, then nothing is merged across it, and what
 //! lies on either side is merged as if the other side were not there. In Chinese or Japanese text,
 //! where a sentence without a space is one pretoken, most places are like that: cl100k_base has tokens
-//! across 761 pairs of wide characters. The pieces are short, and are met again and again, while
+//! across 761 pairs of such characters. The pieces are short, and are met again and again, while
 //! hardly any pretoken is.
 //!
 //! A token that lies across a place shows of either character all its bytes, or only the last ones of
@@ -12,6 +12,8 @@
 //! are kept in a set; a character with a part of any other one makes all places on that side of it
 //! uncertain; parts of two go by the two bytes that meet. The set is a bit for each hash, so a place
 //! may seem uncertain that is not. That only costs time.
+
+use crate::utf8::{char_len, is_continuation};
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -26,10 +28,10 @@ pub struct Borders {
 /// Stands for every character that may be beside another.
 const ANY: u32 = 0;
 
-/// A character's bytes as a number; `None` if it takes fewer than three, as letters do that words are
-/// made of.
+/// A long character, one of three bytes or four, as a number; `None` if it is shorter, as the letters
+/// are that spaced words are made of.
 #[inline(always)]
-fn wide(text: &[u8], at: usize, len: usize) -> Option<u32> {
+fn long_char(text: &[u8], at: usize, len: usize) -> Option<u32> {
     match *text.get(at..at + len)? {
         [a, b, c] => Some(u32::from_le_bytes([a, b, c, 0])),
         [a, b, c, d] => Some(u32::from_le_bytes([a, b, c, d])),
@@ -37,27 +39,12 @@ fn wide(text: &[u8], at: usize, len: usize) -> Option<u32> {
     }
 }
 
-/// The length of the character that begins with `lead`.
-#[inline(always)]
-fn char_len(lead: u8) -> usize {
-    match lead {
-        0..0xc0 => 1,
-        0xc0..0xe0 => 2,
-        0xe0..0xf0 => 3,
-        _ => 4,
-    }
-}
-
-fn continues(byte: u8) -> bool {
-    byte & 0xc0 == 0x80
-}
-
 /// What a token shows of a character.
 enum Seen {
     Whole(u32),
     Part,
     /// A character of one or two bytes, beside which nothing is taken apart.
-    Narrow,
+    Short,
 }
 
 impl Borders {
@@ -66,9 +53,9 @@ impl Borders {
         let mut found = Vec::new();
         let mut parts = [0u64; 64];
         for token in tokens.filter(|t| t.len() > 1 && !t.is_ascii()) {
-            for at in (1..token.len()).filter(|&at| !continues(token[at])) {
+            for at in (1..token.len()).filter(|&at| !is_continuation(token[at])) {
                 match (before(token, at), after(token, at)) {
-                    (Seen::Narrow, _) | (_, Seen::Narrow) => {}
+                    (Seen::Short, _) | (_, Seen::Short) => {}
                     (Seen::Whole(a), Seen::Whole(b)) => found.push((a, b)),
                     (Seen::Whole(a), Seen::Part) => found.push((a, ANY)),
                     (Seen::Part, Seen::Whole(b)) => found.push((ANY, b)),
@@ -110,7 +97,7 @@ impl Borders {
         let mut last: Option<u64> = None;
         while at < text.len() {
             let len = char_len(text[at]);
-            let here = wide(text, at, len);
+            let here = long_char(text, at, len);
             if let (Some(before), Some(here)) = (last, here)
                 && self.is_free(before, here, text[at - 1], text[at])
             {
@@ -124,11 +111,11 @@ impl Borders {
     }
 
     /// Whether a text may be taken apart between these two characters.
-    pub fn leaves(&self, before: char, after: char) -> bool {
+    pub fn may_split(&self, before: char, after: char) -> bool {
         let (mut a, mut b) = ([0; 4], [0; 4]);
         let a = before.encode_utf8(&mut a).as_bytes();
         let b = after.encode_utf8(&mut b).as_bytes();
-        match (wide(a, 0, a.len()), wide(b, 0, b.len())) {
+        match (long_char(a, 0, a.len()), long_char(b, 0, b.len())) {
             (Some(x), Some(y)) => self.is_free(hash_before(x), y, a[a.len() - 1], b[0]),
             _ => false,
         }
@@ -158,13 +145,13 @@ fn hash_after(character: u32) -> u64 {
 
 /// What `token` shows of the character that ends at `at`.
 fn before(token: &[u8], at: usize) -> Seen {
-    let Some(lead) = (0..at).rev().find(|&i| !continues(token[i])) else {
+    let Some(lead) = (0..at).rev().find(|&i| !is_continuation(token[i])) else {
         return Seen::Part;
     };
-    match wide(token, lead, at - lead) {
+    match long_char(token, lead, at - lead) {
         Some(character) if char_len(token[lead]) == at - lead => Seen::Whole(character),
         // Bytes that are no character are in no text.
-        _ => Seen::Narrow,
+        _ => Seen::Short,
     }
 }
 
@@ -172,9 +159,9 @@ fn before(token: &[u8], at: usize) -> Seen {
 fn after(token: &[u8], at: usize) -> Seen {
     let len = char_len(token[at]);
     if len < 3 {
-        return Seen::Narrow;
+        return Seen::Short;
     }
-    match wide(token, at, len) {
+    match long_char(token, at, len) {
         Some(character) => Seen::Whole(character),
         None => Seen::Part,
     }

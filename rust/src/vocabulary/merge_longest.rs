@@ -9,7 +9,8 @@
 //! encoding, so a place that turned out to lead nowhere is marked and never tried again, which makes
 //! all of it linear in the text.
 
-use crate::vocabulary::merge_table::{MergeTable, Origin, SHORT};
+use crate::vocabulary::merge_short::SHORT;
+use crate::vocabulary::merge_table::{MergeTable, Origin};
 use crate::vocabulary::pair_map::NONE;
 
 /// Working memory.
@@ -50,7 +51,7 @@ impl MergeTable {
                 while token != NONE {
                     let end = at + len;
                     let alive = scratch.dead[end / 64] >> (end % 64) & 1 == 0;
-                    if alive && last.is_none_or(|last| self.may_meet(last, token)) {
+                    if alive && last.is_none_or(|last| self.is_valid_pair(last, token)) {
                         break;
                     }
                     (token, len) = self.shorter(token);
@@ -119,7 +120,7 @@ impl MergeTable {
     ///
     /// It undoes the merges that made them, the last first, and looks at each moment whether the
     /// two parts at the border would have merged before the next thing that did happen.
-    fn may_meet(&self, mut left: u32, mut right: u32) -> bool {
+    fn is_valid_pair(&self, mut left: u32, mut right: u32) -> bool {
         let origin = |token: u32| &self.origins[token as usize];
         let (mut of_left, mut of_right) = (origin(left), origin(right));
         let mut limit = u32::MAX;

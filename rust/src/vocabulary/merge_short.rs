@@ -1,27 +1,30 @@
-//! Merging pieces of up to 16 bytes, which is most of what a text has not brought before.
+//! Merging pieces of up to 16 bytes, as most pretokens are that no cache has.
 //!
-//! A merge waits for memory, which says what the new token merges with. So several pieces are merged
-//! at a time: each takes a step and asks for what its next step needs, which comes while others take
+//! A merge waits for memory to say what the new token merges with. So several pieces are merged at a
+//! time: each takes a step and asks for what its next step needs, which arrives while the others take
 //! theirs.
 
 use crate::simd::level::{self, Job, Lanes, Level};
-use crate::vocabulary::merge_table::{MergeTable, SHORT};
-use crate::vocabulary::pair_map::{LIMIT, NONE};
+use crate::vocabulary::pair_map::{LIMIT, NONE, PairMap};
+
+/// The most bytes of a piece that is merged here, which includes all that the cache of short pretokens
+/// holds.
+pub(crate) const SHORT: usize = 16;
 
 /// Bits for a place in a piece.
-const AT: u32 = 4;
+const PLACE_BITS: u32 = 4;
 
 /// Pieces merged at a time: as many as it takes for memory to answer meanwhile.
-pub(crate) const WAYS: usize = 8;
+pub(crate) const CONCURRENT: usize = 8;
 
 /// What a piece was merged to.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Short {
+pub(crate) struct MergedPiece {
     tokens: [u32; SHORT],
     n: usize,
 }
 
-impl Short {
+impl MergedPiece {
     pub(crate) const EMPTY: Self = Self {
         tokens: [0; SHORT],
         n: 0,
@@ -36,57 +39,55 @@ impl Short {
     }
 }
 
-impl MergeTable {
-    /// The tokens that merging gives for a piece of at most [`SHORT`] bytes.
-    pub(crate) fn merge_short(&self, piece: &[u8]) -> Short {
-        let mut short = [Short::EMPTY];
-        level::run(Merge::<_, 1> {
-            table: self,
-            piece: |_| piece,
-            merged: &mut short,
-        });
-        short[0]
-    }
+/// The tokens that merging gives for a piece of at most [`SHORT`] bytes.
+pub(crate) fn merge_short(pairs: &PairMap, piece: &[u8]) -> MergedPiece {
+    let mut merged = [MergedPiece::EMPTY];
+    level::run(MergeShort::<_, 1> {
+        pairs,
+        piece: |_| piece,
+        merged: &mut merged,
+    });
+    merged[0]
 }
 
 /// The merging of pieces, `piece(i)` to `merged[i]`, `N` at a time.
-pub(crate) struct Merge<'a, F, const N: usize> {
-    pub(crate) table: &'a MergeTable,
+pub(crate) struct MergeShort<'a, F, const N: usize> {
+    pub(crate) pairs: &'a PairMap,
     pub(crate) piece: F,
-    pub(crate) merged: &'a mut [Short],
+    pub(crate) merged: &'a mut [MergedPiece],
 }
 
-impl<'p, F: Fn(usize) -> &'p [u8], const N: usize> Job for Merge<'_, F, N> {
+impl<'p, F: Fn(usize) -> &'p [u8], const N: usize> Job for MergeShort<'_, F, N> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Level>(self, level: L) {
         let Self {
-            table,
+            pairs,
             piece,
             merged,
         } = self;
-        let mut ways = [Way::new(level); N];
+        let mut open = [PieceInProgress::new(level); N];
         let mut n_begun = merged.len().min(N);
-        for (i, way) in ways[..n_begun].iter_mut().enumerate() {
-            way.begin(level, table, piece(i), i);
+        for (i, current) in open[..n_begun].iter_mut().enumerate() {
+            current.begin(level, pairs, piece(i), i);
         }
         let mut n_open = n_begun;
         while n_open > 0 {
             let mut i = 0;
             while i < n_open {
-                let way = &mut ways[i];
+                let current = &mut open[i];
                 i += 1;
-                if way.goes_on(table) {
+                if current.step(pairs) {
                     continue;
                 }
-                way.tokens(&mut merged[way.piece]);
+                current.finish(&mut merged[current.piece]);
                 if n_begun < merged.len() {
-                    way.begin(level, table, piece(n_begun), n_begun);
+                    current.begin(level, pairs, piece(n_begun), n_begun);
                     n_begun += 1;
                 } else {
                     n_open -= 1;
-                    ways[i - 1] = ways[n_open];
+                    open[i - 1] = open[n_open];
                     i -= 1;
                 }
             }
@@ -96,12 +97,12 @@ impl<'p, F: Fn(usize) -> &'p [u8], const N: usize> Job for Merge<'_, F, N> {
 
 /// One piece being merged.
 #[derive(Clone, Copy)]
-struct Way<X> {
-    /// What the token at byte i and the next would make, above i; so the least of all is the next merge.
+struct PieceInProgress<X> {
+    /// What the token at byte i and the next would make, above i; so the lowest of all is the next merge.
     joined: X,
-    /// The token at byte i, if one begins there, which `begins` tells. The last one is what is beside
-    /// either end: it merges with nothing.
-    parts: [u32; SHORT + 1],
+    /// The token at byte i, if `begins` says that one begins there. The last entry stands for what lies
+    /// beyond either end: it merges with nothing.
+    token_at: [u32; SHORT + 1],
     begins: u32,
     /// Where the last token was made, where the one before it begins, and what comes after it.
     at: usize,
@@ -114,16 +115,16 @@ struct Way<X> {
 fn join(token: u32, at: usize) -> u32 {
     match token {
         NONE => u32::MAX,
-        _ => token << AT | at as u32,
+        _ => token << PLACE_BITS | at as u32,
     }
 }
 
-impl<X: Lanes> Way<X> {
+impl<X: Lanes> PieceInProgress<X> {
     #[inline(always)]
     fn new<L: Level<Lanes = X>>(level: L) -> Self {
         Self {
             joined: level.lanes([u32::MAX; SHORT]),
-            parts: [LIMIT as u32; SHORT + 1],
+            token_at: [LIMIT as u32; SHORT + 1],
             begins: 0,
             at: SHORT,
             before: SHORT,
@@ -136,17 +137,16 @@ impl<X: Lanes> Way<X> {
     fn begin<L: Level<Lanes = X>>(
         &mut self,
         level: L,
-        table: &MergeTable,
+        pairs: &PairMap,
         piece: &[u8],
         index: usize,
     ) {
         let n = piece.len().min(SHORT);
         let mut joined = [u32::MAX; SHORT];
         for (i, &byte) in piece[..n].iter().enumerate() {
-            self.parts[i] = u32::from(byte);
+            self.token_at[i] = u32::from(byte);
             if i + 1 < n {
-                let pair = usize::from(byte) << 8 | usize::from(piece[i + 1]);
-                joined[i] = join(table.bytes[pair], i);
+                joined[i] = join(pairs.of_bytes(byte, piece[i + 1]), i);
             }
         }
         self.joined = level.lanes(joined);
@@ -157,19 +157,22 @@ impl<X: Lanes> Way<X> {
 
     /// Merges once, if there is something to merge.
     #[inline(always)]
-    fn goes_on(&mut self, table: &MergeTable) -> bool {
+    fn step(&mut self, pairs: &PairMap) -> bool {
         if self.at < SHORT {
-            let token = self.parts[self.at];
-            let joined = join(table.pairs.get(token, self.right), self.at);
+            let token = self.token_at[self.at];
+            let joined = join(pairs.get(token, self.right), self.at);
             self.joined.set(self.at, joined);
-            let joined = join(table.pairs.get(self.parts[self.before], token), self.before);
+            let joined = join(pairs.get(self.token_at[self.before], token), self.before);
             self.joined.set(self.before, joined);
         }
-        let least = self.joined.least();
-        if least == u32::MAX {
+        let lowest = self.joined.min();
+        if lowest == u32::MAX {
             return false;
         }
-        let (token, i) = (least >> AT, (least & ((1 << AT) - 1)) as usize);
+        let (token, i) = (
+            lowest >> PLACE_BITS,
+            (lowest & ((1 << PLACE_BITS) - 1)) as usize,
+        );
         // Tokens that begin after i: the one that goes, and the next.
         let after = self.begins & (!1 << i);
         let gone = after.trailing_zeros();
@@ -177,82 +180,24 @@ impl<X: Lanes> Way<X> {
         self.begins &= !(1 << gone);
         let before = self.begins & ((1 << i) - 1);
         self.before = (31_u32.wrapping_sub(before.leading_zeros()) as usize).min(SHORT);
-        self.parts[i] = token;
+        self.token_at[i] = token;
         self.joined.set(gone as usize, u32::MAX);
         self.at = i;
-        self.right = self.parts[next.min(SHORT)];
-        table.pairs.fetch(token, self.right);
-        table.pairs.fetch(self.parts[self.before], token);
+        self.right = self.token_at[next.min(SHORT)];
+        pairs.fetch(token, self.right);
+        pairs.fetch(self.token_at[self.before], token);
         true
     }
 
     #[inline(always)]
-    fn tokens(&self, short: &mut Short) {
+    fn finish(&self, merged: &mut MergedPiece) {
         let mut begins = self.begins;
-        short.n = 0;
+        merged.n = 0;
         while begins != 0 {
-            short.tokens[short.n % SHORT] = self.parts[begins.trailing_zeros() as usize % SHORT];
-            short.n += 1;
+            merged.tokens[merged.n % SHORT] =
+                self.token_at[begins.trailing_zeros() as usize % SHORT];
+            merged.n += 1;
             begins &= begins - 1;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::encode::Ranks;
-    use crate::error::Result;
-    use crate::simd::level::Least;
-
-    /// As merging one by one does that looks at all bytes each time.
-    #[test]
-    fn pieces_at_a_time() -> Result<()> {
-        let mut state = 1_u64;
-        let mut below = |n: u64| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            (state >> 33) % n
-        };
-        let mut letters = |n| (0..n).map(|_| b'a' + below(3) as u8).collect::<Vec<u8>>();
-        for n_tokens in [0, 3, 20, 100] {
-            let mut tokens: Vec<Vec<u8>> = (0..=255).map(|b| vec![b]).collect();
-            for i in 0..n_tokens {
-                let token = letters(2 + i % 5);
-                if !tokens.contains(&token) {
-                    tokens.push(token);
-                }
-            }
-            let ranks = Ranks::new((0..).zip(tokens).map(|(id, t)| (t, id)))?;
-            let table = &MergeTable::new(&ranks).expect("few tokens");
-            for n in 0..40 {
-                let pieces: Vec<_> = (0..n).map(|i| letters((7 * i + n) % (SHORT + 1))).collect();
-                let piece = |i: usize| &pieces[i][..];
-                let mut least = vec![Short::EMPTY; n];
-                let mut best = least.clone();
-                let merged = &mut least[..];
-                Least.run(Merge::<_, WAYS> {
-                    table,
-                    piece,
-                    merged,
-                });
-                let merged = &mut best[..];
-                level::run(Merge::<_, 3> {
-                    table,
-                    piece,
-                    merged,
-                });
-                for ((piece, least), best) in pieces.iter().zip(&least).zip(&best) {
-                    let mut expected = Vec::new();
-                    ranks.encode_pretoken(piece, &mut expected);
-                    let alone = table.unmerged(piece).map(|id| vec![id]);
-                    let tokens = alone.unwrap_or(least.tokens().to_vec());
-                    assert_eq!(tokens, expected, "{piece:?}");
-                    assert_eq!(least.tokens(), best.tokens(), "{piece:?}");
-                }
-            }
-        }
-        Ok(())
     }
 }

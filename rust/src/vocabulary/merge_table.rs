@@ -11,6 +11,7 @@
 //! token that its own bytes do not merge to comes about nowhere; it is found only as a whole pretoken
 //! ([`MergeTable::unmerged`]).
 
+use crate::vocabulary::merge_short::{SHORT, merge_short};
 use crate::vocabulary::pair_map::{LIMIT, NONE, PairMap};
 use crate::vocabulary::ranks::Ranks;
 use crate::vocabulary::trie::Trie;
@@ -21,10 +22,6 @@ use std::collections::BinaryHeap;
 /// Pieces of up to this many bytes are merged by looking for the lowest pair again and again, longer
 /// ones with a heap.
 const SCAN: usize = 64;
-
-/// Pieces of up to this many bytes, which includes all that the cache of short pretokens holds, are
-/// merged in a way of their own.
-pub(crate) const SHORT: usize = 16;
 
 /// What a token was merged from, and a hint at what it merges with.
 #[derive(Clone, Copy, Debug)]
@@ -59,8 +56,6 @@ impl Origin {
 #[derive(Clone, Debug)]
 pub struct MergeTable {
     pub(crate) pairs: PairMap,
-    /// What each two bytes make, or [`NONE`]; also in `pairs`.
-    pub(crate) bytes: Vec<u32>,
     /// All tokens but those in `unmerged`.
     pub(crate) trie: Trie,
     pub(crate) origins: Vec<Origin>,
@@ -89,7 +84,6 @@ impl MergeTable {
         };
         let mut table = Self {
             pairs: PairMap::with_capacity(n),
-            bytes: vec![NONE; 1 << 16],
             trie: Trie::new(Vec::new(), |_, _| ()),
             origins: (0..n as u32).map(origin_of_byte).collect(),
             shorter: vec![NONE; n],
@@ -115,9 +109,6 @@ impl MergeTable {
                 let origin = &mut table.origins[index];
                 (origin.left, origin.right) = (left, right);
                 table.pairs.insert(left, right, index as u32);
-                if left < 256 && right < 256 {
-                    table.bytes[(left << 8 | right) as usize] = index as u32;
-                }
             } else {
                 table.unmerged.insert(token.into(), ranks.ids()[index]);
             }
@@ -149,7 +140,7 @@ impl MergeTable {
     /// near-linear.
     pub(crate) fn merge_by_rank(&self, piece: &[u8], out: &mut Vec<u32>) {
         if piece.len() <= SHORT {
-            out.extend_from_slice(self.merge_short(piece).tokens());
+            out.extend_from_slice(merge_short(&self.pairs, piece).tokens());
         } else if piece.len() <= SCAN {
             self.merge_scanning(piece, out);
         } else {
@@ -234,5 +225,64 @@ impl MergeTable {
             }
         }
         out.extend(parts.iter().filter(|&&token| token != NONE));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Result;
+    use crate::simd::level::{self, Baseline, Level as _};
+    use crate::vocabulary::merge_short::{CONCURRENT, MergeShort, MergedPiece};
+
+    /// Several pieces at a time give what the definition gives for each.
+    #[test]
+    fn short_pieces_at_a_time() -> Result<()> {
+        let mut state = 1_u64;
+        let mut below = |n: u64| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) % n
+        };
+        let mut letters = |n| (0..n).map(|_| b'a' + below(3) as u8).collect::<Vec<u8>>();
+        for n_tokens in [0, 3, 20, 100] {
+            let mut tokens: Vec<Vec<u8>> = (0..=255).map(|b| vec![b]).collect();
+            for i in 0..n_tokens {
+                let token = letters(2 + i % 5);
+                if !tokens.contains(&token) {
+                    tokens.push(token);
+                }
+            }
+            let ranks = Ranks::new((0..).zip(tokens).map(|(id, t)| (t, id)))?;
+            let table = &MergeTable::new(&ranks).expect("few tokens");
+            for n in 0..40 {
+                let pieces: Vec<_> = (0..n).map(|i| letters((7 * i + n) % (SHORT + 1))).collect();
+                let piece = |i: usize| &pieces[i][..];
+                let mut baseline = vec![MergedPiece::EMPTY; n];
+                let mut best = baseline.clone();
+                let merged = &mut baseline[..];
+                Baseline.run(MergeShort::<_, CONCURRENT> {
+                    pairs: &table.pairs,
+                    piece,
+                    merged,
+                });
+                let merged = &mut best[..];
+                level::run(MergeShort::<_, 3> {
+                    pairs: &table.pairs,
+                    piece,
+                    merged,
+                });
+                for ((piece, baseline), best) in pieces.iter().zip(&baseline).zip(&best) {
+                    let mut expected = Vec::new();
+                    ranks.encode_pretoken(piece, &mut expected);
+                    let alone = table.unmerged(piece).map(|id| vec![id]);
+                    let tokens = alone.unwrap_or(baseline.tokens().to_vec());
+                    assert_eq!(tokens, expected, "{piece:?}");
+                    assert_eq!(baseline.tokens(), best.tokens(), "{piece:?}");
+                }
+            }
+        }
+        Ok(())
     }
 }

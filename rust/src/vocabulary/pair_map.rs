@@ -15,7 +15,7 @@ const MASK: u64 = (1 << BITS) - 1;
 const EMPTY: u64 = u64::MAX;
 const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// An open-addressed hash table, at most half full.
+/// An open-addressed hash table, at most half full, with a plain array beside it for pairs of bytes.
 #[derive(Clone, Debug)]
 pub struct PairMap {
     slots: Pages<u64>,
@@ -24,6 +24,8 @@ pub struct PairMap {
     /// A bit for each hash that a key has, of [`MORE`] bits more than a place takes: most pairs that
     /// are asked for have no value, and this much smaller table tells so nearly always.
     seen: Pages<u64>,
+    /// The value of each pair of numbers below 256, or [`NONE`]; also in `slots`.
+    of_bytes: Vec<u32>,
 }
 
 const MORE: u32 = 3;
@@ -39,6 +41,7 @@ impl PairMap {
             len: 0,
             shift: u64::BITS - size.trailing_zeros(),
             seen: Pages::zeroed((size << MORE) / 64),
+            of_bytes: vec![NONE; 1 << 16],
         }
     }
 
@@ -77,6 +80,12 @@ impl PairMap {
         }
     }
 
+    /// The value of a pair of numbers below 256, or [`NONE`].
+    #[inline(always)]
+    pub fn of_bytes(&self, a: u8, b: u8) -> u32 {
+        self.of_bytes[usize::from(a) << 8 | usize::from(b)]
+    }
+
     /// Sets the value of (a, b), which has none yet.
     pub fn insert(&mut self, a: u32, b: u32, value: u32) {
         if 2 * (self.len + 1) > self.slots.len() {
@@ -99,6 +108,9 @@ impl PairMap {
             at += 1;
         }
         self.slots[at & mask] = key << BITS | u64::from(value);
+        if a < 256 && b < 256 {
+            self.of_bytes[(a << 8 | b) as usize] = value;
+        }
         self.len += 1;
     }
 }
