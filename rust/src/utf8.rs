@@ -26,18 +26,20 @@ pub fn begins_long_char(byte: u8) -> bool {
     byte >= 0xe0
 }
 
-/// The character at `text[i]`, which is valid and not ASCII: its code point without the last six bits,
-/// the byte that has those, and its length.
+/// The character at `text[i]`, which is valid and not ASCII: what `look_up` gives for its code point
+/// without the last six bits and the byte that has those, and its length.
 #[inline(always)]
-pub fn code_point_parts(text: &[u8], i: usize) -> (usize, u8, usize) {
+pub fn look_up_char<R>(text: &[u8], i: usize, look_up: impl Fn(usize, u8) -> R) -> (R, usize) {
     let low = |k: usize| usize::from(text[i + k] & 0x3f);
     let first = usize::from(text[i]);
+    // One look-up in each branch: joining the branches first takes more instructions.
     if first < 0xe0 {
-        (first & 0x1f, text[i + 1], 2)
+        (look_up(first & 0x1f, text[i + 1]), 2)
     } else if first < 0xf0 {
-        ((first & 0x0f) << 6 | low(1), text[i + 2], 3)
+        (look_up((first & 0x0f) << 6 | low(1), text[i + 2]), 3)
     } else {
-        ((first & 0x07) << 12 | low(1) << 6 | low(2), text[i + 3], 4)
+        let high = (first & 0x07) << 12 | low(1) << 6 | low(2);
+        (look_up(high, text[i + 3]), 4)
     }
 }
 
@@ -95,9 +97,8 @@ mod tests {
             assert_eq!(begins_long_char(text[0]), text.len() > 2);
             assert!(!is_continuation(text[0]) && text[1..].iter().all(|&b| is_continuation(b)));
             if text.len() > 1 {
-                let (high, last, len) = code_point_parts(text, 0);
-                assert_eq!(high << 6 | usize::from(last & 0x3f), c as usize);
-                assert_eq!(len, text.len());
+                let join = |high, last: u8| high << 6 | usize::from(last & 0x3f);
+                assert_eq!(look_up_char(text, 0, join), (c as usize, text.len()));
             }
         }
     }

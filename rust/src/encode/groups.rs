@@ -4,14 +4,14 @@
 //! that the processor works on several at a time while one waits for memory.
 
 use crate::encode::misses::{Miss, MissScratch, Misses};
-use crate::encode::short_cache::{MAX_IDS, Place, ShortCache};
+use crate::encode::short_cache::{MAX_IDS, Place};
 use crate::encode::sink::{GROUP, GroupIds, IdSink};
+use crate::encode::tables::Tables;
 use crate::error::Result;
 use crate::pretokenize::{PretokenSink, Pretokenizer};
 use crate::simd::level::{self, Job, Level};
 use crate::text::key::Key;
 use crate::utf8;
-use crate::vocabulary::Vocabulary;
 
 /// The most pretokens that the pretokenizer hands over at once.
 const MAX_ENDS: usize = 64;
@@ -46,16 +46,14 @@ impl Default for State {
 /// [`crate::error::Error::Match`] if the regex engine gives up.
 pub(crate) fn encode(
     pretokenizer: &Pretokenizer,
-    vocabulary: &Vocabulary,
-    cache: &ShortCache,
+    tables: &Tables,
     state: &mut State,
     text: &str,
     out: &mut impl IdSink,
 ) -> Result<()> {
     level::run(EncodeOrdinary {
         pretokenizer,
-        vocabulary,
-        cache,
+        tables,
         state,
         text,
         out,
@@ -65,8 +63,7 @@ pub(crate) fn encode(
 /// The encoding of a text without special tokens.
 struct EncodeOrdinary<'a, I> {
     pretokenizer: &'a Pretokenizer,
-    vocabulary: &'a Vocabulary,
-    cache: &'a ShortCache,
+    tables: &'a Tables,
     state: &'a mut State,
     text: &'a str,
     out: &'a mut I,
@@ -79,8 +76,7 @@ impl<I: IdSink> Job for EncodeOrdinary<'_, I> {
     fn run<L: Level>(self, level: L) -> Result<()> {
         let mut groups = Groups {
             level,
-            vocabulary: self.vocabulary,
-            cache: self.cache,
+            tables: self.tables,
             state: self.state,
             text: self.text.as_bytes(),
             out: self.out,
@@ -98,8 +94,7 @@ impl<I: IdSink> Job for EncodeOrdinary<'_, I> {
 /// Gathers pretokens in groups.
 struct Groups<'a, L, I> {
     level: L,
-    vocabulary: &'a Vocabulary,
-    cache: &'a ShortCache,
+    tables: &'a Tables,
     state: &'a mut State,
     text: &'a [u8],
     out: &'a mut I,
@@ -151,7 +146,7 @@ impl<L: Level, I: IdSink> Groups<'_, L, I> {
         // Looking pieces up at once, and not only where the whole is not found, keeps the cache for
         // pieces, of which there are fewer.
         if end - start > 3
-            && let Some(borders) = self.vocabulary.borders()
+            && let Some(borders) = self.tables.vocabulary.borders()
             && self.text[start..end]
                 .iter()
                 .any(|&b| utf8::begins_long_char(b))
@@ -175,8 +170,7 @@ impl<L: Level, I: IdSink> Groups<'_, L, I> {
     #[inline(always)]
     fn look_up(&mut self) {
         self.level.run(LookUp {
-            vocabulary: self.vocabulary,
-            cache: self.cache,
+            tables: self.tables,
             state: self.state,
             text: self.text,
             out: self.out,
@@ -190,8 +184,7 @@ impl<L: Level, I: IdSink> Groups<'_, L, I> {
 
 /// The ids of a group.
 struct LookUp<'a, I> {
-    vocabulary: &'a Vocabulary,
-    cache: &'a ShortCache,
+    tables: &'a Tables,
     state: &'a mut State,
     text: &'a [u8],
     out: &'a mut I,
@@ -204,7 +197,7 @@ impl<I: IdSink> Job for LookUp<'_, I> {
 
     #[inline(always)]
     fn run<L: Level>(self, level: L) {
-        let lines = self.cache.lines();
+        let lines = self.tables.cache.lines();
         let State {
             ends,
             keys,
@@ -235,8 +228,7 @@ impl<I: IdSink> Job for LookUp<'_, I> {
             return self.out.append_gathered(ids, 0..n);
         }
         level.run(Misses {
-            vocabulary: self.vocabulary,
-            cache: self.cache,
+            tables: self.tables,
             lines,
             piece: |at| {
                 let start = if at == 0 { self.start } else { ends[at - 1] };
@@ -257,6 +249,7 @@ mod tests {
     use super::*;
     use crate::encode::sink::IdCount;
     use crate::simd::level::Baseline;
+    use crate::vocabulary::Vocabulary;
     use crate::vocabulary::ranks::Ranks;
 
     /// Letters, pairs of letters and so on, of some of which tokens are made; never twice the same.
@@ -288,23 +281,22 @@ mod tests {
             r"(?=.)\w+",
         ] {
             let pretokenizer = Pretokenizer::new(pattern)?;
-            let cache = ShortCache::default();
+            let tables = Tables::new(vocabulary.clone());
             for from in (0..text.len()).filter(|&i| text.is_char_boundary(i)) {
                 let text = &text[from..];
                 let (mut baseline, mut best, mut count) = (Vec::new(), Vec::new(), IdCount(0));
                 Baseline.run(EncodeOrdinary {
                     pretokenizer: &pretokenizer,
-                    vocabulary: &vocabulary,
-                    cache: &ShortCache::default(),
+                    tables: &Tables::new(vocabulary.clone()),
                     state: &mut State::default(),
                     text,
                     out: &mut baseline,
                 })?;
                 let state = &mut State::default();
-                encode(&pretokenizer, &vocabulary, &cache, state, text, &mut best)?;
+                encode(&pretokenizer, &tables, state, text, &mut best)?;
                 assert_eq!(baseline, best, "{pattern} {text:?}");
                 let state = &mut State::default();
-                encode(&pretokenizer, &vocabulary, &cache, state, text, &mut count)?;
+                encode(&pretokenizer, &tables, state, text, &mut count)?;
                 assert_eq!(count.0, best.len(), "{pattern} {text:?}");
             }
         }

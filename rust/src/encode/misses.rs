@@ -3,11 +3,12 @@
 //! Those that are short themselves are merged together, so that all wait for memory at the same time.
 
 use crate::encode::long_cache::LongCache;
-use crate::encode::short_cache::{GROW_AFTER, Lines, Place, ShortCache};
+use crate::encode::short_cache::{GROW_AFTER, Lines, Place};
 use crate::encode::sink::{GROUP, GroupIds, IdSink};
+use crate::encode::tables::Tables;
 use crate::simd::level::{Job, Level};
 use crate::text::key::Key;
-use crate::vocabulary::{CONCURRENT, MergeShort, MergedPiece, Scratch, Vocabulary};
+use crate::vocabulary::{CONCURRENT, MergeShort, MergedPiece, Scratch};
 
 /// A buffer with room for more ids than this is not kept.
 const KEEP_IDS: usize = 1 << 14;
@@ -50,8 +51,7 @@ impl Default for MissScratch {
 /// The encoding of what was not found. The ids of all that was found come with it, as those between have
 /// to go between.
 pub(crate) struct Misses<'a, F, I> {
-    pub(crate) vocabulary: &'a Vocabulary,
-    pub(crate) cache: &'a ShortCache,
+    pub(crate) tables: &'a Tables,
     pub(crate) lines: Lines<'a>,
     /// The bytes of a pretoken, by its index in the group.
     pub(crate) piece: F,
@@ -70,8 +70,7 @@ impl<'p, F: Fn(usize) -> &'p [u8], I: IdSink> Job for Misses<'_, F, I> {
     #[inline(always)]
     fn run<L: Level>(self, level: L) {
         let Self {
-            vocabulary,
-            cache,
+            tables,
             lines,
             piece,
             keys,
@@ -82,7 +81,7 @@ impl<'p, F: Fn(usize) -> &'p [u8], I: IdSink> Job for Misses<'_, F, I> {
             out,
         } = self;
         let mut n_batch = 0;
-        if let Some(table) = vocabulary.table() {
+        if let Some(table) = tables.vocabulary.table() {
             for (i, miss) in misses.iter().enumerate() {
                 let (key, piece) = (keys[miss.at].0, piece(miss.at));
                 if key != Key::TOO_LONG
@@ -110,15 +109,15 @@ impl<'p, F: Fn(usize) -> &'p [u8], I: IdSink> Job for Misses<'_, F, I> {
             if next < n_batch && scratch.batch[next] == i {
                 let mut merged = scratch.merged[next];
                 let ids = merged.tokens_mut();
-                vocabulary.make_ids(ids);
+                tables.vocabulary.make_ids(ids);
                 out.append(ids);
                 // It may have come twice in this group.
                 if lines.find(key.0, key.1).is_none() {
-                    scratch.keep((cache, lines), piece, key, ids);
+                    scratch.keep(tables, lines, piece, key, ids);
                 }
                 next += 1;
             } else {
-                scratch.encode(vocabulary, (cache, lines), piece, key, out);
+                scratch.encode(tables, lines, piece, key, out);
             }
         }
         out.append_gathered(found, from..n);
@@ -130,7 +129,8 @@ impl MissScratch {
     #[inline(always)]
     fn keep(
         &mut self,
-        (cache, lines): (&ShortCache, Lines<'_>),
+        tables: &Tables,
+        lines: Lines<'_>,
         piece: &[u8],
         (key, place): (Key, Place),
         ids: &[u32],
@@ -138,7 +138,7 @@ impl MissScratch {
         if lines.keep(key, place, ids) {
             self.kept += 1;
             if self.kept == GROW_AFTER {
-                cache.grow();
+                tables.cache.grow();
             }
         } else {
             self.long_cache.keep(key.hash(), piece, ids);
@@ -149,8 +149,8 @@ impl MissScratch {
     #[inline(never)]
     fn encode(
         &mut self,
-        vocabulary: &Vocabulary,
-        cache: (&ShortCache, Lines<'_>),
+        tables: &Tables,
+        lines: Lines<'_>,
         piece: &[u8],
         key: (Key, Place),
         out: &mut impl IdSink,
@@ -173,14 +173,18 @@ impl MissScratch {
             && let Some(list) = out.as_list()
         {
             // It may be all of a long text.
-            return vocabulary.encode_piece(piece, &mut self.longest, list);
+            return tables
+                .vocabulary
+                .encode_piece(piece, &mut self.longest, list);
         }
         let mut ids = std::mem::take(&mut self.ids);
         ids.clear();
-        vocabulary.encode_piece(piece, &mut self.longest, &mut ids);
+        tables
+            .vocabulary
+            .encode_piece(piece, &mut self.longest, &mut ids);
         out.append(&ids);
         if is_short {
-            self.keep(cache, piece, key, &ids);
+            self.keep(tables, lines, piece, key, &ids);
         } else if let Some(hash) = long_hash {
             self.long_cache.keep(hash, piece, &ids);
         }

@@ -21,6 +21,7 @@ mod misses;
 mod short_cache;
 mod sink;
 mod states;
+mod tables;
 
 use crate::error::{Error, Result};
 use crate::pretokenize::Pretokenizer;
@@ -29,20 +30,19 @@ use crate::vocabulary::Vocabulary;
 use crate::vocabulary::ranks::Ranks;
 use groups::State;
 use rustc_hash::FxHashMap;
-use short_cache::ShortCache;
 use sink::{IdCount, IdSink};
 use states::StatePool;
+use tables::Tables;
 
 /// A whole encoder: pattern, ranks and special tokens.
 #[derive(Debug)]
 pub struct Encoder {
     pretokenizer: Pretokenizer,
-    vocabulary: Vocabulary,
+    tables: Tables,
     special: SpecialTokens,
     special_ids: FxHashMap<String, u32>,
     /// Id -> index in `special`.
     special_indices: FxHashMap<u32, usize>,
-    cache: ShortCache,
     states: StatePool,
 }
 
@@ -50,11 +50,10 @@ impl Clone for Encoder {
     fn clone(&self) -> Self {
         Self {
             pretokenizer: self.pretokenizer.clone(),
-            vocabulary: self.vocabulary.clone(),
+            tables: Tables::new(self.vocabulary().clone()),
             special: self.special.clone(),
             special_ids: self.special_ids.clone(),
             special_indices: self.special_indices.clone(),
-            cache: ShortCache::default(),
             states: StatePool::default(),
         }
     }
@@ -81,23 +80,22 @@ impl Encoder {
         }
         Ok(Self {
             pretokenizer,
-            vocabulary: Vocabulary::new(ranks),
+            tables: Tables::new(Vocabulary::new(ranks)),
             special: SpecialTokens::new(special.iter().map(|s| &s.0))?,
             special_ids: special.into_iter().collect(),
             special_indices,
-            cache: ShortCache::default(),
             states: StatePool::default(),
         })
     }
 
     /// The table of ranks.
     pub fn ranks(&self) -> &Ranks {
-        self.vocabulary.ranks()
+        self.vocabulary().ranks()
     }
 
     /// The ranks and what is looked up in.
     pub fn vocabulary(&self) -> &Vocabulary {
-        &self.vocabulary
+        &self.tables.vocabulary
     }
 
     /// One more than the highest id.
@@ -244,13 +242,12 @@ impl Session<'_> {
     }
 
     fn ordinary(&mut self, text: &str, out: &mut impl IdSink) -> Result<()> {
+        let state = self.state.get_or_insert_default();
         let Encoder {
             pretokenizer,
-            vocabulary,
-            cache,
+            tables,
             ..
         } = self.encoder;
-        let state = self.state.get_or_insert_default();
-        groups::encode(pretokenizer, vocabulary, cache, state, text, out)
+        groups::encode(pretokenizer, tables, state, text, out)
     }
 }

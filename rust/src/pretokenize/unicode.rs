@@ -161,8 +161,7 @@ impl ClassTable {
     /// As [`ClassTable::at`], for a character that is not ASCII.
     #[inline(always)]
     pub fn at_non_ascii(&self, text: &[u8], i: usize) -> (u8, usize) {
-        let (block, last, len) = utf8::code_point_parts(text, i);
-        (self.class(block, last), len)
+        utf8::look_up_char(text, i, |block, last| self.class(block, last))
     }
 }
 
