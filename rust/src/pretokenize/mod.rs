@@ -32,14 +32,8 @@ pub use scan_o200k::O200k;
 /// Splits text by one pattern.
 #[derive(Clone, Debug)]
 pub enum Pretokenizer {
-    /// The `gpt2` pattern, by its scanner.
-    Gpt2(Gpt2),
-    /// The `cl100k` pattern, by its scanner.
-    Cl100k(Cl100k),
-    /// The `o200k` pattern, by its scanner.
-    O200k(O200k),
-    /// The `nanochat` pattern, by its scanner.
-    Nanochat(Nanochat),
+    /// A named pattern, by its scanner.
+    Named(Named),
     /// Another pattern of the same family, by tables made for it.
     Compiled(Compiled),
     /// Any other pattern, by fancy-regex.
@@ -54,10 +48,7 @@ impl Pretokenizer {
     /// [`crate::error::Error::Pattern`] if it is neither.
     pub fn new(name_or_regex: &str) -> Result<Self> {
         Ok(match Named::find(name_or_regex) {
-            Some(Named::Gpt2) => Self::Gpt2(Gpt2::default()),
-            Some(Named::Cl100k) => Self::Cl100k(Cl100k::default()),
-            Some(Named::O200k) => Self::O200k(O200k::default()),
-            Some(Named::Nanochat) => Self::Nanochat(Nanochat::default()),
+            Some(named) => Self::Named(named),
             None => {
                 // The engine decides what is a pattern at all.
                 let regex = RegexSplitter::new(name_or_regex)?;
@@ -77,7 +68,7 @@ impl Pretokenizer {
     /// Where a long document may be cut so that its parts give the document's pretokens.
     pub fn cuts(&self) -> Cuts {
         match self {
-            Self::Gpt2(_) | Self::Cl100k(_) | Self::O200k(_) | Self::Nanochat(_) => Cuts::Named,
+            Self::Named(_) => Cuts::Named,
             Self::Compiled(s) => s.cuts(),
             Self::Regex(_) => Cuts::Nowhere,
         }
@@ -106,10 +97,10 @@ impl Pretokenizer {
         sink: &mut impl PretokenSink,
     ) -> Result<()> {
         match self {
-            Self::Gpt2(s) => s.split(level, text, sink),
-            Self::Cl100k(s) => s.split(level, text, sink),
-            Self::O200k(s) => s.split(level, text, sink),
-            Self::Nanochat(s) => s.split(level, text, sink),
+            Self::Named(Named::Gpt2) => Gpt2::default().split(level, text, sink),
+            Self::Named(Named::Cl100k) => Cl100k::default().split(level, text, sink),
+            Self::Named(Named::O200k) => O200k::default().split(level, text, sink),
+            Self::Named(Named::Nanochat) => Nanochat::default().split(level, text, sink),
             Self::Compiled(s) => s.split(text, |start, end| {
                 sink.put(start, end, 1);
             }),

@@ -1,12 +1,12 @@
 //! Encoding files, to memory and to shards.
 
 use super::convert::with_text;
+use super::inputs::{append_chunk, replaces_invalid};
 use super::memory::{Memory, Raises};
+use super::signals::{Pulse, Raised};
 use super::tokenizer::Encoder;
-use super::{Pulse, append_chunk, replaces_invalid};
 use crate::corpus::shards::{Checkpoint, ShardOptions, ShardWriter};
 use crate::corpus::{self, CorpusOptions, Separator, Width};
-use crate::error::Error;
 use crate::text::feed::Feed;
 use crate::vocabulary::TYPICAL_TOKEN_BYTES;
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -113,15 +113,11 @@ pub fn encode_shards(
     let encoder = &encoder.get().inner;
     let sources = sources.try_iter()?.unbind();
     let mut pulse = Pulse::new(progress);
-    // The callback's own exception comes out, not the core's word that it was stopped.
-    let mut raised = None;
+    let mut raised = Raised::default();
     let done = py.detach(|| -> PyResult<_> {
         let mut store = |checkpoint: &Checkpoint| {
             let json = checkpoint.to_json();
-            Python::attach(|py| store.call1(py, (json,)).map(|_| ())).map_err(|e| {
-                raised = Some(e);
-                Error::Interrupted
-            })
+            raised.keep(Python::attach(|py| store.call1(py, (json,)).map(|_| ())))
         };
         let mut writer = ShardWriter::new(&shards, checkpoint, &mut store)?;
         corpus::encode_corpus(encoder, &options, &mut writer, |feed| {
@@ -129,10 +125,7 @@ pub fn encode_shards(
         })?;
         Ok(writer.finish()?)
     });
-    match raised {
-        Some(error) => Err(error),
-        None => Ok(done?.to_json()),
-    }
+    Ok(raised.or(done)?.to_json())
 }
 
 /// Feeds what `sources` yields: (kind, name, what to read).
@@ -170,7 +163,7 @@ fn feed_sources(feed: &mut Feed, sources: &Py<PyIterator>, pulse: &mut Pulse) ->
                 }
             }
             other => {
-                let message = format!("sources: {other:?} is no kind of source");
+                let message = format!("sources: {other:?} is not a kind of source");
                 return Err(PyValueError::new_err(message));
             }
         }
@@ -183,7 +176,7 @@ fn take_texts(texts: &Bound<'_, PyIterator>, feed: &mut Feed) -> PyResult<bool> 
         let text = text?;
         let text = text
             .cast::<PyString>()
-            .map_err(|_| PyTypeError::new_err(format!("{} is no str", text.get_type())))?;
+            .map_err(|_| PyTypeError::new_err(format!("{} is not a str", text.get_type())))?;
         with_text(text, |text| feed.text(text))?;
         if feed.ready() {
             return Ok(true);

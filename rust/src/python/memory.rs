@@ -1,8 +1,8 @@
 //! Ids of many documents, in memory that Python's arrays can use.
 
+use super::signals::Raised;
 use crate::corpus::batch::IdCounts;
 use crate::corpus::{Consumer, Encoded};
-use crate::error::Error;
 use pyo3::prelude::*;
 use pyo3::types::PyByteArray;
 
@@ -23,7 +23,7 @@ impl Raises for IdCounts {
 
 impl Raises for Memory {
     fn raised(&mut self) -> PyResult<()> {
-        self.raised.take().map_or(Ok(()), Err)
+        self.raised.take()
     }
 }
 
@@ -39,7 +39,7 @@ pub struct Memory {
     /// Bytes of text.
     n_bytes: u64,
     /// What Python raised when there was no more memory.
-    raised: Option<PyErr>,
+    raised: Raised,
 }
 
 impl Memory {
@@ -52,7 +52,7 @@ impl Memory {
             n_ids: 0,
             ends: Vec::new(),
             n_bytes: 0,
-            raised: None,
+            raised: Raised::default(),
         };
         new.make_room(py, capacity)?;
         Ok(new)
@@ -113,9 +113,7 @@ impl Consumer for Memory {
             }
         }
         self.n_ids += encoded.n_ids as u64;
-        Python::attach(|py| self.append(py, encoded.packed())).map_err(|error| {
-            self.raised = Some(error);
-            Error::Interrupted
-        })
+        let appended = Python::attach(|py| self.append(py, encoded.packed()));
+        self.raised.keep(appended)
     }
 }

@@ -1,8 +1,8 @@
 //! Counting and training.
 
 use super::convert::with_text;
-use super::{Pulse, append_chunk, replaces_invalid};
-use crate::error::Error;
+use super::inputs::{append_chunk, replaces_invalid};
+use super::signals::{Pulse, Raised};
 use crate::pretokenize::{Pretokenizer, pattern};
 use crate::text::feed::Feed;
 use crate::text::special::SpecialTokens;
@@ -288,20 +288,14 @@ pub fn train(
         num_threads,
     };
     let mut pulse = Pulse::new(progress);
-    // The callback's own exception comes out, not the core's word that it was stopped.
-    let mut raised = None;
+    let mut raised = Raised::default();
     let trained = py.detach(|| {
         crate::train::train_with(&counts.inner, &options, &mut |done, all| {
-            pulse.beat((done, all)).map_err(|e| {
-                raised = Some(e);
-                Error::Interrupted
-            })
+            raised.keep(pulse.beat((done, all)))
         })
     });
-    match (raised, trained) {
-        (Some(error), _) => Err(error),
-        (None, trained) => Ok(Merges { inner: trained? }),
-    }
+    let inner = raised.or(trained)?;
+    Ok(Merges { inner })
 }
 
 /// The regex of a named pattern; any other valid regex unchanged.

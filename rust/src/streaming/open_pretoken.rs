@@ -1,4 +1,4 @@
-//! Where a pretoken can be taken apart before its end is known.
+//! Where a pretoken can be taken apart while it is still open, before its end is known.
 //!
 //! A run of letters that never ends, as in Chinese without line ends, is one pretoken, and the ids of
 //! its beginning are certain long before: nothing is merged across a place that [`Borders`] leaves
@@ -71,27 +71,26 @@ fn kind(c: char) -> Option<Kind> {
     (c <= end).then_some(kind)
 }
 
-/// Finds such places for one encoder.
+/// Finds places for one encoder where an open pretoken can be taken apart.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Inside<'a> {
+pub(crate) struct OpenPretoken<'a> {
     borders: &'a Borders,
     pretokenizer: &'a Pretokenizer,
-    cased: bool,
+    splits_case: bool,
 }
 
-impl<'a> Inside<'a> {
+impl<'a> OpenPretoken<'a> {
     /// `None` if nothing is known of the encoder's pattern, or if its vocabulary leaves no places.
     pub fn new(encoder: &'a Encoder) -> Option<Self> {
         let pretokenizer = encoder.pretokenizer();
-        let cased = match pretokenizer {
-            Pretokenizer::Gpt2(_) | Pretokenizer::Cl100k(_) | Pretokenizer::Nanochat(_) => false,
-            Pretokenizer::O200k(_) => true,
+        let splits_case = match pretokenizer {
+            Pretokenizer::Named(named) => named.splits_case(),
             Pretokenizer::Compiled(_) | Pretokenizer::Regex(_) => return None,
         };
         Some(Self {
             borders: encoder.vocabulary().borders()?,
             pretokenizer,
-            cased,
+            splits_case,
         })
     }
 
@@ -103,7 +102,11 @@ impl<'a> Inside<'a> {
             if place <= from {
                 return None;
             }
-            if place <= to && self.borders.may_split(x, y) && self.is_good(x) && self.is_good(y) {
+            if place <= to
+                && self.borders.may_split(x, y)
+                && self.may_border(x)
+                && self.may_border(y)
+            {
                 return Some(place);
             }
             (place, y) = (before, x);
@@ -111,10 +114,10 @@ impl<'a> Inside<'a> {
         None
     }
 
-    fn is_good(&self, letter: char) -> bool {
+    fn may_border(&self, letter: char) -> bool {
         match kind(letter) {
             Some(Kind::Plain) => true,
-            Some(Kind::Upper | Kind::Lower) => !self.cased,
+            Some(Kind::Upper | Kind::Lower) => !self.splits_case,
             Some(Kind::Mark) | None => false,
         }
     }
@@ -125,7 +128,7 @@ impl<'a> Inside<'a> {
     /// # Errors
     /// None, as the pattern has a scanner.
     pub fn in_lower_part(&self, text: &str, before: bool) -> Result<bool> {
-        if !self.cased {
+        if !self.splits_case {
             return Ok(false);
         }
         let mut word = 0;

@@ -3,7 +3,7 @@
 use crate::encode::Encoder;
 use crate::error::Result;
 use crate::pretokenize::cut::Cuts;
-use crate::streaming::open_pretoken::{Inside, word_end};
+use crate::streaming::open_pretoken::{OpenPretoken, word_end};
 use crate::text::special::SpecialTokens;
 use crate::utf8::floor_char_boundary;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub struct Stream {
     uncut: usize,
     /// Bytes of text whose ids have been given out.
     done: u64,
-    /// `held` begins inside a word that is in its lower part (see `inside.rs`).
+    /// `held` begins inside a word that is in its lower part (see `open_pretoken.rs`).
     in_lower_part: bool,
 }
 
@@ -131,7 +131,7 @@ impl Stream {
                 from = cut;
                 self.in_lower_part = false;
             }
-            from = self.advance_inside(from, cut.unwrap_or(after), out)?;
+            from = self.advance_open_pretoken(from, cut.unwrap_or(after), out)?;
         }
         if from > 0 {
             self.held.drain(..from);
@@ -144,17 +144,22 @@ impl Stream {
 
     /// Goes on inside the pretoken that is open, looking for a place after `after`; `held` has been
     /// encoded up to `from`. Returns up to where it has been then.
-    fn advance_inside(&mut self, from: usize, after: usize, out: &mut Vec<u32>) -> Result<usize> {
-        let Some(place) = Inside::new(&self.encoder)
-            .and_then(|inside| inside.last(&self.held, after, self.searched))
+    fn advance_open_pretoken(
+        &mut self,
+        from: usize,
+        after: usize,
+        out: &mut Vec<u32>,
+    ) -> Result<usize> {
+        let Some(place) = OpenPretoken::new(&self.encoder)
+            .and_then(|open| open.last(&self.held, after, self.searched))
         else {
             return Ok(from);
         };
         let from = from.max(self.end_word(place, out)?);
         let text = &self.held[from..place];
         self.encoder.encode_ordinary(text, out)?;
-        if let Some(inside) = Inside::new(&self.encoder) {
-            self.in_lower_part = inside.in_lower_part(text, self.in_lower_part)?;
+        if let Some(open) = OpenPretoken::new(&self.encoder) {
+            self.in_lower_part = open.in_lower_part(text, self.in_lower_part)?;
         }
         Ok(place)
     }

@@ -100,27 +100,27 @@ impl<'a> Pairs<'a> {
     ) {
         self.map.clear();
         self.heap.clear();
-        let mut parts: Vec<Part> = words
+        let mut ranges: Vec<RangePairs> = words
             .divide(team.size())
             .into_iter()
-            .map(Part::new)
+            .map(RangePairs::new)
             .collect();
         let bits = match lens.len() {
             256 => None,
             _ => Some(sketch_bits(words.slots.len())),
         };
-        team.run(&mut parts, |part| part.sketch(words, lens, bits));
-        let sketch = Sketch::sum(&parts, bits);
+        team.run(&mut ranges, |range| range.sketch(words, lens, bits));
+        let sketch = Sketch::sum(&ranges, bits);
         self.threshold = choose(sketch.highest());
         let numbers = sketch.number(self.threshold);
-        team.run(&mut parts, |part| part.find(words, lens, &numbers));
-        self.track_found(parts, numbers.len, may_join);
+        team.run(&mut ranges, |range| range.find(words, lens, &numbers));
+        self.track_found(ranges, numbers.len, may_join);
     }
 
-    /// Tracks what the parts have found, put together.
+    /// Tracks what the ranges have found, put together.
     fn track_found(
         &mut self,
-        mut parts: Vec<Part>,
+        mut ranges: Vec<RangePairs>,
         n_lists: usize,
         may_join: impl Fn(usize, usize) -> bool,
     ) {
@@ -132,7 +132,7 @@ impl<'a> Pairs<'a> {
         };
         let mut disputed = Vec::new();
         for number in 0..n_lists {
-            let lists = parts.iter().map(|part| (part, part.lists[number]));
+            let lists = ranges.iter().map(|range| (range, range.lists[number]));
             let lists = lists.filter(|(_, list)| list.n > 0);
             let Some((_, first)) = lists.clone().next() else {
                 continue;
@@ -144,18 +144,18 @@ impl<'a> Pairs<'a> {
             let n: u32 = lists.clone().map(|(_, list)| list.n).sum();
             let mut at = Vec::with_capacity(n as usize);
             let mut count = 0;
-            for (part, list) in lists {
-                at.extend_from_slice(part.occurrences(list));
+            for (range, list) in lists {
+                at.extend_from_slice(range.occurrences(list));
                 count += list.count;
             }
             track(first.pair, count, at);
         }
-        // Where the parts disagree on whose the list is, and for the pairs that found it taken.
+        // Where the ranges disagree on whose the list is, and for the pairs that found it taken.
         let mut others: FxHashMap<u64, (u64, Vec<u32>)> = FxHashMap::default();
-        for part in &mut parts {
-            let collided = std::mem::take(&mut part.collided);
-            let disputed = disputed.iter().map(|&number| part.lists[number]);
-            let lists = disputed.map(|list| (list.pair, list.count, part.occurrences(list)));
+        for range in &mut ranges {
+            let collided = std::mem::take(&mut range.collided);
+            let disputed = disputed.iter().map(|&number| range.lists[number]);
+            let lists = disputed.map(|list| (list.pair, list.count, range.occurrences(list)));
             let collided = collided
                 .iter()
                 .map(|(&pair, (count, at))| (pair, *count, &at[..]));
@@ -171,7 +171,7 @@ impl<'a> Pairs<'a> {
     }
 }
 
-/// What one part has of the pairs in a bucket.
+/// What one range has of the pairs in a bucket.
 #[derive(Clone, Copy, Debug, Default)]
 struct Bound {
     /// Occurrences, weighted; saturating.
@@ -201,11 +201,11 @@ fn bucket(bits: Option<u32>, a: usize, b: usize) -> usize {
 }
 
 impl Sketch {
-    fn sum(parts: &[Part], bits: Option<u32>) -> Self {
-        let own = |part: &Part| part.bounds.iter().map(|bound| bound.count).collect();
-        let mut counts: Vec<u32> = parts.first().map_or_else(Vec::new, own);
-        for part in parts.iter().skip(1) {
-            for (sum, more) in counts.iter_mut().zip(&part.bounds) {
+    fn sum(ranges: &[RangePairs], bits: Option<u32>) -> Self {
+        let own = |range: &RangePairs| range.bounds.iter().map(|bound| bound.count).collect();
+        let mut counts: Vec<u32> = ranges.first().map_or_else(Vec::new, own);
+        for range in ranges.iter().skip(1) {
+            for (sum, more) in counts.iter_mut().zip(&range.bounds) {
                 *sum = sum.saturating_add(more.count);
             }
         }
@@ -249,14 +249,14 @@ struct Numbers {
 struct List {
     pair: u64,
     count: u64,
-    /// Where its room in [`Part::at`] begins, and how many there are.
+    /// Where its room in [`RangePairs::at`] begins, and how many there are.
     start: u32,
     n: u32,
 }
 
 /// What one thread finds in its range.
 #[derive(Debug)]
-struct Part {
+struct RangePairs {
     range: Range<usize>,
     bounds: Vec<Bound>,
     lists: Vec<List>,
@@ -266,7 +266,7 @@ struct Part {
     collided: FxHashMap<u64, (u64, Vec<u32>)>,
 }
 
-impl Part {
+impl RangePairs {
     fn new(range: Range<usize>) -> Self {
         Self {
             range,
