@@ -1,10 +1,13 @@
 //! Byte-level BPE in Rust: count pretokens, learn merges, encode text.
 //!
-//! The data's way, one module a step: [`special`] and [`pretokenize`] (with the names of [`pattern`])
-//! cut text into pretokens, [`count`] counts them, [`train`] learns merges from the counts, [`encode`]
-//! applies them. [`naive`] holds slow, obvious versions that the tests compare with.
+//! The data's way, one room a step: [`text`] takes documents in and [`pretokenize`] cuts them into pretokens;
+//! [`train`] counts these and learns merges from the counts, which make a [`vocabulary`]; [`encode`]
+//! applies it and [`decode`] undoes that. [`streaming`] is for text that comes in pieces, [`corpus`] for many
+//! documents and for files. On the ground are [`error`], `utf8`, [`simd`] and [`system`]. [`naive`] holds slow,
+//! obvious versions that the tests compare with.
 //!
-//! Nothing here needs Python; the bindings live in `python/` behind the `python` feature.
+//! No room imports one above it; `rust/tests/floors.rs` has the table. Nothing here needs Python: the bindings
+//! live in `python/` behind the `python` feature.
 //!
 //! ```
 //! use bytemill::train::{TrainOptions, count::CountOptions, train};

@@ -47,7 +47,7 @@ pub struct CorpusOptions {
     pub skip_sources: u64,
     /// Documents at the beginning to leave out, empty ones not counted.
     pub skip_documents: u64,
-    /// Worker threads; as many as there are cores if `None`.
+    /// Threads, the caller's included; as many as there are cores if `None`.
     pub num_threads: Option<usize>,
     /// How much text a worker takes at a time, in bytes; it shows in speed and memory only.
     pub block_size: usize,

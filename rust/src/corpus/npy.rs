@@ -1,4 +1,4 @@
-//! One-dimensional NumPy files (.npy, format 1.0), written bit by bit and published when they are whole.
+//! One-dimensional NumPy files (.npy, format 1.0), written piece by piece and published when they are whole.
 
 use crate::error::{Error, Result};
 use crc32fast::Hasher;
@@ -103,7 +103,7 @@ impl NpyFile {
         Ok(())
     }
 
-    /// Makes all that has been appended last, and returns the CRC-32 of the data.
+    /// Flushes all that has been appended to disk, and returns the CRC-32 of the data.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -151,7 +151,7 @@ impl NpyFile {
         Ok(())
     }
 
-    /// Completes the file with its header and makes it last; [`publish`] then gives it its name.
+    /// Completes the file with its header and flushes it to disk; [`publish`] then gives it its name.
     /// Returns the CRC-32 of the whole file.
     ///
     /// # Errors
@@ -203,7 +203,7 @@ pub fn publish(path: &Path, len: u64) -> Result<()> {
     }
 }
 
-/// Makes renamed files last.
+/// Flushes the names of renamed files to disk.
 ///
 /// # Errors
 /// [`Error::Io`].

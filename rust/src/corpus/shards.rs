@@ -1,7 +1,7 @@
 //! Encoded documents -> shards: NumPy files of ids and of where documents begin, for each split.
 //!
 //! A shard ends with the document that fills it, so where shards end depends on the input alone. When
-//! one is full, all files are made to last, then the caller stores a [`Checkpoint`], then the shard gets
+//! one is full, all files are flushed to disk, then the caller stores a [`Checkpoint`], then the shard gets
 //! its name. Whatever happens in between, [`ShardWriter::new`] goes on from the last checkpoint.
 
 use crate::corpus::encoded::{Consumer, DocumentPart, Encoded};
@@ -171,8 +171,8 @@ pub struct ShardWriter<'a> {
 }
 
 impl<'a> ShardWriter<'a> {
-    /// A writer that goes on from a checkpoint, or begins from the default one. `store` must make a
-    /// checkpoint last.
+    /// A writer that goes on from a checkpoint, or begins from the default one. `store` must flush
+    /// a checkpoint to disk.
     ///
     /// # Errors
     /// [`Error::BadFile`] if files that belong to the checkpoint are gone; [`Error::Io`].

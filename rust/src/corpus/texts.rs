@@ -224,9 +224,9 @@ impl<'a> TextFeed<'_, 'a> {
         self.work_until(0, watch)
     }
 
-    fn work_until(&mut self, most: usize, watch: &mut Watch) -> Result<()> {
+    fn work_until(&mut self, max_under_way: usize, watch: &mut Watch) -> Result<()> {
         self.drain()?;
-        while self.pipeline.under_way() > most {
+        while self.pipeline.under_way() > max_under_way {
             self.pipeline.work(watch)?;
             self.drain()?;
         }

@@ -1,4 +1,4 @@
-//! Ids -> bytes, and bytes -> text.
+//! Ids -> bytes ([`Decoder`]), and bytes -> text ([`text`]).
 
 pub mod text;
 
@@ -8,22 +8,22 @@ use crate::vocabulary::ranks::Ranks;
 use rustc_hash::FxHashMap;
 
 /// A token of up to 15 bytes, its length at the end; 0 there for any other, and for none.
-type Short = [u8; STEP];
-const STEP: usize = 16;
+type ShortToken = [u8; SHORT_TOKEN];
+const SHORT_TOKEN: usize = 16;
 
 /// The bytes of all tokens, one after the other, found by id.
 #[derive(Clone, Debug, Default)]
 pub struct Decoder {
     arena: Vec<u8>,
     /// By id; what is here takes one cache miss to decode instead of two.
-    shorts: Vec<Short>,
+    shorts: Vec<ShortToken>,
     /// Start and length in the arena, by id; the length is 0 for holes, as no token is empty.
     dense: Vec<(u32, u32)>,
     /// The same for ids so high that `dense` would be mostly holes.
     sparse: FxHashMap<u32, (u32, u32)>,
 }
 
-/// An id that is no token.
+/// An id that stands for no token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownId(pub u32);
 
@@ -48,11 +48,11 @@ impl Decoder {
             table.arena.extend_from_slice(bytes);
         }
         let short = |&(start, len): &(u32, u32)| {
-            let mut short = [0; STEP];
-            if (1..STEP).contains(&(len as usize)) {
+            let mut short = [0; SHORT_TOKEN];
+            if (1..SHORT_TOKEN).contains(&(len as usize)) {
                 let (start, len) = (start as usize, len as usize);
                 short[..len].copy_from_slice(&table.arena[start..start + len]);
-                short[STEP - 1] = len as u8;
+                short[SHORT_TOKEN - 1] = len as u8;
             }
             short
         };
@@ -79,12 +79,12 @@ impl Decoder {
     /// The bytes of `ids`, joined.
     ///
     /// # Errors
-    /// [`UnknownId`] with the first id that is no token.
+    /// [`UnknownId`] with the first id that stands for no token.
     pub fn decode(&self, ids: &[u32]) -> Result<Vec<u8>, UnknownId> {
         let mut joined = Joined::new(self, Vec::with_capacity(TYPICAL_TOKEN_BYTES * ids.len()));
         joined.extend(ids);
         let n_bytes = joined.bytes()?.len();
-        let mut bytes = joined.into_room();
+        let mut bytes = joined.into_buffer();
         bytes.truncate(n_bytes);
         Ok(bytes)
     }
@@ -98,17 +98,17 @@ const GROUP: usize = 256;
 pub struct Joined<'a> {
     decoder: &'a Decoder,
     /// The bytes up to `len`; what is behind them is to be overwritten.
-    room: Vec<u8>,
+    buffer: Vec<u8>,
     len: usize,
     unknown: Option<UnknownId>,
 }
 
 impl<'a> Joined<'a> {
-    /// No bytes yet. They are written over what is in `room`.
-    pub fn new(decoder: &'a Decoder, room: Vec<u8>) -> Self {
+    /// No bytes yet. They are written over what is in `buffer`.
+    pub fn new(decoder: &'a Decoder, buffer: Vec<u8>) -> Self {
         Self {
             decoder,
-            room,
+            buffer,
             len: 0,
             unknown: None,
         }
@@ -128,21 +128,21 @@ impl<'a> Joined<'a> {
         }
         let mut at = self.len;
         // At any time there is room for all ids to come as short ones.
-        let most = at + ids.len() * STEP;
-        if self.room.len() < most {
-            self.room.resize(most, 0);
+        let most = at + ids.len() * SHORT_TOKEN;
+        if self.buffer.len() < most {
+            self.buffer.resize(most, 0);
         }
         for &id in ids {
             if let Some(short) = shorts.get(id as usize)
-                && short[STEP - 1] != 0
-                && let Some(room) = self.room[at..].first_chunk_mut::<STEP>()
+                && short[SHORT_TOKEN - 1] != 0
+                && let Some(room) = self.buffer[at..].first_chunk_mut::<SHORT_TOKEN>()
             {
-                // A copy of fixed size is a pair of instructions; what it writes too much is overwritten.
+                // A copy of fixed size is a pair of instructions; the surplus is overwritten by the next token.
                 *room = *short;
-                at += usize::from(short[STEP - 1]);
+                at += usize::from(short[SHORT_TOKEN - 1]);
             } else if let Some(token) = self.decoder.token(id) {
-                self.room.resize(self.room.len() + token.len(), 0);
-                self.room[at..at + token.len()].copy_from_slice(token);
+                self.buffer.resize(self.buffer.len() + token.len(), 0);
+                self.buffer[at..at + token.len()].copy_from_slice(token);
                 at += token.len();
             } else {
                 self.unknown.get_or_insert(UnknownId(id));
@@ -154,20 +154,20 @@ impl<'a> Joined<'a> {
     /// All bytes.
     ///
     /// # Errors
-    /// [`UnknownId`] with the first id that is no token.
+    /// [`UnknownId`] with the first id that stands for no token.
     pub fn bytes(&self) -> Result<&[u8], UnknownId> {
-        self.unknown.map_or(Ok(&self.room[..self.len]), Err)
+        self.unknown.map_or(Ok(&self.buffer[..self.len]), Err)
     }
 
-    /// The room, the bytes in front.
-    pub fn into_room(self) -> Vec<u8> {
-        self.room
+    /// The buffer, with the bytes in front.
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.buffer
     }
 }
 
 impl std::fmt::Display for UnknownId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the id {} is no token of this vocabulary", self.0)
+        write!(f, "the id {} is not a token of this vocabulary", self.0)
     }
 }
 

@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 /// Stands for all bytes that are not ASCII.
 const NOT_ASCII: u8 = u8::MAX;
-/// So many bytes are read before ends are emitted, and then up to 7 more: there is a bit for each of
-/// them and for the 4 before.
+/// Bytes that are read before ends are emitted, with up to 7 more: there is a bit for each of them and for
+/// the 4 before.
 const READ_AHEAD: usize = 64 - 4 - 7;
 /// Failed look-ahead is remembered at every so many bytes.
 const CHECKPOINT: usize = 32;
@@ -220,7 +220,7 @@ impl Tables {
     /// The end of the match at `start`, if there is one that is not empty.
     ///
     /// Linear in the text over all calls with rising `start` and the same `failures`: what follows a
-    /// match is only read again up to the first checkpoint that was once passed in vain in the same
+    /// match is only read again up to the first checkpoint that was once passed to no avail in the same
     /// state. (Reps, "Maximal-munch" tokenization in linear time, 1998.)
     fn next(&self, text: &[u8], start: usize, failures: &mut Failures) -> Option<usize> {
         let automaton = &self.automaton;

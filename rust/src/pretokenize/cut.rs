@@ -200,7 +200,7 @@ mod tests {
         assert!(found > 1000);
     }
 
-    /// Bytes that are no UTF-8 too.
+    /// Also in bytes that are not UTF-8.
     #[test]
     fn blocks_find_the_cuts_in_any_bytes() {
         let some = b" \t\n\r\x0b/aZ9!\xc2\xa0\x85\xe3\x80\xff";

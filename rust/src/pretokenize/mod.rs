@@ -2,6 +2,10 @@
 //!
 //! A span is what `re.finditer` would give: text between matches belongs to no pretoken. All named
 //! patterns match every character, so nothing is lost with them.
+//!
+//! Named patterns ([`pattern`]) have scanners (`scan`, `scan_*`, with the character classes of `unicode`).
+//! Other patterns of their kind are compiled (`grammar` -> `automaton` -> `chain` -> `compiled`); the rest
+//! is left to a regex engine (`regex`). [`cut`] says where a document may be cut without a difference.
 
 mod automaton;
 mod chain;

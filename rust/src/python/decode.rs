@@ -20,7 +20,7 @@ impl From<UnknownId> for PyErr {
 #[pyclass(module = "bytemill._core", frozen)]
 pub struct Decoder {
     inner: Arc<decode::Decoder>,
-    /// A buffer to be used again: memory fresh from the system takes longer to get than to fill.
+    /// A buffer to be used again: first-touch page faults are expensive.
     spare: Mutex<Vec<u8>>,
 }
 
@@ -40,18 +40,18 @@ impl Decoder {
         let spare = self
             .spare
             .try_lock()
-            .map(|mut room| std::mem::take(&mut *room));
+            .map(|mut spare| std::mem::take(&mut *spare));
         let mut joined = Joined::new(&self.inner, spare.unwrap_or_default());
         match ids.cast::<PyList>() {
             Ok(list) => each_in_list(list, |ids| joined.extend(ids))?,
             Err(_) => joined.extend(&ids_of(ids)?),
         }
         let result = f(joined.bytes()?);
-        let room = joined.into_room();
-        if room.capacity() <= SPARE
+        let buffer = joined.into_buffer();
+        if buffer.capacity() <= SPARE
             && let Ok(mut spare) = self.spare.try_lock()
         {
-            *spare = room;
+            *spare = buffer;
         }
         Ok(result)
     }

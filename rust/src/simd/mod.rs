@@ -1,4 +1,5 @@
-//! Code compiled for several levels of processors, and the classes of ASCII text by blocks of 64 bytes.
+//! Code compiled for several levels of processors ([`level`]), and what needs it most: the classes of ASCII
+//! text by blocks of 64 bytes (`block`).
 
 pub(crate) mod block;
 #[cfg(target_arch = "x86_64")]

@@ -1,4 +1,5 @@
-//! Text in pieces, and where in a text its tokens are.
+//! Text in pieces: ids as soon as they are certain ([`stream`], also from inside a pretoken that has not ended,
+//! `open_pretoken`), long texts cut into parts (`long_text`), and where in a text its tokens are ([`offsets`]).
 
 pub(crate) mod long_text;
 pub mod offsets;

@@ -1,4 +1,5 @@
-//! What the machine offers: memory in large pages, prefetching, threads and a pipeline of jobs.
+//! What the machine offers: memory in large pages (`pages`), asked for ahead of its use (`prefetch`);
+//! threads, and an eye on Ctrl-C ([`threads`]); and jobs done by several threads in order (`pipeline`).
 
 pub(crate) mod pages;
 pub(crate) mod pipeline;

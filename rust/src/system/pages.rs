@@ -1,7 +1,7 @@
 //! Tables in large pages of memory.
 //!
-//! A table of some megabytes, read here and there, otherwise takes a look into the tables of pages with
-//! nearly each access. With large pages, looking up pretokens takes a fifth less time.
+//! In a table of some megabytes that is read all over, nearly each access to a small page also has to look
+//! its address up. With large pages, looking up pretokens takes a fifth less time.
 
 use bytemuck::Zeroable;
 use std::ops::{Deref, DerefMut};
@@ -15,7 +15,7 @@ const WORTH_IT: usize = 1 << 20;
 /// Numbers that are zero at first. Those of a large table begin at a large page's beginning.
 #[derive(Debug)]
 pub struct Pages<T> {
-    /// Zeros from the system cost nothing until they are used, but come with no more than the usual
+    /// Zeros from the system cost nothing until they are used, but come with only the usual
     /// alignment; so there are more of them than needed.
     all: Box<[T]>,
     start: usize,

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 /// [`Error::Argument`] for 0.
 pub fn resolve(num_threads: Option<usize>) -> Result<usize> {
     match num_threads {
-        Some(0) => Err(Error::Argument {
-            name: "num_threads",
-            value: "0".to_owned(),
-            reason: "it must be at least 1 (or None for one a core)".to_owned(),
-        }),
+        Some(0) => Err(Error::argument(
+            "num_threads",
+            "0",
+            "it must be at least 1 (or None for one a core)",
+        )),
         Some(n) => Ok(n.min(1024)),
         None => Ok(thread::available_parallelism().map_or(1, usize::from)),
     }
@@ -31,11 +31,11 @@ pub fn pool(n: usize) -> Result<rayon::ThreadPool> {
 }
 
 pub(crate) fn not_started(n: usize, reason: &dyn fmt::Display) -> Error {
-    Error::Argument {
-        name: "num_threads",
-        value: n.to_string(),
-        reason: format!("the threads could not be started: {reason}"),
-    }
+    Error::argument(
+        "num_threads",
+        n.to_string(),
+        format!("the threads could not be started: {reason}"),
+    )
 }
 
 /// Asks now and then during long work whether to go on, always in the thread that made the call: only
@@ -46,7 +46,7 @@ pub struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    /// What Ctrl-C may have to wait.
+    /// How long Ctrl-C may have to wait.
     pub(crate) const EVERY: Duration = Duration::from_millis(50);
 
     /// Calls `ask` each 50 ms or so; its error ends the work.
@@ -65,7 +65,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Asks if it is time to. Looking at the clock takes some 30 ns.
+    /// Asks if it is time to. Reading the clock takes about 30 ns.
     ///
     /// # Errors
     /// What is answered.

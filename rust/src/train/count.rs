@@ -29,7 +29,7 @@ pub struct CountOptions {
     pub doc_cap: Option<u64>,
     /// Count at most this many characters in all.
     pub max_chars: Option<u64>,
-    /// Worker threads; as many as there are cores if `None`.
+    /// Threads, the caller's included; as many as there are cores if `None`.
     pub num_threads: Option<usize>,
     /// How much text a worker takes at a time, in bytes; it shows in speed and memory only.
     pub block_size: usize,

@@ -24,10 +24,12 @@ impl Counts {
             total += u128::from(n);
             n_bytes += u128::from(n) * word.len() as u128;
         });
-        let too_large = |_| Error::Argument {
-            name: "counts",
-            value: format!("{n_bytes} bytes in all"),
-            reason: "counts are 64-bit; their bytes must not exceed 2**64 - 1".to_owned(),
+        let too_large = |_| {
+            Error::argument(
+                "counts",
+                format!("{n_bytes} bytes in all"),
+                "counts are 64-bit; their bytes must not exceed 2**64 - 1",
+            )
         };
         Ok(Self {
             pat_str: pat_str.to_owned(),
@@ -53,14 +55,12 @@ impl Counts {
             let word = word.as_ref();
             let next = total.checked_add(n);
             let (false, 1.., Some(next)) = (word.is_empty(), n, next) else {
-                return Err(Error::Argument {
-                    name: "counts",
-                    value: format!("{:?}: {n}", String::from_utf8_lossy(word)),
-                    reason:
-                        "a pretoken must not be empty, its count be at least 1, and all counts \
-                             together below 2**64"
-                            .to_owned(),
-                });
+                return Err(Error::argument(
+                    "counts",
+                    format!("{:?}: {n}", String::from_utf8_lossy(word)),
+                    "a pretoken must not be empty, its count must be at least 1, and all \
+                     counts together must be below 2**64",
+                ));
             };
             total = next;
             table.add(word, 0, word.len(), n);
@@ -115,11 +115,11 @@ impl Counts {
             self.n_bytes.checked_add(other.n_bytes),
         );
         let (Some(total), Some(n_bytes)) = sums else {
-            return Err(Error::Argument {
-                name: "counts",
-                value: format!("{} and {} bytes", self.n_bytes, other.n_bytes),
-                reason: "their sum exceeds 64 bits".to_owned(),
-            });
+            return Err(Error::argument(
+                "counts",
+                format!("{} and {} bytes", self.n_bytes, other.n_bytes),
+                "their sum exceeds 64 bits",
+            ));
         };
         if self.table.is_empty() {
             self.table = other.table.clone();
@@ -139,12 +139,10 @@ impl Counts {
         if theirs == ours {
             return Ok(());
         }
-        Err(Error::Argument {
+        Err(Error::argument(
             name,
-            value: format!("{theirs:?}"),
-            reason: format!(
-                "these counts cannot be used where {ours:?} is set; count the text again"
-            ),
-        })
+            format!("{theirs:?}"),
+            format!("these counts cannot be used where {ours:?} is set; count the text again"),
+        ))
     }
 }

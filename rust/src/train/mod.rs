@@ -1,4 +1,9 @@
-//! Pretoken counts -> merges.
+//! Documents -> pretoken counts -> merges.
+//!
+//! [`count`] counts pretokens in tables (`count_table`); [`counts`] are the sums, which [`counts_file`] keeps
+//! on disk. [`train`] learns merges from them: `words` is all distinct pretokens in one array, `pairs` the
+//! pairs that may be merged next, `tokens` the bytes of the tokens so far, [`tie_break`] their order where
+//! counts are equal, and `merge` the loop, with the reason why it is exact.
 
 pub mod count;
 pub mod count_table;
@@ -29,7 +34,7 @@ pub struct TrainOptions {
     pub min_frequency: u64,
     /// Tokens longer than this many bytes are never made.
     pub max_token_length: Option<usize>,
-    /// Worker threads; all cores if `None`.
+    /// Threads, the caller's included; all cores if `None`.
     pub num_threads: Option<usize>,
 }
 

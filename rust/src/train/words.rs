@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU16, AtomicU32, Ordering::Relaxed};
 /// The slots are atomic cells, read and written without ordering, so that several threads can merge
 /// in places that do not touch; on common machines that costs nothing.
 pub trait Symbol: Copy + Eq + Send + Sync + Default {
-    /// What is no token.
+    /// Stands for no token.
     const FILLER: Self;
     /// What a slot is made of.
     type Cell: Send + Sync;
@@ -74,7 +74,7 @@ struct Step {
 }
 
 /// Positions are grouped by this many bits to find their step.
-const BLOCK_BITS: u32 = 8;
+const WEIGHT_BLOCK_BITS: u32 = 8;
 
 /// The weight of each position.
 #[derive(Debug)]
@@ -89,7 +89,7 @@ impl Weights {
     #[inline]
     pub fn at(&self, position: u32, step: &mut usize) -> u64 {
         if self.steps[*step].end <= position {
-            *step = (*step).max(self.first[(position >> BLOCK_BITS) as usize] as usize);
+            *step = (*step).max(self.first[(position >> WEIGHT_BLOCK_BITS) as usize] as usize);
             while self.steps[*step].end <= position {
                 *step += 1;
             }
@@ -124,13 +124,12 @@ impl<S: Symbol> Words<S> {
             n_slots += table.with_word(word, <[u8]>::len) + 1;
         }
         if u32::try_from(n_slots + 1).is_err() {
-            return Err(Error::Argument {
-                name: "counts",
-                value: format!("{n_slots} bytes of distinct pretokens"),
-                reason: "training holds at most 4 GiB of them; raise the bar with a doc_cap or \
-                         split the text more finely"
-                    .to_owned(),
-            });
+            return Err(Error::argument(
+                "counts",
+                format!("{n_slots} bytes of distinct pretokens"),
+                "training holds at most 4 GiB of them; set a doc_cap, or a pattern \
+                 that splits the text more finely",
+            ));
         }
         let mut slots = Vec::with_capacity(n_slots);
         let mut steps: Vec<Step> = Vec::new();
@@ -152,7 +151,7 @@ impl<S: Symbol> Words<S> {
         }
         let mut first = Vec::new();
         for (i, step) in steps.iter().enumerate() {
-            while (first.len() << BLOCK_BITS) < step.end as usize {
+            while (first.len() << WEIGHT_BLOCK_BITS) < step.end as usize {
                 first.push(i as u32);
             }
         }

@@ -19,7 +19,7 @@ pub(crate) use merge_short::{CONCURRENT, MergeShort, MergedPiece};
 use merge_table::MergeTable;
 use ranks::Ranks;
 
-/// Bytes of text that a token stands for in ordinary text, to make room by.
+/// Bytes that a token stands for in ordinary text: what room for ids is estimated by.
 pub const TYPICAL_TOKEN_BYTES: usize = 4;
 
 /// Hardly any text has more tokens than bytes divided by this.

@@ -72,11 +72,7 @@ fn hash(bytes: &[u8]) -> u64 {
 }
 
 fn bad(value: impl ToString, reason: &str) -> Error {
-    Error::Argument {
-        name: "mergeable_ranks",
-        value: value.to_string(),
-        reason: reason.to_owned(),
-    }
+    Error::argument("mergeable_ranks", value.to_string(), reason.to_owned())
 }
 
 impl Ranks {
