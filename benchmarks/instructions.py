@@ -1,11 +1,13 @@
-"""Instruction counts of counting and merging, by callgrind: comparable on noisy machines.
+"""Instruction counts of training and encoding, by callgrind: comparable on noisy machines.
 
-    python -m benchmarks.instructions [--corpus FILE] [--check]
+    python -m benchmarks.instructions [--encoding] [--corpus FILE] [--check]
 
 Builds `rust/examples/phases.rs` in release mode and runs it, in one thread, under
-`valgrind --tool=callgrind`: three runs, which stop before counting, after counting, after merging.
-A phase's count is the difference of two runs, so start-up and reading are in neither. The text is
-generated (the same on every machine) or a file.
+`valgrind --tool=callgrind`, once for each phase it can stop after. A phase's count is the difference
+between two runs, so start-up and reading are in none. The text is generated (the same on every
+machine) or a file. Training's phases are counting and merging. With `--encoding` the phases are
+those of encoding the text with the vocabulary learned from it: making the encoder ("load"), a first
+pass over the documents ("encode") and a second one, with warm caches ("again").
 
 Without `--check`, the counts go to `docs/instructions.json`, in place of those of the same text and
 vocabulary size. With it, the file is left alone, the change since is printed, and the exit status
@@ -13,9 +15,9 @@ is 1 if a phase takes over `--tolerance` percent more, or is not recorded. Count
 last few thousand with the same compiler; other compilers and processors (code chosen at run time
 for AVX2, say) give others, so the file tells both.
 
-The file: `schema` (1) and `records`, each with `text` (a file's name or "generated"), `bytes`,
-`vocab_size`, `merges`, `phases` (name -> `instructions`, and for "count" `per_byte`, for "train"
-`per_merge`) and `versions` (bytemill, rustc, valgrind, cpu).
+The file: `schema` (1), `records` for training and `encoding` for encoding. Each record has `text` (a
+file's name or "generated"), `bytes`, `vocab_size`, `merges`, `phases` (name -> `instructions`, with
+`per_byte`, `per_merge` or `per_token`) and `versions` (bytemill, rustc, valgrind, cpu).
 """
 
 from __future__ import annotations
@@ -36,6 +38,9 @@ from benchmarks.report import machine, table
 
 RECORD = ROOT / "docs" / "instructions.json"
 SCHEMA = 1
+
+#: The keys of the file that hold records.
+TRAINING, ENCODING = "records", "encoding"
 
 
 class Failed(Exception):
@@ -101,31 +106,41 @@ def versions() -> dict[str, str]:
     }
 
 
-def record(program: Path, corpus: Path | None, n_bytes: int, vocab_size: int) -> dict[str, Any]:
-    """Counts both phases on one text."""
+#: By kind of record, the phases: what each is counted from, and the unit its count is divided by.
+PHASES: dict[str, dict[str, tuple[str, str]]] = {
+    TRAINING: {"count": ("text", "byte"), "train": ("count", "merge")},
+    ENCODING: {
+        "load": ("train", "token"),
+        "encode": ("load", "byte"),
+        "again": ("encode", "byte"),
+    },
+}
+
+
+def record(
+    program: Path, kind: str, corpus: Path | None, n_bytes: int, vocab_size: int
+) -> dict[str, Any]:
+    """Counts the phases of training or of encoding on one text."""
     text = str(corpus.resolve()) if corpus else f"generated:{n_bytes}"
-    counts = []
+    counts: dict[str, int] = {}
     said: dict[str, Any] = {}
-    for phase in ("text", "count", "train"):
-        print(f"{corpus.name if corpus else text}: {phase}", file=sys.stderr, flush=True)
-        count, said = measure(program, text, vocab_size, phase)
-        counts.append(count)
-    in_count, in_train = counts[1] - counts[0], counts[2] - counts[1]
+    for phase, (before, _) in PHASES[kind].items():
+        for stop in (before, phase):
+            if stop not in counts:
+                print(f"{corpus.name if corpus else text}: {stop}", file=sys.stderr, flush=True)
+                counts[stop], said = measure(program, text, vocab_size, stop)
+    units = {"byte": said["bytes"], "merge": said["merges"], "token": 256 + said["merges"]}
+    phases = {}
+    for phase, (before, unit) in PHASES[kind].items():
+        n = counts[phase] - counts[before]
+        each = round(n / max(1, units[unit]), 2 if unit == "byte" else 1)
+        phases[phase] = {"instructions": n, f"per_{unit}": each}
     return {
         "text": corpus.name if corpus else "generated",
         "bytes": said["bytes"],
         "vocab_size": vocab_size,
         "merges": said["merges"],
-        "phases": {
-            "count": {
-                "instructions": in_count,
-                "per_byte": round(in_count / max(1, said["bytes"]), 2),
-            },
-            "train": {
-                "instructions": in_train,
-                "per_merge": round(in_train / max(1, said["merges"]), 1),
-            },
-        },
+        "phases": phases,
         "versions": versions(),
     }
 
@@ -135,22 +150,23 @@ def key(of: dict[str, Any]) -> tuple[Any, ...]:
     return of["text"], of["bytes"], of["vocab_size"]
 
 
-def load(path: Path) -> list[dict[str, Any]]:
-    """The records of the file; none if it is not there. Raises Failed for another schema."""
+def load(path: Path, kind: str = TRAINING) -> list[dict[str, Any]]:
+    """The records of one kind; none if there is no file. Raises Failed for another schema."""
     if not path.exists():
         return []
     data = json.loads(path.read_text())
     if data.get("schema") != SCHEMA:
         raise Failed(f"{path}: schema {data.get('schema')!r}, not {SCHEMA}; record anew")
-    records: list[dict[str, Any]] = data["records"]
+    records: list[dict[str, Any]] = data.get(kind, [])
     return records
 
 
-def save(path: Path, records: list[dict[str, Any]]) -> None:
-    """Writes beside and renames."""
+def save(path: Path, kind: str, records: list[dict[str, Any]]) -> None:
+    """Replaces the records of one kind; writes beside the file and renames."""
+    kinds = {other: load(path, other) for other in PHASES} | {kind: records}
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".part")
-    beside.write_text(json.dumps({"schema": SCHEMA, "records": records}, indent=2) + "\n")
+    beside.write_text(json.dumps({"schema": SCHEMA, **kinds}, indent=2) + "\n")
     beside.replace(path)
 
 
@@ -159,8 +175,9 @@ def show(new: dict[str, Any], old: dict[str, Any] | None) -> tuple[str, float]:
     rows = []
     worst = float("-inf")
     for name, phase in new["phases"].items():
-        unit = "byte" if "per_byte" in phase else "merge"
-        row = [name, f"{phase['instructions']:,}", f"{phase[f'per_{unit}']:,} per {unit}"]
+        per = next(key for key in phase if key.startswith("per_"))
+        each = f"{phase[per]:,} {per.replace('_', ' ')}"
+        row = [name, f"{phase['instructions']:,}", each]
         if old is None:
             rows.append([*row, "not recorded"])
             continue
@@ -182,6 +199,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--encoding", action="store_true", help="count encoding, not training")
     parser.add_argument("--corpus", nargs="*", type=Path, default=[], help="files, also")
     parser.add_argument("--bytes", type=int, default=4_000_000, help="of the generated text")
     parser.add_argument("--vocab-size", type=int, default=8192)
@@ -189,12 +207,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--tolerance", type=float, default=2.0, metavar="PERCENT")
     parser.add_argument("--record", type=Path, default=RECORD, metavar="FILE")
     args = parser.parse_args(argv)
+    kind = ENCODING if args.encoding else TRAINING
     try:
-        records = {key(old): old for old in load(args.record)}
+        records = {key(old): old for old in load(args.record, kind)}
         program = build()
         bad = False
         for corpus in [None, *args.corpus]:
-            new = record(program, corpus, args.bytes, args.vocab_size)
+            new = record(program, kind, corpus, args.bytes, args.vocab_size)
             old = records.get(key(new))
             text, worst = show(new, old)
             print(text, flush=True)
@@ -202,7 +221,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             records[key(new)] = new
         if args.check:
             return int(bad)
-        save(args.record, list(records.values()))
+        save(args.record, kind, list(records.values()))
         return 0
     except Failed as error:
         print(error, file=sys.stderr)

@@ -2,7 +2,7 @@
 //! an odd first byte the checksum is set right, so that the reader goes on to what is behind it.
 #![no_main]
 
-use bytemill::counts_file::{load, save};
+use bytemill::train::counts_file::{load, save};
 use libfuzzer_sys::fuzz_target;
 use std::path::PathBuf;
 

@@ -1,7 +1,7 @@
 //! Encoding, with and without special tokens, against regex and naive merging; and back.
 #![no_main]
 
-use bytemill::special::SpecialTokens;
+use bytemill::text::special::SpecialTokens;
 use bytemill_fuzz::{text, with_small};
 use libfuzzer_sys::fuzz_target;
 

@@ -1,7 +1,7 @@
 //! A pattern's own way of splitting (a scanner, where it has one) against its regex.
 #![no_main]
 
-use bytemill::pattern::pat_str;
+use bytemill::pretokenize::pattern::pat_str;
 use bytemill::pretokenize::{Pretokenizer, RegexSplitter};
 use bytemill_fuzz::{pattern, text};
 use libfuzzer_sys::fuzz_target;

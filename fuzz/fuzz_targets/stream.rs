@@ -1,8 +1,9 @@
 //! Text in pieces gives the ids of the whole, and bytes in pieces the text of the whole, cut anywhere.
 #![no_main]
 
-use bytemill::special::SpecialTokens;
-use bytemill::stream::{Invalid, Stream, TextDecoder};
+use bytemill::decode::text::{Invalid, TextDecoder};
+use bytemill::streaming::stream::Stream;
+use bytemill::text::special::SpecialTokens;
 use bytemill_fuzz::{text, with_small};
 use libfuzzer_sys::fuzz_target;
 use std::sync::Arc;

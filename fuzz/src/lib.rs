@@ -1,11 +1,12 @@
 //! What the fuzz targets share: how bytes become text, patterns and small vocabularies, and the slow
 //! ways that results are compared with.
 
-use bytemill::count::CountOptions;
-use bytemill::encode::{Encoder, Ranks};
+use bytemill::encode::Encoder;
+use bytemill::vocabulary::ranks::Ranks;
 use bytemill::naive;
-use bytemill::pattern::pat_str;
 use bytemill::pretokenize::RegexSplitter;
+use bytemill::pretokenize::pattern::pat_str;
+use bytemill::train::count::CountOptions;
 use bytemill::train::{TrainOptions, train};
 use std::borrow::Cow;
 use std::collections::HashSet;

@@ -9,7 +9,8 @@
 //! The first pass meets a fresh encoder, the third one with warm caches. One JSON line a mode.
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use bytemill::encode::{Encoder, Ranks};
+use bytemill::encode::Encoder;
+use bytemill::vocabulary::ranks::Ranks;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;

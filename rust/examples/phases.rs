@@ -1,19 +1,25 @@
-//! Trains in one thread and stops after a given phase, for counting instructions.
+//! Trains and encodes in one thread and stops after a given phase, for counting instructions.
 //!
 //! ```sh
 //! cargo run --release --example phases -- TEXT VOCAB_SIZE PHASE
 //! ```
 //!
 //! TEXT is a file (documents separated by `<|endoftext|>`) or `generated:BYTES`, a text that is the
-//! same everywhere. PHASE is `text` (read or generate it), `count` (then count its pretokens) or
-//! `train` (then learn merges). One JSON line says what was done. A phase costs what a run that ends
-//! with it costs more than a run that ends before it: `benchmarks/instructions.py` does that sum.
+//! same everywhere. PHASE is `text` (read or generate it), `count` (then count its pretokens),
+//! `train` (then learn merges), `load` (then make an encoder of them), `encode` (then encode the text's
+//! documents with it, each by itself) or `again` (then encode them once more, with warm caches). One JSON
+//! line says what was done. The cost of a phase is the difference between a run that ends with it and
+//! a run that ends before it: `benchmarks/instructions.py` takes that difference.
 
-use bytemill::count::CountOptions;
-use bytemill::special::SpecialTokens;
-use bytemill::train::{TrainOptions, train};
+use bytemill::encode::Encoder;
+use bytemill::text::special::SpecialTokens;
+use bytemill::train::count::CountOptions;
+use bytemill::train::{Merges, TrainOptions, train};
+use bytemill::vocabulary::ranks::Ranks;
 use std::hint::black_box;
 use std::process::ExitCode;
+
+type Result<T, E = bytemill::error::Error> = std::result::Result<T, E>;
 
 const SEPARATOR: &str = "<|endoftext|>";
 
@@ -34,10 +40,10 @@ fn main() -> ExitCode {
 
 fn run(arguments: &[String]) -> Result<String, String> {
     let [source, vocab_size, phase] = arguments else {
-        return Err("usage: phases FILE|generated:BYTES VOCAB_SIZE text|count|train".to_owned());
+        return Err("usage: phases FILE|generated:BYTES VOCAB_SIZE PHASE".to_owned());
     };
     let vocab_size: usize = vocab_size.parse().map_err(|e| format!("VOCAB_SIZE: {e}"))?;
-    let phases = ["text", "count", "train"];
+    let phases = ["text", "count", "train", "load", "encode", "again"];
     let last = phases.iter().position(|p| p == phase);
     let last = last.ok_or_else(|| format!("PHASE is {phase:?}, not one of {phases:?}"))?;
     let text = match source.strip_prefix("generated:") {
@@ -57,12 +63,35 @@ fn run(arguments: &[String]) -> Result<String, String> {
             options.num_threads = Some(1);
             let merges = train(&counts, &options).map_err(|e| e.to_string())?;
             line += &format!(", \"merges\": {}", merges.pairs().len());
+            if last >= 3 {
+                let n_passes = last - 3;
+                let n_ids = encode(&merges, &text, n_passes).map_err(|e| e.to_string())?;
+                line += &format!(", \"ids\": {n_ids}");
+            }
             std::mem::forget(black_box(merges));
         }
         std::mem::forget(black_box(counts));
     }
     std::mem::forget(black_box(text));
     Ok(line + "}")
+}
+
+/// Makes an encoder and encodes `text` a number of times; returns how many ids that gives in all.
+fn encode(merges: &Merges, text: &str, n_passes: usize) -> Result<usize> {
+    let tokens = merges.tokens().into_iter().map(<[u8]>::to_vec);
+    let encoder = Encoder::new(Ranks::new(tokens.zip(0..))?, Vec::new(), "gpt2")?;
+    let mut n_ids = 0;
+    for _ in 0..n_passes {
+        let mut session = encoder.session();
+        let mut ids = Vec::new();
+        for document in text.split(SEPARATOR) {
+            session.encode_ordinary(document, &mut ids)?;
+        }
+        n_ids += black_box(&ids).len();
+        std::mem::forget(ids);
+    }
+    std::mem::forget(black_box(encoder));
+    Ok(n_ids)
 }
 
 /// SplitMix64: the same numbers on every machine.

@@ -1,6 +1,6 @@
 //! The one error type: each variant carries the offending value and, where there is one, its place.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// All that can go wrong in this crate.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +77,37 @@ pub enum Error {
     /// The work was stopped by the caller (Ctrl-C, an exception in a callback).
     #[error("interrupted")]
     Interrupted,
+}
+
+impl Error {
+    /// An argument out of its range; see [`Error::Argument`].
+    pub(crate) fn argument(
+        name: &'static str,
+        value: impl Into<String>,
+        reason: impl Into<String>,
+    ) -> Self {
+        Self::Argument {
+            name,
+            value: value.into(),
+            reason: reason.into(),
+        }
+    }
+
+    /// What makes errors of the operating system's about this file, for `map_err`.
+    pub(crate) fn io(path: &Path) -> impl Fn(std::io::Error) -> Self {
+        |source| Self::Io {
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    /// A saved file that is not what it should be.
+    pub(crate) fn bad_file(path: &Path, reason: impl Into<String>) -> Self {
+        Self::BadFile {
+            path: path.to_owned(),
+            reason: reason.into(),
+        }
+    }
 }
 
 /// Shorthand for results of this crate.

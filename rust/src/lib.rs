@@ -1,13 +1,16 @@
 //! Byte-level BPE in Rust: count pretokens, learn merges, encode text.
 //!
-//! The data's way, one module a step: [`special`] and [`pretokenize`] (with the names of [`pattern`])
-//! cut text into pretokens, [`count`] counts them, [`train`] learns merges from the counts, [`encode`]
-//! applies them. [`naive`] holds slow, obvious versions that the tests compare with.
+//! The data's way, one room a step: [`text`] takes documents in and [`pretokenize`] cuts them into pretokens;
+//! [`train`] counts these and learns merges from the counts, which make a [`vocabulary`]; [`encode`]
+//! applies it and [`decode`] undoes that. [`streaming`] is for text that comes in pieces, [`corpus`] for many
+//! documents and for files. On the ground are [`error`], `utf8`, [`simd`] and [`system`]. [`naive`] holds slow,
+//! obvious versions that the tests compare with.
 //!
-//! Nothing here needs Python; the bindings live in `python/` behind the `python` feature.
+//! No room imports one above it; `rust/tests/floors.rs` has the table. Nothing here needs Python: the bindings
+//! live in `python/` behind the `python` feature.
 //!
 //! ```
-//! use bytemill::{count::CountOptions, train::{TrainOptions, train}};
+//! use bytemill::train::{TrainOptions, count::CountOptions, train};
 //!
 //! let counts = CountOptions::new("gpt2")?.count_texts(["low low lower newest newest"])?;
 //! let merges = train(&counts, &TrainOptions::new(257))?;
@@ -15,52 +18,19 @@
 //! # Ok::<(), bytemill::error::Error>(())
 //! ```
 
-pub mod batch;
-mod borders;
-mod cache;
 pub mod corpus;
-pub mod count;
-pub mod counts;
-pub mod counts_file;
-pub mod cpu;
 pub mod decode;
-pub mod documents;
 pub mod encode;
-mod encoded;
 pub mod error;
-pub mod feed;
-mod groups;
-mod inside;
-mod longest;
-mod merge;
-mod merge_short;
-mod merge_table;
-mod misses;
 pub mod naive;
-mod npy;
-pub mod offsets;
-mod pages;
-mod pair_map;
-mod pairs;
-mod parts;
-pub mod pattern;
-mod pipeline;
-mod prefetch;
 pub mod pretokenize;
-pub mod ranks;
-mod session;
-pub mod shards;
-pub mod special;
-pub mod stream;
-pub mod table;
-mod texts;
-pub mod threads;
-mod tokens;
+pub mod simd;
+pub mod streaming;
+pub mod system;
+pub mod text;
 pub mod train;
-mod trie;
-mod wide_cache;
-mod width;
-mod word;
+mod utf8;
+pub mod vocabulary;
 
 #[cfg(feature = "python")]
 mod python;

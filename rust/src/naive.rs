@@ -1,10 +1,8 @@
 //! Slow and obvious versions of the fast parts: what the tests compare with. Never used at run time.
 
-use crate::encode::Ranks;
+use crate::train::tie_break::{TieBreak, huggingface_order};
+use crate::vocabulary::ranks::Ranks;
 use std::collections::HashMap;
-
-/// How ties between equally frequent pairs are broken; see [`crate::train::TieBreak`].
-pub use crate::train::TieBreak;
 
 /// BPE training by the book: count all pairs afresh, merge the best, again.
 ///
@@ -40,7 +38,7 @@ pub fn train(
                     TieBreak::Lexicographic => (text(a), text(b)).cmp(&(text(c), text(d))),
                     TieBreak::LowestId => (c, d).cmp(&(a, b)),
                     TieBreak::HuggingFace => {
-                        let key = |id| crate::train::huggingface_order(id);
+                        let key = huggingface_order;
                         (key(c), key(d)).cmp(&(key(a), key(b)))
                     }
                 })

@@ -5,13 +5,14 @@ mod common;
 #[path = "common/documents.rs"]
 mod documents;
 
+use bytemill::corpus::shards::{Checkpoint, SPLITS, ShardOptions, ShardWriter, file_names};
 use bytemill::corpus::{Consumer, CorpusOptions, Encoded, Separator, Width, encode_corpus};
-use bytemill::count::CountOptions;
-use bytemill::encode::{Encoder, Ranks};
+use bytemill::encode::Encoder;
 use bytemill::error::Error;
-use bytemill::feed::Feed;
-use bytemill::shards::{Checkpoint, SPLITS, ShardOptions, ShardWriter, file_names};
+use bytemill::text::feed::Feed;
+use bytemill::train::count::CountOptions;
 use bytemill::train::{TrainOptions, train};
+use bytemill::vocabulary::ranks::Ranks;
 use common::run;
 use documents::{PATTERNS, SPECIALS, documents, text};
 use proptest::prelude::*;
@@ -40,9 +41,12 @@ struct Memory {
 
 impl Consumer for Memory {
     fn take(&mut self, encoded: &mut Encoded) -> Result<(), Error> {
-        let ended = encoded.parts.iter().filter(|part| part.ends);
-        self.ends.extend(ended.map(|p| self.ids.len() + p.end));
-        self.ids.extend_from_slice(encoded.ids());
+        for (part, ids) in encoded.packed_parts() {
+            self.ids.extend_from_slice(ids);
+            if part.ends {
+                self.ends.push(self.ids.len());
+            }
+        }
         Ok(())
     }
 }

@@ -4,12 +4,13 @@ mod common;
 #[path = "common/documents.rs"]
 mod documents;
 
-use bytemill::count::{CountOptions, Pass};
-use bytemill::counts::Counts;
 use bytemill::error::Error;
 use bytemill::pretokenize::RegexSplitter;
-use bytemill::special::SpecialTokens;
-use bytemill::{counts_file, pattern};
+use bytemill::pretokenize::pattern;
+use bytemill::text::special::SpecialTokens;
+use bytemill::train::count::{CountOptions, Pass};
+use bytemill::train::counts::Counts;
+use bytemill::train::counts_file;
 use common::run;
 use documents::{PATTERNS, SPECIALS, documents, text};
 use proptest::prelude::*;

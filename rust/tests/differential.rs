@@ -2,9 +2,11 @@
 
 mod common;
 
-use bytemill::counts::Counts;
-use bytemill::train::{TieBreak, TrainOptions, train};
-use bytemill::{naive, pattern};
+use bytemill::naive;
+use bytemill::pretokenize::pattern;
+use bytemill::train::counts::Counts;
+use bytemill::train::tie_break::TieBreak;
+use bytemill::train::{TrainOptions, train};
 use proptest::prelude::*;
 use std::collections::HashSet;
 

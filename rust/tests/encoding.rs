@@ -3,13 +3,14 @@
 
 mod common;
 
-use bytemill::counts::Counts;
-use bytemill::encode::{Encoder, Ranks};
+use bytemill::encode::Encoder;
 use bytemill::naive;
-use bytemill::pattern::{self, Named};
 use bytemill::pretokenize::Pretokenizer;
-use bytemill::special::SpecialTokens;
+use bytemill::pretokenize::pattern::{self, Named};
+use bytemill::text::special::SpecialTokens;
+use bytemill::train::counts::Counts;
 use bytemill::train::{TrainOptions, train};
+use bytemill::vocabulary::ranks::Ranks;
 use common::run;
 use proptest::prelude::*;
 use std::collections::HashSet;

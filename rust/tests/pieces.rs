@@ -3,11 +3,12 @@
 mod common;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use bytemill::counts::Counts;
-use bytemill::encode::{Encoder, Ranks};
+use bytemill::encode::Encoder;
 use bytemill::naive;
-use bytemill::pattern;
+use bytemill::pretokenize::pattern;
+use bytemill::train::counts::Counts;
 use bytemill::train::{TrainOptions, train};
+use bytemill::vocabulary::ranks::Ranks;
 use common::{run, run_few};
 use proptest::prelude::*;
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 //! The scanners against fancy-regex on the pattern texts, span for span.
 
-use bytemill::pattern::Named;
+use bytemill::pretokenize::pattern::Named;
 use bytemill::pretokenize::{Pretokenizer, RegexSplitter};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -89,11 +89,14 @@ fn names_and_aliases() {
     for named in Named::ALL {
         assert_eq!(Named::find(named.name()), Some(named));
         assert_eq!(Named::find(named.regex()), Some(named));
-        assert_eq!(bytemill::pattern::pat_str(named.name()), named.regex());
+        assert_eq!(
+            bytemill::pretokenize::pattern::pat_str(named.name()),
+            named.regex()
+        );
     }
     for alias in [GPT2_NOW, GPT2_FIRST] {
         assert_eq!(Named::find(alias), Some(Named::Gpt2));
-        assert_eq!(bytemill::pattern::pat_str(alias), alias);
+        assert_eq!(bytemill::pretokenize::pattern::pat_str(alias), alias);
     }
     let compiled = Pretokenizer::new(r"\w+|\W").unwrap();
     assert!(matches!(compiled, Pretokenizer::Compiled(_)));

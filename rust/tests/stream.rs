@@ -2,11 +2,12 @@
 
 mod common;
 
-use bytemill::count::CountOptions;
-use bytemill::encode::{Encoder, Ranks};
-use bytemill::special::SpecialTokens;
-use bytemill::stream::Stream;
+use bytemill::encode::Encoder;
+use bytemill::streaming::stream::Stream;
+use bytemill::text::special::SpecialTokens;
+use bytemill::train::count::CountOptions;
 use bytemill::train::{TrainOptions, train};
+use bytemill::vocabulary::ranks::Ranks;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use std::sync::{Arc, LazyLock};

@@ -1,15 +1,17 @@
 //! Streams, batches, spans and decoding against encoding and decoding in one go.
 
-use bytemill::batch::{count_batch, encode_batch};
+use bytemill::corpus::batch::{count_batch, encode_batch};
+use bytemill::decode::text::{Invalid, TextDecoder};
 use bytemill::decode::{Decoder, UnknownId};
-use bytemill::documents::Splitter;
-use bytemill::encode::{Encoder, Ranks};
+use bytemill::encode::Encoder;
 use bytemill::error::Error;
-use bytemill::offsets::{char_spans, encode_with_spans, truncate};
 use bytemill::pretokenize::cut::Cuts;
-use bytemill::special::SpecialTokens;
-use bytemill::stream::{Invalid, Stream, TextDecoder};
-use bytemill::threads::Watch;
+use bytemill::streaming::offsets::{char_spans, encode_with_spans, truncate};
+use bytemill::streaming::stream::Stream;
+use bytemill::system::threads::Watch;
+use bytemill::text::documents::Splitter;
+use bytemill::text::special::SpecialTokens;
+use bytemill::vocabulary::ranks::Ranks;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use std::sync::Arc;

@@ -6,7 +6,7 @@
 //! engine's, found without going back. Look-ahead is by one character, so that everything about a
 //! match that ends before a character is known on reading that character.
 
-use super::grammar::{Grammar, Manner, Part, Symbols};
+use super::grammar::{Grammar, Manner, Node, Symbols};
 use rustc_hash::FxHashMap;
 
 /// Steps of the nondeterministic automaton; a pattern that needs more is not accepted.
@@ -44,7 +44,7 @@ impl Automaton {
         let mut ways = Ways {
             steps: vec![Step::Match],
         };
-        let first = ways.build(&grammar.part, 0)?;
+        let first = ways.build(&grammar.root, 0)?;
         // A state is the list of steps that are to be done next, the first tried first.
         let mut states = FxHashMap::default();
         let mut lists = vec![Vec::new(), vec![first]];
@@ -140,35 +140,35 @@ impl Ways {
         (self.steps.len() <= MAX_STEPS).then(|| self.steps.len() - 1)
     }
 
-    /// The step that begins `part` and goes on to `then` after it.
-    fn build(&mut self, part: &Part<Symbols>, then: usize) -> Option<usize> {
-        match part {
-            Part::Take(set) => self.push(Step::Take(*set, then)),
-            Part::Ahead(set) => self.push(Step::Ahead(*set, then)),
-            Part::Sequence(parts) => {
+    /// The step that begins `node` and goes on to `then` after it.
+    fn build(&mut self, node: &Node<Symbols>, then: usize) -> Option<usize> {
+        match node {
+            Node::Take(set) => self.push(Step::Take(*set, then)),
+            Node::Ahead(set) => self.push(Step::Ahead(*set, then)),
+            Node::Sequence(nodes) => {
                 let mut then = then;
-                for part in parts.iter().rev() {
-                    then = self.build(part, then)?;
+                for node in nodes.iter().rev() {
+                    then = self.build(node, then)?;
                 }
                 Some(then)
             }
-            Part::Either(parts) => {
-                let (last, rest) = parts.split_last()?;
+            Node::Either(nodes) => {
+                let (last, rest) = nodes.split_last()?;
                 let mut step = self.build(last, then)?;
-                for part in rest.iter().rev() {
-                    let first = self.build(part, then)?;
+                for node in rest.iter().rev() {
+                    let first = self.build(node, then)?;
                     step = self.push(Step::Split([first, step]))?;
                 }
                 Some(step)
             }
-            Part::Repeat {
-                part,
+            Node::Repeat {
+                node,
                 min,
                 max,
                 manner,
             } => {
                 // Possessive repetition stops early only where it cannot go on.
-                let stop = match (manner, part.single()) {
+                let stop = match (manner, node.single()) {
                     (Manner::Possessive, Some(set)) => self.push(Step::Ahead(!set, then))?,
                     (Manner::Possessive, None) => return None,
                     _ => then,
@@ -180,16 +180,16 @@ impl Ways {
                 let mut step = then;
                 if *max == usize::MAX {
                     step = self.push(Step::Match)?;
-                    let more = self.build(part, step)?;
+                    let more = self.build(node, step)?;
                     self.steps[step] = Step::Split(order(more, stop));
                 } else {
                     for _ in *min..*max {
-                        let more = self.build(part, step)?;
+                        let more = self.build(node, step)?;
                         step = self.push(Step::Split(order(more, stop)))?;
                     }
                 }
                 for _ in 0..*min {
-                    step = self.build(part, step)?;
+                    step = self.build(node, step)?;
                 }
                 Some(step)
             }

@@ -8,15 +8,15 @@ use super::automaton::{Automaton, DEAD};
 use super::chain::{Chains, NEXT, Pairs, RESOLVE, STOP};
 use super::cut::Cuts;
 use super::grammar::Grammar;
-use super::unicode::Table;
+use super::unicode::ClassTable;
 use rustc_hash::FxHashSet;
 use std::sync::Arc;
 
 /// Stands for all bytes that are not ASCII.
-const WIDE: u8 = u8::MAX;
-/// So many bytes are read before ends are emitted, and then up to 7 more: there is a bit for each of
-/// them and for the 4 before.
-const BLOCK: usize = 64 - 4 - 7;
+const NOT_ASCII: u8 = u8::MAX;
+/// Bytes that are read before ends are emitted, with up to 7 more: there is a bit for each of them and for
+/// the 4 before.
+const READ_AHEAD: usize = 64 - 4 - 7;
 /// Failed look-ahead is remembered at every so many bytes.
 const CHECKPOINT: usize = 32;
 
@@ -29,10 +29,10 @@ pub struct Compiled {
 
 #[derive(Debug)]
 struct Tables {
-    /// The symbol of each ASCII character, [`WIDE`] for other bytes.
+    /// The symbol of each ASCII character, [`NOT_ASCII`] for other bytes.
     ascii: [u8; 256],
     /// The symbol of each character.
-    table: Table,
+    table: ClassTable,
     automaton: Automaton,
     chains: Option<(Chains, Option<Pairs>)>,
 }
@@ -52,7 +52,7 @@ impl Compiled {
     pub fn new(pattern: &str) -> Option<Compiled> {
         let grammar = Grammar::new(pattern)?;
         let automaton = Automaton::new(&grammar)?;
-        let mut ascii = [WIDE; 256];
+        let mut ascii = [NOT_ASCII; 256];
         for (b, symbol) in ascii[..128].iter_mut().enumerate() {
             *symbol = grammar.table.of(b);
         }
@@ -138,7 +138,7 @@ impl Compiled {
             } else {
                 base = at.wrapping_sub(4);
                 ends = 0;
-                let limit = text.len().min(at + BLOCK);
+                let limit = text.len().min(at + READ_AHEAD);
                 'block: while at < limit {
                     if let Some(pairs) = pairs
                         && before == 1
@@ -212,7 +212,7 @@ impl Tables {
     #[inline(always)]
     fn symbol(&self, text: &[u8], at: usize) -> (u8, usize) {
         match self.ascii[usize::from(text[at])] {
-            WIDE => self.table.wide(text, at),
+            NOT_ASCII => self.table.at_non_ascii(text, at),
             symbol => (symbol, 1),
         }
     }
@@ -220,7 +220,7 @@ impl Tables {
     /// The end of the match at `start`, if there is one that is not empty.
     ///
     /// Linear in the text over all calls with rising `start` and the same `failures`: what follows a
-    /// match is only read again up to the first checkpoint that was once passed in vain in the same
+    /// match is only read again up to the first checkpoint that was once passed to no avail in the same
     /// state. (Reps, "Maximal-munch" tokenization in linear time, 1998.)
     fn next(&self, text: &[u8], start: usize, failures: &mut Failures) -> Option<usize> {
         let automaton = &self.automaton;

@@ -3,7 +3,8 @@
 //! At such a place every way to split what comes before ends a pretoken, or is between them, and no
 //! look-ahead before it gives anything else if the text ends there.
 
-use crate::cpu::{self, Job, Level};
+use crate::simd::level::{self, Job, Level};
+use crate::utf8;
 use std::sync::Arc;
 
 /// The places where documents may be cut for one pattern.
@@ -50,12 +51,12 @@ impl Cuts {
 }
 
 /// Places looked at together.
-const BLOCK: usize = 32;
+const WINDOW: usize = 32;
 
 /// The last `c` with `from < c <= to < text.len()` that [`is_cut`].
 fn last_named(text: &[u8], from: usize, to: usize) -> Option<usize> {
     // Most text has one nearby.
-    let near = from.max(to.saturating_sub(2 * BLOCK));
+    let near = from.max(to.saturating_sub(2 * WINDOW));
     if let Some(c) = (near + 1..=to).rev().find(|&c| is_cut(text, c)) {
         return Some(c);
     }
@@ -63,7 +64,7 @@ fn last_named(text: &[u8], from: usize, to: usize) -> Option<usize> {
         return None;
     }
     let to = near;
-    cpu::run(Far { text, from, to })
+    level::run(Far { text, from, to })
 }
 
 /// As [`last_named`] in a long run of anything, which may have none. Then looking for them must not cost
@@ -80,10 +81,10 @@ impl Job for Far<'_> {
     #[inline(always)]
     fn run<L: Level>(self, _: L) -> Option<usize> {
         let Self { text, from, mut to } = self;
-        while to >= from + BLOCK && to > BLOCK {
-            let start = to + 1 - BLOCK;
+        while to >= from + WINDOW && to > WINDOW {
+            let start = to + 1 - WINDOW;
             let flags = may_be_cuts(text[start - 2..].first_chunk()?);
-            if flags != [0; BLOCK] {
+            if flags != [0; WINDOW] {
                 for (i, eight) in flags.as_chunks::<8>().0.iter().enumerate().rev() {
                     let mut eight = u64::from_le_bytes(*eight);
                     while eight != 0 {
@@ -96,7 +97,7 @@ impl Job for Far<'_> {
                     }
                 }
             }
-            to -= BLOCK;
+            to -= WINDOW;
         }
         (from + 1..=to).rev().find(|&c| is_cut(text, c))
     }
@@ -105,12 +106,12 @@ impl Job for Far<'_> {
 /// For each place from the third byte on, 1 if it may be a cut, as far as ASCII tells; 0 if it is none.
 /// Without branches, for the compiler to do many at once.
 #[inline(always)]
-fn may_be_cuts(bytes: &[u8; BLOCK + 2]) -> [u8; BLOCK] {
+fn may_be_cuts(bytes: &[u8; WINDOW + 2]) -> [u8; WINDOW] {
     let is_blank = |b: u8| (b == b' ') | (b == b'\t');
     let is_space = |b: u8| (b == b' ') | (b.wrapping_sub(b'\t') < 5);
     let is_line_end = |b: u8| (b == b'\n') | (b == b'\r');
     let is_word = |b: u8| ((b | 0x20).wrapping_sub(b'a') < 26) | (b.wrapping_sub(b'0') < 10);
-    let mut flags = [0; BLOCK];
+    let mut flags = [0; WINDOW];
     for (i, flag) in flags.iter_mut().enumerate() {
         let (before, last, next) = (bytes[i], bytes[i + 1], bytes[i + 2]);
         let starts = !is_space(next) & (next != b'/');
@@ -145,7 +146,10 @@ fn ends_in_space(text: &[u8]) -> bool {
         // U+0085, U+00A0 and U+3000, the ones that come in long runs.
         return true;
     }
-    let start = tail.iter().rposition(|b| b & 0xc0 != 0x80).unwrap_or(0);
+    let start = tail
+        .iter()
+        .rposition(|&b| !utf8::is_continuation(b))
+        .unwrap_or(0);
     starts_with_space(&tail[start..])
 }
 
@@ -175,7 +179,7 @@ mod tests {
             " ", "\t", "\n", "\r", "\u{b}", "\u{c}", "\u{1c}", "a", "Z", "0", "/", "!", "\u{85}",
             "\u{a0}", "\u{3000}", "\u{180e}", "é", "中", "😀", "[", "`", "{", "@", ":",
         ];
-        let (long, mut found) = ("\u{3000}".repeat(3 * BLOCK), 0);
+        let (long, mut found) = ("\u{3000}".repeat(3 * WINDOW), 0);
         let middles = pieces.iter().flat_map(|a| {
             let two = pieces.iter().map(move |b| format!("{a}{b}"));
             two.chain(pieces.iter().map(move |b| format!("x{a}{b}x")))
@@ -185,7 +189,7 @@ mod tests {
                 let text = [&before, &*middle, &*long].concat();
                 let bytes = text.as_bytes();
                 for from in [0, 1, 2, 3, before.len(), before.len() + 1] {
-                    for to in [bytes.len(), bytes.len() - i % BLOCK, before.len() + 99] {
+                    for to in [bytes.len(), bytes.len() - i % WINDOW, before.len() + 99] {
                         let cut = last_named(bytes, from, to.min(bytes.len() - 1));
                         assert_eq!(cut, slow(bytes, from, to), "{text:?} {from} {to}");
                         found += usize::from(cut.is_some());
@@ -196,7 +200,7 @@ mod tests {
         assert!(found > 1000);
     }
 
-    /// Bytes that are no UTF-8 too.
+    /// Also in bytes that are not UTF-8.
     #[test]
     fn blocks_find_the_cuts_in_any_bytes() {
         let some = b" \t\n\r\x0b/aZ9!\xc2\xa0\x85\xe3\x80\xff";
@@ -217,7 +221,7 @@ mod tests {
                 assert_eq!(found, slow(&text, from, to), "{text:?} {from} {to}");
                 let to = to.min(text.len().saturating_sub(1));
                 let text = &text;
-                let far = cpu::Least.run(Far { text, from, to });
+                let far = level::Baseline.run(Far { text, from, to });
                 assert_eq!(far, found, "{text:?} {from} {to}");
             }
         }

@@ -8,7 +8,7 @@
 //! The text is parsed by fancy-regex and classes by regex-syntax, which the engine uses as well, so
 //! that no second reading of a pattern can differ from the first.
 
-use super::unicode::Table;
+use super::unicode::ClassTable;
 use fancy_regex::{Assertion, AstNode, Expr, LookAround};
 use regex_syntax::hir::{Class, HirKind};
 
@@ -24,19 +24,19 @@ pub type Symbols = u64;
 
 /// A pattern, or a part of one. `C` is what stands for a class of characters.
 #[derive(Clone, Debug)]
-pub enum Part<C> {
+pub enum Node<C> {
     /// One character of a class.
     Take(C),
     /// The next character is in one of the classes; nothing is taken.
     Ahead(C),
     /// One after the other.
-    Sequence(Vec<Part<C>>),
+    Sequence(Vec<Node<C>>),
     /// The first that lets the whole match.
-    Either(Vec<Part<C>>),
+    Either(Vec<Node<C>>),
     /// Repetition.
     Repeat {
         /// What is repeated.
-        part: Box<Part<C>>,
+        node: Box<Node<C>>,
         /// At least so often.
         min: usize,
         /// At most so often; `usize::MAX` is for any number.
@@ -61,11 +61,11 @@ pub enum Manner {
 #[derive(Debug)]
 pub struct Grammar {
     /// What the pattern says.
-    pub part: Part<Symbols>,
+    pub root: Node<Symbols>,
     /// How many symbols there are. The last one is the end of the text.
     pub n_symbols: usize,
     /// The symbol of each character.
-    pub table: Table,
+    pub table: ClassTable,
 }
 
 impl Grammar {
@@ -73,8 +73,8 @@ impl Grammar {
     pub fn new(pattern: &str) -> Option<Grammar> {
         let tree = Expr::parse_tree(pattern).ok()?;
         let mut classes = Classes::default();
-        let part = classes.part(&tree.expr, 0)?;
-        classes.grammar(&part)
+        let root = classes.node(&tree.expr, 0)?;
+        classes.grammar(&root)
     }
 }
 
@@ -97,39 +97,39 @@ struct Classes {
 
 impl Classes {
     /// Reads a part of a pattern.
-    fn part(&mut self, expr: &Expr, depth: usize) -> Option<Part<Draft>> {
+    fn node(&mut self, expr: &Expr, depth: usize) -> Option<Node<Draft>> {
         if depth > MAX_DEPTH {
             return None;
         }
         let depth = depth + 1;
         Some(match expr {
-            Expr::Empty => Part::Sequence(Vec::new()),
-            Expr::Concat(parts) => Part::Sequence(self.parts(parts, depth)?),
-            Expr::Alt(parts) => Part::Either(self.parts(parts, depth)?),
-            Expr::Group(inner) => self.part(inner, depth)?,
-            Expr::AstNode(AstNode::AstGroup { name: None, inner }, _) => self.part(inner, depth)?,
+            Expr::Empty => Node::Sequence(Vec::new()),
+            Expr::Concat(nodes) => Node::Sequence(self.nodes(nodes, depth)?),
+            Expr::Alt(nodes) => Node::Either(self.nodes(nodes, depth)?),
+            Expr::Group(inner) => self.node(inner, depth)?,
+            Expr::AstNode(AstNode::AstGroup { name: None, inner }, _) => self.node(inner, depth)?,
             Expr::Literal { val, casei } => {
                 let one = |c: char| {
                     let mut buffer = [0; 4];
                     let text = regex_syntax::escape(c.encode_utf8(&mut buffer));
-                    Some(Part::Take(self.class(&text, *casei)?))
+                    Some(Node::Take(self.class(&text, *casei)?))
                 };
-                Part::Sequence(val.chars().map(one).collect::<Option<_>>()?)
+                Node::Sequence(val.chars().map(one).collect::<Option<_>>()?)
             }
             Expr::Any {
                 newline,
                 crlf: false,
-            } => Part::Take(self.class(if *newline { "(?s:.)" } else { "." }, false)?),
-            Expr::Delegate { inner, casei } => Part::Take(self.class(inner, *casei)?),
+            } => Node::Take(self.class(if *newline { "(?s:.)" } else { "." }, false)?),
+            Expr::Delegate { inner, casei } => Node::Take(self.class(inner, *casei)?),
             Expr::Repeat {
                 child,
                 lo,
                 hi,
                 greedy,
             } => {
-                let part = self.part(child, depth)?;
+                let node = self.node(child, depth)?;
                 // What an engine does about repeated empty matches is its own affair.
-                if *hi > 1 && part.may_be_empty() || lo > hi {
+                if *hi > 1 && node.may_be_empty() || lo > hi {
                     return None;
                 }
                 let manner = if *greedy {
@@ -137,45 +137,45 @@ impl Classes {
                 } else {
                     Manner::Lazy
                 };
-                Part::Repeat {
-                    part: Box::new(part),
+                Node::Repeat {
+                    node: Box::new(node),
                     min: *lo,
                     max: *hi,
                     manner,
                 }
             }
-            Expr::AtomicGroup(inner) => match self.part(inner, depth)? {
-                Part::Repeat {
-                    part,
+            Expr::AtomicGroup(inner) => match self.node(inner, depth)? {
+                Node::Repeat {
+                    node,
                     min,
                     max,
                     manner: Manner::Greedy,
-                } if part.single().is_some() => Part::Repeat {
-                    part,
+                } if node.single().is_some() => Node::Repeat {
+                    node,
                     min,
                     max,
                     manner: Manner::Possessive,
                 },
                 _ => return None,
             },
-            Expr::Assertion(Assertion::EndText) => Part::Ahead(Draft {
+            Expr::Assertion(Assertion::EndText) => Node::Ahead(Draft {
                 at_end: true,
                 ..Draft::default()
             }),
             Expr::LookAround(inner, LookAround::LookAhead) => {
-                Part::Ahead(self.part(inner, depth)?.first_only()?)
+                Node::Ahead(self.node(inner, depth)?.first_only()?)
             }
             Expr::LookAround(inner, LookAround::LookAheadNeg) => {
-                let mut draft = self.part(inner, depth)?.first_only()?;
+                let mut draft = self.node(inner, depth)?.first_only()?;
                 draft.negated = !draft.negated;
-                Part::Ahead(draft)
+                Node::Ahead(draft)
             }
             _ => return None,
         })
     }
 
-    fn parts(&mut self, exprs: &[Expr], depth: usize) -> Option<Vec<Part<Draft>>> {
-        exprs.iter().map(|expr| self.part(expr, depth)).collect()
+    fn nodes(&mut self, exprs: &[Expr], depth: usize) -> Option<Vec<Node<Draft>>> {
+        exprs.iter().map(|expr| self.node(expr, depth)).collect()
     }
 
     /// The class that regex-syntax reads in `text`.
@@ -200,7 +200,7 @@ impl Classes {
     }
 
     /// Replaces classes by symbols.
-    fn grammar(&self, part: &Part<Draft>) -> Option<Grammar> {
+    fn grammar(&self, root: &Node<Draft>) -> Option<Grammar> {
         // Where some class begins or ends: the set of classes flips there.
         let mut edges = vec![(0, 0)];
         for (class, ranges) in self.ranges.iter().enumerate() {
@@ -212,18 +212,18 @@ impl Classes {
         let past_last = char::MAX as usize + 1;
         let mut symbols: Vec<u128> = Vec::new();
         let mut spans = Vec::new();
-        let mut inside = 0;
+        let mut current = 0;
         for (i, &(start, flip)) in edges.iter().enumerate() {
-            inside ^= flip;
+            current ^= flip;
             let next = edges.get(i + 1).map_or(past_last, |e| e.0);
             // Half of the surrogates' neighbours may be in another class than they, which occur in no text.
             if start >= next {
                 continue;
             }
-            let known = symbols.iter().position(|&s| s == inside);
+            let known = symbols.iter().position(|&s| s == current);
             let symbol = known.unwrap_or(symbols.len());
             if known.is_none() {
-                symbols.push(inside);
+                symbols.push(current);
             }
             if symbol + 1 >= MAX_SYMBOLS {
                 return None;
@@ -243,9 +243,9 @@ impl Classes {
             }
         };
         Some(Grammar {
-            part: part.map(&resolve),
+            root: root.map(&resolve),
             n_symbols: end + 1,
-            table: Table::from_ranges(&spans, 0),
+            table: ClassTable::from_ranges(&spans, 0),
         })
     }
 }
@@ -272,44 +272,44 @@ fn ranges(text: &str) -> Option<Vec<(usize, usize)>> {
     }
 }
 
-impl<C> Part<C> {
+impl<C> Node<C> {
     /// Whether it can match without taking anything.
     pub fn may_be_empty(&self) -> bool {
         match self {
-            Part::Take(_) => false,
-            Part::Ahead(_) => true,
-            Part::Sequence(parts) => parts.iter().all(Part::may_be_empty),
-            Part::Either(parts) => parts.iter().any(Part::may_be_empty),
-            Part::Repeat { part, min, .. } => *min == 0 || part.may_be_empty(),
+            Node::Take(_) => false,
+            Node::Ahead(_) => true,
+            Node::Sequence(nodes) => nodes.iter().all(Node::may_be_empty),
+            Node::Either(nodes) => nodes.iter().any(Node::may_be_empty),
+            Node::Repeat { node, min, .. } => *min == 0 || node.may_be_empty(),
         }
     }
 
     /// The class, if this is one character of it.
     pub fn single(&self) -> Option<&C> {
         match self {
-            Part::Take(class) => Some(class),
-            Part::Sequence(parts) | Part::Either(parts) => match &parts[..] {
-                [part] => part.single(),
+            Node::Take(class) => Some(class),
+            Node::Sequence(nodes) | Node::Either(nodes) => match &nodes[..] {
+                [node] => node.single(),
                 _ => None,
             },
             _ => None,
         }
     }
 
-    fn map<D>(&self, f: &impl Fn(&C) -> D) -> Part<D> {
-        let all = |parts: &[Part<C>]| parts.iter().map(|p| p.map(f)).collect();
+    fn map<D>(&self, f: &impl Fn(&C) -> D) -> Node<D> {
+        let all = |nodes: &[Node<C>]| nodes.iter().map(|p| p.map(f)).collect();
         match self {
-            Part::Take(class) => Part::Take(f(class)),
-            Part::Ahead(class) => Part::Ahead(f(class)),
-            Part::Sequence(parts) => Part::Sequence(all(parts)),
-            Part::Either(parts) => Part::Either(all(parts)),
-            Part::Repeat {
-                part,
+            Node::Take(class) => Node::Take(f(class)),
+            Node::Ahead(class) => Node::Ahead(f(class)),
+            Node::Sequence(nodes) => Node::Sequence(all(nodes)),
+            Node::Either(nodes) => Node::Either(all(nodes)),
+            Node::Repeat {
+                node,
                 min,
                 max,
                 manner,
-            } => Part::Repeat {
-                part: Box::new(part.map(f)),
+            } => Node::Repeat {
+                node: Box::new(node.map(f)),
                 min: *min,
                 max: *max,
                 manner: *manner,
@@ -318,19 +318,19 @@ impl<C> Part<C> {
     }
 }
 
-impl Part<Draft> {
+impl Node<Draft> {
     /// As the inside of a look-ahead: the classes, if it matches just when the next character is in one.
     fn first_only(&self) -> Option<Draft> {
         match self {
-            Part::Take(draft) | Part::Ahead(draft) => Some(*draft),
-            Part::Sequence(parts) => match &parts[..] {
-                [part] => part.first_only(),
+            Node::Take(draft) | Node::Ahead(draft) => Some(*draft),
+            Node::Sequence(nodes) => match &nodes[..] {
+                [node] => node.first_only(),
                 _ => None,
             },
-            Part::Either(parts) => {
+            Node::Either(nodes) => {
                 let mut all = Draft::default();
-                for part in parts {
-                    let one = part.first_only()?;
+                for node in nodes {
+                    let one = node.first_only()?;
                     if one.negated {
                         return None;
                     }
@@ -339,7 +339,7 @@ impl Part<Draft> {
                 }
                 Some(all)
             }
-            Part::Repeat { .. } => None,
+            Node::Repeat { .. } => None,
         }
     }
 }

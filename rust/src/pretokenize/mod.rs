@@ -2,15 +2,17 @@
 //!
 //! A span is what `re.finditer` would give: text between matches belongs to no pretoken. All named
 //! patterns match every character, so nothing is lost with them.
+//!
+//! Named patterns ([`pattern`]) have scanners (`scan`, `scan_*`, with the character classes of `unicode`).
+//! Other patterns of their kind are compiled (`grammar` -> `automaton` -> `chain` -> `compiled`); the rest
+//! is left to a regex engine (`regex`). [`cut`] says where a document may be cut without a difference.
 
 mod automaton;
-pub(crate) mod block;
-#[cfg(target_arch = "x86_64")]
-pub(crate) mod block_avx2;
 mod chain;
 mod compiled;
 pub mod cut;
 mod grammar;
+pub mod pattern;
 mod regex;
 mod scan;
 mod scan_cl100k;
@@ -18,15 +20,15 @@ mod scan_gpt2;
 mod scan_o200k;
 mod unicode;
 
-use crate::cpu::{self, Job, Level};
 use crate::error::Result;
-use crate::pattern::Named;
+use crate::pretokenize::pattern::Named;
+use crate::simd::level::{self, Job, Level};
 pub use compiled::Compiled;
 use cut::Cuts;
 pub use regex::RegexSplitter;
 use scan::Each;
+pub(crate) use scan::PretokenSink;
 pub use scan::Scanner;
-pub(crate) use scan::Sink;
 pub use scan_cl100k::{Cl100k, Nanochat};
 pub use scan_gpt2::Gpt2;
 pub use scan_o200k::O200k;
@@ -34,14 +36,8 @@ pub use scan_o200k::O200k;
 /// Splits text by one pattern.
 #[derive(Clone, Debug)]
 pub enum Pretokenizer {
-    /// The `gpt2` pattern, by its scanner.
-    Gpt2(Gpt2),
-    /// The `cl100k` pattern, by its scanner.
-    Cl100k(Cl100k),
-    /// The `o200k` pattern, by its scanner.
-    O200k(O200k),
-    /// The `nanochat` pattern, by its scanner.
-    Nanochat(Nanochat),
+    /// A named pattern, by its scanner.
+    Named(Named),
     /// Another pattern of the same family, by tables made for it.
     Compiled(Compiled),
     /// Any other pattern, by fancy-regex.
@@ -56,10 +52,7 @@ impl Pretokenizer {
     /// [`crate::error::Error::Pattern`] if it is neither.
     pub fn new(name_or_regex: &str) -> Result<Self> {
         Ok(match Named::find(name_or_regex) {
-            Some(Named::Gpt2) => Self::Gpt2(Gpt2::default()),
-            Some(Named::Cl100k) => Self::Cl100k(Cl100k::default()),
-            Some(Named::O200k) => Self::O200k(O200k::default()),
-            Some(Named::Nanochat) => Self::Nanochat(Nanochat::default()),
+            Some(named) => Self::Named(named),
             None => {
                 // The engine decides what is a pattern at all.
                 let regex = RegexSplitter::new(name_or_regex)?;
@@ -79,7 +72,7 @@ impl Pretokenizer {
     /// Where a long document may be cut so that its parts give the document's pretokens.
     pub fn cuts(&self) -> Cuts {
         match self {
-            Self::Gpt2(_) | Self::Cl100k(_) | Self::O200k(_) | Self::Nanochat(_) => Cuts::Named,
+            Self::Named(_) => Cuts::Named,
             Self::Compiled(s) => s.cuts(),
             Self::Regex(_) => Cuts::Nowhere,
         }
@@ -92,7 +85,7 @@ impl Pretokenizer {
     #[inline]
     pub fn split(&self, text: &str, emit: impl FnMut(usize, usize)) -> Result<()> {
         let sink = &mut Each(emit);
-        cpu::run(Split {
+        level::run(Split {
             pretokenizer: self,
             text,
             sink,
@@ -105,13 +98,13 @@ impl Pretokenizer {
         &self,
         level: L,
         text: &str,
-        sink: &mut impl Sink,
+        sink: &mut impl PretokenSink,
     ) -> Result<()> {
         match self {
-            Self::Gpt2(s) => s.split(level, text, sink),
-            Self::Cl100k(s) => s.split(level, text, sink),
-            Self::O200k(s) => s.split(level, text, sink),
-            Self::Nanochat(s) => s.split(level, text, sink),
+            Self::Named(Named::Gpt2) => Gpt2::default().split(level, text, sink),
+            Self::Named(Named::Cl100k) => Cl100k::default().split(level, text, sink),
+            Self::Named(Named::O200k) => O200k::default().split(level, text, sink),
+            Self::Named(Named::Nanochat) => Nanochat::default().split(level, text, sink),
             Self::Compiled(s) => s.split(text, |start, end| {
                 sink.put(start, end, 1);
             }),
@@ -131,7 +124,7 @@ struct Split<'a, S> {
     sink: &'a mut S,
 }
 
-impl<S: Sink> Job for Split<'_, S> {
+impl<S: PretokenSink> Job for Split<'_, S> {
     type Output = Result<()>;
 
     #[inline(always)]

@@ -3,9 +3,9 @@
 //! Every character belongs to a pretoken in these patterns and none of them looks behind, so that
 //! where a pretoken ends depends only on the text from its start on.
 
-use super::block::Block;
-use super::unicode::{ASCII, NEWLINE, SPACE, Table};
-use crate::cpu::Level;
+use super::unicode::{ASCII, ClassTable, NEWLINE, SPACE};
+use crate::simd::block::AsciiBlock;
+use crate::simd::level::Level;
 
 /// Cuts text by one pattern.
 pub trait Scanner {
@@ -14,12 +14,12 @@ pub trait Scanner {
     fn next(&self, text: &[u8], start: usize) -> usize;
 
     /// Where pretokens begin in the block at `start`, where one begins: bit `i` is for
-    /// `text[start + i]`. Only the bits in [`Block::decided`] count.
-    fn starts(&self, text: &[u8], start: usize, block: &Block) -> u64;
+    /// `text[start + i]`. Only the bits in [`AsciiBlock::decided`] count.
+    fn starts(&self, text: &[u8], start: usize, block: &AsciiBlock) -> u64;
 
     /// Gives each pretoken of `text` to `sink`, in order.
     #[inline(always)]
-    fn split<L: Level>(&self, level: L, text: &str, sink: &mut impl Sink) {
+    fn split<L: Level>(&self, level: L, text: &str, sink: &mut impl PretokenSink) {
         let text = text.as_bytes();
         let mut start = 0;
         while start < text.len() {
@@ -43,7 +43,7 @@ pub trait Scanner {
 }
 
 /// Takes pretokens.
-pub trait Sink {
+pub trait PretokenSink {
     /// Takes pretokens that lie next to each other, the first from `start`. Each bit of `ends` is an
     /// end, counted from `base`; there is at least one. If `base` is `start` all are ASCII, otherwise
     /// there is one pretoken, which ends at `base`. Returns the last end.
@@ -53,7 +53,7 @@ pub trait Sink {
 /// Gives each pretoken's start and end to a function.
 pub struct Each<F>(pub F);
 
-impl<F: FnMut(usize, usize)> Sink for Each<F> {
+impl<F: FnMut(usize, usize)> PretokenSink for Each<F> {
     #[inline(always)]
     fn put(&mut self, mut start: usize, base: usize, mut ends: u64) -> usize {
         while ends != 0 {
@@ -71,7 +71,7 @@ const USEFUL: usize = 16;
 
 /// The end of the longest run, from `i`, of characters in one of `classes`.
 #[inline(always)]
-pub fn run(table: &Table, text: &[u8], mut i: usize, classes: u8) -> usize {
+pub fn run(table: &ClassTable, text: &[u8], mut i: usize, classes: u8) -> usize {
     while let Some(&b) = text.get(i) {
         if b < 0x80 {
             if ASCII[usize::from(b)] & classes == 0 {
@@ -79,7 +79,7 @@ pub fn run(table: &Table, text: &[u8], mut i: usize, classes: u8) -> usize {
             }
             i += 1;
         } else {
-            let (class, len) = table.wide(text, i);
+            let (class, len) = table.at_non_ascii(text, i);
             if class & classes == 0 {
                 break;
             }
@@ -91,7 +91,7 @@ pub fn run(table: &Table, text: &[u8], mut i: usize, classes: u8) -> usize {
 
 /// The end of the longest run, from `i`, of at most `max` characters in one of `classes`.
 #[inline(always)]
-pub fn run_of(table: &Table, text: &[u8], mut i: usize, classes: u8, max: usize) -> usize {
+pub fn run_of(table: &ClassTable, text: &[u8], mut i: usize, classes: u8, max: usize) -> usize {
     for _ in 0..max {
         if i >= text.len() {
             break;
@@ -118,7 +118,7 @@ pub struct Spaces {
 impl Spaces {
     /// The run that begins at `start`, which must be white space.
     #[inline(always)]
-    pub fn at(table: &Table, text: &[u8], start: usize) -> Spaces {
+    pub fn at(table: &ClassTable, text: &[u8], start: usize) -> Spaces {
         let mut spaces = Spaces {
             end: start,
             last: start,

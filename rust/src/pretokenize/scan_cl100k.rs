@@ -1,14 +1,14 @@
 //! The scanner of the `cl100k` and `nanochat` patterns.
 
-use super::block::{Block, first, flood, groups, whole};
 use super::scan::{Scanner, Spaces, contraction_any_case, run, run_of};
-use super::unicode::{LETTER, NEWLINE, NUMBER, SPACE, SYMBOL, Table};
+use super::unicode::{ClassTable, LETTER, NEWLINE, NUMBER, SPACE, SYMBOL};
+use crate::simd::block::{AsciiBlock, first, flood, groups, whole};
 
 /// Scans by `'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,DIGITS}|
 /// ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+`, with `\s+$` before `\s*[\r\n]` if `AT_END`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cl100kLike<const DIGITS: usize, const AT_END: bool> {
-    table: &'static Table,
+    table: &'static ClassTable,
 }
 
 /// The `cl100k` pattern's scanner.
@@ -56,7 +56,7 @@ impl<const DIGITS: usize, const AT_END: bool> Scanner for Cl100kLike<DIGITS, AT_
     }
 
     #[inline(always)]
-    fn starts(&self, text: &[u8], start: usize, block: &Block) -> u64 {
+    fn starts(&self, text: &[u8], start: usize, block: &AsciiBlock) -> u64 {
         let symbols = block.symbol;
         // Newlines right after symbols go with them.
         let taken = flood(block.newline, block.newline & (symbols << 1));

@@ -1,13 +1,13 @@
 //! The scanner of the `gpt2` pattern.
 
-use super::block::{Block, first, whole};
 use super::scan::{Scanner, Spaces, contraction, run};
-use super::unicode::{LETTER, NUMBER, SPACE, SYMBOL, Table};
+use super::unicode::{ClassTable, LETTER, NUMBER, SPACE, SYMBOL};
+use crate::simd::block::{AsciiBlock, first, whole};
 
 /// Scans by `'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Gpt2 {
-    table: &'static Table,
+    table: &'static ClassTable,
 }
 
 impl Scanner for Gpt2 {
@@ -38,7 +38,7 @@ impl Scanner for Gpt2 {
     }
 
     #[inline(always)]
-    fn starts(&self, text: &[u8], start: usize, block: &Block) -> u64 {
+    fn starts(&self, text: &[u8], start: usize, block: &AsciiBlock) -> u64 {
         let spaces = block.space;
         // A space goes with what follows, all other white space before text is on its own.
         let mut starts = (first(block.letter) | first(block.number) | first(block.symbol))

@@ -1,10 +1,10 @@
 //! The scanner of the `o200k` pattern.
 
-use super::block::{Block, first, flood, groups, whole};
 use super::scan::{Scanner, Spaces, contraction_any_case, run, run_of};
 use super::unicode::{
-    LETTER, LOWER, MARK, NEWLINE, NUMBER, OTHER_LETTER, SPACE, SYMBOL, Table, UPPER,
+    ClassTable, LETTER, LOWER, MARK, NEWLINE, NUMBER, OTHER_LETTER, SPACE, SYMBOL, UPPER,
 };
+use crate::simd::block::{AsciiBlock, first, flood, groups, whole};
 
 /// Letters and marks that a word may have both in its upper and in its lower part.
 const CASELESS: u8 = OTHER_LETTER | MARK;
@@ -15,7 +15,7 @@ const CASELESS: u8 = OTHER_LETTER | MARK;
 /// ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct O200k {
-    table: &'static Table,
+    table: &'static ClassTable,
 }
 
 impl O200k {
@@ -95,7 +95,7 @@ impl Scanner for O200k {
     }
 
     #[inline(always)]
-    fn starts(&self, text: &[u8], start: usize, block: &Block) -> u64 {
+    fn starts(&self, text: &[u8], start: usize, block: &AsciiBlock) -> u64 {
         // Newlines right after symbols go with them, and then slashes too.
         let taken = flood(
             block.newline | block.slash,

@@ -3,6 +3,7 @@
 //! The table is derived from `regex-syntax` on first use, so that a scanner can never disagree with
 //! the regex engine about a character.
 
+use crate::utf8;
 use regex_syntax::hir::{Class, HirKind};
 use std::sync::LazyLock;
 
@@ -48,28 +49,28 @@ const fn ascii() -> [u8; 256] {
 }
 
 /// Code points per block: those that share all but the last byte of their UTF-8 encoding.
-const BLOCK: usize = 64;
-const BLOCKS: usize = (char::MAX as usize + 1) / BLOCK;
+const BLOCK_SIZE: usize = 64;
+const N_BLOCKS: usize = (char::MAX as usize + 1) / BLOCK_SIZE;
 
 /// A two-stage table of the class of each code point.
 #[derive(Debug)]
-pub struct Table {
+pub struct ClassTable {
     /// Code point / 64 -> block.
-    index: Box<[u16; BLOCKS]>,
-    blocks: Vec<[u8; BLOCK]>,
+    index: Box<[u16; N_BLOCKS]>,
+    blocks: Vec<[u8; BLOCK_SIZE]>,
 }
 
-static TABLE: LazyLock<Table> = LazyLock::new(Table::build);
+static TABLE: LazyLock<ClassTable> = LazyLock::new(ClassTable::build);
 
-impl Default for &'static Table {
+impl Default for &'static ClassTable {
     /// The one table, built by the first caller.
     fn default() -> Self {
         &TABLE
     }
 }
 
-impl Table {
-    fn build() -> Table {
+impl ClassTable {
+    fn build() -> ClassTable {
         let mut ranges = Vec::with_capacity(4096);
         for (property, class) in [
             (r"\p{Lu}", UPPER),
@@ -94,36 +95,36 @@ impl Table {
             }
         }
         ranges.sort_unstable();
-        Table::from_ranges(&ranges, REST)
+        ClassTable::from_ranges(&ranges, REST)
     }
 
     /// A table from disjoint ranges of code points (both ends included) with their classes; all others
     /// are of class `rest`.
-    pub fn from_ranges(ranges: &[(usize, usize, u8)], rest: u8) -> Table {
-        let mut table = Table {
-            index: Box::new([0; BLOCKS]),
-            blocks: vec![[rest; BLOCK]],
+    pub fn from_ranges(ranges: &[(usize, usize, u8)], rest: u8) -> ClassTable {
+        let mut table = ClassTable {
+            index: Box::new([0; N_BLOCKS]),
+            blocks: vec![[rest; BLOCK_SIZE]],
         };
         // A block that is all of one class is shared; the rest are mostly distinct.
         let mut uniform = [0_u16; 256];
         for &(mut start, end, class) in ranges {
             while start <= end {
-                let block = start / BLOCK;
-                let last = end.min(block * BLOCK + BLOCK - 1);
-                if last - start + 1 == BLOCK {
+                let block = start / BLOCK_SIZE;
+                let last = end.min(block * BLOCK_SIZE + BLOCK_SIZE - 1);
+                if last - start + 1 == BLOCK_SIZE {
                     let shared = &mut uniform[usize::from(class)];
                     if *shared == 0 {
                         *shared = table.blocks.len() as u16;
-                        table.blocks.push([class; BLOCK]);
+                        table.blocks.push([class; BLOCK_SIZE]);
                     }
                     table.index[block] = *shared;
                 } else {
                     if table.index[block] == 0 {
                         table.index[block] = table.blocks.len() as u16;
-                        table.blocks.push([rest; BLOCK]);
+                        table.blocks.push([rest; BLOCK_SIZE]);
                     }
                     let own = &mut table.blocks[usize::from(table.index[block])];
-                    own[start % BLOCK..=last % BLOCK].fill(class);
+                    own[start % BLOCK_SIZE..=last % BLOCK_SIZE].fill(class);
                 }
                 start = last + 1;
             }
@@ -133,7 +134,7 @@ impl Table {
 
     /// The class of a code point.
     pub fn of(&self, code_point: usize) -> u8 {
-        self.class(code_point / BLOCK, (code_point % BLOCK) as u8)
+        self.class(code_point / BLOCK_SIZE, (code_point % BLOCK_SIZE) as u8)
     }
 
     /// The class of the code point `block * 64 + last % 64`.
@@ -153,23 +154,14 @@ impl Table {
         if first < 0x80 {
             (ASCII[usize::from(first)], 1)
         } else {
-            self.wide(text, i)
+            self.at_non_ascii(text, i)
         }
     }
 
-    /// As [`Table::at`], for a character that is not ASCII.
+    /// As [`ClassTable::at`], for a character that is not ASCII.
     #[inline(always)]
-    pub fn wide(&self, text: &[u8], i: usize) -> (u8, usize) {
-        let low = |k: usize| usize::from(text[i + k] & 0x3f);
-        let first = usize::from(text[i]);
-        if first < 0xe0 {
-            (self.class(first & 0x1f, text[i + 1]), 2)
-        } else if first < 0xf0 {
-            (self.class((first & 0x0f) << 6 | low(1), text[i + 2]), 3)
-        } else {
-            let block = (first & 0x07) << 12 | low(1) << 6 | low(2);
-            (self.class(block, text[i + 3]), 4)
-        }
+    pub fn at_non_ascii(&self, text: &[u8], i: usize) -> (u8, usize) {
+        utf8::look_up_char(text, i, |block, last| self.class(block, last))
     }
 }
 
@@ -205,7 +197,7 @@ mod tests {
     #[test]
     fn ascii_agrees_with_the_engine() {
         for b in 0..128_u8 {
-            let class = TABLE.class(usize::from(b) / BLOCK, b);
+            let class = TABLE.class(usize::from(b) / BLOCK_SIZE, b);
             assert_eq!(
                 ASCII[usize::from(b)] & !NEWLINE,
                 class,

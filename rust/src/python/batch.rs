@@ -1,12 +1,12 @@
 //! Batches: Python's strings to tasks, and ids to Python's lists.
 
+use super::convert;
 use super::ints::Ints;
 use super::memory::Raises;
-use super::{Breaks, convert};
+use super::signals::{Breaks, Raised};
+use crate::corpus::texts::{self, Options, TextFeed};
 use crate::corpus::{Consumer, Encoded};
-use crate::error::Error;
-use crate::texts::{self, Options, Texts};
-use crate::threads::Watch;
+use crate::system::threads::Watch;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
@@ -23,7 +23,7 @@ impl<'py> Strings<'py> {
     /// The items of a list.
     ///
     /// # Errors
-    /// TypeError for one that is no str.
+    /// TypeError for one that is not a str.
     pub fn new(texts: &Bound<'py, PyList>) -> PyResult<Self> {
         let py = texts.py();
         let mut breaks = Breaks::default();
@@ -49,13 +49,8 @@ impl<'py> Strings<'py> {
     /// What is raised for a signal (for Ctrl-C, as a rule) and by `consumer`; as the encoder.
     pub fn encode(&self, options: &Options, consumer: &mut impl Raises) -> PyResult<()> {
         let py = self.py;
-        let mut raised = None;
-        let mut ask = || {
-            Python::attach(|py| py.check_signals()).map_err(|error| {
-                raised = Some(error);
-                Error::Interrupted
-            })
-        };
+        let mut raised = Raised::default();
+        let mut ask = || raised.check_signals();
         let watch = &mut Watch::new(&mut ask);
         let done = texts::run(options, self.items.len(), self.n_chars, consumer, |tasks| {
             let mut breaks = Breaks::default();
@@ -68,17 +63,15 @@ impl<'py> Strings<'py> {
             }
             Ok(py.detach(|| tasks.finish(watch))?)
         });
-        match raised {
-            Some(error) => Err(error),
-            None => consumer.raised().and(done),
-        }
+        raised.take()?;
+        consumer.raised().and(done)
     }
 }
 
 /// Adds a string to the tasks. The text of one that is not ASCII has to be encoded as UTF-8; Python keeps
 /// that with the string. Returns how long it is in bytes.
 fn put<'a>(
-    tasks: &mut Texts<'_, 'a>,
+    tasks: &mut TextFeed<'_, 'a>,
     string: &'a Bound<'_, PyString>,
     watch: &mut Watch,
 ) -> PyResult<usize> {
@@ -99,12 +92,12 @@ pub struct Lists<'a> {
     /// Ids of which there are no lists yet, and where texts end in them.
     ids: Vec<u32>,
     ends: Vec<usize>,
-    /// How many are made to lists at a time, at least.
-    many: usize,
+    /// How many are turned into lists at a time, at least.
+    min_batch: usize,
     lists: Vec<Py<PyList>>,
     /// That of a text of which more is to come.
     open: Option<Py<PyList>>,
-    raised: Option<PyErr>,
+    raised: Raised,
 }
 
 impl<'a> Lists<'a> {
@@ -115,10 +108,10 @@ impl<'a> Lists<'a> {
             ids: Vec::new(),
             ends: Vec::new(),
             // The GIL is taken a few times only, as other threads may make that slow; nor is it held long.
-            many: (n_chars / 32).clamp(1 << 16, 1 << 20),
+            min_batch: (n_chars / 32).clamp(1 << 16, 1 << 20),
             lists: Vec::new(),
             open: None,
-            raised: None,
+            raised: Raised::default(),
         }
     }
 
@@ -133,7 +126,7 @@ impl<'a> Lists<'a> {
 
     fn make(&mut self, py: Python<'_>) -> PyResult<()> {
         py.check_signals()?;
-        let pause = Pause::new(py);
+        let pause = GcPause::new(py);
         let mut start = 0;
         let rest = self.ids.len();
         for (end, ends) in self
@@ -171,34 +164,32 @@ impl<'a> Lists<'a> {
 impl Consumer for Lists<'_> {
     fn take(&mut self, encoded: &mut Encoded) -> crate::error::Result<()> {
         let from = self.ids.len();
-        self.ids.extend_from_slice(&encoded.words);
+        self.ids.extend_from_slice(&encoded.ids);
         let ends = encoded.parts.iter().filter(|part| part.ends);
         self.ends.extend(ends.map(|part| from + part.end));
-        if self.ids.len() < self.many {
+        if self.ids.len() < self.min_batch {
             return Ok(());
         }
-        Python::attach(|py| self.make(py)).map_err(|error| {
-            self.raised = Some(error);
-            Error::Interrupted
-        })
+        let made = Python::attach(|py| self.make(py));
+        self.raised.keep(made)
     }
 }
 
 impl Raises for Lists<'_> {
     fn raised(&mut self) -> PyResult<()> {
-        self.raised.take().map_or(Ok(()), Err)
+        self.raised.take()
     }
 }
 
-/// Keeps Python from collecting garbage, for as long as this thread holds the GIL and runs nobody's code.
-/// It would look through thousands of new lists several times, and find nothing: a quarter of the time
-/// that a batch of short texts takes.
-struct Pause<'py> {
+/// Keeps Python from collecting garbage while this thread holds the GIL and runs no code but ours. The
+/// collector would look through thousands of new lists several times and find nothing, in a quarter of
+/// the time that a batch of short texts takes.
+struct GcPause<'py> {
     _py: Python<'py>,
     was_on: bool,
 }
 
-impl<'py> Pause<'py> {
+impl<'py> GcPause<'py> {
     #[allow(unsafe_code)]
     fn new(py: Python<'py>) -> Self {
         // SAFETY: the GIL is held, as `py` shows.
@@ -207,7 +198,7 @@ impl<'py> Pause<'py> {
     }
 }
 
-impl Drop for Pause<'_> {
+impl Drop for GcPause<'_> {
     #[allow(unsafe_code)]
     fn drop(&mut self) {
         if self.was_on {

@@ -1,6 +1,6 @@
 //! Python's strings and ids to Rust's, and back.
 
-use crate::prefetch::prefetch;
+use crate::system::prefetch::prefetch;
 use pyo3::exceptions::{PyKeyError, PyOverflowError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -98,7 +98,7 @@ pub fn array_of<'py>(
 /// `tolist` (torch's tensors), or from another iterable.
 ///
 /// # Errors
-/// KeyError for an int that is no id; TypeError for anything but ints.
+/// KeyError for an int that is not an id; TypeError for anything but ints.
 pub fn ids_of(ids: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
     if let Ok(list) = ids.cast::<PyList>() {
         let mut found = Vec::with_capacity(list.len());
@@ -130,7 +130,7 @@ pub fn ids_of(ids: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
 }
 
 /// Calls `f` with the ids in a list, some at a time: few enough for their ints to stay in the fastest
-/// cache, and with a short list, for which that counts, no more room to be made than needed.
+/// cache, and no more room than needed with a short list, where making room matters.
 pub fn each_in_list(list: &Bound<'_, PyList>, f: impl FnMut(&[u32])) -> PyResult<()> {
     match list.len() {
         0..=32 => each_group::<32>(list, f),
@@ -143,7 +143,7 @@ fn each_group<const N: usize>(list: &Bound<'_, PyList>, mut f: impl FnMut(&[u32]
     let mut at = 0;
     while at < list.len() {
         let mut n = plain_ids(list, at, &mut ids);
-        // Where one is no plain int, others are none either.
+        // Where one is not a plain int, others will not be either.
         while n < N && at + n < list.len() {
             ids[n] = id_of(&list.get_item(at + n)?)?;
             n += 1;
@@ -158,7 +158,7 @@ fn each_group<const N: usize>(list: &Bound<'_, PyList>, mut f: impl FnMut(&[u32]
 /// fetch at once, which would be waited for.
 const AHEAD: usize = 32;
 
-/// Reads the ids from index `at` on, up to a group or the first that is no plain int; returns how
+/// Reads the ids from index `at` on, up to a group or the first that is not a plain int; returns how
 /// many. For plain ints, which is what lists hold, this takes a fifth of the time of asking for them
 /// one by one through references of their own (4 instead of 20 ns an id).
 #[allow(unsafe_code)]
@@ -181,7 +181,7 @@ fn plain_ids<const N: usize>(list: &Bound<'_, PyList>, at: usize, ids: &mut [u32
         }
         // SAFETY: the list keeps the item alive, as no code that could change it has run since the
         // item was read: PyLong_AsSize_t runs none, unless it fails, which ends this loop. The
-        // error that it sets, for what is no int too, is taken below.
+        // error that it sets, also for what is not an int, is taken below.
         let value = unsafe { ffi::PyLong_AsSize_t(items[i]) };
         // The highest may be an error; it is left to `id_of` too.
         if value >= u32::MAX as usize {
@@ -196,7 +196,7 @@ fn plain_ids<const N: usize>(list: &Bound<'_, PyList>, at: usize, ids: &mut [u32
 /// One id.
 ///
 /// # Errors
-/// KeyError for an int that is no id; TypeError for anything but an int.
+/// KeyError for an int that is not an id; TypeError for anything but an int.
 #[inline]
 pub fn id_of(item: &Bound<'_, PyAny>) -> PyResult<u32> {
     item.extract().map_err(|error| not_an_id(item, &error))
@@ -208,7 +208,7 @@ fn not_an_id(item: &Bound<'_, PyAny>, error: &PyErr) -> PyErr {
         return PyKeyError::new_err(item.clone().unbind());
     }
     let kind = item.get_type();
-    PyTypeError::new_err(format!("{item:?} of {kind} is no id; expected an int"))
+    PyTypeError::new_err(format!("{item:?} of {kind} is not an id; expected an int"))
 }
 
 /// Ids in memory; `None` if it does not hold integers of native byte order in one dimension.

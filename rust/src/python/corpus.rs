@@ -1,13 +1,14 @@
 //! Encoding files, to memory and to shards.
 
 use super::convert::with_text;
+use super::inputs::{append_chunk, replaces_invalid};
 use super::memory::{Memory, Raises};
+use super::signals::{Pulse, Raised};
 use super::tokenizer::Encoder;
-use super::{Pulse, append_chunk, replaces_invalid};
+use crate::corpus::shards::{Checkpoint, ShardOptions, ShardWriter};
 use crate::corpus::{self, CorpusOptions, Separator, Width};
-use crate::error::Error;
-use crate::feed::Feed;
-use crate::shards::{Checkpoint, ShardOptions, ShardWriter};
+use crate::text::feed::Feed;
+use crate::vocabulary::TYPICAL_TOKEN_BYTES;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyIterator, PyString};
@@ -60,9 +61,8 @@ pub fn encode_corpus<'py>(
     let encoder = &encoder.get().inner;
     let sources = sources.try_iter()?.unbind();
     let mut pulse = Pulse::new(progress);
-    // A token has four bytes or so of text. Memory that is not used costs nothing, but only so much may be
-    // had at all.
-    let expected = expected_bytes / 4 * options.width.bytes();
+    // Memory that is not used costs nothing, but there is a limit to how much can be had at all.
+    let expected = expected_bytes / TYPICAL_TOKEN_BYTES * options.width.bytes();
     let mut memory = Memory::new(py, expected.clamp(1 << 20, 1 << 30))?;
     let done = py.detach(|| {
         corpus::encode_corpus(encoder, &options, &mut memory, |feed| {
@@ -72,7 +72,7 @@ pub fn encode_corpus<'py>(
     memory.raised()?;
     done?;
     let n_bytes = memory.n_bytes();
-    let (ids, ends) = memory.into_arrays(py, options.width, &[])?;
+    let (ids, ends) = memory.into_arrays(py, &[])?;
     Ok((ids, ends, n_bytes))
 }
 
@@ -113,15 +113,11 @@ pub fn encode_shards(
     let encoder = &encoder.get().inner;
     let sources = sources.try_iter()?.unbind();
     let mut pulse = Pulse::new(progress);
-    // The callback's own exception comes out, not the core's word that it was stopped.
-    let mut raised = None;
+    let mut raised = Raised::default();
     let done = py.detach(|| -> PyResult<_> {
         let mut store = |checkpoint: &Checkpoint| {
             let json = checkpoint.to_json();
-            Python::attach(|py| store.call1(py, (json,)).map(|_| ())).map_err(|e| {
-                raised = Some(e);
-                Error::Interrupted
-            })
+            raised.keep(Python::attach(|py| store.call1(py, (json,)).map(|_| ())))
         };
         let mut writer = ShardWriter::new(&shards, checkpoint, &mut store)?;
         corpus::encode_corpus(encoder, &options, &mut writer, |feed| {
@@ -129,10 +125,7 @@ pub fn encode_shards(
         })?;
         Ok(writer.finish()?)
     });
-    match raised {
-        Some(error) => Err(error),
-        None => Ok(done?.to_json()),
-    }
+    Ok(raised.or(done)?.to_json())
 }
 
 /// Feeds what `sources` yields: (kind, name, what to read).
@@ -170,7 +163,7 @@ fn feed_sources(feed: &mut Feed, sources: &Py<PyIterator>, pulse: &mut Pulse) ->
                 }
             }
             other => {
-                let message = format!("sources: {other:?} is no kind of source");
+                let message = format!("sources: {other:?} is not a kind of source");
                 return Err(PyValueError::new_err(message));
             }
         }
@@ -183,7 +176,7 @@ fn take_texts(texts: &Bound<'_, PyIterator>, feed: &mut Feed) -> PyResult<bool> 
         let text = text?;
         let text = text
             .cast::<PyString>()
-            .map_err(|_| PyTypeError::new_err(format!("{} is no str", text.get_type())))?;
+            .map_err(|_| PyTypeError::new_err(format!("{} is not a str", text.get_type())))?;
         with_text(text, |text| feed.text(text))?;
         if feed.ready() {
             return Ok(true);

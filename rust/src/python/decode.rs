@@ -2,6 +2,7 @@
 
 use super::convert::{each_in_list, id_of, ids_of, list_of};
 use crate::decode::{self, Joined, UnknownId};
+use crate::utf8;
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -19,7 +20,7 @@ impl From<UnknownId> for PyErr {
 #[pyclass(module = "bytemill._core", frozen)]
 pub struct Decoder {
     inner: Arc<decode::Decoder>,
-    /// A buffer to be used again: memory fresh from the system takes longer to get than to fill.
+    /// A buffer to be used again: first-touch page faults are expensive.
     spare: Mutex<Vec<u8>>,
 }
 
@@ -39,18 +40,18 @@ impl Decoder {
         let spare = self
             .spare
             .try_lock()
-            .map(|mut room| std::mem::take(&mut *room));
+            .map(|mut spare| std::mem::take(&mut *spare));
         let mut joined = Joined::new(&self.inner, spare.unwrap_or_default());
         match ids.cast::<PyList>() {
             Ok(list) => each_in_list(list, |ids| joined.extend(ids))?,
             Err(_) => joined.extend(&ids_of(ids)?),
         }
         let result = f(joined.bytes()?);
-        let room = joined.into_room();
-        if room.capacity() <= SPARE
+        let buffer = joined.into_buffer();
+        if buffer.capacity() <= SPARE
             && let Ok(mut spare) = self.spare.try_lock()
         {
-            *spare = room;
+            *spare = buffer;
         }
         Ok(result)
     }
@@ -115,9 +116,9 @@ impl Decoder {
         let mut n_chars: u32 = 0;
         for &id in &found {
             let token = self.inner.token(id).ok_or(UnknownId(id))?;
-            let inside = token.first().is_some_and(|b| b & 0xc0 == 0x80);
+            let inside = token.first().is_some_and(|&b| utf8::is_continuation(b));
             offsets.push(n_chars.saturating_sub(u32::from(inside)));
-            n_chars += token.iter().filter(|&&b| b & 0xc0 != 0x80).count() as u32;
+            n_chars += utf8::count_chars(token) as u32;
         }
         let text = self.text(ids, c"strict")?;
         Ok((text, list_of(ids.py(), &offsets)?))

@@ -1,6 +1,6 @@
 //! Ids as Python ints, made once.
 
-use crate::prefetch::prefetch;
+use crate::system::prefetch::prefetch;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyList};

@@ -1,8 +1,8 @@
 //! Ids of many documents, in memory that Python's arrays can use.
 
-use crate::batch::Counts;
-use crate::corpus::{Consumer, Encoded, Width};
-use crate::error::Error;
+use super::signals::Raised;
+use crate::corpus::batch::IdCounts;
+use crate::corpus::{Consumer, Encoded};
 use pyo3::prelude::*;
 use pyo3::types::PyByteArray;
 
@@ -15,7 +15,7 @@ pub trait Raises: Consumer {
     fn raised(&mut self) -> PyResult<()>;
 }
 
-impl Raises for Counts {
+impl Raises for IdCounts {
     fn raised(&mut self) -> PyResult<()> {
         Ok(())
     }
@@ -23,7 +23,7 @@ impl Raises for Counts {
 
 impl Raises for Memory {
     fn raised(&mut self) -> PyResult<()> {
-        self.raised.take().map_or(Ok(()), Err)
+        self.raised.take()
     }
 }
 
@@ -33,12 +33,13 @@ pub struct Memory {
     /// Bytes of ids, and room for them.
     len: usize,
     capacity: usize,
-    /// Where each document's ids end, in bytes.
+    n_ids: u64,
+    /// How many ids lie before each document's end.
     ends: Vec<u64>,
     /// Bytes of text.
     n_bytes: u64,
     /// What Python raised when there was no more memory.
-    raised: Option<PyErr>,
+    raised: Raised,
 }
 
 impl Memory {
@@ -48,9 +49,10 @@ impl Memory {
             ids: PyByteArray::new(py, &[]).unbind(),
             len: 0,
             capacity: 0,
+            n_ids: 0,
             ends: Vec::new(),
             n_bytes: 0,
-            raised: None,
+            raised: Raised::default(),
         };
         new.make_room(py, capacity)?;
         Ok(new)
@@ -65,16 +67,14 @@ impl Memory {
     pub fn into_arrays<'py>(
         self,
         py: Python<'py>,
-        width: Width,
         first: &[u64],
     ) -> PyResult<(Bound<'py, PyByteArray>, Bound<'py, PyByteArray>)> {
         let ids = self.ids.into_bound(py);
         ids.resize(self.len)?;
-        let item = width.bytes() as u64;
         let numbers = first.iter().chain(&self.ends);
         let ends = PyByteArray::new_with(py, 8 * (first.len() + self.ends.len()), |room| {
             for (to, end) in room.chunks_exact_mut(8).zip(numbers) {
-                to.copy_from_slice(&(end / item).to_ne_bytes());
+                to.copy_from_slice(&end.to_ne_bytes());
             }
             Ok(())
         })?;
@@ -109,12 +109,11 @@ impl Consumer for Memory {
         for part in &encoded.parts {
             self.n_bytes += part.n_bytes;
             if part.ends {
-                self.ends.push((self.len + part.end) as u64);
+                self.ends.push(self.n_ids + part.end as u64);
             }
         }
-        Python::attach(|py| self.append(py, encoded.ids())).map_err(|error| {
-            self.raised = Some(error);
-            Error::Interrupted
-        })
+        self.n_ids += encoded.n_ids as u64;
+        let appended = Python::attach(|py| self.append(py, encoded.packed()));
+        self.raised.keep(appended)
     }
 }

@@ -1,10 +1,11 @@
 //! Encoding and decoding in pieces.
 
 use super::convert::{id_of, ids_of, list_of, units_of};
+use crate::decode::text::{InvalidBytes, TextDecoder};
 use crate::decode::{Decoder, UnknownId};
 use crate::encode::Encoder;
-use crate::special::SpecialTokens;
-use crate::stream::{InvalidBytes, Stream, TextDecoder};
+use crate::streaming::stream::Stream;
+use crate::text::special::SpecialTokens;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyList, PyString};

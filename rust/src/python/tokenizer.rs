@@ -5,16 +5,20 @@ use super::convert::{array_of, text_and_starts, text_of};
 use super::decode::Decoder;
 use super::ints::Ints;
 use super::memory::Memory;
+use super::signals::watched;
 use super::stream::{StreamDecoder, StreamEncoder};
-use super::watched;
-use crate::batch::Counts;
 use crate::corpus::Width;
-use crate::encode::{self, Ranks};
+use crate::corpus::batch;
+use crate::corpus::batch::IdCounts;
+use crate::corpus::texts::{Goal, Options};
+use crate::decode;
+use crate::decode::text::{Invalid, TextDecoder};
+use crate::encode;
 use crate::error::Result;
-use crate::special::SpecialTokens;
-use crate::stream::{Invalid, TextDecoder};
-use crate::texts::{Goal, Options};
-use crate::{batch, decode, offsets};
+use crate::streaming::offsets;
+use crate::text::special::SpecialTokens;
+use crate::vocabulary::ranks::Ranks;
+use crate::vocabulary::{FEWEST_TOKEN_BYTES, TYPICAL_TOKEN_BYTES};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyString};
@@ -91,7 +95,7 @@ impl Encoder {
         work: impl FnOnce(&str, &mut Vec<u32>) -> Result<()> + Send,
     ) -> PyResult<Vec<u32>> {
         let utf8 = text_of(text)?;
-        let mut ids = Vec::with_capacity(utf8.len() / 3 + 1);
+        let mut ids = Vec::with_capacity(utf8.len() / FEWEST_TOKEN_BYTES + 1);
         if utf8.len() < SHORT {
             work(&utf8, &mut ids)?;
         } else if utf8.len() < LONG {
@@ -240,11 +244,10 @@ impl Encoder {
             _ => Width::U32,
         };
         let options = self.options(allowed, Goal::Packed(width), num_threads);
-        // A token has four bytes or so of text.
-        let expected = (strings.n_chars() / 4).min(1 << 28) * width.bytes();
+        let expected = (strings.n_chars() / TYPICAL_TOKEN_BYTES).min(1 << 28) * width.bytes();
         let mut memory = Memory::new(py, expected)?;
         strings.encode(&options, &mut memory)?;
-        memory.into_arrays(py, width, &[0])
+        memory.into_arrays(py, &[0])
     }
 
     #[pyo3(signature = (texts, num_threads=None, allowed=None))]
@@ -254,7 +257,7 @@ impl Encoder {
         num_threads: Option<usize>,
         allowed: Option<&Bound<'_, SpecialSet>>,
     ) -> PyResult<Vec<u64>> {
-        let mut counts = Counts::default();
+        let mut counts = IdCounts::default();
         let options = self.options(allowed, Goal::Count, num_threads);
         Strings::new(texts)?.encode(&options, &mut counts)?;
         Ok(counts.counts)

@@ -1,13 +1,15 @@
 //! Counting and training.
 
 use super::convert::with_text;
-use super::{Pulse, append_chunk, replaces_invalid};
-use crate::count::{CountOptions, Pass};
-use crate::error::Error;
-use crate::feed::Feed;
-use crate::special::SpecialTokens;
-use crate::train::{TieBreak, TrainOptions};
-use crate::{counts, counts_file, pattern, pretokenize::Pretokenizer};
+use super::inputs::{append_chunk, replaces_invalid};
+use super::signals::{Pulse, Raised};
+use crate::pretokenize::{Pretokenizer, pattern};
+use crate::text::feed::Feed;
+use crate::text::special::SpecialTokens;
+use crate::train::TrainOptions;
+use crate::train::count::{CountOptions, Pass};
+use crate::train::tie_break::TieBreak;
+use crate::train::{counts, counts_file};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyIterator, PyString};
@@ -138,7 +140,7 @@ impl CountingPass {
             doc_cap,
             max_chars,
             num_threads,
-            block_size: crate::documents::BLOCK,
+            block_size: crate::text::documents::DEFAULT_BLOCK_SIZE,
             replace_invalid,
         })?;
         Ok(Self {
@@ -286,20 +288,14 @@ pub fn train(
         num_threads,
     };
     let mut pulse = Pulse::new(progress);
-    // The callback's own exception comes out, not the core's word that it was stopped.
-    let mut raised = None;
+    let mut raised = Raised::default();
     let trained = py.detach(|| {
         crate::train::train_with(&counts.inner, &options, &mut |done, all| {
-            pulse.beat((done, all)).map_err(|e| {
-                raised = Some(e);
-                Error::Interrupted
-            })
+            raised.keep(pulse.beat((done, all)))
         })
     });
-    match (raised, trained) {
-        (Some(error), _) => Err(error),
-        (None, trained) => Ok(Merges { inner: trained? }),
-    }
+    let inner = raised.or(trained)?;
+    Ok(Merges { inner })
 }
 
 /// The regex of a named pattern; any other valid regex unchanged.

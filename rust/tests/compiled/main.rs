@@ -3,7 +3,7 @@
 mod cuts;
 mod linear;
 
-use bytemill::pattern::Named;
+use bytemill::pretokenize::pattern::Named;
 use bytemill::pretokenize::{Compiled, Pretokenizer, RegexSplitter};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};

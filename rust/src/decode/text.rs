@@ -1,0 +1,81 @@
+//! Bytes in pieces -> text, each character as soon as it can no longer change.
+
+/// What becomes of bytes that are not UTF-8.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Invalid {
+    /// They become U+FFFD, one for each maximal part of a character (Unicode 3.9, as in Python).
+    #[default]
+    Replace,
+    /// They are refused.
+    Refuse,
+}
+
+/// Bytes that are not UTF-8, and that were to be refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidBytes {
+    /// The bytes being decoded: those held back and those pushed.
+    pub bytes: Vec<u8>,
+}
+
+/// Decodes UTF-8 that comes in pieces, cut anywhere; holds back at most the three bytes of a
+/// character that may still become whole.
+#[derive(Clone, Debug, Default)]
+pub struct TextDecoder {
+    invalid: Invalid,
+    held: Vec<u8>,
+}
+
+impl TextDecoder {
+    /// A decoder that treats bytes that are not UTF-8 as `invalid` says.
+    pub fn new(invalid: Invalid) -> Self {
+        Self {
+            invalid,
+            held: Vec::new(),
+        }
+    }
+
+    /// Takes the next bytes; the text that is certain now.
+    ///
+    /// # Errors
+    /// [`InvalidBytes`] if they are to be refused; the decoder is then as before.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<String, InvalidBytes> {
+        let joined = [&self.held, bytes].concat();
+        let mut text = String::new();
+        let mut rest = &joined[..];
+        loop {
+            match std::str::from_utf8(rest) {
+                Ok(valid) => {
+                    text.push_str(valid);
+                    rest = &[];
+                    break;
+                }
+                Err(error) => {
+                    let (valid, after) = rest.split_at(error.valid_up_to());
+                    text.push_str(&String::from_utf8_lossy(valid)); // borrows, as it is valid
+                    rest = after;
+                    let Some(n) = error.error_len() else { break };
+                    if self.invalid == Invalid::Refuse {
+                        return Err(InvalidBytes { bytes: joined });
+                    }
+                    text.push(char::REPLACEMENT_CHARACTER);
+                    rest = &rest[n..];
+                }
+            }
+        }
+        self.held = rest.to_vec();
+        Ok(text)
+    }
+
+    /// Ends the bytes; the text that is left. The next bytes begin a new text.
+    ///
+    /// # Errors
+    /// [`InvalidBytes`] if they end inside a character and that is to be refused.
+    pub fn finish(&mut self) -> Result<String, InvalidBytes> {
+        let bytes = std::mem::take(&mut self.held);
+        match (bytes.is_empty(), self.invalid) {
+            (true, _) => Ok(String::new()),
+            (false, Invalid::Replace) => Ok(char::REPLACEMENT_CHARACTER.to_string()),
+            (false, Invalid::Refuse) => Err(InvalidBytes { bytes }),
+        }
+    }
+}

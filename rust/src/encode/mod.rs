@@ -1,0 +1,253 @@
+//! Text -> ids: a vocabulary's merges applied as tiktoken applies them.
+//!
+//! A pretoken that is a token is its id. Otherwise it starts as single bytes; of all adjacent pairs
+//! whose joined bytes are a token the one of lowest rank is joined, the leftmost of equals, until
+//! none is left.
+//!
+//! [`Encoder`] is a pattern, a vocabulary and its special tokens; [`Session`] is an encoder at work in one
+//! thread. The pretokens of a text are taken in groups (`groups`). In Chinese and the like, what lies
+//! between places that no token can lie across counts as a pretoken of its own here
+//! (`crate::vocabulary::Borders`). A pretoken of up to 15 bytes is looked for in a cache that all threads
+//! share (`short_cache`), any other in a cache of the thread's own (`long_cache`). What is in neither is
+//! merged (`misses`): up to 16 bytes several pretokens at a time, longer ones from the left by longest
+//! matches or, for a vocabulary that training does not give, with a heap. The ids go to a list or only
+//! into a count (`sink`); a thread's working memory is used again by later sessions (`states`).
+//!
+//! What has been tried to make this fast, and with what success, is in `docs/encoder-notes.md`.
+
+mod groups;
+mod long_cache;
+mod misses;
+mod short_cache;
+mod sink;
+mod states;
+mod tables;
+
+use crate::error::{Error, Result};
+use crate::pretokenize::Pretokenizer;
+use crate::text::special::{Segment, SpecialTokens};
+use crate::vocabulary::Vocabulary;
+use crate::vocabulary::ranks::Ranks;
+use groups::State;
+use rustc_hash::FxHashMap;
+use sink::{IdCount, IdSink};
+use states::StatePool;
+use tables::Tables;
+
+/// A whole encoder: pattern, ranks and special tokens.
+#[derive(Debug)]
+pub struct Encoder {
+    pretokenizer: Pretokenizer,
+    tables: Tables,
+    special: SpecialTokens,
+    special_ids: FxHashMap<String, u32>,
+    /// Id -> index in `special`.
+    special_indices: FxHashMap<u32, usize>,
+    states: StatePool,
+}
+
+impl Clone for Encoder {
+    fn clone(&self) -> Self {
+        Self {
+            pretokenizer: self.pretokenizer.clone(),
+            tables: Tables::new(self.vocabulary().clone()),
+            special: self.special.clone(),
+            special_ids: self.special_ids.clone(),
+            special_indices: self.special_indices.clone(),
+            states: StatePool::default(),
+        }
+    }
+}
+
+impl Encoder {
+    /// Puts an encoder together.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for special tokens that are empty, come twice or have another token's id;
+    /// [`Error::Pattern`] for a broken pattern.
+    pub fn new(ranks: Ranks, special: Vec<(String, u32)>, pattern: &str) -> Result<Self> {
+        let pretokenizer = Pretokenizer::new(pattern)?;
+        if let Some((token, id)) = special.iter().find(|s| ranks.token(s.1).is_some()) {
+            return Err(Error::argument(
+                "special_tokens",
+                format!("{token:?}"),
+                format!("its id {id} is taken by another token"),
+            ));
+        }
+        let mut special_indices = FxHashMap::default();
+        for (index, (_, id)) in special.iter().enumerate() {
+            special_indices.entry(*id).or_insert(index);
+        }
+        Ok(Self {
+            pretokenizer,
+            tables: Tables::new(Vocabulary::new(ranks)),
+            special: SpecialTokens::new(special.iter().map(|s| &s.0))?,
+            special_ids: special.into_iter().collect(),
+            special_indices,
+            states: StatePool::default(),
+        })
+    }
+
+    /// The table of ranks.
+    pub fn ranks(&self) -> &Ranks {
+        self.vocabulary().ranks()
+    }
+
+    /// The ranks and what is looked up in.
+    pub fn vocabulary(&self) -> &Vocabulary {
+        &self.tables.vocabulary
+    }
+
+    /// One more than the highest id.
+    pub fn n_vocab(&self) -> usize {
+        let special = self.special_indices.keys();
+        let highest = self.ranks().ids().iter().chain(special).max();
+        highest.map_or(0, |&id| id as usize + 1)
+    }
+
+    /// What cuts text into pretokens.
+    pub fn pretokenizer(&self) -> &Pretokenizer {
+        &self.pretokenizer
+    }
+
+    /// The special tokens, in the order given.
+    pub fn special(&self) -> &SpecialTokens {
+        &self.special
+    }
+
+    /// The id of a special token.
+    pub fn special_id(&self, token: &str) -> Option<u32> {
+        self.special_ids.get(token).copied()
+    }
+
+    /// The bytes of one id, special or not. Of special tokens that share an id, as in o200k_harmony,
+    /// the first.
+    pub fn token_bytes(&self, id: u32) -> Option<&[u8]> {
+        self.ranks().token(id).or_else(|| {
+            let index = *self.special_indices.get(&id)?;
+            Some(self.special.tokens()[index].as_bytes())
+        })
+    }
+
+    /// A session for this thread.
+    pub fn session(&self) -> Session<'_> {
+        Session {
+            encoder: self,
+            state: Some(self.states.take()),
+        }
+    }
+
+    /// The ids of `text`; special tokens in it are text like any other.
+    ///
+    /// # Errors
+    /// [`Error::Match`] if the regex engine gives up.
+    pub fn encode_ordinary(&self, text: &str, out: &mut Vec<u32>) -> Result<()> {
+        self.session().encode_ordinary(text, out)
+    }
+
+    /// The ids of `text`, with the special tokens in `allowed` (a set drawn from this encoder's, of which
+    /// the longest at a place wins) becoming their ids.
+    ///
+    /// # Errors
+    /// [`Error::Match`] if the regex engine gives up.
+    pub fn encode(&self, text: &str, allowed: &SpecialTokens, out: &mut Vec<u32>) -> Result<()> {
+        self.session().encode(text, allowed, out)
+    }
+
+    /// How many ids [`Self::encode_ordinary`] gives.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn count_ordinary(&self, text: &str) -> Result<usize> {
+        self.session().count_ordinary(text)
+    }
+
+    /// How many ids [`Self::encode`] gives.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn count(&self, text: &str, allowed: &SpecialTokens) -> Result<usize> {
+        self.session().count(text, allowed)
+    }
+}
+
+/// An encoder at work in one thread, with working memory that is used again. Many short texts go faster
+/// through one session than through the encoder's own methods, each of which begins a session.
+#[derive(Debug)]
+pub struct Session<'a> {
+    encoder: &'a Encoder,
+    state: Option<Box<State>>,
+}
+
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        if let Some(state) = self.state.take() {
+            self.encoder.states.put(state);
+        }
+    }
+}
+
+impl Session<'_> {
+    /// As [`Encoder::encode_ordinary`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn encode_ordinary(&mut self, text: &str, out: &mut Vec<u32>) -> Result<()> {
+        self.ordinary(text, out)
+    }
+
+    /// As [`Encoder::count_ordinary`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn count_ordinary(&mut self, text: &str) -> Result<usize> {
+        let mut count = IdCount(0);
+        self.ordinary(text, &mut count)?;
+        Ok(count.0)
+    }
+
+    /// As [`Encoder::encode`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn encode(
+        &mut self,
+        text: &str,
+        allowed: &SpecialTokens,
+        out: &mut Vec<u32>,
+    ) -> Result<()> {
+        allowed.split(text, |segment| match segment {
+            Segment::Ordinary(range) => self.encode_ordinary(&text[range], out),
+            Segment::Special(token, _) => {
+                out.extend(self.encoder.special_id(token));
+                Ok(())
+            }
+        })
+    }
+
+    /// As [`Encoder::count`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn count(&mut self, text: &str, allowed: &SpecialTokens) -> Result<usize> {
+        let mut n = 0;
+        allowed.split(text, |segment| {
+            n += match segment {
+                Segment::Ordinary(range) => self.count_ordinary(&text[range])?,
+                Segment::Special(token, _) => usize::from(self.encoder.special_id(token).is_some()),
+            };
+            Ok(())
+        })?;
+        Ok(n)
+    }
+
+    fn ordinary(&mut self, text: &str, out: &mut impl IdSink) -> Result<()> {
+        let state = self.state.get_or_insert_default();
+        let Encoder {
+            pretokenizer,
+            tables,
+            ..
+        } = self.encoder;
+        groups::encode(pretokenizer, tables, state, text, out)
+    }
+}

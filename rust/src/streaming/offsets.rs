@@ -1,0 +1,130 @@
+//! Where in the text its tokens are.
+
+use crate::encode::Encoder;
+use crate::error::Result;
+use crate::streaming::stream::Stream;
+use crate::text::special::SpecialTokens;
+use crate::utf8::{self, floor_char_boundary};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// The ids of `text`, as [`Encoder::encode`] has them, and the bytes of `text` that each stands for.
+///
+/// # Errors
+/// As [`Encoder::encode`].
+pub fn encode_with_spans(
+    encoder: &Encoder,
+    text: &str,
+    allowed: &SpecialTokens,
+) -> Result<(Vec<u32>, Vec<Range<usize>>)> {
+    let (mut ids, mut spans) = (Vec::new(), Vec::new());
+    let mut from = 0;
+    while let Some((_, start, end)) = allowed.find(text.as_bytes(), from) {
+        ordinary(encoder, text, from..start, &mut ids, &mut spans)?;
+        encoder.encode(&text[start..end], allowed, &mut ids)?;
+        spans.push(start..end);
+        from = end;
+    }
+    ordinary(encoder, text, from..text.len(), &mut ids, &mut spans)?;
+    Ok((ids, spans))
+}
+
+fn ordinary(
+    encoder: &Encoder,
+    text: &str,
+    range: Range<usize>,
+    ids: &mut Vec<u32>,
+    spans: &mut Vec<Range<usize>>,
+) -> Result<()> {
+    let first = ids.len();
+    encoder.encode_ordinary(&text[range.clone()], ids)?;
+    let len_of = |id: &u32| encoder.token_bytes(*id).map_or(0, <[u8]>::len);
+    let covered: usize = ids[first..].iter().map(len_of).sum();
+    let mut lengths = ids[first..].iter().map(len_of);
+    let mut fill = |mut at: usize, end: usize| {
+        while at < end
+            && let Some(len) = lengths.next()
+        {
+            spans.push(at..at + len);
+            at += len;
+        }
+    };
+    if covered == range.len() {
+        fill(range.start, range.end);
+    } else {
+        // Some of the text belongs to no pretoken.
+        encoder
+            .pretokenizer()
+            .split(&text[range.clone()], |start, end| {
+                fill(range.start + start, range.start + end);
+            })?;
+    }
+    Ok(())
+}
+
+/// Spans of bytes, as [`encode_with_spans`] has them, as spans of characters: a token that holds part
+/// of a character has the whole of it in its span.
+pub fn char_spans(text: &str, spans: &[Range<usize>]) -> Vec<(usize, usize)> {
+    let bytes = text.as_bytes();
+    // Characters that begin before `at`.
+    let (mut at, mut begun) = (0, 0);
+    let mut begun_before = |place: usize| {
+        begun += utf8::count_chars(&bytes[at..place]);
+        at = place;
+        begun
+    };
+    let mut chars = Vec::with_capacity(spans.len());
+    for span in spans {
+        let before = begun_before(span.start);
+        let inside = !text.is_char_boundary(span.start);
+        chars.push((before - usize::from(inside), begun_before(span.end)));
+    }
+    chars
+}
+
+/// The length in bytes of the prefix of `text` that its first `max_tokens` tokens stand for, cut so
+/// that it ends with a whole character and encodes to at most `max_tokens` tokens itself.
+///
+/// Text that is cut may encode otherwise at its end (`'l` of `'ll` is an apostrophe and a letter),
+/// so that it may be necessary to go back further: to the ends of earlier tokens, one by one and
+/// then, for patterns with such a look-ahead, in larger steps.
+///
+/// # Errors
+/// As [`Encoder::encode`].
+pub fn truncate(
+    encoder: &Arc<Encoder>,
+    text: &str,
+    allowed: &SpecialTokens,
+    max_tokens: usize,
+) -> Result<usize> {
+    // No more of the text is encoded than it takes.
+    let mut stream = Stream::new(encoder.clone(), allowed.clone());
+    let mut ids = Vec::new();
+    let mut rest = text;
+    while ids.len() <= max_tokens && !rest.is_empty() {
+        let (piece, after) = rest.split_at(floor_char_boundary(rest, 4096));
+        stream.push(piece, &mut ids)?;
+        rest = after;
+    }
+    let head = match ids.len() <= max_tokens {
+        true => text,
+        false => &text[..stream.position() as usize],
+    };
+    let (ids, spans) = encode_with_spans(encoder, head, allowed)?;
+    if ids.len() <= max_tokens {
+        return Ok(text.len());
+    }
+    let mut keep = max_tokens;
+    let mut tries = 0;
+    while keep > 0 {
+        let end = floor_char_boundary(text, spans[keep - 1].end);
+        let mut again = Vec::new();
+        encoder.encode(&text[..end], allowed, &mut again)?;
+        if again.len() <= max_tokens {
+            return Ok(end);
+        }
+        tries += 1;
+        keep = keep.saturating_sub(1 << (tries / 4));
+    }
+    Ok(0)
+}

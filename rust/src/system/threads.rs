@@ -1,0 +1,141 @@
+//! Thread pools: one for each piece of work, gone after it, so that a fork finds no threads to lose.
+
+use crate::error::{Error, Result};
+use std::fmt;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The number of threads to use for what the caller asked.
+///
+/// # Errors
+/// [`Error::Argument`] for 0.
+pub fn resolve(num_threads: Option<usize>) -> Result<usize> {
+    match num_threads {
+        Some(0) => Err(Error::argument(
+            "num_threads",
+            "0",
+            "it must be at least 1 (or None for one a core)",
+        )),
+        Some(n) => Ok(n.min(1024)),
+        None => Ok(thread::available_parallelism().map_or(1, usize::from)),
+    }
+}
+
+/// A pool of `n` threads.
+///
+/// # Errors
+/// [`Error::Argument`] if the system cannot start them.
+pub fn pool(n: usize) -> Result<rayon::ThreadPool> {
+    let built = rayon::ThreadPoolBuilder::new().num_threads(n).build();
+    built.map_err(|e| not_started(n, &e))
+}
+
+pub(crate) fn not_started(n: usize, reason: &dyn fmt::Display) -> Error {
+    Error::argument(
+        "num_threads",
+        n.to_string(),
+        format!("the threads could not be started: {reason}"),
+    )
+}
+
+/// Asks now and then during long work whether to go on, always in the thread that made the call: only
+/// there may Python's signal handlers run.
+pub struct Watch<'a> {
+    ask: Option<&'a mut (dyn FnMut() -> Result<()> + Send)>,
+    next: Option<Instant>,
+}
+
+impl<'a> Watch<'a> {
+    /// How long Ctrl-C may have to wait.
+    pub(crate) const EVERY: Duration = Duration::from_millis(50);
+
+    /// Calls `ask` each 50 ms or so; its error ends the work.
+    pub fn new(ask: &'a mut (dyn FnMut() -> Result<()> + Send)) -> Self {
+        Self {
+            ask: Some(ask),
+            next: None,
+        }
+    }
+
+    /// Lets the work go on.
+    pub fn never() -> Self {
+        Self {
+            ask: None,
+            next: None,
+        }
+    }
+
+    /// Asks if it is time to. Reading the clock takes about 30 ns.
+    ///
+    /// # Errors
+    /// What is answered.
+    pub fn look(&mut self) -> Result<()> {
+        if self.ask.is_none() {
+            return Ok(());
+        }
+        let now = Instant::now();
+        let next = *self.next.get_or_insert(now + Self::EVERY);
+        if now < next {
+            return Ok(());
+        }
+        self.next = Some(now + Self::EVERY);
+        self.ask()
+    }
+
+    fn ask(&mut self) -> Result<()> {
+        self.ask.as_mut().map_or(Ok(()), |ask| ask())
+    }
+}
+
+impl fmt::Debug for Watch<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").finish_non_exhaustive()
+    }
+}
+
+/// Threads that share a piece of work: the caller's own and a pool's.
+///
+/// The caller works too, as only its thread may run Python's signal handlers in between.
+#[derive(Debug)]
+pub struct Team {
+    others: Option<rayon::ThreadPool>,
+    size: usize,
+}
+
+impl Team {
+    /// A team of as many as [`resolve`] says.
+    ///
+    /// # Errors
+    /// As [`resolve`] and [`pool`].
+    pub fn new(num_threads: Option<usize>) -> Result<Self> {
+        let size = resolve(num_threads)?;
+        let others = if size > 1 {
+            Some(pool(size - 1)?)
+        } else {
+            None
+        };
+        Ok(Self { others, size })
+    }
+
+    /// How many work together.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Calls `work` on each item, one a thread; returns when all are done.
+    pub fn run<T: Send>(&self, items: &mut [T], work: impl Fn(&mut T) + Sync) {
+        let Some((own, rest)) = items.split_first_mut() else {
+            return;
+        };
+        match &self.others {
+            Some(pool) if !rest.is_empty() => pool.in_place_scope(|scope| {
+                for item in rest {
+                    let work = &work;
+                    scope.spawn(move |_| work(item));
+                }
+                work(own);
+            }),
+            _ => items.iter_mut().for_each(work),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Pretoken -> count: the hash table that one thread counts into.
+//!
+//! Pretokens of up to 15 bytes are their own keys ([`Key`]), so that a look-up touches one slot and
+//! nothing else. Longer ones live in an arena.
+
+use crate::text::key::Key;
+use hashbrown::HashTable;
+use rustc_hash::FxHasher;
+use std::hash::Hasher;
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    /// An empty key marks an empty slot, as no pretoken is empty.
+    key: Key,
+    count: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Long {
+    start: usize,
+    len: usize,
+    count: u64,
+}
+
+impl Long {
+    fn bytes<'a>(&self, arena: &'a [u8]) -> &'a [u8] {
+        &arena[self.start..self.start + self.len]
+    }
+}
+
+/// A handle to a pretoken in a [`CountTable`] that does not change meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub struct Word(u32);
+
+/// The bit of a [`Word`] that says which half of the table it is in.
+const LONG: u32 = 1 << 31;
+
+/// Counts by pretoken.
+#[derive(Clone, Debug, Default)]
+pub struct CountTable {
+    slots: Vec<Slot>,
+    n_short: usize,
+    /// Long pretokens, and their places in it by hash.
+    longs: Vec<Long>,
+    long_index: HashTable<u32>,
+    arena: Vec<u8>,
+}
+
+fn long_hash(bytes: &[u8]) -> u64 {
+    let mut hasher = FxHasher::default();
+    hasher.write(bytes);
+    hasher.finish()
+}
+
+impl CountTable {
+    /// How many distinct pretokens there are.
+    pub fn len(&self) -> usize {
+        self.n_short + self.longs.len()
+    }
+
+    /// Whether nothing has been counted.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of all distinct pretokens.
+    pub fn n_bytes(&self) -> usize {
+        let short = self.slots.iter().map(|s| s.key.len());
+        self.arena.len() + short.sum::<usize>()
+    }
+
+    /// Adds `n` to the count of the pretoken `data[start..end]`; one is made if it is new.
+    ///
+    /// It is fastest when [`PADDING`](crate::text::key::PADDING) bytes follow in `data`.
+    #[inline]
+    pub fn add(&mut self, data: &[u8], start: usize, end: usize, n: u64) {
+        let key = Key::new(data, start, end);
+        if key == Key::TOO_LONG {
+            return self.add_long(&data[start..end], n);
+        }
+        self.add_short(key, n);
+    }
+
+    #[inline]
+    fn add_short(&mut self, key: Key, n: u64) {
+        if self.slots.is_empty() {
+            self.slots.resize(1 << 12, Slot::default());
+        }
+        let mask = self.slots.len() - 1;
+        let mut at = key.hash() as usize & mask;
+        loop {
+            let slot = &mut self.slots[at & mask];
+            if slot.key == key {
+                slot.count += n;
+                return;
+            }
+            if slot.key.is_empty() {
+                *slot = Slot { key, count: n };
+                self.n_short += 1;
+                if self.n_short * 8 > self.slots.len() * 5 {
+                    self.grow();
+                }
+                return;
+            }
+            at += 1;
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let size = self.slots.len() * 2;
+        let old = std::mem::replace(&mut self.slots, vec![Slot::default(); size]);
+        for slot in old.iter().filter(|s| !s.key.is_empty()) {
+            let mut at = slot.key.hash() as usize & (size - 1);
+            while !self.slots[at].key.is_empty() {
+                at = (at + 1) & (size - 1);
+            }
+            self.slots[at] = *slot;
+        }
+    }
+
+    fn add_long(&mut self, bytes: &[u8], n: u64) {
+        let (longs, arena) = (&mut self.longs, &mut self.arena);
+        let hash = long_hash(bytes);
+        let found = self
+            .long_index
+            .find(hash, |&i| longs[i as usize].bytes(arena) == bytes);
+        if let Some(&i) = found {
+            longs[i as usize].count += n;
+            return;
+        }
+        longs.push(Long {
+            start: arena.len(),
+            len: bytes.len(),
+            count: n,
+        });
+        arena.extend_from_slice(bytes);
+        let rehash = |&i: &u32| long_hash(longs[i as usize].bytes(arena));
+        self.long_index
+            .insert_unique(hash, longs.len() as u32 - 1, rehash);
+    }
+
+    /// Adds all counts of another table.
+    pub fn merge(&mut self, other: &CountTable) {
+        for slot in other.slots.iter().filter(|s| !s.key.is_empty()) {
+            self.add_short(slot.key, slot.count);
+        }
+        for long in &other.longs {
+            self.add_long(long.bytes(&other.arena), long.count);
+        }
+    }
+
+    /// Calls `visit` for every pretoken with its count, in no particular order.
+    pub fn for_each(&self, mut visit: impl FnMut(&[u8], u64)) {
+        for slot in self.slots.iter().filter(|s| !s.key.is_empty()) {
+            slot.key.with_bytes(|bytes| visit(bytes, slot.count));
+        }
+        for long in &self.longs {
+            visit(long.bytes(&self.arena), long.count);
+        }
+    }
+
+    /// Handles to all pretokens of two bytes and more, with their counts, in no particular order.
+    pub fn words(&self) -> Vec<(u64, Word)> {
+        let mut words = Vec::with_capacity(self.len());
+        for (at, slot) in self.slots.iter().enumerate() {
+            if slot.key.len() > 1 {
+                words.push((slot.count, Word(at as u32)));
+            }
+        }
+        for (i, long) in self.longs.iter().enumerate() {
+            words.push((long.count, Word(LONG | i as u32)));
+        }
+        words
+    }
+
+    /// Calls `visit` with a pretoken's bytes.
+    #[inline]
+    pub fn with_word<R>(&self, word: Word, visit: impl FnOnce(&[u8]) -> R) -> R {
+        if word.0 & LONG != 0 {
+            return visit(self.longs[(word.0 & !LONG) as usize].bytes(&self.arena));
+        }
+        self.slots[word.0 as usize].key.with_bytes(visit)
+    }
+}

@@ -1,0 +1,148 @@
+//! Pretoken counts at rest: what they were made with, and adding them up.
+
+use crate::error::{Error, Result};
+use crate::train::count_table::CountTable;
+
+/// Pretoken counts, and what they were made with.
+#[derive(Clone, Debug)]
+pub struct Counts {
+    pat_str: String,
+    special_tokens: Vec<String>,
+    table: CountTable,
+    total: u64,
+    n_bytes: u64,
+}
+
+impl Counts {
+    /// Counts from a table.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if the bytes counted do not fit into 64 bits; pair counts then might not either.
+    pub fn new(pat_str: &str, special_tokens: &[String], table: CountTable) -> Result<Self> {
+        let (mut total, mut n_bytes) = (0u128, 0u128);
+        table.for_each(|word, n| {
+            total += u128::from(n);
+            n_bytes += u128::from(n) * word.len() as u128;
+        });
+        let too_large = |_| {
+            Error::argument(
+                "counts",
+                format!("{n_bytes} bytes in all"),
+                "counts are 64-bit; their bytes must not exceed 2**64 - 1",
+            )
+        };
+        Ok(Self {
+            pat_str: pat_str.to_owned(),
+            special_tokens: special_tokens.to_vec(),
+            table,
+            total: u64::try_from(total).map_err(too_large)?,
+            n_bytes: u64::try_from(n_bytes).map_err(too_large)?,
+        })
+    }
+
+    /// Counts from pretokens and their counts; a pretoken given twice is added up.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for an empty pretoken, a count of 0, or counts beyond 64 bits.
+    pub fn from_items<W: AsRef<[u8]>>(
+        pat_str: &str,
+        special_tokens: &[String],
+        items: impl IntoIterator<Item = (W, u64)>,
+    ) -> Result<Self> {
+        let mut table = CountTable::default();
+        let mut total = 0u64;
+        for (word, n) in items {
+            let word = word.as_ref();
+            let next = total.checked_add(n);
+            let (false, 1.., Some(next)) = (word.is_empty(), n, next) else {
+                return Err(Error::argument(
+                    "counts",
+                    format!("{:?}: {n}", String::from_utf8_lossy(word)),
+                    "a pretoken must not be empty, its count must be at least 1, and all \
+                     counts together must be below 2**64",
+                ));
+            };
+            total = next;
+            table.add(word, 0, word.len(), n);
+        }
+        Self::new(pat_str, special_tokens, table)
+    }
+
+    /// The regex of the pattern.
+    pub fn pat_str(&self) -> &str {
+        &self.pat_str
+    }
+
+    /// The special tokens.
+    pub fn special_tokens(&self) -> &[String] {
+        &self.special_tokens
+    }
+
+    /// The table itself.
+    pub fn table(&self) -> &CountTable {
+        &self.table
+    }
+
+    /// All pretokens counted, repetitions included.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Bytes of all pretokens counted, repetitions included.
+    pub fn n_bytes(&self) -> u64 {
+        self.n_bytes
+    }
+
+    /// Pretokens with their counts: the most frequent first, equals by their bytes.
+    pub fn items(&self) -> Vec<(Box<[u8]>, u64)> {
+        let mut items = Vec::with_capacity(self.table.len());
+        self.table.for_each(|word, n| items.push((word.into(), n)));
+        items.sort_unstable_by(|a: &(Box<[u8]>, u64), b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        items
+    }
+
+    /// Adds other counts.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if they were made with another pattern or other special tokens, or if the sum
+    /// exceeds 64 bits; these counts are then unchanged.
+    pub fn merge(&mut self, other: &Counts) -> Result<()> {
+        self.check_same("pattern", &other.pat_str, &self.pat_str)?;
+        let (theirs, ours) = (&other.special_tokens, &self.special_tokens);
+        self.check_same("special_tokens", theirs, ours)?;
+        let sums = (
+            self.total.checked_add(other.total),
+            self.n_bytes.checked_add(other.n_bytes),
+        );
+        let (Some(total), Some(n_bytes)) = sums else {
+            return Err(Error::argument(
+                "counts",
+                format!("{} and {} bytes", self.n_bytes, other.n_bytes),
+                "their sum exceeds 64 bits",
+            ));
+        };
+        if self.table.is_empty() {
+            self.table = other.table.clone();
+        } else {
+            self.table.merge(&other.table);
+        }
+        (self.total, self.n_bytes) = (total, n_bytes);
+        Ok(())
+    }
+
+    fn check_same<T: PartialEq + std::fmt::Debug>(
+        &self,
+        name: &'static str,
+        theirs: &T,
+        ours: &T,
+    ) -> Result<()> {
+        if theirs == ours {
+            return Ok(());
+        }
+        Err(Error::argument(
+            name,
+            format!("{theirs:?}"),
+            format!("these counts cannot be used where {ours:?} is set; count the text again"),
+        ))
+    }
+}

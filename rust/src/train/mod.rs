@@ -1,0 +1,117 @@
+//! Documents -> pretoken counts -> merges.
+//!
+//! [`count`] counts pretokens in tables (`count_table`); [`counts`] are the sums, which [`counts_file`] keeps
+//! on disk. [`train`] learns merges from them: `words` is all distinct pretokens in one array, `pairs` the
+//! pairs that may be merged next, `tokens` the bytes of the tokens so far, [`tie_break`] their order where
+//! counts are equal, and `merge` the loop, with the reason why it is exact.
+
+pub mod count;
+pub mod count_table;
+pub mod counts;
+pub mod counts_file;
+mod merge;
+mod pairs;
+pub mod tie_break;
+mod tokens;
+mod words;
+
+use crate::error::{Error, Result};
+use crate::system::threads::Team;
+use crate::train::counts::Counts;
+use crate::train::merge::{Limits, Trainer};
+use crate::train::tie_break::TieBreak;
+use crate::train::tokens::Tokens;
+use crate::train::words::Words;
+
+/// What to train.
+#[derive(Clone, Debug)]
+pub struct TrainOptions {
+    /// The maximum size of the vocabulary: bytes, merges and special tokens.
+    pub vocab_size: usize,
+    /// How ties are broken.
+    pub tie_break: TieBreak,
+    /// Pairs that occur less often are never merged.
+    pub min_frequency: u64,
+    /// Tokens longer than this many bytes are never made.
+    pub max_token_length: Option<usize>,
+    /// Threads, the caller's included; all cores if `None`.
+    pub num_threads: Option<usize>,
+}
+
+impl TrainOptions {
+    /// Options for a vocabulary of at most `vocab_size`, ties broken lexicographically.
+    pub fn new(vocab_size: usize) -> Self {
+        Self {
+            vocab_size,
+            tie_break: TieBreak::Lexicographic,
+            min_frequency: 1,
+            max_token_length: None,
+            num_threads: None,
+        }
+    }
+}
+
+/// The result of training: tokens in order of their ids (the 256 bytes, then one for each merge).
+#[derive(Clone, Debug)]
+pub struct Merges {
+    tokens: Vec<Box<[u8]>>,
+    pairs: Vec<(u32, u32)>,
+}
+
+impl Merges {
+    /// The bytes of each id.
+    pub fn tokens(&self) -> Vec<&[u8]> {
+        self.tokens.iter().map(|t| &**t).collect()
+    }
+
+    /// The pair of ids each merge joins; merge `i` makes id `256 + i`.
+    pub fn pairs(&self) -> &[(u32, u32)] {
+        &self.pairs
+    }
+}
+
+/// Learns merges from counts.
+///
+/// # Errors
+/// [`Error::VocabSize`] if the size cannot hold the bytes and the special tokens.
+pub fn train(counts: &Counts, options: &TrainOptions) -> Result<Merges> {
+    train_with(counts, options, &mut |_, _| Ok(()))
+}
+
+/// [`train`] that calls `tick` with merges done and merges asked for, often; its error ends the work.
+///
+/// # Errors
+/// As [`train`], and what `tick` returns.
+pub fn train_with(
+    counts: &Counts,
+    options: &TrainOptions,
+    tick: &mut dyn FnMut(usize, usize) -> Result<()>,
+) -> Result<Merges> {
+    let n_special = counts.special_tokens().len();
+    if options.vocab_size < 256 + n_special {
+        return Err(Error::VocabSize {
+            vocab_size: options.vocab_size,
+            n_special,
+        });
+    }
+    // Each merge uses up a byte at least, so that more tokens than this cannot be.
+    let n_tokens = (options.vocab_size - n_special).min(256 + counts.table().n_bytes());
+    let limits = Limits {
+        n_tokens,
+        min_frequency: options.min_frequency.max(1),
+        max_token_length: options.max_token_length.unwrap_or(usize::MAX),
+    };
+    let tokens = Tokens::new(n_tokens, options.tie_break);
+    let tick = &mut |done| tick(done, n_tokens - 256);
+    let team = Team::new(options.num_threads)?;
+    let table = counts.table();
+    let pairs = if n_tokens < usize::from(u16::MAX) {
+        Trainer::new(Words::<u16>::new(table)?, &tokens, &team, limits).run(tick)?
+    } else {
+        Trainer::new(Words::<u32>::new(table)?, &tokens, &team, limits).run(tick)?
+    };
+    Ok(Merges {
+        tokens: tokens.into_vec(256 + pairs.len()),
+        pairs,
+    })
+}

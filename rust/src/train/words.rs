@@ -1,0 +1,201 @@
+//! The symbols of all distinct pretokens, in one array.
+//!
+//! Each byte of a pretoken has a slot. A token of `L` bytes that begins at slot `p` has its id in slot
+//! `p` and in slot `p + L - 1`; slots between hold [`Symbol::FILLER`]. A slot of filler separates
+//! pretokens. So the token left of `p` is in slot `p - 1`, the one to the right in slot `p + L`,
+//! no list of neighbours is needed, and a merge writes four slots in place.
+//!
+//! Pretokens are sorted by count, the highest first. So a position's weight (its pretoken's count) is a
+//! step function, and the pretokens that the most frequent pairs hit lie together.
+
+use crate::error::{Error, Result};
+use crate::train::count_table::CountTable;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering::Relaxed};
+
+/// A token id as it is stored: 16 bits if the vocabulary allows, to halve the traffic.
+///
+/// The slots are atomic cells, read and written without ordering, so that several threads can merge
+/// in places that do not touch; on common machines that costs nothing.
+pub trait Symbol: Copy + Eq + Send + Sync + Default {
+    /// Stands for no token.
+    const FILLER: Self;
+    /// What a slot is made of.
+    type Cell: Send + Sync;
+    /// An id, which must be below that of the filler.
+    fn new(id: u32) -> Self;
+    /// The id as an index.
+    fn index(self) -> usize;
+    /// A slot with this in it.
+    fn cell(self) -> Self::Cell;
+    /// What is in a slot.
+    fn load(cell: &Self::Cell) -> Self;
+    /// Puts this into a slot.
+    fn store(self, cell: &Self::Cell);
+}
+
+macro_rules! symbol {
+    ($int:ty, $cell:ty) => {
+        impl Symbol for $int {
+            const FILLER: $int = <$int>::MAX;
+            type Cell = $cell;
+            #[inline]
+            fn new(id: u32) -> $int {
+                id as $int
+            }
+            #[inline]
+            fn index(self) -> usize {
+                self as usize
+            }
+            #[inline]
+            fn cell(self) -> $cell {
+                <$cell>::new(self)
+            }
+            #[inline]
+            fn load(cell: &$cell) -> $int {
+                cell.load(Relaxed)
+            }
+            #[inline]
+            fn store(self, cell: &$cell) {
+                cell.store(self, Relaxed);
+            }
+        }
+    };
+}
+
+symbol!(u16, AtomicU16);
+symbol!(u32, AtomicU32);
+
+/// A stretch of slots with one weight.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    end: u32,
+    weight: u64,
+}
+
+/// Positions are grouped by this many bits to find their step.
+const WEIGHT_BLOCK_BITS: u32 = 8;
+
+/// The weight of each position.
+#[derive(Debug)]
+pub struct Weights {
+    steps: Vec<Step>,
+    /// The step that each block of positions begins in.
+    first: Vec<u32>,
+}
+
+impl Weights {
+    /// The weight at `position`; `step` remembers where, which is fast for ascending positions.
+    #[inline]
+    pub fn at(&self, position: u32, step: &mut usize) -> u64 {
+        if self.steps[*step].end <= position {
+            *step = (*step).max(self.first[(position >> WEIGHT_BLOCK_BITS) as usize] as usize);
+            while self.steps[*step].end <= position {
+                *step += 1;
+            }
+        }
+        self.steps[*step].weight
+    }
+}
+
+/// All distinct pretokens of two bytes and more.
+#[derive(Debug)]
+pub struct Words<S: Symbol> {
+    /// The slots.
+    pub slots: Vec<S::Cell>,
+    /// Their weights.
+    pub weights: Weights,
+    /// Where words begin, one for each [`STRIDE`] slots or so: where the slots can be divided.
+    starts: Vec<u32>,
+}
+
+const STRIDE: usize = 1 << 12;
+
+impl<S: Symbol> Words<S> {
+    /// Lays out the pretokens of a table as single bytes.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if there are 4 GiB of distinct pretokens or more.
+    pub fn new(table: &CountTable) -> Result<Self> {
+        let mut words = table.words();
+        words.sort_unstable_by_key(|&(n, _)| std::cmp::Reverse(n));
+        let mut n_slots = 1;
+        for &(_, word) in &words {
+            n_slots += table.with_word(word, <[u8]>::len) + 1;
+        }
+        if u32::try_from(n_slots + 1).is_err() {
+            return Err(Error::argument(
+                "counts",
+                format!("{n_slots} bytes of distinct pretokens"),
+                "training holds at most 4 GiB of them; set a doc_cap, or a pattern \
+                 that splits the text more finely",
+            ));
+        }
+        let mut slots = Vec::with_capacity(n_slots);
+        let mut steps: Vec<Step> = Vec::new();
+        slots.push(S::FILLER.cell());
+        let mut starts = Vec::new();
+        for &(weight, word) in &words {
+            if starts.len() * STRIDE < slots.len() {
+                starts.push(slots.len() as u32);
+            }
+            table.with_word(word, |bytes| {
+                slots.extend(bytes.iter().map(|&b| S::new(u32::from(b)).cell()));
+            });
+            slots.push(S::FILLER.cell());
+            let end = slots.len() as u32;
+            match steps.last_mut() {
+                Some(step) if step.weight == weight => step.end = end,
+                _ => steps.push(Step { end, weight }),
+            }
+        }
+        let mut first = Vec::new();
+        for (i, step) in steps.iter().enumerate() {
+            while (first.len() << WEIGHT_BLOCK_BITS) < step.end as usize {
+                first.push(i as u32);
+            }
+        }
+        Ok(Self {
+            slots,
+            weights: Weights { steps, first },
+            starts,
+        })
+    }
+
+    /// Divides the slots into `n` ranges of about the same size, between words.
+    pub fn divide(&self, n: usize) -> Vec<Range<usize>> {
+        let mut bounds: Vec<usize> = (0..n)
+            .filter_map(|i| self.starts.get(i * self.starts.len() / n))
+            .map(|&start| start as usize)
+            .collect();
+        bounds.push(self.slots.len());
+        bounds.windows(2).map(|w| w[0]..w[1]).collect()
+    }
+
+    /// Calls `visit(position, left id, right id, weight)` for each adjacent pair in a range of whole words;
+    /// `lens` has the length of each token.
+    #[inline]
+    pub fn for_each_pair(
+        &self,
+        range: Range<usize>,
+        lens: &[u32],
+        mut visit: impl FnMut(u32, usize, usize, u64),
+    ) {
+        let mut step = 0;
+        let mut at = range.start;
+        while at < range.end {
+            let left = S::load(&self.slots[at]);
+            if left == S::FILLER {
+                at += 1;
+                continue;
+            }
+            let next = at + lens[left.index()] as usize;
+            let right = S::load(&self.slots[next]);
+            if right != S::FILLER {
+                let weight = self.weights.at(at as u32, &mut step);
+                visit(at as u32, left.index(), right.index(), weight);
+            }
+            at = next;
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Encoding a pretoken from left to right, by longest matches that are checked and taken back.
+//!
+//! With an ordered vocabulary ([`MergeTable::ordered`]) a list of tokens is what merging gives if and
+//! only if each two neighbours are what merging gives for the two of them (a border that merging
+//! crosses is crossed by a token that spans it, and the first such merge looks the same from the two
+//! tokens alone; the rust-gems `bpe` crate works this out at length). So tokens can be taken from the left:
+//! the longest that the text goes on with and that may stand beside the one before; if none may, the
+//! one before was wrong and a shorter one takes its place. Every prefix of the text has one
+//! encoding, so a place that turned out to lead nowhere is marked and never tried again, which makes
+//! all of it linear in the text.
+
+use crate::vocabulary::merge_short::SHORT;
+use crate::vocabulary::merge_table::{MergeTable, Origin};
+use crate::vocabulary::pair_map::NONE;
+
+/// Working memory.
+#[derive(Clone, Debug, Default)]
+pub struct Scratch {
+    /// Bit `i`: no encoding of the text's first `i` bytes leads on.
+    dead: Vec<u64>,
+}
+
+/// Working memory beyond this many words is given back.
+const KEEP: usize = 1 << 14;
+
+impl MergeTable {
+    /// Appends the tokens of a pretoken that is not one of [`MergeTable::unmerged`].
+    #[inline]
+    pub(crate) fn merge(&self, piece: &[u8], scratch: &mut Scratch, out: &mut Vec<u32>) {
+        if self.ordered && piece.len() > SHORT {
+            self.merge_from_left(piece, scratch, out);
+        } else {
+            self.merge_by_rank(piece, out);
+        }
+    }
+
+    fn merge_from_left(&self, piece: &[u8], scratch: &mut Scratch, out: &mut Vec<u32>) {
+        let base = out.len();
+        scratch.dead.clear();
+        scratch.dead.resize(piece.len() / 64 + 1, 0);
+        let mut at = 0;
+        while at < piece.len() {
+            let (mut token, mut len, _) = self.trie.longest(&piece[at..]);
+            // Tries ever shorter tokens here, and where all fail, in place of the token before.
+            loop {
+                let last = if out.len() > base {
+                    out.last().copied()
+                } else {
+                    None
+                };
+                while token != NONE {
+                    let end = at + len;
+                    let alive = scratch.dead[end / 64] >> (end % 64) & 1 == 0;
+                    if alive && last.is_none_or(|last| self.is_valid_pair(last, token)) {
+                        break;
+                    }
+                    (token, len) = self.shorter(token);
+                }
+                if token != NONE {
+                    out.push(token);
+                    at += len;
+                    if last == Some(token) {
+                        at = self.repeat(piece, at, token, &scratch.dead, out);
+                    }
+                    break;
+                }
+                scratch.dead[at / 64] |= 1 << (at % 64);
+                let Some(wrong) = last else {
+                    // Every text has an encoding, so this is not reached.
+                    return self.merge_by_rank(piece, out);
+                };
+                out.pop();
+                at -= self.len[wrong as usize] as usize;
+                (token, len) = self.shorter(wrong);
+            }
+        }
+        if scratch.dead.len() > KEEP {
+            scratch.dead = Vec::new();
+        }
+    }
+
+    /// In a run of anything a token that ends at `at`, and may stand beside itself, comes again and again,
+    /// which is seen without walking down the trie each time. Appends it as often as that is seen, and
+    /// returns where it ends then.
+    #[inline(never)]
+    fn repeat(
+        &self,
+        piece: &[u8],
+        mut at: usize,
+        token: u32,
+        dead: &[u64],
+        out: &mut Vec<u32>,
+    ) -> usize {
+        let last = &piece[at - self.len[token as usize] as usize..];
+        let (longest, len, seen) = self.trie.longest(last);
+        // Where the same bytes are seen, it is the longest again.
+        let Some(bytes) = last.get(..seen).filter(|_| longest == token) else {
+            return at;
+        };
+        while piece[at..].starts_with(bytes) {
+            let end = at + len;
+            if dead[end / 64] >> (end % 64) & 1 != 0 {
+                break;
+            }
+            out.push(token);
+            at = end;
+        }
+        at
+    }
+
+    /// The longest token that another one begins with, and its length.
+    #[inline]
+    fn shorter(&self, token: u32) -> (u32, usize) {
+        let shorter = self.shorter[token as usize];
+        let len = self.len.get(shorter as usize);
+        (shorter, len.map_or(0, |&len| len as usize))
+    }
+
+    /// Whether merging the bytes of `left` and `right` together gives `left` and `right`.
+    ///
+    /// It undoes the merges that made them, the last first, and looks at each moment whether the
+    /// two parts at the border would have merged before the next thing that did happen.
+    fn is_valid_pair(&self, mut left: u32, mut right: u32) -> bool {
+        let origin = |token: u32| &self.origins[token as usize];
+        let (mut of_left, mut of_right) = (origin(left), origin(right));
+        let mut limit = u32::MAX;
+        loop {
+            // NONE is not below any limit.
+            if Origin::may_merge((left, of_left), (right, of_right))
+                && self.pairs.get(left, right) < limit
+            {
+                return false;
+            }
+            // Of equal merges the left one came first, so the right one is undone first.
+            if left > right && left > 255 {
+                limit = left;
+                left = of_left.right;
+                of_left = origin(left);
+            } else if right > 255 {
+                // The border's pair is left of this merge: it would win also when equal.
+                limit = right + 1;
+                right = of_right.left;
+                of_right = origin(right);
+            } else {
+                return true;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vocabulary::ranks::Ranks;
+
+    /// Runs of all lengths, of what is one token, many or none, in turns, against merging with a heap.
+    #[test]
+    fn runs_are_what_merging_gives() -> crate::error::Result<()> {
+        let mut tokens: Vec<Vec<u8>> = (0..=255u8).map(|b| vec![b]).collect();
+        for text in [
+            "aa", "aaaa", "aaaaaaaa", "ab", "abab", "ababab", "ba", "bab", "bb", "bbb", "ca",
+            "caa", "cc", "cccc", "ccccc",
+        ] {
+            tokens.push(text.into());
+        }
+        let ranks = Ranks::new((0..).zip(tokens).map(|(id, token)| (token, id)))?;
+        let table = MergeTable::new(&ranks).expect("a small vocabulary");
+        assert!(table.ordered);
+        let mut scratch = Scratch::default();
+        let units = [
+            "a", "b", "c", "ab", "ba", "bab", "ca", "caa", "d", "da", "abc",
+        ];
+        for unit in units {
+            for n in 0..60 {
+                for other in ["", "a", "b", "c", "ba", "d"] {
+                    for text in [
+                        [&unit.repeat(n), other, "aaaabbbbccccabababab"].concat(),
+                        ["ddddddddddddddd", other, &unit.repeat(n + 17), other].concat(),
+                        [&unit.repeat(n + 17), other, &unit.repeat(50 - n / 2)].concat(),
+                    ] {
+                        let (mut found, mut expected) = (vec![7], vec![7]);
+                        table.merge_from_left(text.as_bytes(), &mut scratch, &mut found);
+                        table.merge_by_rank(text.as_bytes(), &mut expected);
+                        assert_eq!(found, expected, "{text}");
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,288 @@
+//! A vocabulary prepared for encoding: what merges to what, what each token was merged from, and a
+//! trie of the tokens.
+//!
+//! Tokens are named by their index in [`Ranks`]: single bytes are themselves and all others are in
+//! order of rank, so that an index is also a priority.
+//!
+//! **Why pairs suffice.** While a pretoken is merged, take any token T whose bytes are just now two
+//! adjacent parts. Nothing has crossed T's ends, so inside it happened what happens when T's bytes
+//! are merged alone, lowest rank first, leftmost of equals. So the two parts are the same wherever T
+//! comes about, and a map from pairs of tokens to tokens says all that the bytes could say. A
+//! token that its own bytes do not merge to comes about nowhere; it is found only as a whole pretoken
+//! ([`MergeTable::unmerged`]).
+
+use crate::vocabulary::merge_short::{SHORT, merge_short};
+use crate::vocabulary::pair_map::{LIMIT, NONE, PairMap};
+use crate::vocabulary::ranks::Ranks;
+use crate::vocabulary::trie::Trie;
+use rustc_hash::FxHashMap;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// Pieces of up to this many bytes are merged by looking for the lowest pair again and again, longer
+/// ones with a heap.
+const SCAN: usize = 64;
+
+/// What a token was merged from, and a hint at what it merges with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    /// Single bytes: themselves.
+    pub left: u32,
+    /// Single bytes: [`NONE`].
+    pub right: u32,
+    /// One bit for each token that merges with this one on its right, or more tokens than one.
+    followers: u32,
+    /// The same for tokens on its left.
+    leaders: u32,
+}
+
+/// A token's bit in [`Origin::followers`] and [`Origin::leaders`].
+#[inline(always)]
+fn bit(token: u32) -> u32 {
+    1 << (token.wrapping_mul(0x9e37_79b9) >> 27)
+}
+
+impl Origin {
+    /// False if `left` and `right`, whose origins these are, do not merge; true for few of the pairs
+    /// that do not. Most pairs do not, and a look-up in `pairs` is often a miss in all caches, while
+    /// origins are being read anyway.
+    #[inline(always)]
+    pub(crate) fn may_merge(left: (u32, &Origin), right: (u32, &Origin)) -> bool {
+        left.1.followers & bit(right.0) != 0 && right.1.leaders & bit(left.0) != 0
+    }
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct MergeTable {
+    pub(crate) pairs: PairMap,
+    /// All tokens but those in `unmerged`.
+    pub(crate) trie: Trie,
+    pub(crate) origins: Vec<Origin>,
+    /// The longest token that each token begins with, itself apart; single bytes: [`NONE`].
+    pub(crate) shorter: Vec<u32>,
+    pub(crate) len: Vec<u32>,
+    /// Tokens that no merging leads to, with their ids.
+    unmerged: FxHashMap<Box<[u8]>, u32>,
+    /// Whether all merged tokens come from tokens of lower rank, as after training. Then a list of
+    /// tokens is what merging gives if each two neighbours are (`longest.rs`).
+    pub(crate) ordered: bool,
+}
+
+impl MergeTable {
+    /// The table of a vocabulary; `None` if it has more than about two million tokens.
+    pub fn new(ranks: &Ranks) -> Option<Self> {
+        let n = ranks.len();
+        if n >= LIMIT {
+            return None;
+        }
+        let origin_of_byte = |byte| Origin {
+            left: byte,
+            right: NONE,
+            followers: 0,
+            leaders: 0,
+        };
+        let mut table = Self {
+            pairs: PairMap::with_capacity(n),
+            trie: Trie::new(Vec::new(), |_, _| ()),
+            origins: (0..n as u32).map(origin_of_byte).collect(),
+            shorter: vec![NONE; n],
+            len: (0..n).map(|i| ranks.at(i).len() as u32).collect(),
+            unmerged: FxHashMap::default(),
+            ordered: true,
+        };
+        let mut parts = Vec::new();
+        for index in 256..n {
+            let token = ranks.at(index);
+            // Only tokens of lower rank are in the table by now.
+            parts.clear();
+            table.merge_by_rank(token, &mut parts);
+            let two = match parts[..] {
+                [left, right] => Some((left, right)),
+                // Seldom: the token is out of reach, or made of parts of higher rank.
+                _ => ranks.last_merge(token),
+            };
+            if let Some((left, right)) = two {
+                table.ordered &= parts.len() == 2;
+                table.origins[left as usize].followers |= bit(right);
+                table.origins[right as usize].leaders |= bit(left);
+                let origin = &mut table.origins[index];
+                (origin.left, origin.right) = (left, right);
+                table.pairs.insert(left, right, index as u32);
+            } else {
+                table.unmerged.insert(token.into(), ranks.ids()[index]);
+            }
+        }
+        let reached = |&i: &usize| i < 256 || table.origins[i].right != NONE;
+        let tokens = (0..n).filter(reached).map(|i| (ranks.at(i), i as u32));
+        let shorter = &mut table.shorter;
+        table.trie = Trie::new(tokens.collect(), |token, other| {
+            shorter[token as usize] = other;
+        });
+        Some(table)
+    }
+
+    /// Whether merging gives every token from its own bytes.
+    pub(crate) fn gives_all(&self) -> bool {
+        self.unmerged.is_empty()
+    }
+
+    /// The id of a pretoken that is a token which merging would not give.
+    #[inline]
+    pub(crate) fn unmerged(&self, pretoken: &[u8]) -> Option<u32> {
+        if self.unmerged.is_empty() {
+            return None;
+        }
+        self.unmerged.get(pretoken).copied()
+    }
+
+    /// Appends the tokens that merging gives, lowest rank first, leftmost of equals. For every table;
+    /// near-linear.
+    pub(crate) fn merge_by_rank(&self, piece: &[u8], out: &mut Vec<u32>) {
+        if piece.len() <= SHORT {
+            out.extend_from_slice(merge_short(&self.pairs, piece).tokens());
+        } else if piece.len() <= SCAN {
+            self.merge_scanning(piece, out);
+        } else {
+            self.merge_with_heap(piece, out);
+        }
+    }
+
+    fn merge_scanning(&self, piece: &[u8], out: &mut Vec<u32>) {
+        let mut parts = [0u32; SCAN];
+        // The token that part i and the next would make.
+        let mut joined = [NONE; SCAN];
+        let mut n = piece.len();
+        for (part, &byte) in parts.iter_mut().zip(piece) {
+            *part = u32::from(byte);
+        }
+        for i in 1..n {
+            joined[i - 1] = self.pairs.get(parts[i - 1], parts[i]);
+        }
+        while n > 1 {
+            let mut best = joined[0];
+            let mut at = 0;
+            for (i, &token) in joined[..n - 1].iter().enumerate() {
+                if token < best {
+                    (best, at) = (token, i);
+                }
+            }
+            if best == NONE {
+                break;
+            }
+            parts[at] = best;
+            parts.copy_within(at + 2..n, at + 1);
+            joined.copy_within(at + 1..n, at);
+            n -= 1;
+            if at + 1 < n {
+                joined[at] = self.pairs.get(best, parts[at + 1]);
+            }
+            if at > 0 {
+                joined[at - 1] = self.pairs.get(parts[at - 1], best);
+            }
+        }
+        out.extend_from_slice(&parts[..n]);
+    }
+
+    fn merge_with_heap(&self, piece: &[u8], out: &mut Vec<u32>) {
+        let n = piece.len();
+        // Part i is the token that starts at byte i, or NONE once it has been swallowed.
+        let mut parts: Vec<u32> = piece.iter().map(|&b| u32::from(b)).collect();
+        let mut prev: Vec<usize> = (0..n).map(|i| i.wrapping_sub(1)).collect();
+        let mut heap = BinaryHeap::new();
+        for i in 1..n {
+            let token = self.pairs.get(parts[i - 1], parts[i]);
+            if token != NONE {
+                heap.push(Reverse((token, i - 1)));
+            }
+        }
+        let len = |token: u32| self.len[token as usize] as usize;
+        while let Some(Reverse((token, i))) = heap.pop() {
+            if parts[i] == NONE {
+                continue;
+            }
+            let next = i + len(parts[i]);
+            // Stale if this part or the next has changed since. If it has, and the pair makes the
+            // same token all the same, this entry is as good as the other one.
+            if next >= n || self.pairs.get(parts[i], parts[next]) != token {
+                continue;
+            }
+            parts[i] = token;
+            parts[next] = NONE;
+            let far = i + len(token);
+            if far < n {
+                prev[far] = i;
+                let larger = self.pairs.get(token, parts[far]);
+                if larger != NONE {
+                    heap.push(Reverse((larger, i)));
+                }
+            }
+            if i > 0 {
+                let larger = self.pairs.get(parts[prev[i]], token);
+                if larger != NONE {
+                    heap.push(Reverse((larger, prev[i])));
+                }
+            }
+        }
+        out.extend(parts.iter().filter(|&&token| token != NONE));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Result;
+    use crate::simd::level::{self, Baseline, Level as _};
+    use crate::vocabulary::merge_short::{CONCURRENT, MergeShort, MergedPiece};
+
+    /// Several pieces at a time give what the definition gives for each.
+    #[test]
+    fn short_pieces_at_a_time() -> Result<()> {
+        let mut state = 1_u64;
+        let mut below = |n: u64| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) % n
+        };
+        let mut letters = |n| (0..n).map(|_| b'a' + below(3) as u8).collect::<Vec<u8>>();
+        for n_tokens in [0, 3, 20, 100] {
+            let mut tokens: Vec<Vec<u8>> = (0..=255).map(|b| vec![b]).collect();
+            for i in 0..n_tokens {
+                let token = letters(2 + i % 5);
+                if !tokens.contains(&token) {
+                    tokens.push(token);
+                }
+            }
+            let ranks = Ranks::new((0..).zip(tokens).map(|(id, t)| (t, id)))?;
+            let table = &MergeTable::new(&ranks).expect("few tokens");
+            for n in 0..40 {
+                let pieces: Vec<_> = (0..n).map(|i| letters((7 * i + n) % (SHORT + 1))).collect();
+                let piece = |i: usize| &pieces[i][..];
+                let mut baseline = vec![MergedPiece::EMPTY; n];
+                let mut best = baseline.clone();
+                let merged = &mut baseline[..];
+                Baseline.run(MergeShort::<_, CONCURRENT> {
+                    pairs: &table.pairs,
+                    piece,
+                    merged,
+                });
+                let merged = &mut best[..];
+                level::run(MergeShort::<_, 3> {
+                    pairs: &table.pairs,
+                    piece,
+                    merged,
+                });
+                for ((piece, baseline), best) in pieces.iter().zip(&baseline).zip(&best) {
+                    let mut expected = Vec::new();
+                    ranks.encode_pretoken(piece, &mut expected);
+                    let alone = table.unmerged(piece).map(|id| vec![id]);
+                    let tokens = alone.unwrap_or(baseline.tokens().to_vec());
+                    assert_eq!(tokens, expected, "{piece:?}");
+                    assert_eq!(baseline.tokens(), best.tokens(), "{piece:?}");
+                }
+            }
+        }
+        Ok(())
+    }
+}

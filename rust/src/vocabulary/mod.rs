@@ -1,0 +1,100 @@
+//! A vocabulary: its tokens and ranks, and the tables that encoding looks up in.
+//!
+//! [`ranks`] is the vocabulary as it is written down. From it are made: what merges to what
+//! (`merge_table`, on `pair_map` and `trie`), with a way of merging for short pieces (`merge_short`) and
+//! one for long ones (`merge_longest`); and where long pretokens may be taken apart (`borders`).
+//! [`Vocabulary`] is all of these as one thing.
+
+mod borders;
+mod merge_longest;
+mod merge_short;
+mod merge_table;
+mod pair_map;
+pub mod ranks;
+mod trie;
+
+pub(crate) use borders::Borders;
+pub(crate) use merge_longest::Scratch;
+pub(crate) use merge_short::{CONCURRENT, MergeShort, MergedPiece};
+use merge_table::MergeTable;
+use ranks::Ranks;
+
+/// Bytes that a token stands for in ordinary text: what room for ids is estimated by.
+pub const TYPICAL_TOKEN_BYTES: usize = 4;
+
+/// Hardly any text has more tokens than bytes divided by this.
+pub const FEWEST_TOKEN_BYTES: usize = 2;
+
+/// Ranks, and what encoding looks up in.
+#[derive(Clone, Debug)]
+pub struct Vocabulary {
+    ranks: Ranks,
+    /// `None` for a vocabulary too large for it.
+    table: Option<MergeTable>,
+    /// `None` where taking pretokens apart would change their ids.
+    borders: Option<Borders>,
+    /// How far the ids of all tokens but single bytes are above their indices, if it is the same for all.
+    id_shift: Option<u32>,
+}
+
+impl Vocabulary {
+    /// Prepares a vocabulary.
+    pub fn new(ranks: Ranks) -> Self {
+        let table = MergeTable::new(&ranks);
+        // A token that merging does not give is the id of a pretoken, but not of a piece of one.
+        let alike = table.as_ref().is_some_and(MergeTable::gives_all);
+        let borders = alike.then(|| Borders::new((0..ranks.len()).map(|i| ranks.at(i))));
+        let ids = (0..).zip(ranks.ids()).skip(256);
+        let mut shifts = ids.map(|(i, id): (u32, &u32)| id.wrapping_sub(i));
+        let id_shift = shifts.next().filter(|first| shifts.all(|s| s == *first));
+        Self {
+            ranks,
+            table,
+            borders,
+            id_shift,
+        }
+    }
+
+    /// The table of ranks.
+    pub fn ranks(&self) -> &Ranks {
+        &self.ranks
+    }
+
+    /// Where pretokens may be taken apart, if they may.
+    #[inline(always)]
+    pub(crate) fn borders(&self) -> Option<&Borders> {
+        self.borders.as_ref()
+    }
+
+    /// What the pairs of tokens merge to, if there is a table of it.
+    #[inline(always)]
+    pub(crate) fn table(&self) -> Option<&MergeTable> {
+        self.table.as_ref()
+    }
+
+    /// Appends the ids of a pretoken, or of a piece of one.
+    pub(crate) fn encode_piece(&self, piece: &[u8], scratch: &mut Scratch, ids: &mut Vec<u32>) {
+        let Some(table) = &self.table else {
+            return self.ranks.encode_pretoken(piece, ids);
+        };
+        if let Some(id) = table.unmerged(piece) {
+            return ids.push(id);
+        }
+        let from = ids.len();
+        table.merge(piece, scratch, ids);
+        self.make_ids(&mut ids[from..]);
+    }
+
+    /// Turns the table's tokens, which are indices, into ids.
+    #[inline(always)]
+    pub(crate) fn make_ids(&self, tokens: &mut [u32]) {
+        let ids = self.ranks.ids();
+        for token in tokens {
+            *token = match self.id_shift {
+                // Saves looking up in a large table.
+                Some(shift) if *token >= 256 => token.wrapping_add(shift),
+                _ => ids[*token as usize],
+            };
+        }
+    }
+}

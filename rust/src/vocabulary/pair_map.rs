@@ -1,0 +1,116 @@
+//! (a, b) -> c, all three below 2**21, in one word each: what merges to what.
+
+use crate::system::pages::Pages;
+use crate::system::prefetch::prefetch;
+
+/// No value.
+pub const NONE: u32 = u32::MAX;
+
+/// Keys and values are below this.
+pub const LIMIT: usize = (1 << BITS) - 1;
+
+const BITS: u32 = 21;
+const MASK: u64 = (1 << BITS) - 1;
+/// No entry has all bits set, as values are below [`LIMIT`].
+const EMPTY: u64 = u64::MAX;
+const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// An open-addressed hash table, at most half full, with a plain array beside it for pairs of bytes.
+#[derive(Clone, Debug)]
+pub struct PairMap {
+    slots: Pages<u64>,
+    len: usize,
+    shift: u32,
+    /// A bit for each hash that a key has, of [`MORE`] bits more than a place takes: most pairs that
+    /// are asked for have no value, and this much smaller table tells so nearly always.
+    seen: Pages<u64>,
+    /// The value of each pair of numbers below 256, or [`NONE`]; also in `slots`.
+    of_bytes: Vec<u32>,
+}
+
+const MORE: u32 = 3;
+
+impl PairMap {
+    /// A table with room for `n` entries before it grows.
+    pub fn with_capacity(n: usize) -> Self {
+        let size = (2 * n).next_power_of_two().max(1024);
+        let mut slots = Pages::zeroed(size);
+        slots.fill(EMPTY);
+        Self {
+            slots,
+            len: 0,
+            shift: u64::BITS - size.trailing_zeros(),
+            seen: Pages::zeroed((size << MORE) / 64),
+            of_bytes: vec![NONE; 1 << 16],
+        }
+    }
+
+    #[inline(always)]
+    fn hash(&self, key: u64) -> usize {
+        (key.wrapping_mul(ODD) >> (self.shift - MORE)) as usize
+    }
+
+    /// Begins to load what [`Self::get`] will look at.
+    #[inline(always)]
+    pub fn fetch(&self, a: u32, b: u32) {
+        let hash = self.hash(u64::from(a) << BITS | u64::from(b));
+        prefetch(&self.seen[hash / 64]);
+        prefetch(&self.slots[hash >> MORE]);
+    }
+
+    /// The value of (a, b), or [`NONE`].
+    #[inline(always)]
+    pub fn get(&self, a: u32, b: u32) -> u32 {
+        let key = u64::from(a) << BITS | u64::from(b);
+        let hash = self.hash(key);
+        if self.seen[hash / 64] >> (hash % 64) & 1 == 0 {
+            return NONE;
+        }
+        let mask = self.slots.len() - 1;
+        let mut at = hash >> MORE;
+        loop {
+            let slot = self.slots[at & mask];
+            if slot >> BITS == key {
+                return (slot & MASK) as u32;
+            }
+            if slot == EMPTY {
+                return NONE;
+            }
+            at += 1;
+        }
+    }
+
+    /// The value of a pair of numbers below 256, or [`NONE`].
+    #[inline(always)]
+    pub fn of_bytes(&self, a: u8, b: u8) -> u32 {
+        self.of_bytes[usize::from(a) << 8 | usize::from(b)]
+    }
+
+    /// Sets the value of (a, b), which has none yet.
+    pub fn insert(&mut self, a: u32, b: u32, value: u32) {
+        if 2 * (self.len + 1) > self.slots.len() {
+            let larger = Self::with_capacity(self.slots.len());
+            let old = std::mem::replace(self, larger);
+            for slot in old.slots.iter().copied().filter(|&s| s != EMPTY) {
+                self.insert(
+                    (slot >> (2 * BITS)) as u32,
+                    (slot >> BITS & MASK) as u32,
+                    (slot & MASK) as u32,
+                );
+            }
+        }
+        let mask = self.slots.len() - 1;
+        let key = u64::from(a) << BITS | u64::from(b);
+        let hash = self.hash(key);
+        self.seen[hash / 64] |= 1 << (hash % 64);
+        let mut at = hash >> MORE;
+        while self.slots[at & mask] != EMPTY {
+            at += 1;
+        }
+        self.slots[at & mask] = key << BITS | u64::from(value);
+        if a < 256 && b < 256 {
+            self.of_bytes[(a << 8 | b) as usize] = value;
+        }
+        self.len += 1;
+    }
+}

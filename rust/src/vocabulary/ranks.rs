@@ -1,0 +1,264 @@
+//! A vocabulary as tiktoken writes it: tokens and their ranks, which are their ids.
+
+use crate::error::{Error, Result};
+use hashbrown::HashTable;
+use rustc_hash::FxHasher;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::hash::Hasher;
+
+/// Tokens by their bytes, with their ranks (which are their ids).
+///
+/// All tokens lie in one piece of memory, the 256 single bytes first and then the others by rank;
+/// `index` below is a place in that order.
+#[derive(Clone, Debug, Default)]
+pub struct Ranks {
+    bytes: Vec<u8>,
+    /// Token `index` is `bytes[starts[index]..starts[index + 1]]`.
+    starts: Vec<u32>,
+    ids: Vec<u32>,
+    by_bytes: HashTable<u32>,
+    by_id: ById,
+}
+
+/// Id -> index.
+#[derive(Clone, Debug)]
+enum ById {
+    /// At place `id` the index, or `u32::MAX`.
+    Dense(Vec<u32>),
+    /// For ids far beyond the number of tokens: (id, index), sorted.
+    Sparse(Vec<(u32, u32)>),
+}
+
+impl Default for ById {
+    fn default() -> Self {
+        Self::Dense(Vec::new())
+    }
+}
+
+impl ById {
+    fn new(ids: &[u32]) -> Self {
+        let highest = ids.iter().max().map_or(0, |&id| id as usize);
+        let pairs = ids.iter().enumerate().map(|(i, &id)| (id, i as u32));
+        if highest / 8 > ids.len() {
+            let mut pairs: Vec<_> = pairs.collect();
+            pairs.sort_unstable();
+            return Self::Sparse(pairs);
+        }
+        let mut places = vec![u32::MAX; highest + 1];
+        for (id, index) in pairs {
+            places[id as usize] = index;
+        }
+        Self::Dense(places)
+    }
+
+    #[inline]
+    fn get(&self, id: u32) -> Option<usize> {
+        let index = match self {
+            Self::Dense(places) => *places.get(id as usize)?,
+            Self::Sparse(pairs) => {
+                let place = pairs.binary_search_by_key(&id, |p| p.0).ok()?;
+                pairs[place].1
+            }
+        };
+        (index != u32::MAX).then_some(index as usize)
+    }
+}
+
+fn hash(bytes: &[u8]) -> u64 {
+    let mut hasher = FxHasher::default();
+    hasher.write(bytes);
+    hasher.finish()
+}
+
+fn bad(value: impl ToString, reason: &str) -> Error {
+    Error::argument("mergeable_ranks", value.to_string(), reason.to_owned())
+}
+
+impl Ranks {
+    /// A table from tokens and ranks.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if a single byte is missing, or a rank or token comes twice.
+    pub fn new(tokens: impl IntoIterator<Item = (Vec<u8>, u32)>) -> Result<Self> {
+        let mut tokens: Vec<(Vec<u8>, u32)> = tokens.into_iter().collect();
+        let order = |token: &(Vec<u8>, u32)| match token.0[..] {
+            [byte] => (0, u32::from(byte)),
+            _ => (1, token.1),
+        };
+        tokens.sort_by_key(order);
+        let mut ids: Vec<u32> = tokens.iter().map(|t| t.1).collect();
+        ids.sort_unstable();
+        if let Some(twice) = ids.windows(2).find(|w| w[0] == w[1]) {
+            return Err(bad(twice[0], "two tokens have this rank"));
+        }
+        let n_bytes = tokens.iter().map(|t| t.0.len()).sum();
+        if u32::try_from(n_bytes).is_err() || u32::try_from(tokens.len()).is_err() {
+            return Err(bad(n_bytes, "the tokens' bytes must be fewer than 2**32"));
+        }
+        let mut ranks = Self {
+            bytes: Vec::with_capacity(n_bytes),
+            starts: Vec::with_capacity(tokens.len() + 1),
+            ids: Vec::with_capacity(tokens.len()),
+            by_bytes: HashTable::with_capacity(tokens.len()),
+            by_id: ById::default(),
+        };
+        ranks.starts.push(0);
+        for (token, rank) in &tokens {
+            if token.is_empty() {
+                return Err(bad(rank, "a token must not be empty"));
+            }
+            if let Some(other) = ranks.get(token) {
+                let reason = format!("the same bytes also have rank {other}");
+                return Err(bad(rank, &reason));
+            }
+            let index = ranks.ids.len() as u32;
+            ranks.bytes.extend_from_slice(token);
+            ranks.starts.push(ranks.bytes.len() as u32);
+            ranks.ids.push(*rank);
+            let (bytes, starts) = (&ranks.bytes, &ranks.starts);
+            ranks.by_bytes.insert_unique(hash(token), index, |&i| {
+                let (from, to) = (starts[i as usize], starts[i as usize + 1]);
+                hash(&bytes[from as usize..to as usize])
+            });
+        }
+        for byte in 0..=255u8 {
+            if ranks.get(&[byte]).is_none() {
+                let reason = "this single byte is missing; a byte-level vocabulary holds all 256";
+                return Err(bad(format!("0x{byte:02x}"), reason));
+            }
+        }
+        ranks.by_id = ById::new(&ranks.ids);
+        Ok(ranks)
+    }
+
+    /// How many tokens there are.
+    pub(crate) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// The bytes of the token at `index`.
+    #[inline]
+    pub(crate) fn at(&self, index: usize) -> &[u8] {
+        &self.bytes[self.starts[index] as usize..self.starts[index + 1] as usize]
+    }
+
+    /// The ids, by index.
+    pub(crate) fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    /// The index of a token.
+    #[inline]
+    pub(crate) fn index(&self, token: &[u8]) -> Option<u32> {
+        let is_it = |&i: &u32| self.at(i as usize) == token;
+        self.by_bytes.find(hash(token), is_it).copied()
+    }
+
+    /// The rank of a token.
+    #[inline]
+    pub fn get(&self, token: &[u8]) -> Option<u32> {
+        self.index(token).map(|i| self.ids[i as usize])
+    }
+
+    /// The bytes of the token of this rank.
+    #[inline]
+    pub fn token(&self, rank: u32) -> Option<&[u8]> {
+        self.by_id.get(rank).map(|i| self.at(i))
+    }
+
+    /// All tokens with their ranks, by rank.
+    pub fn sorted(&self) -> Vec<(&[u8], u32)> {
+        let mut all: Vec<(&[u8], u32)> =
+            (0..self.len()).map(|i| (self.at(i), self.ids[i])).collect();
+        all.sort_unstable_by_key(|&(_, rank)| rank);
+        all
+    }
+
+    /// The pair of tokens each token was merged from, by rank of the result.
+    ///
+    /// It is found by encoding the token's bytes with lower ranks only, which leaves exactly two parts
+    /// when the vocabulary comes from BPE training.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] naming a token that no merge of earlier tokens gives.
+    pub fn merges(&self) -> Result<Vec<(u32, u32)>> {
+        let mut merges = Vec::new();
+        let mut parts = Vec::new();
+        for (token, rank) in self.sorted() {
+            if token.len() < 2 {
+                continue;
+            }
+            parts.clear();
+            self.merge_below(token, rank, &mut parts);
+            match parts[..] {
+                [left, right] => merges.push((left, right)),
+                _ => {
+                    return Err(bad(
+                        format!("{:?} (rank {rank})", String::from_utf8_lossy(token)),
+                        "no two tokens of lower rank merge to this token, so it cannot come \
+                         from byte-pair merges",
+                    ));
+                }
+            }
+        }
+        Ok(merges)
+    }
+
+    /// Appends the ids of one pretoken, straight from the definition: right for every table, and
+    /// near-linear, but slow.
+    pub fn encode_pretoken(&self, pretoken: &[u8], out: &mut Vec<u32>) {
+        match self.get(pretoken) {
+            Some(id) => out.push(id),
+            None => {
+                self.merge_below(pretoken, u32::MAX, out);
+            }
+        }
+    }
+
+    /// The indices of the two parts that merging the bytes of `token` makes it from; `None` if it
+    /// does not make it.
+    pub(crate) fn last_merge(&self, token: &[u8]) -> Option<(u32, u32)> {
+        let at = self.merge_below(token, u32::MAX, &mut Vec::new())?;
+        self.index(&token[..at]).zip(self.index(&token[at..]))
+    }
+
+    /// Merges with ranks below `limit` only: a heap of candidates over a linked list. Returns where
+    /// the last two parts met if one is left.
+    fn merge_below(&self, piece: &[u8], limit: u32, out: &mut Vec<u32>) -> Option<usize> {
+        let get = |from: usize, to: usize| self.get(&piece[from..to]).filter(|&r| r < limit);
+        let n = piece.len();
+        // Part i starts at byte i; `end[i]` is 0 once it has been swallowed by the part before it.
+        let mut end: Vec<usize> = (1..=n).collect();
+        let mut prev: Vec<usize> = (0..n).map(|i| i.wrapping_sub(1)).collect();
+        let mut met = None;
+        let mut heap = BinaryHeap::new();
+        for i in 0..n.saturating_sub(1) {
+            heap.extend(get(i, i + 2).map(|rank| Reverse((rank, i, i + 2))));
+        }
+        while let Some(Reverse((_, i, to))) = heap.pop() {
+            let next = end[i];
+            // Stale if this part or the next has changed since.
+            if next == 0 || next >= n || end[next] != to {
+                continue;
+            }
+            end[next] = 0;
+            end[i] = to;
+            met = (i == 0 && to == n).then_some(next);
+            if to < n {
+                prev[to] = i;
+                heap.extend(get(i, end[to]).map(|rank| Reverse((rank, i, end[to]))));
+            }
+            if let Some(before) = i.checked_sub(1).map(|_| prev[i]) {
+                heap.extend(get(before, to).map(|rank| Reverse((rank, before, to))));
+            }
+        }
+        let mut i = 0;
+        while i < n {
+            // Every part is a single byte or the result of a merge, hence a token.
+            out.extend(self.get(&piece[i..end[i]]));
+            i = end[i];
+        }
+        met
+    }
+}
