@@ -110,8 +110,8 @@ from bytemill.cli import main
 from bytemill.cli.console import programs
 module = __import__("bytemill.cli.tok_train", fromlist=["main"])
 def work():
-    print("ready", flush=True)
     try:
+        print("ready", flush=True)
         time.sleep(60)
     finally:
         time.sleep({after})
