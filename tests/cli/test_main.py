@@ -191,6 +191,9 @@ class TestBrokenOutput:
                 "tok-eval", tmp_path / "t", "--baselines",
                 capture_output=False, stdout=full, stderr=subprocess.PIPE,
             )  # fmt: skip
+            assert done.returncode == 2
+            is_one_line(done.stderr, "error: stdout: No space left on device")
+            done = run("--help", capture_output=False, stdout=full, stderr=subprocess.PIPE)
         assert done.returncode == 2
         is_one_line(done.stderr, "error: stdout: No space left on device")
 

@@ -2,6 +2,9 @@
 
 import argparse
 import re
+import shlex
+import shutil
+import subprocess
 import sys
 
 import pytest
@@ -76,11 +79,34 @@ def test_completion_knows_commands_flags_choices_and_places():
                 for flag in action.option_strings:
                     assert flag.lstrip("-") in script
         assert "lexicographic" in script
-    places = completion._whole(shtab)
+    places = completion._whole(shtab, "fish")
     (commands,) = (a for a in places._actions if isinstance(a, argparse._SubParsersAction))
     complete = {a.dest: getattr(a, "complete", None) for a in commands.choices["train"]._actions}
     assert complete["out"] == shtab.FILE and complete["config"] == shtab.FILE
     assert complete["steps"] is None
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("tok", ["tok-train", "tok-encode", "tok-eval"]),
+        ("tok-train --vocab", ["--vocab-size"]),
+        ("tok-train --input a b --vocab", ["--vocab-size"]),
+        ("tok-encode --errors s", ["strict"]),
+        ("tok-train --counts {}/fi", ["{}/file"]),
+    ],
+)
+def test_bash_completes(line, offered, tmp_path):
+    pytest.importorskip("shtab", reason="shtab is not installed")
+    (tmp_path / "file").touch()
+    words = ["bytemill", *line.format(tmp_path).split()]
+    script = completion.script("bash") + (
+        f"\nCOMP_WORDS=({shlex.join(words)}); COMP_CWORD={len(words) - 1}\n"
+        "_shtab_bytemill 2>/dev/null; printf '%s\\n' \"${COMPREPLY[@]}\""
+    )
+    done = subprocess.run(["bash"], input=script, capture_output=True, text=True)
+    assert done.stdout.split() == [word.format(tmp_path) for word in offered], done.stderr
 
 
 def test_completion_without_its_package(capsys, monkeypatch):

@@ -76,11 +76,12 @@ def exit_status(run: Callable[[], int | None], interrupted: str | Callable[[], s
 def explained(error: Exception) -> str | None:
     """One line on what was wrong with the input or the machine; None for a fault of the program."""
     if isinstance(error, OSError):
-        where = in_flags(f"{error.filename}: ") if error.filename is not None else ""
-        name = str(error.filename or "/")
-        stand = "" if Path(name).is_absolute() else f" (looked for in {Path.cwd()})"
-        missing = isinstance(error, FileNotFoundError)
-        return f"{where}{in_flags(error.strerror or str(error))}{stand if missing else ''}"
+        text = error.strerror or str(error)
+        text = in_flags(text if error.filename is None else f"{error.filename}: {text}")
+        # A path that is not there may be there from where the user meant to stand.
+        path = Path(text.partition(": ")[0])
+        is_lost = isinstance(error, FileNotFoundError) and not (path.is_absolute() or path.exists())
+        return f"{text} (looked for in {Path.cwd()})" if is_lost else text
     if isinstance(error, ImportError):
         if error.name is None:  # raised by the library, with a remedy
             return in_flags(str(error))

@@ -17,7 +17,7 @@ from bytemill.cli.command import EPILOG, Status, exit_status
 from bytemill.cli.console import interrupts, messages
 from bytemill.cli.console.parser import Parser, did_you_mean
 from bytemill.cli.console.programs import PROGRAMS, parsers
-from bytemill.cli.console.streams import guarded, is_closed
+from bytemill.cli.console.streams import Guarded, guarded, is_closed
 
 __all__ = ["main", "parsers", "run"]
 
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "bytemill") -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] in PROGRAMS:
         return run(words[0], words[1:], f"{prog} {words[0]}")
-    with guarded(stops=False):
+    with guarded(stops=False), interrupts.answered():
         return exit_status(lambda: _without_command(words, prog), "nothing was done")
 
 
@@ -48,12 +48,26 @@ def run(name: str, argv: Sequence[str], prog: str) -> int:
         try:
             status = exit_status(work, "nothing was done")
         except SystemExit as end:  # argparse's way to end after --help and errors
-            status = int(end.code or 0)
+            return _after_help(end)
         failure = out and out.failure
         if failure and program.saves and not is_closed(failure):
             lost = "what was printed there is lost, what was saved is not"
             print(f"note: stdout: {failure.strerror}; {lost}", file=sys.stderr)
         return status
+
+
+def _after_help(end: SystemExit) -> int:
+    """The exit status after argparse has ended the program; help that is lost is an error."""
+
+    def work() -> int:
+        if isinstance(sys.stdout, Guarded):
+            sys.stdout.flush()
+            failure = sys.stdout.failure
+            if failure and not is_closed(failure):
+                raise OSError(failure.errno, failure.strerror, "stdout")
+        return int(end.code or 0)
+
+    return exit_status(work, "the help is not complete")
 
 
 def _without_command(words: Sequence[str], prog: str) -> int:
@@ -67,7 +81,7 @@ def _without_command(words: Sequence[str], prog: str) -> int:
             parser.check(words[:1])
         parser.error(f"{words[0]}: there is no such command{did_you_mean(words[0], PROGRAMS)}")
     except SystemExit as end:
-        return int(end.code or 0)
+        return _after_help(end)
 
 
 class _Version(argparse.Action):

@@ -87,7 +87,7 @@ def parser() -> argparse.ArgumentParser:
         "tokenizers",
         nargs="*",
         metavar="TOKENIZER",
-        help="a folder that Tokenizer.save wrote, a .tiktoken file, a tokenizer.json, or the name "
+        help="a folder that tok-train has written, a .tiktoken file, a tokenizer.json, or the name "
         "of an encoding of tiktoken; NAME=TOKENIZER gives it a name in the tables",
     )
     add(

@@ -45,11 +45,11 @@ def script(shell: str) -> str:
         ImportError: shtab is not installed.
     """
     shtab = importlib.import_module("shtab")
-    text: str = shtab.complete(_whole(shtab), shell=shell)
+    text: str = shtab.complete(_whole(shtab, shell), shell=shell)
     return text
 
 
-def _whole(shtab: Any) -> argparse.ArgumentParser:
+def _whole(shtab: Any, shell: str) -> argparse.ArgumentParser:
     """All command lines as one, with those that can be read in this installation."""
     result = argparse.ArgumentParser(prog="bytemill")
     result.add_argument("--version", action="store_true", help="show the version and exit")
@@ -62,6 +62,9 @@ def _whole(shtab: Any) -> argparse.ArgumentParser:
             continue
         whole = commands.add_parser(name, help=program.summary, parents=[declared], add_help=False)
         for action in actions(whole):
+            # In bash shtab would offer no flags after several values; bash itself offers files.
+            if shell == "bash" and action.nargs == "+":
+                continue
             if action.metavar == "DIR":
                 action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]
             elif is_place(action):
