@@ -1,8 +1,10 @@
 """The programs that generate, evaluate and account, on a tiny model; their bad input."""
 
+import io
 import json
 import math
 import shutil
+import sys
 
 import pytest
 
@@ -88,6 +90,33 @@ def test_evaluate_prints_the_figures(folder, capsys):
     assert "bits per byte" in out and f"{(folder / 'corpus.txt').stat().st_size}" not in out
 
 
+def test_text_on_stdin(folder, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")  # where stdin is written to a file first
+    base = ["--model", folder / "run", "--device", "cpu"]
+
+    def given(text):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+
+    options = ["--temperature", 0, "--no-stop"]
+    want = call(capsys, "generate", *base, *options, "--prompt", "the cat")[1]
+    given("the cat")
+    assert call(capsys, "generate", *base, *options, "--prompt-file", "-")[:2] == (0, want)
+    want = call(capsys, "evaluate", *base, "--json", "--text", folder / "corpus.txt")[1]
+    given(json.dumps({"body": (folder / "corpus.txt").read_text()}))
+    options = ["--json", "--text", "-", "--format", "jsonl", "--text-column", "body"]
+    assert call(capsys, "evaluate", *base, *options)[:2] == (0, want)
+
+
+def test_texts_of_a_repeated_flag_are_all_read(folder, capsys, tmp_path):
+    base = ["--model", folder / "run", "--device", "cpu", "--json"]
+    for name in "ab":
+        (tmp_path / f"{name}.txt").write_text("the cat sat on the mat")
+    files = [tmp_path / "a.txt", "--text", tmp_path / "b.txt"]
+    one = json.loads(call(capsys, "evaluate", *base, "--text", files[0])[1])
+    two = json.loads(call(capsys, "evaluate", *base, "--text", *files)[1])
+    assert two["n_bytes"] == 2 * one["n_bytes"]
+
+
 def test_account_prints_gpt2_xl(capsys):
     sizes = ["--preset", "cs336", "--d-model", 1600, "--n-layer", 48, "--n-head", 25]
     sizes += ["--d-ff", 6400, "--vocab-size", 50257]
@@ -117,7 +146,7 @@ def test_unknown_flags(name, capsys):
         (["--prompt", ""], "it is empty"),
         (["--samples", "0"], "--samples 0"),
         (["--temperature", "-1"], "--temperature -1"),
-        (["--stop", "<|x|>"], "it is no special token"),
+        (["--stop", "<|x|>"], "it is not a special token"),
         (["--stop", BOS, "--no-stop"], "contradicts"),
         (["--checkpoint", "7"], "no checkpoint of step 7"),
         (["--checkpoint", "newest"], "--checkpoint newest"),

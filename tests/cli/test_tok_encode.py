@@ -171,3 +171,10 @@ def test_text_on_stdin(folder, encode):
     assert done.returncode == 0, done.stderr
     for name in ("train-00000.npy", "train-00000.docs.npy"):
         assert (folder / "piped" / name).read_bytes() == (folder / "out" / name).read_bytes()
+    # Other text may have come now: what is there is not taken for its shards.
+    done = run("tok-encode", "--input", "-", *base, input="low")
+    assert done.returncode == 2
+    is_one_line(done.stderr, "holds shards already", "--overwrite")
+    done = run("tok-encode", "--input", "-", *base, "--overwrite", input="low")
+    assert done.returncode == 0, done.stderr
+    assert open_shards(folder / "piped").n_documents == 1

@@ -158,7 +158,7 @@ def prompt_ids(args: argparse.Namespace, tokenizer: Tokenizer) -> list[int]:
 
 
 def stop_ids(args: argparse.Namespace, tokenizer: Tokenizer) -> set[int]:
-    """The ids that end a text; ValueError for what is no special token."""
+    """The ids that end a text; ValueError for what is not a special token."""
     if args.no_stop:
         if args.stop:
             raise ValueError("--no-stop: it contradicts --stop; give one of them")
@@ -170,5 +170,7 @@ def stop_ids(args: argparse.Namespace, tokenizer: Tokenizer) -> set[int]:
     for token in args.stop:
         if token not in special:
             known = ", ".join(map(repr, special)) or "none"
-            raise ValueError(f"--stop {token!r}: it is no special token; the tokenizer has {known}")
+            raise ValueError(
+                f"--stop {token!r}: it is not a special token; the tokenizer has {known}"
+            )
     return {special[token] for token in args.stop}

@@ -97,7 +97,10 @@ def run(args: argparse.Namespace, out: Path) -> None:
     """Encodes, and prints the summary."""
     was_finished, was_begun = (out / MANIFEST_NAME).exists(), (out / STATE_NAME).exists()
     is_ours = was_finished or was_begun
-    check_new(out, overwrite=args.overwrite or is_ours, kind="shards", marks=(MANIFEST_NAME,))
+    # Whether stdin brings the same text again cannot be known.
+    goes_on = is_ours and "-" not in args.input
+    marks = (MANIFEST_NAME, STATE_NAME)
+    check_new(out, overwrite=args.overwrite or goes_on, kind="shards", marks=marks)
     tokenizer = Tokenizer.load(args.tokenizer)
     began = time.perf_counter()
     with inputs.named(args.input, args.format) as paths, Progress("encode", "MB") as bar:
