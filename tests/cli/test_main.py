@@ -209,14 +209,15 @@ class TestBrokenOutput:
         words = self.words(corpus, tmp_path)
         if name == "tok-eval":
             assert run(*words).returncode == 0
-            words = [name, tmp_path / "t", "--baselines"]
+            words = [name, tmp_path / "t", "--baselines", "--markdown", tmp_path / "t" / "eval.md"]
         process = subprocess.Popen(
             command(*words), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         process.stdout.close()
         assert process.stderr.read() == ""
         assert process.wait(timeout=60) == 0
-        assert (tmp_path / "t" / "bytemill.json").exists()
+        made = "eval.md" if name == "tok-eval" else "bytemill.json"
+        assert (tmp_path / "t" / made).exists()
 
     def test_a_closed_stdout(self, corpus, tmp_path):
         words = command(*self.words(corpus, tmp_path))

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("torch", reason="half of the programs need torch")
 
-from bytemill.cli.console import completion
+from bytemill.cli import completion
 from bytemill.cli.console.programs import PROGRAMS
 from bytemill.cli.main import parsers
 from tests.support.programs import call, is_one_line

@@ -149,13 +149,14 @@ def run(args: argparse.Namespace) -> None:
     for of in results.values():
         of[ALL] = total(of.values())
     sizes = {name: tokenizer.n_vocab for name, tokenizer in tokenizers.items()}
-    print(report(results, sizes, markdown=False), end="")
+    # Before anything is printed, which may fail.
     if args.markdown:
         write_bytes(args.markdown, report(results, sizes, markdown=True).encode())
-        print(f"\nwritten  {args.markdown}")
     if args.plot:
         plot(args.plot, results)
-        print(f"\nwritten  {args.plot}")
+    print(report(results, sizes, markdown=False), end="")
+    for path in filter(None, (args.markdown, args.plot)):
+        print(f"\nwritten  {path}")
 
 
 def load_baselines(names: Iterable[str]) -> dict[str, Tokenizer]:

@@ -70,7 +70,7 @@ def named(paths: Sequence[str], form: str | None) -> Iterator[list[str]]:
     a temporary file first, as is everything on other systems.
 
     Raises:
-        ValueError: `form` is given without `-`.
+        ValueError: `form` is given without `-`, or stdin is closed.
         OSError: There is no room for a temporary file.
     """
     if "-" not in paths:
@@ -78,6 +78,8 @@ def named(paths: Sequence[str], form: str | None) -> Iterator[list[str]]:
             raise ValueError(f"--format {form}: it says what stdin holds; add - to the inputs")
         yield list(paths)
         return
+    if sys.stdin is None:
+        raise ValueError("-: stdin is closed")
     form = form or "text"
     device = Path("/dev/stdin")
     as_it_comes = sys.platform == "linux" and not form.startswith("parquet") and device.exists()
@@ -97,5 +99,7 @@ def named(paths: Sequence[str], form: str | None) -> Iterator[list[str]]:
 
 
 def read() -> bytes:
-    """All of stdin."""
+    """All of stdin; ValueError if it is closed."""
+    if sys.stdin is None:
+        raise ValueError("-: stdin is closed")
     return sys.stdin.buffer.read()

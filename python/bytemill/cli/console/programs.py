@@ -42,7 +42,7 @@ PROGRAMS = {
     "account": Program("bytemill.cli.account", "a model's parameters, memory and FLOPs", False),
     "demo": Program("bytemill.cli.demo", "all of it in minutes, on Python's own source", True),
     "completion": Program(
-        "bytemill.cli.console.completion", "a script by which the shell completes commands", False
+        "bytemill.cli.completion", "a script by which the shell completes commands", False
     ),
 }
 
