@@ -1,1 +1,21 @@
-"""Command-line programs: `python -m scripts.NAME --help`."""
+"""Command-line programs, for a clone: `python -m scripts.NAME --help`."""
+
+import importlib
+import sys
+
+
+def enter(name: str) -> int:
+    """Runs the program `name` of `bytemill`, and says what to do where there is none."""
+    try:
+        run = importlib.import_module("bytemill.cli.main").run
+    except ModuleNotFoundError as error:
+        if error.name not in ("bytemill", "bytemill._core"):
+            raise
+        print(
+            "error: bytemill is not installed for this Python; stand in the clone's folder, run "
+            "`make build` and use .venv/bin/python, or install it: pip install .",
+            file=sys.stderr,
+        )
+        return 2
+    status: int = run(name, sys.argv[1:], f"python -m scripts.{name.replace('-', '_')}")
+    return status

@@ -1,8 +1,8 @@
-"""The door to `bytemill.cli.account`, for a clone: `python -m scripts.account --help`."""
+"""`bytemill account`, for a clone: `python -m scripts.account --help`."""
 
 import sys
 
-from bytemill.cli.account import main
+from scripts import enter
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(enter("account"))

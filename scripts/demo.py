@@ -1,8 +1,8 @@
-"""The door to `bytemill.cli.demo`, for a clone: `python -m scripts.demo --help`."""
+"""`bytemill demo`, for a clone: `python -m scripts.demo --help`."""
 
 import sys
 
-from bytemill.cli.demo import main
+from scripts import enter
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(enter("demo"))

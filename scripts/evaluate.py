@@ -1,8 +1,8 @@
-"""The door to `bytemill.cli.evaluate`, for a clone: `python -m scripts.evaluate --help`."""
+"""`bytemill evaluate`, for a clone: `python -m scripts.evaluate --help`."""
 
 import sys
 
-from bytemill.cli.evaluate import main
+from scripts import enter
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(enter("evaluate"))

@@ -1,8 +1,8 @@
-"""The door to `bytemill.cli.generate`, for a clone: `python -m scripts.generate --help`."""
+"""`bytemill generate`, for a clone: `python -m scripts.generate --help`."""
 
 import sys
 
-from bytemill.cli.generate import main
+from scripts import enter
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(enter("generate"))

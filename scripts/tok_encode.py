@@ -1,8 +1,8 @@
-"""The door to `bytemill.cli.tok_encode`, for a clone: `python -m scripts.tok_encode --help`."""
+"""`bytemill tok-encode`, for a clone: `python -m scripts.tok_encode --help`."""
 
 import sys
 
-from bytemill.cli.tok_encode import main
+from scripts import enter
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(enter("tok-encode"))

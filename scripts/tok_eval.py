@@ -1,8 +1,8 @@
-"""The door to `bytemill.cli.tok_eval`, for a clone: `python -m scripts.tok_eval --help`."""
+"""`bytemill tok-eval`, for a clone: `python -m scripts.tok_eval --help`."""
 
 import sys
 
-from bytemill.cli.tok_eval import main
+from scripts import enter
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(enter("tok-eval"))

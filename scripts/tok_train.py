@@ -1,8 +1,8 @@
-"""The door to `bytemill.cli.tok_train`, for a clone: `python -m scripts.tok_train --help`."""
+"""`bytemill tok-train`, for a clone: `python -m scripts.tok_train --help`."""
 
 import sys
 
-from bytemill.cli.tok_train import main
+from scripts import enter
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(enter("tok-train"))

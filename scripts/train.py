@@ -1,8 +1,8 @@
-"""The door to `bytemill.cli.train`, for a clone: `python -m scripts.train --help`."""
+"""`bytemill train`, for a clone: `python -m scripts.train --help`."""
 
 import sys
 
-from bytemill.cli.train import main
+from scripts import enter
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(enter("train"))

@@ -1,20 +1,19 @@
-"""`python -m scripts.tok_encode`, run as a user runs it."""
+"""`bytemill tok-encode`, run as a user runs it."""
 
 import os
 import re
 import signal
 import subprocess
-import sys
 import time
+from functools import partial
 
 import pytest
 
 from bytemill import Tokenizer
 from bytemill.data import open_shards
-from tests.support.programs import ROOT, SPECIAL, TEXT, is_one_line, run
+from tests.support.programs import ROOT, SPECIAL, TEXT, call, command, is_one_line, run
 
 pytest.importorskip("numpy", reason="numpy is not installed")
-MODULE = "scripts.tok_encode"
 N_DOCUMENTS = 2000
 
 
@@ -27,18 +26,18 @@ def folder(tmp_path):
     return tmp_path
 
 
-def encode(folder, *options, out="out"):
-    return run(
-        "--tokenizer", folder / "tokenizer", "--input", folder / "corpus.txt", "--out",
-        folder / out, *options, module=MODULE,
-    )  # fmt: skip
+@pytest.fixture
+def encode(folder, capsys):
+    """Runs the program in this process: status, stdout, stderr."""
+    base = ["--tokenizer", folder / "tokenizer", "--input", folder / "corpus.txt"]
+    return partial(call, capsys, "tok-encode", *base, "--out", folder / "out")
 
 
-def test_encodes_and_tells(folder):
+def test_encodes_and_tells(folder, encode):
     tokenizer = Tokenizer.load(folder / "tokenizer")
     options = ["--separator", SPECIAL, "--val-fraction", 0.1, "--shard-tokens", 20_000]
-    done = encode(folder, *options, "--threads", 2)
-    assert done.returncode == 0, done.stderr
+    done = encode(*options, "--threads", 2)
+    assert done[0] == 0, done[2]
     train = open_shards(folder / "out", tokenizer=tokenizer, verify=True)
     val = open_shards(folder / "out", split="val", verify=True)
     assert train.n_documents + val.n_documents == N_DOCUMENTS
@@ -48,24 +47,26 @@ def test_encodes_and_tells(folder):
         r"compression +\d\.\d{3} bytes per token \(2,000 documents",
         f"train +{train.n_tokens:,} tokens in {train.n_documents:,} documents, "
         f"{len(train.arrays)} shards of uint16",
-        f"val +{val.n_tokens:,} tokens in {val.n_documents:,} documents, 1 shards",
+        f"val +{val.n_tokens:,} tokens in {val.n_documents:,} documents, 1 shard of uint16",
         f"fingerprint +{tokenizer.fingerprint}",
-        r"written +.*out \([\d.]+ kB\)",
+        r"written +.*out/manifest.json \([\d.]+ kB\)",
+        r"out/train-00000.npy to train-0000\d.npy, each with its .docs.npy \([\d.]+ kB\)",
+        r"out/val-00000.npy with its .docs.npy \([\d.]+ kB\)",
     ):
-        assert re.search(figure, done.stdout), done.stdout
-    again = encode(folder, *options)
-    assert again.returncode == 0
-    assert "this was done before" in again.stdout
+        assert re.search(figure, done[1]), done[1]
+    again = encode(*options)
+    assert again[0] == 0
+    assert "this was done before" in again[1]
 
 
-def test_all_options(folder):
+def test_all_options(folder, capsys):
     (folder / "a.jsonl").write_bytes(b'{"body": "low \xff lower"}\n')
-    done = run(
-        "--tokenizer", folder / "tokenizer", "--input", folder / "a.jsonl", "--out",
-        folder / "out", "--separator", SPECIAL, "--separator-at", "start", "--dtype", "uint32",
-        "--text-column", "body", "--errors", "replace", "--threads", 1, module=MODULE,
+    done = call(
+        capsys, "tok-encode", "--tokenizer", folder / "tokenizer", "--input", folder / "a.jsonl",
+        "--out", folder / "out", "--separator", SPECIAL, "--separator-at", "start", "--dtype",
+        "uint32", "--text-column", "body", "--errors", "replace", "--threads", 1,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert done[0] == 0, done[2]
     tokenizer = Tokenizer.load(folder / "tokenizer")
     want = [tokenizer.special_tokens[SPECIAL], *tokenizer.encode("low \ufffd lower")]
     shards = open_shards(folder / "out")
@@ -79,25 +80,25 @@ def test_all_options(folder):
         (["--tokenizer", "no/such"], ["no/such"]),
         (["--input", "no/such/file.txt"], ["no/such/file.txt", "No such file"]),
         (["--separator", "<|no|>"], ["<|no|>", SPECIAL]),
-        (["--val-fraction", 2], ["validation_fraction=2.0"]),
-        (["--shard-tokens", 0], ["shard_tokens=0"]),
-        (["--threads", 0], ["num_threads=0"]),
+        (["--val-fraction", 2], ["--val-fraction 2.0"]),
+        (["--shard-tokens", 0], ["--shard-tokens 0"]),
+        (["--threads", 0], ["--threads 0"]),
         (["--out", __file__], [__file__, "no folder"]),
     ],
 )
-def test_bad_input_is_one_line_and_leaves_nothing(options, words, folder):
-    done = encode(folder, *options)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    is_one_line(done.stderr, "error: ", *words)
+def test_bad_input_is_one_line_and_leaves_nothing(options, words, folder, encode):
+    done = encode(*options)
+    assert done[0] == 2
+    assert done[1] == ""
+    is_one_line(done[2], "error: ", *words)
     assert not (folder / "out").exists()
 
 
-def test_other_settings_in_the_same_folder(folder):
-    assert encode(folder).returncode == 0
-    done = encode(folder, "--shard-tokens", 5)
-    assert done.returncode == 2
-    is_one_line(done.stderr, "shard_tokens=100000000 instead of 5", "name another output folder")
+def test_other_settings_in_the_same_folder(folder, encode):
+    assert encode()[0] == 0
+    done = encode("--shard-tokens", 5)
+    assert done[0] == 2
+    is_one_line(done[2], "--shard-tokens 100000000 instead of 5", "add --overwrite")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
@@ -105,12 +106,12 @@ def test_ctrl_c_keeps_what_is_finished(folder):
     # A pipe that never ends, so that the program is surely at work when the signal comes.
     pipe = folder / "pipe.txt"
     os.mkfifo(pipe)
-    command = [
-        sys.executable, "-m", MODULE, "--input", folder / "corpus.txt", pipe, "--out",
-        folder / "out", "--tokenizer", folder / "tokenizer", "--shard-tokens", "10000",
-    ]  # fmt: skip
+    words = command(
+        "tok-encode", "--input", folder / "corpus.txt", pipe, "--out", folder / "out",
+        "--tokenizer", folder / "tokenizer", "--shard-tokens", "10000",
+    )  # fmt: skip
     process = subprocess.Popen(
-        command,
+        words,
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -134,3 +135,46 @@ def test_ctrl_c_keeps_what_is_finished(folder):
     is_one_line(err, "interrupted", "run the same command again")
     assert (folder / "out" / "state.json").exists()
     assert (folder / "out" / "train-00000.npy").exists()
+
+
+def test_shards_are_replaced_only_if_told(folder, encode):
+    assert encode("--shard-tokens", 5000)[0] == 0
+    (folder / "out" / "notes.txt").write_text("mine")
+    before = {path.name: path.read_bytes() for path in (folder / "out").iterdir()}
+    # What is wrong is found before anything is removed.
+    for wrong in (["--separator", "<|no|>"], ["--val-fraction", 2], ["--input", "no/such"]):
+        assert encode("--overwrite", *wrong)[0] == 2
+    assert {path.name: path.read_bytes() for path in (folder / "out").iterdir()} == before
+    status, out, err = encode("--overwrite")
+    assert status == 0, err
+    assert "notes.txt" not in out
+    assert sorted(path.name for path in (folder / "out").iterdir()) == [
+        "manifest.json", "notes.txt", "train-00000.docs.npy", "train-00000.npy",
+    ]  # fmt: skip
+    assert open_shards(folder / "out", verify=True).n_documents == N_DOCUMENTS
+    assert "this was done before" in encode()[1]
+
+
+def test_a_folder_of_other_things_is_not_written_to(folder, encode):
+    (folder / "out").mkdir()
+    (folder / "out" / "notes.txt").write_text("mine")
+    status, _, err = encode()
+    assert status == 2
+    is_one_line(err, "something else", "--overwrite")
+    assert [path.name for path in (folder / "out").iterdir()] == ["notes.txt"]
+
+
+def test_text_on_stdin(folder, encode):
+    assert encode()[0] == 0
+    base = ["--tokenizer", folder / "tokenizer", "--out", folder / "piped"]
+    done = run("tok-encode", "--input", "-", *base, input=TEXT)
+    assert done.returncode == 0, done.stderr
+    for name in ("train-00000.npy", "train-00000.docs.npy"):
+        assert (folder / "piped" / name).read_bytes() == (folder / "out" / name).read_bytes()
+    # Other text may have come now: what is there is not taken for its shards.
+    done = run("tok-encode", "--input", "-", *base, input="low")
+    assert done.returncode == 2
+    is_one_line(done.stderr, "holds shards already", "--overwrite")
+    done = run("tok-encode", "--input", "-", *base, "--overwrite", input="low")
+    assert done.returncode == 0, done.stderr
+    assert open_shards(folder / "piped").n_documents == 1

@@ -1,4 +1,4 @@
-"""`scripts.tok_eval`: what it measures, the forms of tokenizers and texts it takes, its errors."""
+"""`bytemill tok-eval`: what it measures, the forms of tokenizers and texts it takes, its errors."""
 
 import base64
 import sys
@@ -7,6 +7,7 @@ import pytest
 
 from bytemill import Tokenizer
 from bytemill.cli import tok_eval
+from bytemill.cli.main import main
 from tests.support.vocabularies import CACHE, generated_text, tiktoken_encoding, train
 
 
@@ -60,7 +61,7 @@ def test_every_form_of_tokenizer(tokenizer, tmp_path, capsys):
         pass  # without tokenizers it cannot be checked, so it is not written
     options = ["--pattern", "gpt2", "--text", f"gen={text}", "--no-samples", "--baselines"]
     out = tmp_path / "out.md"
-    assert tok_eval.main([*given, *options, "--markdown", str(out)]) == 0
+    assert main(["tok-eval", *given, *options, "--markdown", str(out)]) == 0
     printed = capsys.readouterr().out
     figure = (
         f"{len(text.read_bytes()) / len(tokenizer.encode_ordinary(text.read_text('utf-8'))):.2f}"
@@ -70,7 +71,8 @@ def test_every_form_of_tokenizer(tokenizer, tmp_path, capsys):
     assert "mine (400)" in printed
     assert "other (399)" in printed
     assert "| gen" in out.read_text("utf-8")
-    assert [path.name for path in tmp_path.glob("*.part")] == []
+    assert list(tmp_path.glob(".*")) == []  # nothing is left beside it
+    assert f"written  {out}" in printed
 
 
 def test_baselines_on_the_samples(tokenizer, tmp_path, capsys, monkeypatch):
@@ -78,7 +80,7 @@ def test_baselines_on_the_samples(tokenizer, tmp_path, capsys, monkeypatch):
         tiktoken_encoding(name)  # skips without the cache
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(CACHE))
     tokenizer.save(tmp_path / "mine")
-    assert tok_eval.main([str(tmp_path / "mine")]) == 0
+    assert main(["tok-eval", str(tmp_path / "mine")]) == 0
     printed = capsys.readouterr().out
     lines = [line.split() for line in printed.splitlines() if line.startswith(("english", "thai"))]
     english, thai = lines[:2]
@@ -91,12 +93,37 @@ def test_baselines_on_the_samples(tokenizer, tmp_path, capsys, monkeypatch):
 def test_a_baseline_that_cannot_be_had_is_left_out(tokenizer, tmp_path, capsys, monkeypatch):
     tokenizer.save(tmp_path / "mine")
     monkeypatch.setitem(sys.modules, "tiktoken", None)
-    assert tok_eval.main([str(tmp_path / "mine"), "--baselines", "gpt2"]) == 0
+    assert main(["tok-eval", str(tmp_path / "mine"), "--baselines", "gpt2"]) == 0
     captured = capsys.readouterr()
-    assert captured.err.startswith("left out gpt2: ")
+    assert captured.err == (
+        "note: left out gpt2: tiktoken is not installed: pip install tiktoken\n"
+    )
     assert "gpt2" not in captured.out
-    assert tok_eval.main(["--baselines", "gpt2"]) == 2
+    assert main(["tok-eval", "--baselines", "gpt2"]) == 2
     assert "no tokenizer was given" in capsys.readouterr().err
+
+
+def test_without_a_network_there_is_one_line(tokenizer, tmp_path, capsys, monkeypatch):
+    def fails(name):
+        raise ConnectionError("a message of the network's " * 20)
+
+    tokenizer.save(tmp_path / "mine")
+    monkeypatch.setattr(tok_eval.Tokenizer, "from_tiktoken", fails)
+    assert main(["tok-eval", str(tmp_path / "mine")]) == 0
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and len(told) < 160
+    assert all(name in told for name in (*tok_eval.BASELINES, "ConnectionError"))
+
+
+def test_texts_can_follow_one_flag_and_be_repeated(tokenizer, tmp_path, capsys):
+    tokenizer.save(tmp_path / "mine")
+    for name in "abc":
+        (tmp_path / name).write_text(f"text {name} " * 10)
+    texts = [f"{name}={tmp_path / name}" for name in "abc"]
+    words = ["tok-eval", str(tmp_path / "mine"), "--baselines", "--no-samples", "--text"]
+    assert main([*words, *texts[:2], "--text", texts[2]]) == 0
+    rows = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line]
+    assert rows[2:5] == ["a", "b", "c"]
 
 
 def test_plot(tokenizer, tmp_path, capsys, monkeypatch):
@@ -104,10 +131,10 @@ def test_plot(tokenizer, tmp_path, capsys, monkeypatch):
     arguments = [str(tmp_path / "mine"), "--baselines", "--plot", str(tmp_path / "p.png")]
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "matplotlib", None)
-        assert tok_eval.main(arguments) == 0
-        assert "matplotlib is not installed" in capsys.readouterr().err
+        assert main(["tok-eval", *arguments]) == 2
+        assert "pip install 'bytemill[lm]'" in capsys.readouterr().err
     pytest.importorskip("matplotlib", reason="matplotlib is not installed: nothing is drawn")
-    assert tok_eval.main(arguments) == 0
+    assert main(["tok-eval", *arguments]) == 0
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -131,7 +158,7 @@ def test_bad_input(tokenizer, tmp_path, capsys, arguments, message):
     (tmp_path / "empty.txt").write_bytes(b"")
     (tmp_path / "bad.txt").write_bytes(b"ab\xff")
     arguments = [a.replace("TMP", str(tmp_path)) for a in arguments]
-    assert tok_eval.main([*arguments, "--baselines"]) == 2
+    assert main(["tok-eval", *arguments, "--baselines"]) == 2
     captured = capsys.readouterr()
     assert message in captured.err
     assert captured.err.startswith("error: ")

@@ -1,8 +1,10 @@
-"""Programs, run as a user runs them."""
+"""Programs, run as a user runs them: in a process of their own, or through `bytemill`'s door."""
 
 import subprocess
 import sys
 from pathlib import Path
+
+from bytemill.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 SPECIAL = "<|endoftext|>"
@@ -11,9 +13,21 @@ TEXT = SPECIAL.join(
 )
 
 
-def run(*args, module="scripts.tok_train"):
-    command = [sys.executable, "-m", module, *map(str, args)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+def command(*args):
+    """The words that start `bytemill` in a process of its own."""
+    return [sys.executable, "-m", "bytemill", *map(str, args)]
+
+
+def run(*args, **options):
+    """Runs `bytemill` to its end in a process of its own."""
+    options = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 120, **options}
+    return subprocess.run(command(*args), **options)
+
+
+def call(capsys, *args):
+    """Runs `bytemill` in this process; returns its status, stdout and stderr."""
+    status = main([str(argument) for argument in args])
+    return status, *capsys.readouterr()
 
 
 def is_one_line(text, *words):

@@ -2,34 +2,123 @@
 
 from __future__ import annotations
 
+import dis
 import os
 import sys
+import traceback
 from collections.abc import Callable
+from enum import IntEnum
 from pathlib import Path
 
-EPILOG = "Exit status: 0 done, 2 bad input (one line on stderr), 130 interrupted."
+from bytemill.cli.console import interrupts
+from bytemill.cli.console.messages import in_flags
+from bytemill.cli.console.streams import OutputClosed
 
 
-def exit_status(run: Callable[[], None], interrupted: str) -> int:
-    """Runs a program; errors become a line on stderr, and the exit status that goes with them.
+class Status(IntEnum):
+    """How a program ended. What was asked to be saved has been saved whenever it is DONE."""
+
+    DONE = 0
+    FAULT = 1
+    BAD_INPUT = 2
+    INTERRUPTED = 130
+
+
+EPILOG = (
+    f"Exit status: {Status.DONE:d} done; {Status.FAULT:d} a fault of the program (a traceback on "
+    f"stderr); {Status.BAD_INPUT:d} bad input, a missing package or a full disk (one line on "
+    f"stderr); {Status.INTERRUPTED:d} interrupted by Ctrl-C."
+)
+
+# Packages that are not installed with bytemill -> what installs them.
+_EXTRAS = {
+    "matplotlib": "bytemill[lm]",
+    "numpy": "numpy",
+    "pyarrow": "bytemill[parquet]",
+    "safetensors": "bytemill[lm]",
+    "shtab": "shtab",
+    "tiktoken": "tiktoken",
+    "tokenizers": "tokenizers",
+    "torch": "bytemill[lm]",
+    "zstandard": "bytemill[zstd]",
+}
+
+
+def exit_status(run: Callable[[], int | None], interrupted: str | Callable[[], str]) -> int:
+    """Runs a program; what it raises is told on stderr and becomes an exit status.
 
     Args:
-        run: The program.
+        run: The program; it may return an exit status, and None stands for DONE.
         interrupted: What Ctrl-C means for its output: "no tokenizer was written".
     """
     try:
-        run()
-    except KeyboardInterrupt:
-        print(f"interrupted: {interrupted}", file=sys.stderr)
-        return 130
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename is not None else ""
-        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
-        return 2
-    except (ImportError, TypeError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+        return run() or Status.DONE
+    except OutputClosed:
+        return Status.DONE
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) or (
+            isinstance(error, Exception) and interrupts.was_pressed()
+        ):
+            told = interrupted if isinstance(interrupted, str) else interrupted()
+            print(f"interrupted: {told}", file=sys.stderr)
+            return Status.INTERRUPTED
+        if not isinstance(error, Exception):
+            raise
+        message = explained(error)
+        if message is not None:
+            print(f"error: {message}", file=sys.stderr)
+            return Status.BAD_INPUT
+        traceback.print_exc()
+        print(f"This is a fault of bytemill: please report it, {reports()}.", file=sys.stderr)
+        return Status.FAULT
+
+
+def explained(error: Exception) -> str | None:
+    """One line on what was wrong with the input or the machine; None for a fault of the program."""
+    if isinstance(error, OSError):
+        text = error.strerror or str(error)
+        text = in_flags(text if error.filename is None else f"{error.filename}: {text}")
+        # A path that is not there may be there from where the user meant to stand.
+        path = Path(text.partition(": ")[0])
+        is_lost = isinstance(error, FileNotFoundError) and not (path.is_absolute() or path.exists())
+        return f"{text} (looked for in {Path.cwd()})" if is_lost else text
+    if isinstance(error, ImportError):
+        if error.name is None:  # raised by the library, with a remedy
+            return in_flags(str(error))
+        package = error.name.partition(".")[0]
+        if package in _EXTRAS and isinstance(error, ModuleNotFoundError):
+            return f"{package} is not installed: pip install '{_EXTRAS[package]}'"
+        return None
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return f"out of memory; ask for less at a time, or use fewer threads ({error})"
+    if isinstance(error, ValueError) or (isinstance(error, TypeError) and _is_raised(error)):
+        return in_flags(str(error))
+    return None
+
+
+def _is_raised(error: Exception) -> bool:
+    """Whether a `raise` made this error: a check of ours, and not Python at some operation."""
+    at = error.__traceback__
+    if at is None:
+        return False
+    while at.tb_next is not None:
+        at = at.tb_next
+    return dis.opname[at.tb_frame.f_code.co_code[at.tb_lasti]] == "RAISE_VARARGS"
+
+
+def reports() -> str:
+    """Where faults are reported."""
+    from importlib import metadata
+
+    try:
+        urls = metadata.metadata("bytemill").get_all("Project-URL") or []
+    except metadata.PackageNotFoundError:
+        urls = []
+    for url in urls:
+        label, _, address = url.partition(", ")
+        if label.lower() in ("issues", "bug tracker", "repository", "source"):
+            return f"with the lines above, at {address}"
+    return "with the lines above, to those you have it from"
 
 
 def check_out(out: Path) -> None:
@@ -37,6 +126,24 @@ def check_out(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out {out}: it exists and is no folder")
     check_writable(out)
+
+
+def check_new(out: Path, *, overwrite: bool, kind: str, marks: tuple[str, ...]) -> None:
+    """Raises if `out` holds anything that might be overwritten, unless that is wanted.
+
+    Args:
+        out: The folder.
+        overwrite: Whether it is wanted.
+        kind: What the program makes: "a tokenizer".
+        marks: Files by which it is known.
+    """
+    check_out(out)
+    if overwrite or not out.exists() or not any(out.iterdir()):
+        return
+    what = kind if any((out / mark).exists() for mark in marks) else "something else"
+    raise ValueError(
+        f"--out {out}: the folder holds {what} already; name another, or add --overwrite"
+    )
 
 
 def check_writable(folder: Path) -> None:

@@ -1,20 +1,20 @@
 """Loss, perplexity and bits per byte of a trained model, on shards or on text files.
 
-python -m scripts.evaluate --model runs/first --data shards
-python -m scripts.evaluate --model runs/first --text book.txt --stride 128
+bytemill evaluate --model runs/first --data shards
+bytemill evaluate --model runs/first --text book.txt --stride 128
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from bytemill.cli import model, report
 from bytemill.cli.command import EPILOG, exit_status
+from bytemill.cli.console import inputs
 from bytemill.cli.progress import Progress
 from bytemill.data import iter_documents
 from bytemill.lm.batches.tokens import Tokens, open_tokens
@@ -25,11 +25,9 @@ from bytemill.lm.evaluate.corpus import evaluate
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(
-        prog="python -m scripts.evaluate",
         description="Measure how well a trained model predicts. Nothing is random: the same "
         "command gives the same figures.",
         epilog=EPILOG,
-        allow_abbrev=False,
     )
     model.add_flags(result)
     add = result.add_argument
@@ -38,24 +36,32 @@ def parser() -> argparse.ArgumentParser:
     source.add_argument(
         "--text",
         nargs="+",
+        action="extend",
         metavar="PATH",
-        help="text files, folders or globs, as tok_train reads them",
+        help="text files, folders or globs, as tok-train reads them; - is stdin",
     )
+    inputs.add_flags(result)
     add(
         "--split",
         choices=("train", "val"),
         default="val",
-        help="of the shards (default: %(default)s)",
+        help="which of the shards to read (default: %(default)s)",
     )
     add(
         "--stride",
         type=int,
         metavar="N",
-        help="how far the window is moved: less takes longer and gives every token more context "
+        help="move the window by N tokens: less takes longer and gives every token more context "
         "(default: the context length)",
     )
-    add("--batch-size", type=int, default=8, metavar="N", help="windows (default: %(default)s)")
-    add("--max-tokens", type=int, metavar="N", help="read at most so many (default: all)")
+    add(
+        "--batch-size",
+        type=int,
+        default=8,
+        metavar="N",
+        help="windows at a time (default: %(default)s)",
+    )
+    add("--max-tokens", type=int, metavar="N", help="read at most N tokens (default: all)")
     add("--json", action="store_true", help="print one line of JSON instead of a table")
     return result
 
@@ -68,6 +74,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> None:
     """Loads, measures and prints."""
+    with inputs.named(args.text or [], args.format) as paths:
+        measure(args, paths)
+
+
+def measure(args: argparse.Namespace, paths: list[str]) -> None:
+    """Measures shards, or the texts at `paths`."""
     loaded, dtype = model.load(args)
     device = loaded.model.lm_head.weight.device
     has_tokenizer = loaded.tokenizer is not None or args.tokenizer is not None
@@ -77,7 +89,10 @@ def run(args: argparse.Namespace) -> None:
         if tokenizer is None:
             raise ValueError("--text: give --tokenizer")
         tokens: Tokens | Iterator[str] = iter_documents(
-            args.text, special_tokens=list(tokenizer.special_tokens)
+            paths,
+            args.text_column,
+            args.errors,
+            special_tokens=list(tokenizer.special_tokens),
         )
     else:
         tokens = open_tokens(args.data, split=args.split, tokenizer=tokenizer)
@@ -108,7 +123,3 @@ def run(args: argparse.Namespace) -> None:
     if result.n_bytes:
         rows.insert(2, ("text", report.megabytes(result.n_bytes)))
     print(report.rows(rows))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

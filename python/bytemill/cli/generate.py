@@ -1,6 +1,6 @@
 """Lets a trained model write: one text as a stream, or several samples.
 
-python -m scripts.generate --model runs/first --prompt 'Once upon a time' --samples 3
+bytemill generate --model runs/first --prompt 'Once upon a time' --samples 3
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from bytemill import Tokenizer
 from bytemill.cli import model
 from bytemill.cli.command import EPILOG, exit_status
+from bytemill.cli.console import inputs
 from bytemill.lm.evaluate.corpus import separator
 from bytemill.lm.generate.text import check_vocabulary, generate, stream_text
 from bytemill.lm.generate.weights import DecodingWeights
@@ -22,10 +23,8 @@ from bytemill.lm.generate.weights import DecodingWeights
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(
-        prog="python -m scripts.generate",
         description="Continue a prompt with a trained model.",
         epilog=EPILOG,
-        allow_abbrev=False,
     )
     model.add_flags(result)
     add = result.add_argument
@@ -36,24 +35,51 @@ def parser() -> argparse.ArgumentParser:
         metavar="TEXT",
         help="special tokens in it are read as such (default: what separates documents)",
     )
-    prompt.add_argument("--prompt-file", metavar="FILE", help="a file with the prompt, UTF-8")
+    prompt.add_argument(
+        "--prompt-file",
+        metavar="FILE",
+        help="a file with the prompt, UTF-8; - is stdin (default: --prompt)",
+    )
     add(
         "--max-new-tokens",
         type=int,
         metavar="N",
         help="the most tokens to add (default: until the context is full)",
     )
-    add("--temperature", type=float, default=0.8, help="0 is greedy (default: %(default)s)")
-    add("--top-k", type=int, metavar="K", help="choose among the K likeliest tokens")
-    add("--top-p", type=float, metavar="P", help="choose among those that add up to P")
-    add("--seed", type=int, default=0, help="sample i has seed + i (default: %(default)s)")
-    add("--samples", type=int, default=1, metavar="N", help="(default: %(default)s)")
+    add(
+        "--temperature",
+        type=float,
+        default=0.8,
+        metavar="T",
+        help="divides the logits: 0 is greedy, 1 as trained (default: %(default)s)",
+    )
+    add(
+        "--top-k",
+        type=int,
+        metavar="K",
+        help="choose among the K likeliest tokens (default: all)",
+    )
+    add(
+        "--top-p",
+        type=float,
+        metavar="P",
+        help="choose among the likeliest tokens, of probability P together, from 0 to 1 "
+        "(default: all)",
+    )
+    add(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="an integer of at least 0; sample i has the seed N + i (default: %(default)s)",
+    )
+    add("--samples", type=int, default=1, metavar="N", help="texts to write (default: %(default)s)")
     add(
         "--stop",
-        action="append",
+        nargs="+",
+        action="extend",
         metavar="TOKEN",
-        help="a special token that ends the text; may be repeated (default: what separates "
-        "documents)",
+        help="special tokens that end the text (default: what separates documents)",
     )
     add("--no-stop", action="store_true", help="let nothing end the text but its length")
     add(
@@ -112,12 +138,13 @@ def run(args: argparse.Namespace) -> None:
 def prompt_ids(args: argparse.Namespace, tokenizer: Tokenizer) -> list[int]:
     """The prompt's ids; ValueError if there are none."""
     if args.prompt_file is not None:
-        path = Path(args.prompt_file)
+        path = "stdin" if args.prompt_file == "-" else args.prompt_file
         try:
-            text = path.read_bytes().decode("utf-8")
+            data = inputs.read() if args.prompt_file == "-" else Path(path).read_bytes()
+            text = data.decode("utf-8")
         except UnicodeDecodeError as error:
             raise ValueError(f"{path}: not UTF-8 at byte {error.start}") from None
-        source = str(path)
+        source = path
     elif args.prompt is not None:
         text, source = args.prompt, "--prompt"
     else:
@@ -131,7 +158,7 @@ def prompt_ids(args: argparse.Namespace, tokenizer: Tokenizer) -> list[int]:
 
 
 def stop_ids(args: argparse.Namespace, tokenizer: Tokenizer) -> set[int]:
-    """The ids that end a text; ValueError for what is no special token."""
+    """The ids that end a text; ValueError for what is not a special token."""
     if args.no_stop:
         if args.stop:
             raise ValueError("--no-stop: it contradicts --stop; give one of them")
@@ -143,9 +170,7 @@ def stop_ids(args: argparse.Namespace, tokenizer: Tokenizer) -> set[int]:
     for token in args.stop:
         if token not in special:
             known = ", ".join(map(repr, special)) or "none"
-            raise ValueError(f"--stop {token!r}: it is no special token; the tokenizer has {known}")
+            raise ValueError(
+                f"--stop {token!r}: it is not a special token; the tokenizer has {known}"
+            )
     return {special[token] for token in args.stop}
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -25,16 +25,21 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add(
         "--tokenizer",
         metavar="DIR",
-        help="a folder that tok_train has written (default: the one saved with the run)",
+        help="a folder that tok-train has written (default: the one saved with the run)",
     )
-    add("--device", default="auto", help='"cpu", "cuda", "cuda:1", "mps" (default: the fastest)')
+    add(
+        "--device",
+        default="auto",
+        metavar="NAME",
+        help="cpu, cuda, cuda:1, mps, or auto, the fastest (default: %(default)s)",
+    )
     add(
         "--dtype",
         choices=("auto", "float32", "bfloat16"),
         default="float32",
-        help="to compute in; auto is bfloat16 where that is fast (default: %(default)s)",
+        help="the type to compute in; auto is bfloat16 where that is fast (default: %(default)s)",
     )
-    add("--threads", type=int, metavar="N", help="of the CPU (default: torch's choice)")
+    add("--threads", type=int, metavar="N", help="threads of the CPU (default: torch's choice)")
 
 
 def load(args: argparse.Namespace) -> tuple[LoadedModel, torch.dtype]:

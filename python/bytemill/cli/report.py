@@ -68,7 +68,7 @@ def compression(tokenizer: Tokenizer, documents: Iterable[str]) -> Compression:
 def longest_tokens(tokenizer: Tokenizer, n: int = 5) -> list[str]:
     """The `n` longest tokens, special tokens aside, longest first, with their lengths in bytes."""
     tokens = sorted(tokenizer.mergeable_ranks, key=lambda token: (-len(token), token))[:n]
-    return [f"{show(token)}, {len(token)} bytes" for token in tokens]
+    return [f"{show(token)}, {len(token)} byte{'s'[: len(token) - 1]}" for token in tokens]
 
 
 def show(token: bytes, most_chars: int = 60) -> str:

@@ -1,46 +1,49 @@
 """Encodes files to token shards, in a run that can be taken up again.
 
-python -m scripts.tok_encode --tokenizer tokenizer --input corpus/ --out tokens
+bytemill tok-encode --tokenizer tokenizer --input corpus/ --out tokens
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from bytemill import Tokenizer
+from bytemill._arguments import check_limit
 from bytemill.cli import report
-from bytemill.cli.command import EPILOG, check_out, exit_status
+from bytemill.cli.command import EPILOG, check_new, exit_status
+from bytemill.cli.console import inputs
 from bytemill.cli.progress import Progress
-from bytemill.data.encode_files import SHARD_TOKENS
-from bytemill.data.shard_run import STATE_NAME
-from bytemill.data.shards import MANIFEST_NAME, Manifest
+from bytemill.data import expand_inputs
+from bytemill.data.encode_files import SHARD_TOKENS, check_fraction, check_separator, choose_dtype
+from bytemill.data.readers import check_packages
+from bytemill.data.shard_run import STATE_NAME, Run
+from bytemill.data.shards import MANIFEST_NAME, SPLITS, Manifest
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(
-        prog="python -m scripts.tok_encode",
         description="Encode text files to token shards. A run that was interrupted goes on when "
-        "the same command is run again.",
+        "the same command is run again; one that reads from stdin has to begin again.",
         epilog=EPILOG,
     )
     add = result.add_argument
-    add("--tokenizer", required=True, metavar="DIR", help="a folder that tok_train has written")
-    add(
-        "--input",
-        nargs="+",
-        action="extend",
-        required=True,
-        metavar="PATH",
-        help="files, folders or globs: .txt, .jsonl, .parquet, each also .gz or .zst; a file of "
-        "another extension is read as plain text",
-    )
+    add("--tokenizer", required=True, metavar="DIR", help="a folder that tok-train has written")
+    inputs.add_input(result, required=True)
     add("--out", required=True, metavar="DIR", help="the folder to write the shards to")
-    add("--separator", metavar="TOKEN", help="a special token whose id is put at each document")
+    add(
+        "--overwrite",
+        action="store_true",
+        help="begin again, in place of another run's shards that are in --out",
+    )
+    add(
+        "--separator",
+        metavar="TOKEN",
+        help="a special token whose id is put at each document (default: none)",
+    )
     add(
         "--separator-at",
         choices=("start", "end"),
@@ -60,46 +63,53 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         default=SHARD_TOKENS,
         metavar="N",
-        help="a shard ends with the document that makes it this long (default: %(default)s)",
+        help="a shard ends with the document that makes it N tokens long or longer (default: "
+        "%(default)s)",
     )
     add(
         "--dtype",
         choices=("uint16", "uint32"),
-        help="of the ids (default: the smaller one if the vocabulary allows)",
+        help="the type of an id (default: the smaller one if the vocabulary allows)",
     )
     add("--threads", type=int, metavar="N", help="worker threads (default: all cores)")
-    add(
-        "--text-column",
-        default="text",
-        metavar="NAME",
-        help="of .jsonl and .parquet (default: %(default)s)",
-    )
-    add(
-        "--errors",
-        choices=("strict", "replace"),
-        default="strict",
-        help="invalid UTF-8: fail, or read U+FFFD (default: %(default)s)",
-    )
+    inputs.add_flags(result)
     return result
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit status."""
     args = parser().parse_args(argv)
-    finished = "the shards that were finished are kept; run the same command again to go on"
-    return exit_status(lambda: run(args), finished)
-
-
-def run(args: argparse.Namespace) -> None:
-    """Encodes, and prints the summary."""
     out = Path(args.out)
-    check_out(out)
+
+    def interrupted() -> str:
+        if (out / MANIFEST_NAME).exists():
+            return f"all shards are in {out}"
+        if not (out / STATE_NAME).exists():
+            return "no shards were written"
+        if "-" in args.input:
+            return f"the shards in {out} are not complete; to begin again, add --overwrite"
+        return f"the finished shards are kept in {out}; run the same command again to go on"
+
+    return exit_status(lambda: run(args, out), interrupted)
+
+
+def run(args: argparse.Namespace, out: Path) -> None:
+    """Encodes, and prints the summary."""
     was_finished, was_begun = (out / MANIFEST_NAME).exists(), (out / STATE_NAME).exists()
+    is_ours = was_finished or was_begun
+    # Whether stdin brings the same text again cannot be known.
+    goes_on = is_ours and "-" not in args.input
+    marks = (MANIFEST_NAME, STATE_NAME)
+    check_new(out, overwrite=args.overwrite or goes_on, kind="shards", marks=marks)
     tokenizer = Tokenizer.load(args.tokenizer)
     began = time.perf_counter()
-    with Progress("encode", "MB") as bar:
+    with inputs.named(args.input, args.format) as paths, Progress("encode", "MB") as bar:
+        if args.overwrite and is_ours:
+            check(args, tokenizer, paths)
+            remove_shards(out)
+            was_finished = was_begun = False
         manifest = tokenizer.encode_files(
-            args.input,
+            paths,
             out,
             separator=args.separator,
             separator_at=args.separator_at,
@@ -121,6 +131,35 @@ def run(args: argparse.Namespace) -> None:
     print(report.rows([("encoded", encoded), *summary(manifest, out)]))
 
 
+def check(args: argparse.Namespace, tokenizer: Tokenizer, paths: list[str]) -> None:
+    """Raises for what `Tokenizer.encode_files` would refuse, before anything is removed for it."""
+    check_packages(expand_inputs(paths))
+    choose_dtype(tokenizer, args.dtype)
+    check_separator(tokenizer, args.separator, args.separator_at)
+    check_fraction(args.val_fraction)
+    check_limit("shard_tokens", args.shard_tokens)
+    check_limit("num_threads", args.threads)
+
+
+def remove_shards(out: Path) -> None:
+    """Removes what an encoding run has written to `out`, and nothing else.
+
+    Raises:
+        ValueError: Another process is writing there.
+    """
+    nothing = Manifest(fingerprint="", n_vocab=0, dtype="uint16", settings={}, inputs=[], splits={})
+    with Run(out, nothing, []).locked():
+        # The manifest first: what is left without one is never taken for a whole.
+        names = [MANIFEST_NAME, STATE_NAME]
+        names += [
+            f"{split}-{'[0-9]' * 5}{end}" for split in SPLITS for end in (".npy", ".docs.npy")
+        ]
+        names += [f".{split}-*.npy.part" for split in SPLITS]
+        for name in names:
+            for path in out.glob(name):
+                path.unlink()
+
+
 def summary(manifest: Manifest, out: Path) -> list[tuple[str, str]]:
     """What was made."""
     n_bytes = manifest.n_bytes
@@ -133,13 +172,25 @@ def summary(manifest: Manifest, out: Path) -> list[tuple[str, str]]:
     for split, shards in manifest.splits.items():
         tokens, documents = sum(s.tokens for s in shards), sum(s.documents for s in shards)
         if shards or split == "train":
-            counts = f"{tokens:,} tokens in {documents:,} documents, {len(shards):,} shards"
+            counts = f"{tokens:,} tokens in {documents:,} documents, {len(shards):,} shard"
+            counts += "" if len(shards) == 1 else "s"
             table.append((split, f"{counts} of {manifest.dtype}"))
-    size = sum(path.stat().st_size for path in out.iterdir() if path.is_file())
     table.append(("fingerprint", manifest.fingerprint))
-    table.append(("written", f"{out} ({report.megabytes(size)})"))
-    return table
+    return [*table, *report.labelled("written", written(manifest, out))]
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def written(manifest: Manifest, out: Path) -> list[str]:
+    """The files that make up the shards, with their sizes; the shards of a split in one line."""
+    lines = [f"{out / MANIFEST_NAME} ({size_of(out / MANIFEST_NAME)})"]
+    for shards in manifest.splits.values():
+        if shards:
+            first, last = out / shards[0].file, shards[-1].file
+            names = f"{first}" if len(shards) == 1 else f"{first} to {last}, each"
+            size = size_of(*(out / name for s in shards for name in (s.file, s.documents_file)))
+            lines.append(f"{names} with its .docs.npy ({size})")
+    return lines
+
+
+def size_of(*files: Path) -> str:
+    """How large files are together."""
+    return report.megabytes(sum(path.stat().st_size for path in files))

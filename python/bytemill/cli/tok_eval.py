@@ -1,6 +1,6 @@
 """How well tokenizers compress text of several kinds, and how fast they encode it.
 
-python -m scripts.tok_eval tokenizer/ --text news=news.txt --markdown eval.md --plot eval.png
+bytemill tok-eval tokenizer/ --text news=news.txt --markdown eval.md --plot eval.png
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from bytemill import Tokenizer
-from bytemill.cli.command import exit_status
+from bytemill.cli.command import EPILOG, exit_status
+from bytemill.cli.console import inputs
+from bytemill.files import replacing, write_bytes
 
 BASELINES = ("gpt2", "cl100k_base", "o200k_base")
 SAMPLES = Path(__file__).parent / "samples"
@@ -75,36 +78,46 @@ MEASURES: dict[str, tuple[str, Callable[[Result], str]]] = {
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(
-        prog="python -m scripts.tok_eval",
-        description="Measure compression and speed of tokenizers on text of several kinds.",
-        epilog="Exit status: 0 done, 2 bad input (one line on stderr), 130 interrupted.",
+        description="Measure compression and speed of tokenizers on text of several kinds. "
+        "Tokenizers are named before the flags.",
+        epilog=EPILOG,
     )
     add = result.add_argument
     add(
         "tokenizers",
         nargs="*",
         metavar="TOKENIZER",
-        help="a folder that Tokenizer.save wrote, a .tiktoken file, a tokenizer.json, or the name "
+        help="a folder that tok-train has written, a .tiktoken file, a tokenizer.json, or the name "
         "of an encoding of tiktoken; NAME=TOKENIZER gives it a name in the tables",
     )
-    add("--pattern", help="of .tiktoken files: gpt2, cl100k, o200k, nanochat, or a regex")
+    add(
+        "--pattern",
+        help="how .tiktoken files cut text: gpt2, cl100k, o200k, nanochat, or a regex (default: "
+        "known by the file's name)",
+    )
     add(
         "--text",
-        action="append",
+        nargs="+",
+        action="extend",
         default=[],
         metavar="NAME=PATH",
-        help="a text file to measure, besides the samples; may be repeated",
+        help="text files to measure, besides the samples; - is stdin (default: none)",
     )
     add("--no-samples", action="store_true", help="only the texts given by --text")
     add(
         "--baselines",
         nargs="*",
-        default=BASELINES,
+        action="extend",
         metavar="NAME",
-        help=f"encodings of tiktoken to compare with (default: {' '.join(BASELINES)})",
+        help="encodings of tiktoken to compare with; without a name, none (default: "
+        f"{' '.join(BASELINES)})",
     )
-    add("--markdown", type=Path, metavar="FILE", help="also write the tables as Markdown")
-    add("--plot", type=Path, metavar="FILE", help="also draw bytes per token (needs matplotlib)")
+    add("--markdown", metavar="FILE", help="also write the tables as Markdown (default: no)")
+    add(
+        "--plot",
+        metavar="FILE",
+        help="also draw bytes per token, as .png, .svg or .pdf; needs matplotlib (default: no)",
+    )
     return result
 
 
@@ -116,6 +129,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> None:
     """Reads everything, measures, prints and writes."""
+    if args.plot:
+        import_module("matplotlib")  # before the work, not after it
     texts = read_texts(args.text, not args.no_samples)
     tokenizers: dict[str, Tokenizer] = {}
     for given in args.tokenizers:
@@ -123,14 +138,8 @@ def run(args: argparse.Namespace) -> None:
         if name in tokenizers:
             raise ValueError(f"two tokenizers are called {name!r}; name one: NAME=TOKENIZER")
         tokenizers[name] = tokenizer
-    for name in args.baselines:
-        if name in tokenizers:
-            continue
-        try:
-            tokenizers[name] = Tokenizer.from_tiktoken(name)
-        except Exception as error:  # tiktoken's download raises whatever its network layer does
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            print(f"left out {name}: {reason}", file=sys.stderr)
+    baselines = BASELINES if args.baselines is None else args.baselines
+    tokenizers |= load_baselines(name for name in baselines if name not in tokenizers)
     if not tokenizers:
         raise ValueError("no tokenizer was given, and no baseline is there to measure")
     results = {
@@ -140,13 +149,36 @@ def run(args: argparse.Namespace) -> None:
     for of in results.values():
         of[ALL] = total(of.values())
     sizes = {name: tokenizer.n_vocab for name, tokenizer in tokenizers.items()}
-    print(report(results, sizes, markdown=False), end="")
+    # Before anything is printed, which may fail.
     if args.markdown:
-        write_beside(args.markdown, report(results, sizes, markdown=True))
+        write_bytes(args.markdown, report(results, sizes, markdown=True).encode())
     if args.plot:
-        problem = plot(args.plot, results)
-        if problem:
-            print(problem, file=sys.stderr)
+        plot(args.plot, results)
+    print(report(results, sizes, markdown=False), end="")
+    for path in filter(None, (args.markdown, args.plot)):
+        print(f"\nwritten  {path}")
+
+
+def load_baselines(names: Iterable[str]) -> dict[str, Tokenizer]:
+    """Encodings of tiktoken; those that cannot be had are left out, which is told in one line."""
+    found: dict[str, Tokenizer] = {}
+    missing: list[str] = []
+    reasons: dict[str, None] = {}
+    for name in names:
+        try:
+            found[name] = Tokenizer.from_tiktoken(name)
+        except Exception as error:  # tiktoken's download raises whatever its network layer does
+            missing.append(name)
+            kind = type(error).__name__
+            if isinstance(error, ImportError):
+                reasons["tiktoken is not installed: pip install tiktoken"] = None
+            elif isinstance(error, ValueError):
+                reasons[str(error).splitlines()[0]] = None
+            else:
+                reasons[f"tiktoken could not fetch them ({kind}); is there a network?"] = None
+    if missing:
+        print(f"note: left out {', '.join(missing)}: {'; '.join(reasons)}", file=sys.stderr)
+    return found
 
 
 def read_texts(given: Sequence[str], samples: bool) -> dict[str, str]:
@@ -161,7 +193,9 @@ def read_texts(given: Sequence[str], samples: bool) -> dict[str, str]:
     for item in given:
         name, equals, path = item.partition("=")
         if not (name and equals and path):
-            raise ValueError(f"--text {item}: expected NAME=PATH")
+            raise ValueError(
+                f"--text {item}: expected NAME=PATH; tokenizers are named before the flags"
+            )
         if name in paths or name == ALL:
             raise ValueError(f"--text {item}: the name {name!r} is taken; choose another")
         paths[name] = Path(path)
@@ -169,7 +203,7 @@ def read_texts(given: Sequence[str], samples: bool) -> dict[str, str]:
         raise ValueError("there is no text to measure; give one with --text NAME=PATH")
     texts = {}
     for name, place in paths.items():
-        data = place.read_bytes()
+        data = inputs.read() if str(place) == "-" else place.read_bytes()
         try:
             texts[name] = data.decode("utf-8")
         except UnicodeDecodeError as error:
@@ -279,26 +313,13 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, markdown: bool)
     return "\n".join("| " + " | ".join(line) + " |" for line in [cells[0], rule, *cells[1:]])
 
 
-def write_beside(path: Path, text: str) -> None:
-    """Writes a file beside and renames it, so that no half file is ever there."""
-    beside = path.with_name(path.name + ".part")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise
-
-
-def plot(path: Path, results: Mapping[str, Mapping[str, Result]]) -> str | None:
-    """Draws bytes per token as grouped bars; returns why not, if it could not.
+def plot(path: str, results: Mapping[str, Mapping[str, Result]]) -> None:
+    """Draws bytes per token as grouped bars.
 
     The file's kind follows its name: .png, .svg, .pdf.
     """
-    try:
-        import matplotlib
-    except ImportError:
-        return "no plot: matplotlib is not installed"
+    import matplotlib
+
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
@@ -312,10 +333,6 @@ def plot(path: Path, results: Mapping[str, Mapping[str, Result]]) -> str | None:
     axis.set_ylabel("bytes per token (more is better)")
     axis.legend(fontsize=8)
     figure.tight_layout()
-    figure.savefig(path, dpi=130)
+    with replacing(path) as file:
+        figure.savefig(file, dpi=130, format=Path(path).suffix.lower()[1:] or "png")
     plt.close(figure)
-    return None
-
-
-if __name__ == "__main__":
-    sys.exit(main())

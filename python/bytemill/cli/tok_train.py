@@ -1,6 +1,6 @@
 """Trains a byte-level BPE tokenizer on text files and says how well it does.
 
-python -m scripts.tok_train --input corpus/ --vocab-size 32768 --out tokenizer
+bytemill tok-train --input corpus/ --vocab-size 32768 --out tokenizer
 """
 
 from __future__ import annotations
@@ -21,10 +21,14 @@ from bytemill import BpeTrainer, Counts, Tokenizer
 from bytemill._arguments import check_vocab_size
 from bytemill._types import TieBreak
 from bytemill.cli import report
-from bytemill.cli.command import EPILOG, check_out, check_writable, exit_status
+from bytemill.cli.command import EPILOG, check_new, check_writable, exit_status
+from bytemill.cli.console import inputs
+from bytemill.cli.console.messages import in_flags
 from bytemill.cli.progress import Progress
 from bytemill.data import InputFile, expand_inputs, iter_documents
 from bytemill.data.readers import check_packages
+from bytemill.files import read_json_object
+from bytemill.formats.folder import CONFIG_NAME
 from bytemill.patterns import name_of
 
 # What compression is measured on, at most: enough for three digits, and no wait.
@@ -35,21 +39,13 @@ SAMPLE_FILES = 32
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(
-        prog="python -m scripts.tok_train",
-        description="Train a byte-level BPE tokenizer on text files.",
-        epilog=EPILOG,
+        description="Train a byte-level BPE tokenizer on text files.", epilog=EPILOG
     )
     add = result.add_argument
-    add(
-        "--input",
-        nargs="+",
-        action="extend",
-        metavar="PATH",
-        help="files, folders or globs: .txt, .jsonl, .parquet, each also .gz or .zst; a file of "
-        "another extension is read as plain text",
-    )
-    add("--vocab-size", type=int, required=True, metavar="N", help="special tokens included")
+    inputs.add_input(result, required=False)
+    add("--vocab-size", type=int, required=True, metavar="N", help="tokens, special ones included")
     add("--out", required=True, metavar="DIR", help="the folder to write the tokenizer to")
+    add("--overwrite", action="store_true", help="replace a tokenizer that is in --out")
     add(
         "--pattern",
         default="gpt2",
@@ -57,10 +53,11 @@ def parser() -> argparse.ArgumentParser:
     )
     add(
         "--special",
-        action="append",
+        nargs="+",
+        action="extend",
         default=[],
         metavar="TOKEN",
-        help="a special token; it separates documents; may be repeated",
+        help="special tokens, which separate documents (default: none)",
     )
     add(
         "--tie-break",
@@ -68,35 +65,42 @@ def parser() -> argparse.ArgumentParser:
         default="lexicographic",
         help="which of several most frequent pairs is merged (default: %(default)s)",
     )
-    add("--max-chars", type=int, metavar="N", help="count at most N characters in all")
-    add("--doc-cap", type=int, metavar="N", help="count at most N characters of each document")
-    add("--min-frequency", type=int, default=1, metavar="N", help="merge no pair rarer than this")
-    add("--max-token-length", type=int, metavar="N", help="make no token longer than N bytes")
+    add("--max-chars", type=int, metavar="N", help="count N characters in all (default: no limit)")
+    add(
+        "--doc-cap",
+        type=int,
+        metavar="N",
+        help="count at most N characters of each document (default: no limit)",
+    )
+    add(
+        "--min-frequency",
+        type=int,
+        default=1,
+        metavar="N",
+        help="merge no pair that occurs less than N times (default: %(default)s)",
+    )
+    add(
+        "--max-token-length",
+        type=int,
+        metavar="N",
+        help="make no token longer than N bytes (default: no limit)",
+    )
     add("--threads", type=int, metavar="N", help="worker threads (default: all cores)")
-    add(
-        "--text-column",
-        default="text",
-        metavar="NAME",
-        help="of .jsonl and .parquet (default: %(default)s)",
-    )
-    add(
-        "--errors",
-        choices=("strict", "replace"),
-        default="strict",
-        help="invalid UTF-8: fail, or read U+FFFD (default: %(default)s)",
-    )
+    inputs.add_flags(result)
     add(
         "--counts",
         metavar="FILE",
         help="if FILE exists, train on the counts in it instead of on --input; if not, save the "
-        "counts there",
+        "counts there (default: neither)",
     )
     add(
         "--held-out",
         nargs="+",
+        action="extend",
         metavar="WHAT",
         help="text to measure compression on, which is not trained on: files, folders or globs; or "
-        "a fraction, such as 0.01, of the documents of --input (chosen by a hash of their text)",
+        "a fraction, such as 0.01, of the documents of --input (chosen by a hash of their text; "
+        "default: measure on text trained on)",
     )
     return result
 
@@ -104,16 +108,32 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit status."""
     args = parser().parse_args(argv)
-    return exit_status(lambda: Job(args).run(), "no tokenizer was written")
+    made: list[Path] = []
+
+    def interrupted() -> str:
+        if Path(args.out, CONFIG_NAME) in made:
+            return f"the tokenizer was saved in {args.out}"
+        counts = "".join(f"; the counts were saved in {path}" for path in made)
+        return f"no tokenizer was written{counts}"
+
+    return exit_status(lambda: run(args, made), interrupted)
+
+
+def run(args: argparse.Namespace, made: list[Path]) -> None:
+    """Trains; `made` is told what has been written."""
+    with inputs.named(args.input or [], args.format) as paths:
+        args.input = paths
+        Job(args, made).run()
 
 
 class Job:
     """One training run. All that can be wrong with the arguments is found before text is read."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
+    def __init__(self, args: argparse.Namespace, made: list[Path]) -> None:
         self.args = args
+        self.made = made
         self.out = Path(args.out)
-        check_out(self.out)
+        check_new(self.out, overwrite=args.overwrite, kind="a tokenizer", marks=(CONFIG_NAME,))
         self.trainer = BpeTrainer(
             pattern=args.pattern,
             special_tokens=args.special,
@@ -135,9 +155,9 @@ class Job:
         self.held_out = expand_inputs(held_out) if held_out else []
         check_packages(self.held_out)
         kept_apart = {file.path.resolve() for file in self.held_out}
-        inputs = expand_inputs(args.input) if args.input and not self.has_counts else []
-        self.inputs = [file for file in inputs if file.path.resolve() not in kept_apart]
-        if inputs and not self.inputs:
+        files = expand_inputs(args.input) if args.input and not self.has_counts else []
+        self.inputs = [file for file in files if file.path.resolve() not in kept_apart]
+        if files and not self.inputs:
             raise ValueError("--held-out takes all files of --input: nothing is left to train on")
         if self.fraction and self.has_counts:
             raise ValueError(
@@ -178,10 +198,9 @@ class Job:
         ]
         with uninterrupted():
             tokenizer.save(self.out)
-        files = sorted(path for path in self.out.iterdir() if path.is_file())
-        if self.counts_file and not self.has_counts:
-            files.append(self.counts_file)
-        sizes = [f"{path} ({report.megabytes(path.stat().st_size)})" for path in files]
+            ranks = read_json_object(self.out / CONFIG_NAME)["ranks_file"]
+            self.made[:0] = [self.out / CONFIG_NAME, self.out / ranks]
+        sizes = [f"{path} ({report.megabytes(path.stat().st_size)})" for path in self.made]
         print(report.rows([*table, *report.labelled("written", sizes)]))
 
     def count(self) -> None:
@@ -209,6 +228,7 @@ class Job:
                 )
         if self.counts_file:
             self.trainer.counts.save(str(self.counts_file))
+            self.made.append(self.counts_file)
 
     def load_counts(self, path: Path) -> Counts:
         """The saved counts, if they were made as this run would make them."""
@@ -245,7 +265,7 @@ class Job:
             warnings.simplefilter("always")
             tokenizer = self.trainer.train(self.args.vocab_size, progress=bar.update)
         for warning in caught:
-            print(f"warning: {warning.message}", file=sys.stderr)
+            print(f"warning: {in_flags(str(warning.message))}", file=sys.stderr)
         return tokenizer
 
     def compression(self, tokenizer: Tokenizer) -> str:
@@ -258,8 +278,10 @@ class Job:
             return f"{report.compression(tokenizer, documents)}, {how}"
         if not self.inputs:
             return "not measured: no --held-out"
-        step = -(-len(self.inputs) // SAMPLE_FILES)
-        some = self.inputs[::step]
+        again = [file for file in self.inputs if file.path.is_file()]
+        if not again:
+            return "not measured: the text came through a pipe; name --held-out"
+        some = again[:: -(-len(again) // SAMPLE_FILES)]
         share = SAMPLE_BYTES // len(some)
         documents = itertools.chain.from_iterable(
             first(self.documents([file], doc_cap=share), share) for file in some
@@ -312,7 +334,3 @@ def parse_held_out(words: Sequence[str]) -> tuple[float, list[str]]:
             raise ValueError(f"--held-out {words[0]}: a fraction must lie between 0 and 1")
         return fraction, []
     return 0.0, list(words)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What lies between the programs and the terminal: arguments, messages, streams, Ctrl-C."""

@@ -1,0 +1,62 @@
+"""Ctrl-C: the program stops where it is and says so within a second; a second one ends it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+# A program that stops faster than this says only how it ended.
+PATIENCE_S = 0.5
+
+_pressed = False
+
+
+def was_pressed() -> bool:
+    """Whether Ctrl-C came within `answered`.
+
+    Code that was interrupted may turn KeyboardInterrupt into an error of its own; some modules do
+    while they are imported.
+    """
+    return _pressed
+
+
+@contextmanager
+def answered() -> Iterator[None]:
+    """Within the block Ctrl-C raises KeyboardInterrupt, once; the next one ends the process.
+
+    Nothing is done in other threads than the main one, which get no signals, nor where Ctrl-C is
+    ignored, as a shell has it for what runs in the background.
+    """
+    global _pressed
+    _pressed = False
+    usual = signal.default_int_handler
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGINT) is not usual
+    ):
+        yield
+        return
+    timer = threading.Timer(PATIENCE_S, _say)
+    timer.daemon = True
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        global _pressed
+        _pressed = True
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        timer.start()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        timer.cancel()
+        signal.signal(signal.SIGINT, usual)
+
+
+def _say() -> None:
+    print("stopping; press Ctrl-C again to end at once", file=sys.stderr, flush=True)

@@ -1,0 +1,56 @@
+"""The programs, in the order of the data's way, and their command lines.
+
+A program's module has `parser()`, which declares its flags, and `main(argv)`, which runs it and
+returns an exit status. It is imported only when it is called for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, cast
+
+from bytemill.cli.console.parser import Parser
+
+
+class Program(NamedTuple):
+    """A subcommand."""
+
+    module: str
+    summary: str
+    saves: bool
+    """Whether it leaves files, so that it is of use without what it prints."""
+
+    def declared(self) -> argparse.ArgumentParser:
+        """Its flags, as it declares them."""
+        parser: Callable[[], argparse.ArgumentParser] = importlib.import_module(self.module).parser
+        return parser()
+
+    def main(self) -> Callable[[Sequence[str]], int]:
+        """What runs it."""
+        return cast("Callable[[Sequence[str]], int]", importlib.import_module(self.module).main)
+
+
+PROGRAMS = {
+    "tok-train": Program("bytemill.cli.tok_train", "text files -> a tokenizer", True),
+    "tok-encode": Program("bytemill.cli.tok_encode", "text files -> token shards", True),
+    "tok-eval": Program("bytemill.cli.tok_eval", "compare the compression of tokenizers", False),
+    "train": Program("bytemill.cli.train", "token shards -> a language model", True),
+    "generate": Program("bytemill.cli.generate", "a prompt -> the text a model writes", False),
+    "evaluate": Program("bytemill.cli.evaluate", "a model's loss and bits per byte", False),
+    "account": Program("bytemill.cli.account", "a model's parameters, memory and FLOPs", False),
+    "demo": Program("bytemill.cli.demo", "all of it in minutes, on Python's own source", True),
+    "completion": Program(
+        "bytemill.cli.completion", "a script by which the shell completes commands", False
+    ),
+}
+
+
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    """Every subcommand's command line by its name, in the order of the data's way.
+
+    Raises:
+        ImportError: The language-model stack is not installed.
+    """
+    return {name: Parser(f"bytemill {name}", each.declared()) for name, each in PROGRAMS.items()}

@@ -1,0 +1,252 @@
+"""`bytemill tok-train`, run as a user runs it."""
+
+import gzip
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from functools import partial
+
+import pytest
+
+from bytemill import Tokenizer, train_bpe
+from tests.support.programs import ROOT, SPECIAL, TEXT, call, command, is_one_line, run
+
+
+@pytest.fixture
+def train(capsys):
+    """Runs the program in this process: status, stdout, stderr."""
+    return partial(call, capsys, "tok-train")
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    path = tmp_path / "corpus.txt"
+    path.write_text(TEXT)
+    return path
+
+
+def test_trains_saves_and_tells(corpus, tmp_path, train):
+    out = tmp_path / "new" / "tokenizer"
+    done = train(
+        "--input", corpus, "--vocab-size", 300, "--special", SPECIAL, "--out", out, "--threads", 2
+    )  # fmt: skip
+    assert done[0] == 0, done[2]
+    tokenizer = Tokenizer.load(out)
+    vocab, merges = train_bpe(corpus, 300, [SPECIAL])
+    assert (tokenizer.vocab, tokenizer.merges) == (vocab, merges)
+    assert tokenizer.special_tokens == {SPECIAL: 299}
+    names = re.findall(r"^(\w[\w ]*?)  ", done[1], flags=re.MULTILINE)
+    expected = ["counted", "merged", "vocabulary", "compression", "longest tokens", "fingerprint"]
+    assert [name for name in names if name != "peak memory"] == [*expected, "written"]
+    for figure in (
+        r"counted .* kB in [\d.]+ s, [\d,]+ MB/s; [\d,]+ pretokens, [\d,]+ distinct",
+        r"merged .* 43 merges",
+        r"compression +\d\.\d{3} bytes per token \(2,000 documents, .*of the text trained on",
+        f"fingerprint +{tokenizer.fingerprint}",
+    ):
+        assert re.search(figure, done[1]), done[1]
+    for path in out.iterdir():
+        assert path.name in done[1]
+
+
+def test_counts_are_saved_and_used_again(corpus, tmp_path, train):
+    counts = tmp_path / "c.counts"
+    options = ["--special", SPECIAL, "--counts", counts]
+    first = train("--input", corpus, "--vocab-size", 280, *options, "--out", tmp_path / "a")
+    assert first[0] == 0, first[2]
+    assert "c.counts" in first[1]
+    corpus.unlink()
+    second = train("--vocab-size", 300, *options, "--out", tmp_path / "b")
+    assert second[0] == 0, second[2]
+    large, small = Tokenizer.load(tmp_path / "b"), Tokenizer.load(tmp_path / "a")
+    assert large.merges[: len(small.merges)] == small.merges
+    for other, word in ((["--pattern", "cl100k"], "cl100k"), (["--special", "<|x|>"], "<|x|>")):
+        done = train("--vocab-size", 300, *options, *other, "--out", tmp_path / "c")
+        assert done[0] == 2
+        is_one_line(done[2], counts, word)
+    assert not (tmp_path / "c").exists()
+
+
+def test_held_out_files_are_not_trained_on(corpus, tmp_path, train):
+    held_out = tmp_path / "held_out.txt"
+    held_out.write_text("qqqq " * 1000)
+    done = train(
+        "--input", tmp_path, "--held-out", held_out, "--special", SPECIAL, "--vocab-size", 300,
+        "--out", tmp_path / "t",
+    )  # fmt: skip
+    assert done[0] == 0, done[2]
+    assert re.search(r"compression .*\(1 document, 5\.0 kB\), held out", done[1])
+    assert Tokenizer.load(tmp_path / "t").merges == train_bpe(corpus, 300, [SPECIAL])[1]
+
+
+def test_a_fraction_of_the_documents_is_held_out(corpus, tmp_path, train):
+    options = ["--input", corpus, "--special", SPECIAL, "--vocab-size", 300, "--held-out", 0.1]
+    counted = []
+    for out in ("a", "b"):
+        done = train(*options, "--out", tmp_path / out)
+        assert done[0] == 0, done[2]
+        n_documents = int(re.search(r"\(([\d,]+) documents, .*held out", done[1])[1])
+        assert 100 < n_documents < 300
+        counted.append((n_documents, Tokenizer.load(tmp_path / out).fingerprint))
+    assert counted[0] == counted[1]
+
+
+def test_all_options(tmp_path, train):
+    records = [json.dumps({"body": "a é \ud83d b" * 50}) for _ in range(50)]
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(gzip.compress("\n".join(records).encode() + b'\n{"body": "\xff"}'))
+    done = train(
+        "--input", path, tmp_path / "*.gz", "--input", path, "--vocab-size", 263, "--pattern",
+        r"\S+|\s+", "--special", "<|a|>", "<|b|>", "--special", "<|c|>", "--max-chars", 5000,
+        "--doc-cap", 200, "--min-frequency", 2, "--max-token-length", 4, "--tie-break", "lowest_id",
+        "--threads", 1, "--text-column", "body", "--errors", "replace", "--out", tmp_path / "t",
+    )  # fmt: skip
+    assert done[0] == 0, done[2]
+    tokenizer = Tokenizer.load(tmp_path / "t")
+    assert tokenizer.pat_str == r"\S+|\s+"
+    assert list(tokenizer.special_tokens) == ["<|a|>", "<|b|>", "<|c|>"]
+    assert max(map(len, tokenizer.mergeable_ranks)) <= 4
+
+
+def test_too_little_text_is_a_warning(corpus, tmp_path, train):
+    done = train("--input", corpus, "--vocab-size", 50_000, "--out", tmp_path / "t")
+    assert done[0] == 0
+    is_one_line(done[2], "warning: ", "instead of --vocab-size 50000")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--vocab-size", 200], ["--vocab-size 200", "256"]),
+        (["--special", ""], ["--special ''"]),
+        (["--pattern", "("], ["("]),
+        (["--pattern", "gpt9"], ["gpt9", "cl100k"]),
+        (["--threads", 0], ["--threads 0"]),
+        (["--input", "no/such/file.txt"], ["no/such/file.txt", "No such file"]),
+        (["--input", "no/such/*.txt"], ["no/such/*.txt", "no file matches"]),
+        (["--held-out", "no/such/file.txt"], ["no/such/file.txt"]),
+        (["--held-out", "1.5"], ["1.5", "between 0 and 1"]),
+        (["--out", __file__], [__file__, "no folder"]),
+        (["--out", ""], ["--out ''", "empty"]),
+        (["--errors", "strikt"], ["--errors strikt", "did you mean strict?"]),
+        (["--voacb-size", 300], ["--voacb-size", "did you mean --vocab-size?"]),
+        (["--format", "jsonl"], ["--format jsonl", "add -"]),
+        (["--counts", __file__], [__file__]),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(options, words, corpus, tmp_path, train):
+    out = tmp_path / "t"
+    done = train("--input", corpus, "--vocab-size", 300, "--out", out, *options)
+    assert done[0] == 2
+    assert done[1] == ""
+    # A note that counts are used instead of the input may come before.
+    is_one_line(done[2][done[2].index("error: ") :], *words)
+    assert [p.name for p in tmp_path.iterdir()] == ["corpus.txt"]
+
+
+def test_bad_text_is_one_line_and_leaves_nothing(tmp_path, train):
+    bad = tmp_path / "bad.txt"
+    bad.write_bytes(b"good \xff")
+    counts = tmp_path / "c.counts"
+    done = train("--input", bad, "--vocab-size", 300, "--out", tmp_path / "t", "--counts", counts)
+    assert done[0] == 2
+    is_one_line(done[2], bad, "invalid UTF-8 at byte 5")
+    good = tmp_path / "good.txt"
+    good.write_text("good")
+    done = train("--input", good, "--held-out", bad, "--vocab-size", 257, "--out", tmp_path / "t")
+    assert done[0] == 2
+    is_one_line(done[2], bad, "invalid UTF-8 at byte 5")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.txt", "good.txt"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
+def test_ctrl_c_leaves_nothing(tmp_path):
+    # A pipe that never ends, so that the program is surely counting when the signal comes.
+    pipe = tmp_path / "pipe.txt"
+    os.mkfifo(pipe)
+    words = command(
+        "tok-train", "--input", pipe, "--vocab-size", 300, "--out", tmp_path / "t", "--counts",
+        tmp_path / "c.counts",
+    )  # fmt: skip
+    process = subprocess.Popen(
+        words,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell may have set Ctrl-C to be ignored by what it runs in the background.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    with pipe.open("wb", buffering=0) as writer:
+        for _ in range(20):
+            writer.write(TEXT.encode())
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        try:
+            for _ in range(1000):
+                writer.write(TEXT.encode())
+        except BrokenPipeError:
+            pass
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert out == ""
+    is_one_line(err, "interrupted: no tokenizer was written")
+    assert [p.name for p in tmp_path.iterdir()] == ["pipe.txt"]
+
+
+def test_a_tokenizer_is_replaced_only_if_told(corpus, tmp_path, train):
+    options = ["--input", corpus, "--special", SPECIAL, "--out", tmp_path / "t"]
+    assert train(*options, "--vocab-size", 280)[0] == 0
+    (tmp_path / "t" / "notes.txt").write_text("mine")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "t").iterdir()}
+    status, out, err = train(*options, "--vocab-size", 300)
+    assert (status, out) == (2, "")
+    is_one_line(err, tmp_path / "t", "holds a tokenizer already", "--overwrite")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "t").iterdir()} == before
+    status, out, _ = train(*options, "--vocab-size", 300, "--overwrite")
+    assert status == 0
+    assert Tokenizer.load(tmp_path / "t").n_vocab == 300
+    # The list of what was written is that, and not all that is there.
+    assert "notes.txt" not in out
+    assert (tmp_path / "t" / "notes.txt").read_text() == "mine"
+    assert len(list((tmp_path / "t").iterdir())) == 3
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    status, _, err = train("--input", corpus, "--vocab-size", 300, "--out", tmp_path / "other")
+    assert status == 2
+    is_one_line(err, "something else")
+
+
+@pytest.mark.parametrize("form", ["text", "text.gz", "jsonl", "jsonl.gz"])
+def test_text_on_stdin(form, tmp_path):
+    data = TEXT.encode()
+    if form.startswith("jsonl"):
+        data = b"".join(json.dumps({"text": t}).encode() + b"\n" for t in TEXT.split(SPECIAL))
+    data = gzip.compress(data) if form.endswith(".gz") else data
+    options = ["--format", form, "--special", SPECIAL, "--vocab-size", 300, "--out", tmp_path / "t"]
+    done = run("tok-train", "--input", "-", *options, input=data, text=False)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "c.txt").write_text(TEXT)
+    merges = train_bpe(tmp_path / "c.txt", 300, [SPECIAL])[1]
+    assert Tokenizer.load(tmp_path / "t").merges == merges
+    assert b"written" in done.stdout
+
+
+def test_parquet_on_stdin_and_what_is_wrong_with_it(tmp_path):
+    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"text": TEXT.split(SPECIAL)}), tmp_path / "c.parquet")
+    options = ["--format", "parquet", "--vocab-size", 300, "--out", tmp_path / "t"]
+    done = run(
+        "tok-train", "--input", "-", *options,
+        input=(tmp_path / "c.parquet").read_bytes(), text=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert Tokenizer.load(tmp_path / "t").n_vocab == 300
+    done = run("tok-train", "--input", "-", *options, "--overwrite", input="no parquet")
+    assert done.returncode == 2
+    is_one_line(done.stderr, "error: stdin: not readable as parquet")
