@@ -10,7 +10,7 @@ from pathlib import Path
 
 README = Path(__file__).parents[1] / "README.md"
 # The program, and the indented lines that follow it.
-FIRST = re.compile(r"```python\n(?P<program>.*?)```\n\n(?P<output>(?:    .*\n)+)", re.DOTALL)
+FIRST = re.compile(r"```python\n(?P<program>(?s:.*?))```\n\n(?P<output>(?:    .*\n)+)")
 
 
 def main() -> int:
