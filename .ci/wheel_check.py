@@ -3,6 +3,7 @@
 python .ci/wheel_check.py dist
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,8 @@ ROOT = Path(__file__).parents[1]
 
 def run(*command: object, cwd: Path) -> str:
     """A command's output; what it says goes on if it fails."""
-    done = subprocess.run([*map(str, command)], cwd=cwd, capture_output=True, text=True)
+    alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run([*map(str, command)], cwd=cwd, env=alone, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(map(str, command))}: {done.stdout}{done.stderr}")
     return done.stdout
