@@ -114,7 +114,7 @@ def plot(path: Path, title: str, panels: Sequence[Panel]) -> str | None:
         Why nothing was drawn; None if it was.
     """
     try:
-        from matplotlib.figure import Figure
+        import matplotlib.figure
     except ImportError:
         return "no plot: matplotlib is not installed"
 
@@ -123,7 +123,7 @@ def plot(path: Path, title: str, panels: Sequence[Panel]) -> str | None:
     columns = len(panels) if width * len(panels) <= 14 else 1
     rows = -(-len(panels) // columns)
     # No pyplot: it picks a backend for the whole process.
-    figure = Figure(
+    figure = matplotlib.figure.Figure(
         figsize=(width * columns + 0.8, 3.6 * rows + 0.7), dpi=130, layout="constrained"
     )
     grid = figure.subplots(rows, columns, squeeze=False)
