@@ -16,7 +16,7 @@ from mkdocs.structure.files import File, Files
 
 PACKAGE = Path(__file__).parents[1] / "python" / "bytemill"
 # Programs, whose help is a page of its own.
-LEFT_OUT = ("cli",)
+LEFT_OUT = ("cli", "gpu_check")
 HELP_COLUMNS = "92"
 
 COMMANDS_HEAD = """# Commands
