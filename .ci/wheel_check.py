@@ -25,7 +25,10 @@ def run(*command: object, cwd: Path) -> str:
 
 def main() -> int:
     """Checks the one wheel in the folder that is named."""
-    (wheel,) = Path(sys.argv[1]).resolve().glob("*.whl")
+    wheels = sorted(Path(sys.argv[1]).resolve().glob("*.whl"))
+    if len(wheels) != 1:
+        raise SystemExit(f"{sys.argv[1]}: {len(wheels)} wheels; make wheel leaves one")
+    wheel = wheels[0]
     size = wheel.stat().st_size
     if size > MOST_BYTES:
         raise SystemExit(f"{wheel.name}: {size:,} bytes, more than {MOST_BYTES:,}")
