@@ -1,23 +1,27 @@
 """Pages made when the documentation is built: every command's help, and the API reference.
 
-MkDocs calls `on_config` and `on_files`; see "hooks" in mkdocs.yml.
+MkDocs calls `on_config`, `on_files` and `on_page_markdown`; see "hooks" in mkdocs.yml.
 """
 
 from __future__ import annotations
 
 import ast
 import os
+import posixpath
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 PACKAGE = Path(__file__).parents[1] / "python" / "bytemill"
 # Programs, whose help is a page of its own.
 LEFT_OUT = ("cli", "gpu_check")
 HELP_COLUMNS = "92"
+LINK = re.compile(r"(?<!!)\[(?P<text>[^\]`]+)\]\((?P<target>[^)\s:]+)\)")
 
 COMMANDS_HEAD = """# Commands
 
@@ -56,6 +60,17 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         content = f"# {name}\n\n" + "\n".join(f"::: {module}\n" for module in modules)
         files.append(File.generated(config, uri(name), content=content))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, **others: Any) -> str:
+    """Links to files outside of docs/, which a reader of the repository can follow, become text."""
+
+    def text_or_link(found: re.Match[str]) -> str:
+        target = posixpath.join(posixpath.dirname(page.file.src_uri), found["target"])
+        leads_out = posixpath.normpath(target).startswith("../")
+        return f"`{found['text']}`" if leads_out else found[0]
+
+    return LINK.sub(text_or_link, markdown)
 
 
 def commands() -> str:
