@@ -1,7 +1,7 @@
 # Each target sets up what it needs: a virtual environment in .venv and the Rust module in it.
 # Needed beforehand: Python 3.10+, a Rust toolchain, make. Where PYTHON has torch already, the
-# environment uses it; otherwise pip fetches its default build, which takes 5 GB on Linux (pip's own variables
-# are honoured: PIP_EXTRA_INDEX_URL may name an index of builds without CUDA).
+# environment uses it; otherwise pip fetches its default build, which takes 5 GB on Linux (pip's own
+# variables are honoured: PIP_EXTRA_INDEX_URL may name an index of builds without CUDA).
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -38,8 +38,8 @@ lint: .venv/dev workflows
 	$(BIN)/mypy
 	PYTHONPATH=python $(BIN)/lint-imports
 
-# actionlint where it is installed (it is no package of PyPI's that carries its program); otherwise
-# the schema of workflow files.
+# actionlint where it is installed (its package on PyPI has to download the program); otherwise the
+# schema of workflow files.
 workflows: .venv/dev
 	if command -v actionlint >/dev/null; then actionlint; else \
 	  $(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml; fi
