@@ -1,14 +1,14 @@
 # Each target sets up what it needs: a virtual environment in .venv and the Rust module in it.
 # Needed beforehand: Python 3.10+, a Rust toolchain, make. Where PYTHON has torch already, the
-# environment uses it; otherwise pip fetches its default build, 3 GB on Linux (pip's own variables
-# are honoured: PIP_EXTRA_INDEX_URL may name an index of builds without CUDA).
+# environment uses it; otherwise pip fetches its default build, which takes 5 GB on Linux (pip's own
+# variables are honoured: PIP_EXTRA_INDEX_URL may name an index of builds without CUDA).
 
 PYTHON ?= python3
 BIN := .venv/bin
 export PIP_QUIET := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo demo-gpu test lint bench fuzz build clean
+.PHONY: demo demo-gpu gpu-check test lint workflows docs wheel wheel-check bench fuzz build clean
 
 # The whole way on the Python standard library's source: tokenizer, shards, a small model, samples.
 # ARGS=--quick takes seconds and shows that it runs; --help lists what else there is.
@@ -19,17 +19,43 @@ demo: .venv/lm build
 demo-gpu: .venv/lm build
 	$(BIN)/python -m scripts.demo --gpu $(ARGS)
 
+# Whether the model stack is right on the GPU that is there, and how fast.
+gpu-check: .venv/lm build
+	$(BIN)/python -m bytemill.gpu_check $(ARGS)
+
 # All tests: the Rust core's, then the Python package's.
 test: .venv/dev build
 	cargo test --quiet
 	$(BIN)/python -m pytest
 
-lint: .venv/dev
+# Formatting, lints and types; the floors: which room may import which; the workflows.
+lint: .venv/dev workflows
 	cargo fmt --check
 	cargo clippy --quiet --all-targets --features python -- -D warnings
+	cargo test --quiet --test floors
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	PYTHONPATH=python $(BIN)/lint-imports
+
+# actionlint where it is installed (its package on PyPI has to download the program); otherwise the
+# schema of workflow files.
+workflows: .venv/dev
+	if command -v actionlint >/dev/null; then actionlint; else \
+	  $(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml; fi
+
+# The documentation, in site/; `$(BIN)/mkdocs serve` shows it while it is written.
+docs: .venv/dev .venv/docs build
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# The wheel for this machine, in dist/, from the same build as the module in .venv.
+wheel: .venv/base
+	rm -rf dist
+	$(BIN)/maturin build --release --strip --quiet --out dist
+
+# It is small, and works in an environment that has nothing else.
+wheel-check: wheel
+	$(BIN)/python .ci/wheel_check.py dist
 
 # The tables of docs/benchmarks.md; CORPUS names one or more text files.
 bench: .venv/dev .venv/bench build
@@ -46,7 +72,7 @@ fuzz: .venv/dev build
 	$(BIN)/python fuzz/readers.py --seconds $(SECONDS)
 
 build: .venv/base
-	$(BIN)/maturin develop --release --quiet
+	$(BIN)/maturin develop --release --strip --quiet
 
 .venv/base:
 	$(PYTHON) -m venv $$($(PYTHON) -c "import torch" 2>/dev/null && echo --system-site-packages) .venv
@@ -55,8 +81,8 @@ build: .venv/base
 
 # What an extra of pyproject.toml names.
 .venv/%: .venv/base pyproject.toml
-	$(BIN)/maturin develop --release --quiet --extras $*
+	$(BIN)/maturin develop --release --strip --quiet --extras $*
 	touch $@
 
 clean:
-	rm -rf .venv target
+	rm -rf .venv target dist site

@@ -81,49 +81,86 @@ def append_jsonl(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
 
 @dataclass(frozen=True)
 class Panel:
-    """One chart of grouped bars; less is better."""
+    """One chart of grouped bars."""
 
     title: str
     unit: str
     values: Mapping[str, Mapping[str, Spread]]
     """Group (a corpus) -> series (a library) -> what was measured."""
 
+    @property
+    def series(self) -> list[str]:
+        """The series of all groups, each once."""
+        return list(dict.fromkeys(name for group in self.values.values() for name in group))
+
+
+_INCHES_PER_BAR = 0.42
+"""What a label of five characters needs, such as 1,760."""
+_MOST_LINEAR = 60.0
+"""With a larger ratio between bars, the short ones of a linear axis could not be seen."""
+
+
+def number(value: float) -> str:
+    """Three significant digits, without an exponent, and with separators of thousands."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
 
 def plot(path: Path, title: str, panels: Sequence[Panel]) -> str | None:
-    """Draws the panels side by side to a PNG; returns why not, if it could not."""
+    """Draws the panels to a PNG, side by side or, where that is too wide, one below the other.
+
+    Bars are medians, the lines on them ranges. An axis that is not linear says so.
+
+    Returns:
+        Why nothing was drawn; None if it was.
+    """
     try:
-        import matplotlib
+        import matplotlib.figure
     except ImportError:
         return "no plot: matplotlib is not installed"
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, len(panels), figsize=(6.5 * len(panels), 4.2), squeeze=False)
-    for axis, panel in zip(axes[0], panels, strict=True):
-        groups = list(panel.values)
-        series = list(dict.fromkeys(s for group in groups for s in panel.values[group]))
-        width = 0.8 / max(1, len(series))
-        for k, name in enumerate(series):
-            points = [
-                (i, panel.values[g][name]) for i, g in enumerate(groups) if name in panel.values[g]
-            ]
-            x = [i + (k - (len(series) - 1) / 2) * width for i, _ in points]
-            y = [s.median for _, s in points]
-            error = [[s.median - s.low for _, s in points], [s.high - s.median for _, s in points]]
-            bars = axis.bar(x, y, width * 0.92, yerr=error, label=name, capsize=2)
-            axis.bar_label(bars, [f"{v:.3g}" for v in y], fontsize=7, padding=2)
-        values = [s.median for group in groups for s in panel.values[group].values()]
-        # With a large ratio, linear bars hide the short ones.
-        if values and min(values) > 0 and max(values) > 10 * min(values):
-            axis.set_yscale("log")
-        axis.margins(y=0.12)
-        axis.set_xticks(range(len(groups)), groups)
-        axis.set_ylabel(panel.unit)
-        axis.set_title(panel.title)
-    axes[0][0].legend(fontsize=8)
-    figure.suptitle(title, fontsize=10)
-    figure.tight_layout()
+    bars = max(len(panel.values) * (len(panel.series) + 0.8) for panel in panels)
+    width = max(4.5, bars * _INCHES_PER_BAR)
+    columns = len(panels) if width * len(panels) <= 14 else 1
+    rows = -(-len(panels) // columns)
+    # No pyplot: it picks a backend for the whole process.
+    figure = matplotlib.figure.Figure(
+        figsize=(width * columns + 0.8, 3.6 * rows + 0.7), dpi=130, layout="constrained"
+    )
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes, panel in zip(grid.flat, panels, strict=True):
+        _draw(axes, panel)
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    figure.suptitle(title, fontsize=11)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+    figure.savefig(path)
     return None
+
+
+def _draw(axes: Any, panel: Panel) -> None:
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    groups, series = list(panel.values), panel.series
+    width = 0.86 / max(1, len(series))
+    for k, name in enumerate(series):
+        points = [
+            (i, panel.values[g][name]) for i, g in enumerate(groups) if name in panel.values[g]
+        ]
+        x = [i + (k - (len(series) - 1) / 2) * width for i, _ in points]
+        y = [s.median for _, s in points]
+        error = [[s.median - s.low for _, s in points], [s.high - s.median for _, s in points]]
+        ranges = {"elinewidth": 0.9, "alpha": 0.7}
+        bars = axes.bar(x, y, width * 0.9, yerr=error, label=name, capsize=2, error_kw=ranges)
+        axes.bar_label(bars, [number(v) for v in y], fontsize=7, padding=2)
+    values = [s.median for group in groups for s in panel.values[group].values()]
+    unit = panel.unit
+    axes.margins(y=0.1)
+    if values and min(values) > 0 and max(values) > _MOST_LINEAR * min(values):
+        axes.set_yscale("log")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        unit += ", logarithmic axis"
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    axes.set_xticks(range(len(groups)), groups)
+    axes.set_ylabel(unit)
+    axes.set_title(panel.title, fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -19,7 +19,7 @@ from bytemill.cli.progress import Progress
 from bytemill.data import expand_inputs
 from bytemill.data.encode_files import SHARD_TOKENS, check_fraction, check_separator, choose_dtype
 from bytemill.data.readers import check_packages
-from bytemill.data.shard_run import STATE_NAME, Run
+from bytemill.data.shard_run import STATE_NAME, ShardRun
 from bytemill.data.shards import MANIFEST_NAME, SPLITS, Manifest
 
 
@@ -148,7 +148,7 @@ def remove_shards(out: Path) -> None:
         ValueError: Another process is writing there.
     """
     nothing = Manifest(fingerprint="", n_vocab=0, dtype="uint16", settings={}, inputs=[], splits={})
-    with Run(out, nothing, []).locked():
+    with ShardRun(out, nothing, []).locked():
         # The manifest first: what is left without one is never taken for a whole.
         names = [MANIFEST_NAME, STATE_NAME]
         names += [
