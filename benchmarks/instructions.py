@@ -3,11 +3,11 @@
     python -m benchmarks.instructions [--encoding] [--corpus FILE] [--check]
 
 Builds `rust/examples/phases.rs` in release mode and runs it, in one thread, under
-`valgrind --tool=callgrind`, once for each phase it can stop after. A phase's count is the difference
-between two runs, so start-up and reading are in none. The text is generated (the same on every
-machine) or a file. Training's phases are counting and merging. With `--encoding` the phases are
-those of encoding the text with the vocabulary learned from it: making the encoder ("load"), a first
-pass over the documents ("encode") and a second one, with warm caches ("again").
+`valgrind --tool=callgrind`, once for each phase it can stop after. A phase's count is the
+difference between two runs, so start-up and reading are in none. The text is generated (the same on
+every machine) or a file. Training's phases are counting and merging. With `--encoding` the phases
+are those of encoding the text with the vocabulary learned from it: making the encoder ("load"), a
+first pass over the documents ("encode") and a second one, with warm caches ("again").
 
 Without `--check`, the counts go to `docs/instructions.json`, in place of those of the same text and
 vocabulary size. With it, the file is left alone, the change since is printed, and the exit status
@@ -15,9 +15,9 @@ is 1 if a phase takes over `--tolerance` percent more, or is not recorded. Count
 last few thousand with the same compiler; other compilers and processors (code chosen at run time
 for AVX2, say) give others, so the file tells both.
 
-The file: `schema` (1), `records` for training and `encoding` for encoding. Each record has `text` (a
-file's name or "generated"), `bytes`, `vocab_size`, `merges`, `phases` (name -> `instructions`, with
-`per_byte`, `per_merge` or `per_token`) and `versions` (bytemill, rustc, valgrind, cpu).
+The file: `schema` (1), `records` for training and `encoding` for encoding. Each record has `text`
+(a file's name or "generated"), `bytes`, `vocab_size`, `merges`, `phases` (name -> `instructions`,
+with `per_byte`, `per_merge` or `per_token`) and `versions` (bytemill, rustc, valgrind, cpu).
 """
 
 from __future__ import annotations

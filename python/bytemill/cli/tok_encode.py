@@ -134,8 +134,8 @@ def run(args: argparse.Namespace, out: Path) -> None:
 def check(args: argparse.Namespace, tokenizer: Tokenizer, paths: list[str]) -> None:
     """Raises for what `Tokenizer.encode_files` would refuse, before anything is removed for it."""
     check_packages(expand_inputs(paths))
-    choose_dtype(tokenizer, args.dtype)
-    check_separator(tokenizer, args.separator, args.separator_at)
+    choose_dtype(tokenizer.vocabulary, args.dtype)
+    check_separator(tokenizer.vocabulary, args.separator, args.separator_at)
     check_fraction(args.val_fraction)
     check_limit("shard_tokens", args.shard_tokens)
     check_limit("num_threads", args.threads)
