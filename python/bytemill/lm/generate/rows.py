@@ -21,14 +21,11 @@ class Rows(Step[Tensor]):
 
     def __init__(self, weights: DecodingWeights, cache: KVCache) -> None:
         super().__init__(weights, weights.layers, weights.head)
+        config = self.config
         self._place = cache.place(cache.batch_size, 1)
         self._turn: Tensor | None = None
         if weights.rope is not None:
-            positions = self._place.positions
-            if isinstance(positions, int):
-                self._turn = weights.rope[positions : positions + 1]
-            else:
-                self._turn = weights.rope[positions[:, 0]]
+            self._turn = self._place.rows_of(weights.rope).view(-1, 1, config.head_dim // 2)
 
     def step(self, tokens: Tensor) -> Tensor:
         """Adds tokens (B,); the logits of the next, (B, V) fp32."""
@@ -67,7 +64,7 @@ class Rows(Step[Tensor]):
             pairs = torch.view_as_complex(qk.float().reshape(n_rows, heads, -1, 2))
             qk = torch.view_as_real(pairs * self._turn).flatten(-2)
         qk = qk.to(self.weights.dtype)
-        past = self._place.store(i, qk[:, None, n_head:], qkv[:, None, heads:], layer.window)
+        past = self._place.store(qk[:, None, n_head:], qkv[:, None, heads:], layer.window)
         # The query heads that share keys stand in for time, so nothing is repeated.
         q = qk[:, :n_head].reshape(n_rows, config.n_kv_head, -1, config.head_dim)
         y = F.scaled_dot_product_attention(q, past.keys, past.values, attn_mask=past.mask)

@@ -29,9 +29,9 @@ M = TypeVar("M")
 N = TypeVar("N")
 
 _DTYPES: Final = (torch.float32, torch.bfloat16, torch.float16)
-# What `nn.Module` itself keeps in a module's __dict__. Whatever else is there, a model just made
-# from the same config has too.
-_OF_MODULES: Final = frozenset(vars(nn.Module()))
+# What `nn.Module` itself keeps in a module's __dict__, and what decides no result. Whatever else is
+# there, a model just made from the same config has too.
+_IGNORED: Final = frozenset({*vars(nn.Module()), "tied_to", "init_std"})
 _CLASSES: Final = (
     Transformer, Block, Attention, FeedForward, Linear, TiedHead, Embedding, RMSNorm, Rope,
     nn.ModuleList,
@@ -208,7 +208,7 @@ class _Part:
 
     @classmethod
     def of(cls, module: nn.Module) -> _Part:
-        own = {k: v for k, v in vars(module).items() if k not in _OF_MODULES and k != "tied_to"}
+        own = {k: v for k, v in vars(module).items() if k not in _IGNORED}
         tensors = {**module._parameters, **module._buffers}
         shapes = {k: None if v is None else tuple(v.shape) for k, v in tensors.items()}
         return cls(type(module), own, shapes)

@@ -153,7 +153,6 @@ class Attention(nn.Module):
         n_kv_head: Heads of keys and values; as many as `n_head` if None.
         qk_norm: RMSNorm of each head's queries and keys, with `norm_eps` and `norm_weights`.
         window: How many tokens each one sees, itself included; None for all.
-        layer: Which of a cache's layers is its own.
         output_std: `init_std` of output_proj.
         **factory: `device`, `dtype` and `generator`, as of `Linear`.
 
@@ -171,7 +170,6 @@ class Attention(nn.Module):
         norm_eps: float = 1e-5,
         norm_weights: bool = True,
         window: int | None = None,
-        layer: int = 0,
         output_std: float | None = None,
         **factory: Any,
     ) -> None:
@@ -184,7 +182,7 @@ class Attention(nn.Module):
             )
         if window is not None and window < 1:
             raise ValueError(f"window={window}: it must be at least 1, the token itself")
-        self.layer, self.window = layer, window
+        self.window = window
         self.head_dim = d_model // n_head
         kv_width = n_kv_head * self.head_dim
         self.q_proj = Linear(d_model, d_model, **factory)
@@ -219,6 +217,6 @@ class Attention(nn.Module):
         if place is None:
             y = causal_attention(q, k, v, self.window)
         else:
-            y = attend(q, place.store(self.layer, k, v, self.window))
+            y = attend(q, place.store(k, v, self.window))
         out: Tensor = self.output_proj(y)
         return out

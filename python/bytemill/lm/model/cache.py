@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from bytemill.lm.model.config import ModelConfig
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _uncompiled(function: F) -> F:
+    """`torch.compiler.disable`, which has no types."""
+    disabled: F = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
+    return disabled
 
 
 class KVCache:
@@ -115,6 +123,7 @@ class KVCache:
             self._starts = torch.tensor(self._lengths, device=self.keys.device)
         return self._starts
 
+    @_uncompiled
     def place(self, batch_size: int, length: int, lengths: Sequence[int] | None = None) -> Place:
         """Where the next `length` tokens of each row go; for the model.
 
@@ -177,7 +186,11 @@ class Past(NamedTuple):
 
 
 class Place:
-    """Where one forward pass writes into a cache, and what its queries may see."""
+    """Where one forward pass writes into a cache, and what its queries may see.
+
+    Its methods are not compiled: what they do depends on numbers that change with each pass, for
+    each of which a compiled model would be compiled again.
+    """
 
     positions: Tensor | int
     """Of the new tokens: the first if all rows agree, else (B, T)."""
@@ -188,6 +201,7 @@ class Place:
         self._least, self._end = min(starts), max(starts) + length
         self._start = starts[0] if len(set(starts)) == 1 else None
         self._masks: dict[int | None, Tensor] = {}
+        self._layer = 0
         if self._start is not None:
             self.positions = self._start
             return
@@ -195,17 +209,29 @@ class Place:
         self.positions = cache.starts()[:, None] + torch.arange(length, device=device)
         self._rows = torch.arange(len(starts), device=device)[:, None]
 
-    def store(self, layer: int, keys: Tensor, values: Tensor, window: int | None = None) -> Past:
-        """Keeps keys and values (B, T, n_kv_head, head_dim) of a layer.
+    @_uncompiled
+    def store(self, keys: Tensor, values: Tensor, window: int | None = None) -> Past:
+        """Keeps keys and values (B, T, n_kv_head, head_dim) of the next layer.
+
+        Layers are told apart by the order in which they come, so that one module can be several.
 
         Args:
-            layer: Which layer.
             keys, values: Of the new tokens.
             window: How many tokens a query sees, itself included; None for all.
 
         Returns:
             What the layer holds so far, as far as it is to be seen.
+
+        Raises:
+            ValueError: More layers come than the cache was made for.
         """
+        layer, n_layer = self._layer, len(self._cache.keys)
+        if layer == n_layer:
+            raise ValueError(
+                f"the cache has room for {n_layer} layers, as the model's config says, but the "
+                "model has more: make it from a config with as many"
+            )
+        self._layer += 1
         kept = self._cache.keys[layer], self._cache.values[layer]
         for whole, part in zip(kept, (keys, values), strict=True):
             if self._start is not None:
@@ -232,6 +258,14 @@ class Place:
             self._masks[window] = sees(positions, keys, window)[:, None]
         return self._masks[window]
 
+    @_uncompiled
+    def rows_of(self, table: Tensor) -> Tensor:
+        """The rows of a table (length, ...) for the new tokens: (T, ...), or (B, T, ...)."""
+        if isinstance(self.positions, Tensor):
+            return table[self.positions]
+        return table[self.positions : self._end]
+
+    @_uncompiled
     def finish(self) -> None:
         """Counts the new tokens, once all layers have stored theirs."""
         self._cache.advance(self._new)

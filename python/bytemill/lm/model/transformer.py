@@ -60,7 +60,6 @@ class Block(nn.Module):
             norm_eps=config.norm_eps,
             norm_weights=config.norm_weights,
             window=config.windows[layer],
-            layer=layer,
             output_std=output_std,
             **factory,
         )
@@ -169,7 +168,8 @@ class Transformer(nn.Module):
             raise ValueError("lengths without a cache: padding on the right then changes nothing")
         table = None
         if self.config.position == "rope":
-            table = self.rope.at(ids.shape[1], 0 if place is None else place.positions)
+            table = self.rope.table
+            table = table[: ids.shape[1]] if place is None else place.rows_of(table)
         x = self.token_embeddings(ids)
         if self.config.embedding_norm:
             x = self.ln_embedding(x)
