@@ -166,10 +166,8 @@ def test_scaled_dot_product_attention():
 
 def test_multihead_self_attention():
     x, weights = randn(B, T, C), projections()
-    near(
-        run_multihead_self_attention(C, H, *weights, x),
-        np.stack([attention(r, weights) for r in x]),
-    )
+    expected = np.stack([attention(row, weights) for row in x])
+    near(run_multihead_self_attention(C, H, *weights, x), expected)
     # As one sequence, and with more axes before.
     near(run_multihead_self_attention(C, H, *weights, x[0]), attention(x[0], weights))
     deep = x.view(1, B, T, C).expand(2, B, T, C)
