@@ -53,7 +53,7 @@ class Rows(Step[Tensor]):
     def attend(self, i: int, layer: Layer[Tensor], qkv: Tensor) -> Tensor:
         """(B, C + 2 n_kv_head head_dim) to (B, C)."""
         config = self.config
-        n_rows, n_head, heads = len(qkv), config.n_head, config.n_head + config.n_kv_head
+        n_rows, n_head, heads = qkv.shape[0], config.n_head, config.n_head + config.n_kv_head
         qkv = qkv.view(n_rows, -1, config.head_dim)
         qk = qkv[:, :heads]
         if config.qk_norm:

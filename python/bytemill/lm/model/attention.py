@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bytemill.lm.model import ops
-from bytemill.lm.model.cache import Past, Place, sees
+from bytemill.lm.model.cache import Past, Place, sees, uncompiled
 from bytemill.lm.model.kernels import widened
 from bytemill.lm.model.layers import Linear, RMSNorm
 from bytemill.lm.model.rope import rope
@@ -23,6 +23,8 @@ _GROWING: Final = [
     SDPBackend.EFFICIENT_ATTENTION,
     SDPBackend.MATH,
 ]
+
+_store = uncompiled(Place.store)
 
 
 def softmax(x: Tensor, dim: int = -1) -> Tensor:
@@ -217,6 +219,6 @@ class Attention(nn.Module):
         if place is None:
             y = causal_attention(q, k, v, self.window)
         else:
-            y = attend(q, place.store(k, v, self.window))
+            y = attend(q, _store(place, k, v, self.window))
         out: Tensor = self.output_proj(y)
         return out

@@ -10,14 +10,6 @@ from torch import Tensor
 
 from bytemill.lm.model.config import ModelConfig
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def _uncompiled(function: F) -> F:
-    """`torch.compiler.disable`, which has no types."""
-    disabled: F = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
-    return disabled
-
 
 class KVCache:
     """Keys and values of every layer, allocated once; rows may hold different numbers of tokens.
@@ -123,7 +115,6 @@ class KVCache:
             self._starts = torch.tensor(self._lengths, device=self.keys.device)
         return self._starts
 
-    @_uncompiled
     def place(self, batch_size: int, length: int, lengths: Sequence[int] | None = None) -> Place:
         """Where the next `length` tokens of each row go; for the model.
 
@@ -188,8 +179,7 @@ class Past(NamedTuple):
 class Place:
     """Where one forward pass writes into a cache, and what its queries may see.
 
-    Its methods are not compiled: what they do depends on numbers that change with each pass, for
-    each of which a compiled model would be compiled again.
+    Modules call its methods through `uncompiled`.
     """
 
     positions: Tensor | int
@@ -209,7 +199,6 @@ class Place:
         self.positions = cache.starts()[:, None] + torch.arange(length, device=device)
         self._rows = torch.arange(len(starts), device=device)[:, None]
 
-    @_uncompiled
     def store(self, keys: Tensor, values: Tensor, window: int | None = None) -> Past:
         """Keeps keys and values (B, T, n_kv_head, head_dim) of the next layer.
 
@@ -225,7 +214,7 @@ class Place:
         Raises:
             ValueError: More layers come than the cache was made for.
         """
-        layer, n_layer = self._layer, len(self._cache.keys)
+        layer, n_layer = self._layer, self._cache.keys.shape[0]
         if layer == n_layer:
             raise ValueError(
                 f"the cache has room for {n_layer} layers, as the model's config says, but the "
@@ -240,7 +229,7 @@ class Place:
                 whole.transpose(1, 2)[self._rows, self.positions] = part.to(whole.dtype)
         # Keys before every query's window are not read at all.
         first = 0 if window is None else max(0, self._least + 1 - window)
-        k, v = (whole[:, :, first : self._end] for whole in kept)
+        k, v = kept[0][:, :, first : self._end], kept[1][:, :, first : self._end]
         if self._start is not None:
             if self._length == 1:
                 return Past(k, v, None, False)
@@ -258,14 +247,25 @@ class Place:
             self._masks[window] = sees(positions, keys, window)[:, None]
         return self._masks[window]
 
-    @_uncompiled
     def rows_of(self, table: Tensor) -> Tensor:
         """The rows of a table (length, ...) for the new tokens: (T, ...), or (B, T, ...)."""
         if isinstance(self.positions, Tensor):
             return table[self.positions]
         return table[self.positions : self._end]
 
-    @_uncompiled
     def finish(self) -> None:
         """Counts the new tokens, once all layers have stored theirs."""
         self._cache.advance(self._new)
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def uncompiled(function: F) -> F:
+    """A method of a cache, called as it is from within a compiled module.
+
+    What it does depends on numbers that change with each pass, and for each of them the module
+    would be compiled again.
+    """
+    disabled: F = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
+    return disabled

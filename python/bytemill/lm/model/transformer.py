@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from bytemill.lm.model.attention import Attention
-from bytemill.lm.model.cache import KVCache, Place
+from bytemill.lm.model.cache import KVCache, Place, uncompiled
 from bytemill.lm.model.config import ModelConfig
 from bytemill.lm.model.layers import Embedding, FeedForward, Linear, RMSNorm, TiedHead
 from bytemill.lm.model.loss import (
@@ -29,6 +29,9 @@ from bytemill.lm.model.loss import (
 from bytemill.lm.model.ops import dropout
 from bytemill.lm.model.plain import has_plain_weight
 from bytemill.lm.model.rope import Rope
+
+_place, _finish = uncompiled(KVCache.place), uncompiled(Place.finish)
+_rows_of = uncompiled(Place.rows_of)
 
 
 class Block(nn.Module):
@@ -163,13 +166,13 @@ class Transformer(nn.Module):
         self._check(ids)
         place = None
         if cache is not None:
-            place = cache.place(ids.shape[0], ids.shape[1], lengths)
+            place = _place(cache, ids.shape[0], ids.shape[1], lengths)
         elif lengths is not None:
             raise ValueError("lengths without a cache: padding on the right then changes nothing")
         table = None
         if self.config.position == "rope":
             table = self.rope.table
-            table = table[: ids.shape[1]] if place is None else place.rows_of(table)
+            table = table[: ids.shape[1]] if place is None else _rows_of(place, table)
         x = self.token_embeddings(ids)
         if self.config.embedding_norm:
             x = self.ln_embedding(x)
@@ -177,7 +180,7 @@ class Transformer(nn.Module):
         for layer in self.layers:
             x = layer(x, table, place)
         if place is not None:
-            place.finish()
+            _finish(place)
         if self.config.norms.final:
             x = self.ln_final(x)
         return x  # type: ignore[no-any-return]
