@@ -1,8 +1,49 @@
 """Small models for tests."""
 
+import itertools
+import random
+from typing import get_args
+
 import torch
 
 from bytemill.lm import ModelConfig, Transformer
+from bytemill.lm.model.config import PRESETS
+from bytemill.lm.model.variants import MLPS, NORM_POSITIONS, Position
+
+# What can be chosen apart from sizes; a later choice does not depend on an earlier one.
+CHOICES = {
+    "mlp": [{"mlp": name} for name in MLPS],
+    "norm_position": [{"norm_position": name} for name in NORM_POSITIONS],
+    "position": [{"position": name} for name in get_args(Position)],
+    "norm_weights": [{"norm_weights": True}, {"norm_weights": False}],
+    "qk_norm": [{"qk_norm": True}, {"qk_norm": False}],
+    "embedding_norm": [{"embedding_norm": True}, {"embedding_norm": False}],
+    "logit_softcap": [{"logit_softcap": 4.0}, {"logit_softcap": None}],
+    "tie_embeddings": [{"tie_embeddings": True}, {"tie_embeddings": False}],
+    "dropout": [{"dropout": 0.3}, {"dropout": 0.0}],
+    "window": [
+        {},
+        {"window": 1, "window_pattern": "S"},
+        {"window": 7, "window_pattern": "SL"},
+        {"window": 48, "window_pattern": "LSS"},
+    ],
+    "n_kv_head": [{"n_kv_head": n} for n in (1, 2, 4)],
+    "n_layer": [{"n_layer": n} for n in (1, 3)],
+    "sizes": [{}, {"rope_theta": 500.0, "norm_eps": 0.1}, {"d_model": 40, "d_ff": 72}],
+}
+
+
+def variants(n_mixed, seed=0):
+    """Every preset, with every variant alone, and `n_mixed` combinations: (preset, fields)."""
+    alone = [fields for choices in CHOICES.values() for fields in choices]
+    found = [(name, fields) for name, fields in itertools.product(PRESETS, [{}, *alone])]
+    draw = random.Random(seed)
+    for _ in range(n_mixed):
+        fields = {}
+        for choices in CHOICES.values():
+            fields |= draw.choice(choices)
+        found.append((draw.choice(PRESETS), fields))
+    return found
 
 
 def small_config(name="cs336", **fields):
@@ -14,13 +55,19 @@ def small_config(name="cs336", **fields):
 
 
 def small_model(name="cs336", seed=0, **fields):
-    """A model whose layers all matter: no weight is 0, or a norm's weight 1."""
+    """A model whose layers all matter: no weight is 0, or a norm's weight 1.
+
+    Where no norm holds the residual stream, layers add less to it, as otherwise rounding errors
+    grow with each.
+    """
     generator = torch.Generator().manual_seed(seed)
     model = Transformer(small_config(name, **fields), generator=generator)
+    inner = 0.07 if model.config.norm_position == "none" else 0.15
     with torch.no_grad():
-        for parameter in model.parameters():
+        for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
-            parameter.copy_(1 + 0.3 * noise if parameter.ndim == 1 else 0.15 * noise)
+            scale = inner if name.startswith("layers.") else 0.15
+            parameter.copy_(1 + 0.3 * noise if parameter.ndim == 1 else scale * noise)
     return model
 
 

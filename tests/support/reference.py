@@ -19,14 +19,25 @@ def rotate(x, theta):
     return out
 
 
-def attend(q, k, v):
-    """q, k, v (T, head_dim), causal."""
+def attend(q, k, v, window=None):
+    """q, k, v (T, head_dim), causal; each sees the last `window` tokens, itself among them."""
     out = np.empty_like(v)
     for t in range(len(q)):
-        scores = k[: t + 1] @ q[t] / np.sqrt(q.shape[1])
+        first = 0 if window is None else max(0, t - window + 1)
+        scores = k[first : t + 1] @ q[t] / np.sqrt(q.shape[1])
         weights = np.exp(scores - scores.max())
-        out[t] = weights @ v[: t + 1] / weights.sum()
+        out[t] = weights @ v[first : t + 1] / weights.sum()
     return out
+
+
+def silu(x):
+    return x / (1 + np.exp(-x))
+
+
+def window_of(config, layer):
+    """How many tokens a layer sees; None for all."""
+    letters = (config.window_pattern * config.n_layer)[: config.n_layer - 1] + "L"
+    return config.window if letters[layer] == "S" else None
 
 
 def logits(config, state, ids):
@@ -35,15 +46,22 @@ def logits(config, state, ids):
     def norm(x, name):
         return rms_norm(x, state.get(f"{name}.weight"), config.norm_eps)
 
-    x = state["token_embeddings.weight"][ids]
-    if config.embedding_norm:
-        x = norm(x, "ln_embedding")
+    def turned(x):
+        return rotate(x, config.rope_theta) if config.position == "rope" else x
+
+    def added(x, name, layer):
+        """The residual stream with what a layer makes of it."""
+        if config.norm_position == "pre":
+            return x + layer(norm(x, name))
+        x = x + layer(x)
+        return norm(x, name) if config.norm_position == "post" else x
+
     size = config.head_dim
     shared = config.n_head // config.n_kv_head
-    for n in range(config.n_layer):
-        at = f"layers.{n}"
-        inner = norm(x, f"{at}.ln1")
-        q, k, v = (inner @ state[f"{at}.attn.{p}_proj.weight"].T for p in "qkv")
+
+    def attention(n, inner):
+        at = f"layers.{n}.attn"
+        q, k, v = (inner @ state[f"{at}.{p}_proj.weight"].T for p in "qkv")
         heads = []
         for head in range(config.n_head):
             mine = slice(head * size, (head + 1) * size)
@@ -51,18 +69,31 @@ def logits(config, state, ids):
             theirs = slice(group * size, (group + 1) * size)
             one_q, one_k = q[:, mine], k[:, theirs]
             if config.qk_norm:
-                one_q, one_k = norm(one_q, f"{at}.attn.q_norm"), norm(one_k, f"{at}.attn.k_norm")
-            theta = config.rope_theta
-            heads.append(attend(rotate(one_q, theta), rotate(one_k, theta), v[:, theirs]))
-        x = x + np.concatenate(heads, -1) @ state[f"{at}.attn.output_proj.weight"].T
-        inner = norm(x, f"{at}.ln2")
-        w1, w2 = state[f"{at}.ffn.w1.weight"], state[f"{at}.ffn.w2.weight"]
-        up = inner @ w1.T
+                one_q, one_k = norm(one_q, f"{at}.q_norm"), norm(one_k, f"{at}.k_norm")
+            seen = window_of(config, n)
+            heads.append(attend(turned(one_q), turned(one_k), v[:, theirs], seen))
+        return np.concatenate(heads, -1) @ state[f"{at}.output_proj.weight"].T
+
+    def feed_forward(n, inner):
+        at = f"layers.{n}.ffn"
+        up = inner @ state[f"{at}.w1.weight"].T
         if config.mlp == "swiglu":
-            up = up / (1 + np.exp(-up)) * (inner @ state[f"{at}.ffn.w3.weight"].T)
+            up = silu(up) * (inner @ state[f"{at}.w3.weight"].T)
+        elif config.mlp == "silu":
+            up = silu(up)
         else:
             up = np.maximum(up, 0) ** 2
-        x = x + up @ w2.T
-    out = norm(x, "ln_final") @ state["lm_head.weight"].T
+        return up @ state[f"{at}.w2.weight"].T
+
+    x = state["token_embeddings.weight"][ids]
+    if config.embedding_norm:
+        x = norm(x, "ln_embedding")
+    for n in range(config.n_layer):
+        x = added(x, f"layers.{n}.ln1", lambda inner, n=n: attention(n, inner))
+        x = added(x, f"layers.{n}.ln2", lambda inner, n=n: feed_forward(n, inner))
+    if config.norm_position == "pre":
+        x = norm(x, "ln_final")
+    head = "token_embeddings" if config.tie_embeddings else "lm_head"
+    out = x @ state[f"{head}.weight"].T
     cap = config.logit_softcap
     return out if cap is None else cap * np.tanh(out / cap)

@@ -8,9 +8,14 @@ from __future__ import annotations
 from torch import Tensor
 
 from bytemill.lm.batches.loaders import get_batch
-from bytemill.lm.model.attention import scaled_dot_product_attention, softmax
+from bytemill.lm.model.attention import (
+    causal_attention,
+    multihead_self_attention,
+    scaled_dot_product_attention,
+    softmax,
+)
 from bytemill.lm.model.loss import chunked_cross_entropy, cross_entropy, softcap
-from bytemill.lm.model.ops import embedding, linear, relu_squared, rmsnorm, silu, silu_mul
+from bytemill.lm.model.ops import dropout, embedding, linear, relu_squared, rmsnorm, silu, silu_mul
 from bytemill.lm.model.rope import rope, rope_table
 from bytemill.lm.optim.adamw import AdamW
 from bytemill.lm.optim.clip import clip_gradients
@@ -18,13 +23,16 @@ from bytemill.lm.optim.schedule import cosine_schedule
 
 __all__ = [
     "AdamW",
+    "causal_attention",
     "chunked_cross_entropy",
     "clip_gradients",
     "cosine_schedule",
     "cross_entropy",
+    "dropout",
     "embedding",
     "get_batch",
     "linear",
+    "multihead_self_attention",
     "relu_squared",
     "rmsnorm",
     "rope",

@@ -1,5 +1,6 @@
 """`ModelConfig`: presets, round trips, and what it refuses."""
 
+import dataclasses
 import json
 
 import pytest
@@ -29,6 +30,22 @@ def test_round_trip():
         assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
+def test_windows_of_layers():
+    config = small_config(n_layer=6, window=8, window_pattern="SSL")
+    assert config.windows == (8, 8, None, 8, 8, None)
+    assert small_config(n_layer=3, window=8, window_pattern="S").windows == (8, 8, None)
+    assert small_config(n_layer=3).windows == (None, None, None)
+
+
+def test_heads_are_even_only_for_rope():
+    assert small_config(d_model=60, position="none").head_dim == 15
+
+
+def test_every_field_says_its_meaning():
+    for field in dataclasses.fields(ModelConfig):
+        assert len(field.metadata["help"]) > 5
+
+
 @pytest.mark.parametrize(
     ("fields", "error", "message"),
     [
@@ -47,7 +64,20 @@ def test_round_trip():
         ({"norm_eps": float("nan")}, ValueError, "norm_eps=nan"),
         ({"logit_softcap": -1.0}, ValueError, "logit_softcap=-1.0"),
         ({"qk_norm": 1}, TypeError, "qk_norm=1"),
-        ({"dropout": 0.1}, ValueError, "unknown field of the model config: dropout"),
+        ({"mlp": None}, ValueError, 'mlp=None: it must be "swiglu", "silu" or "relu2"'),
+        ({"norm_position": "sandwich"}, ValueError, "norm_position='sandwich'.*post.*none"),
+        ({"position": 3}, ValueError, "position=3"),
+        ({"tie_embeddings": 0}, TypeError, "tie_embeddings=0"),
+        ({"dropout": 1}, ValueError, "dropout=1: it must be below 1"),
+        ({"dropout": -0.1}, ValueError, "dropout=-0.1"),
+        ({"dropout": float("nan")}, ValueError, "dropout=nan"),
+        ({"window": 0, "window_pattern": "S"}, ValueError, "window=0"),
+        ({"window": 4.0, "window_pattern": "S"}, TypeError, "window=4.0: it must be an int"),
+        ({"window": 4}, ValueError, "window=4 and window_pattern='L'"),
+        ({"window_pattern": "SL"}, ValueError, "window=None and window_pattern='SL'"),
+        ({"window_pattern": "SXL"}, ValueError, "window_pattern='SXL'"),
+        ({"window_pattern": ""}, ValueError, "window_pattern=''"),
+        ({"label_smoothing": 0.1}, ValueError, "field of the model config: label_smoothing"),
     ],
 )
 def test_bad_fields(fields, error, message):

@@ -22,9 +22,9 @@ def randn(*shape, seed=0, dtype=torch.float32):
 @pytest.mark.parametrize("theta", [100.0, 10_000.0, 500_000.0])
 def test_rope_is_right_to_position_32768(theta):
     length, size = 32_769, 64
-    x = randn(1, length, 1, size)
-    got = functional.rope(x, functional.rope_table(size, length, theta)).numpy()[0, :, 0]
-    wide = x.double().numpy()[0, :, 0]
+    x = randn(length, size)
+    got = functional.rope(x, functional.rope_table(size, length, theta)).numpy()
+    wide = x.double().numpy()
     angles = np.arange(length)[:, None] / theta ** (np.arange(0, size, 2) / size)
     turned = (wide[:, 0::2] + 1j * wide[:, 1::2]) * np.exp(1j * angles)
     assert np.abs(got[:, 0::2] - turned.real).max() < 1e-5
@@ -33,25 +33,33 @@ def test_rope_is_right_to_position_32768(theta):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_ropes_two_forms_agree(dtype, monkeypatch):
-    x, table = randn(2, 9, 3, 8, dtype=dtype), functional.rope_table(8, 9)
+    x, table = randn(2, 3, 9, 8, dtype=dtype), functional.rope_table(8, 9)
     results = []
     for compiling in (False, True):
         monkeypatch.setattr(torch.compiler, "is_compiling", lambda c=compiling: c)
         leaf = x.clone().requires_grad_()
         y = functional.rope(leaf, table)
-        y.backward(randn(2, 9, 3, 8, seed=1, dtype=dtype))
+        y.backward(randn(2, 3, 9, 8, seed=1, dtype=dtype))
         assert y.dtype == dtype
         results.append((y.detach(), leaf.grad))
     torch.testing.assert_close(*results)
 
 
 def test_rope_at_positions():
-    rope, x = Rope(8, 50), randn(2, 5, 3, 8)
+    rope, x = Rope(8, 50), randn(2, 5, 8)
     positions = torch.tensor([[3, 4, 5, 6, 7], [40, 41, 42, 43, 44]])
+    near = {"rtol": 0, "atol": 1e-6}
     got = rope(x, positions)
-    torch.testing.assert_close(got[0], rope(x, 3)[0], rtol=0, atol=0)
-    torch.testing.assert_close(got[1], rope(x, 40)[1], rtol=0, atol=0)
-    torch.testing.assert_close(rope(x)[:, 0], x[:, 0], rtol=0, atol=0)
+    torch.testing.assert_close(got[0], rope(x, 3)[0], **near)
+    torch.testing.assert_close(got[1], rope(x, 40)[1], **near)
+    torch.testing.assert_close(rope(x)[:, 0], x[:, 0], **near)
+    # Heads before positions, as positions of each row or the same for all; and heads after them.
+    heads = randn(2, 3, 5, 8)
+    each = rope(heads, positions[:, None])
+    torch.testing.assert_close(each[1, 2], rope(heads[1, 2], 40), **near)
+    torch.testing.assert_close(rope(heads, positions[0])[1], rope(heads[1], 3), **near)
+    after = functional.rope(heads.transpose(1, 2), rope.at(5, positions).unsqueeze(-3))
+    torch.testing.assert_close(after.transpose(1, 2), each, **near)
     with pytest.raises(ValueError, match="head_dim=7"):
         functional.rope_table(7, 4)
 

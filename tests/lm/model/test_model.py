@@ -6,6 +6,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from bytemill.lm import Transformer
+from bytemill.lm.model.layers import Linear
 from tests.support import reference
 from tests.support.models import ids_like, small_config, small_model
 from tests.support.one_thread import one_thread  # noqa: F401
@@ -222,3 +223,67 @@ def test_chunks_and_loss_agree_with_logits():
         for chunk in (None, 1, 13):
             got = model.loss(ids, targets, reduction=reduction, chunk=chunk)
             torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-6)
+
+
+def heads():
+    """Heads that are not a plain product with the model's own weight."""
+    biased = torch.nn.Linear(64, 97)
+    twice = torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.Tanh(), torch.nn.Linear(32, 97))
+    hooked = Linear(64, 97)
+    hooked.register_forward_hook(lambda module, args, out: out * 0.5)
+    own = Linear(64, 97)
+    own.forward = lambda x: x @ own.weight.T + 1
+    normed = torch.nn.utils.parametrizations.weight_norm(Linear(64, 97))
+    return {"biased": biased, "twice": twice, "hooked": hooked, "own": own, "normed": normed}
+
+
+@pytest.mark.parametrize("kind", ["biased", "twice", "hooked", "own", "normed"])
+@pytest.mark.parametrize("name", PRESETS)
+def test_loss_honours_the_head_that_is_there(name, kind):
+    torch.manual_seed(1)
+    model = small_model(name)
+    model.lm_head = heads()[kind]
+    ids = ids_like(model, 2, 20)
+    targets = ids.roll(-1, 1)
+    targets[:, -3:] = -1
+    for reduction in ("mean", "sum"):
+        model.zero_grad()
+        expected = torch.nn.functional.cross_entropy(
+            model(ids).flatten(0, 1), targets.flatten(), ignore_index=-1, reduction=reduction
+        )
+        expected.backward()
+        grads = {name: value.grad.clone() for name, value in model.named_parameters()}
+        for chunk in (None, 1, 13):
+            model.zero_grad()
+            got = model.loss(ids, targets, reduction=reduction, chunk=chunk)
+            got.backward()
+            torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+            for name, value in model.named_parameters():
+                largest = float(grads[name].abs().max())
+                torch.testing.assert_close(value.grad, grads[name], rtol=0, atol=1e-5 * largest)
+    with torch.no_grad():
+        torch.testing.assert_close(model.loss(ids, targets, reduction="sum"), expected)
+    assert model.loss(ids, torch.full_like(ids, -1)).item() == 0
+    with pytest.raises(ValueError, match="chunk_size=0"):
+        model.loss(ids, targets, chunk=0)
+
+
+def test_logits_of_an_odd_head_are_not_held_at_once():
+    model = small_model(vocab_size=500)
+    model.lm_head = torch.nn.Linear(64, 500)
+    seen = []
+    model.lm_head.register_forward_hook(lambda module, args, out: seen.append(len(out)))
+    ids = ids_like(model, 4, 40)
+    held = []
+
+    def pack(tensor):
+        held.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = model.loss(ids, ids, chunk=16)
+    assert seen == [16] * 10
+    # Nothing of the size of a chunk's logits (beside the head's inputs, in smaller chunks of 64).
+    assert not [size for size in held if size == 16 * 500]
+    loss.backward()
+    assert seen == [16] * 20

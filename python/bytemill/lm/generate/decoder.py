@@ -2,7 +2,8 @@
 
 What the model does for thousands of tokens at once is, for one token a row, mostly reading weights
 and calling kernels: so it does so with weights laid out for that, and with few operations. Logits
-agree with the model's up to rounding (1e-5 of the largest in fp32).
+agree with the model's up to rounding (1e-5 of the largest in fp32). A model whose modules do more
+than they were written to (see `bytemill.lm.generate.weights.obstacle`) is called for each token.
 """
 
 from __future__ import annotations
@@ -10,20 +11,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from bytemill.lm.generate.one_row import DecodingRow
-from bytemill.lm.generate.weights import DecodingWeights
+from bytemill.lm.generate.one_row import OneRow
+from bytemill.lm.generate.rows import Rows
+from bytemill.lm.generate.weights import DecodingWeights, obstacle
+from bytemill.lm.model.attention import growing
 from bytemill.lm.model.cache import KVCache
-from bytemill.lm.model.loss import softcap
+from bytemill.lm.model.plain import hooked
+from bytemill.lm.model.transformer import Transformer
 
 
 class Decoder:
     """Sequences that grow by a token at a time, their keys and values cached.
 
     Args:
-        weights: Of the model, in decoding layout.
+        weights: Of the model, in decoding layout. What has been done to the model's modules since
+            is looked at when prompts are read.
         max_length: The most tokens of a sequence; the context length if None.
 
     Raises:
@@ -39,14 +43,14 @@ class Decoder:
                 f"{weights.config.context_length}"
             )
         self._max_length = length
-        self._lengths: list[int] = []
-        self._keys = self._values = torch.empty(0)
-        self._row: DecodingRow | None = None
+        self._cache: KVCache | None = None
+        self._row: OneRow | None = None
+        self._calls_modules = True
 
     @property
     def lengths(self) -> list[int]:
         """The tokens that each row holds."""
-        return list(self._lengths)
+        return [] if self._cache is None else list(self._cache.lengths)
 
     @property
     def max_length(self) -> int:
@@ -71,35 +75,26 @@ class Decoder:
             raise ValueError(
                 f"prompts of {lengths} tokens: each must have from 1 to {self._max_length}"
             )
-        weights, model = self._weights, self._weights.model
+        weights = self._weights
+        self._calls_modules = weights.obstacle is not None or obstacle(weights.model) is not None
         longest = max(lengths)
         padded = [[*prompt, *[prompt[0]] * (longest - len(prompt))] for prompt in prompts]
         ids = torch.tensor(padded, dtype=torch.int64, device=weights.device)
-        cache = KVCache(
+        self._cache = KVCache(
             weights.config,
             len(lengths),
             self._max_length,
             device=weights.device,
             dtype=weights.dtype,
         )
-        with torch.autocast(
-            weights.device.type, weights.dtype, enabled=weights.dtype != weights.embedding.dtype
-        ):
-            hidden = model.hidden(ids, cache, lengths=lengths)
-            rows = torch.arange(len(lengths), device=weights.device)
-            last = torch.tensor(lengths, device=weights.device) - 1
-            logits = model.lm_head(hidden[rows, last]).float()
-        self._keys, self._values, self._lengths = cache.keys, cache.values, lengths
         self._row = None
-        return softcap(logits, weights.config.logit_softcap)
+        return self._through_modules(ids, self._cache, lengths)
 
     @torch.inference_mode()
     def select(self, rows: Sequence[int]) -> None:
         """Keeps these rows, in this order; a row may come more than once."""
-        index = torch.tensor(rows, device=self._keys.device)
-        self._keys = self._keys.index_select(1, index)
-        self._values = self._values.index_select(1, index)
-        self._lengths = [self._lengths[row] for row in rows]
+        if self._cache is not None:
+            self._cache.select(rows)
         self._row = None
 
     @torch.inference_mode()
@@ -115,76 +110,51 @@ class Decoder:
         Raises:
             ValueError: A row is full, or the number of rows is another.
         """
-        if tokens.shape != (len(self._lengths),):
+        weights, cache, lengths = self._weights, self._cache, self.lengths
+        if cache is None or tokens.shape != (len(lengths),):
             raise ValueError(
-                f"tokens of shape {tuple(tokens.shape)}: expected ({len(self._lengths)},), one "
+                f"tokens of shape {tuple(tokens.shape)}: expected ({len(lengths)},), one "
                 "for each row"
             )
-        if max(self._lengths) >= self._max_length:
+        if max(lengths) >= self._max_length:
             raise ValueError(
                 f"a row holds {self._max_length} tokens, the most there is room for; begin anew "
                 "with fewer of them, or stop"
             )
-        weights = self._weights
-        if len(self._lengths) == 1 and weights.dtype == torch.float32 and self._keys.is_cpu:
+        if self._calls_modules:
+            return self._through_modules(tokens[:, None], cache, None)
+        if len(lengths) == 1 and weights.dtype == torch.float32 and weights.device.type == "cpu":
             if self._row is None:
-                self._row = DecodingRow(weights, self._keys[:, 0], self._values[:, 0])
-            logits = self._row.step(int(tokens), self._lengths[0])
+                self._row = OneRow(weights, cache)
+            logits = self._row.step(tokens)
         else:
-            logits = self._step(tokens)
-        self._lengths = [length + 1 for length in self._lengths]
+            with growing(weights.device):
+                logits = Rows(weights, cache).step(tokens)
         cap = weights.config.logit_softcap
         return logits if cap is None else logits.div_(cap).tanh_().mul_(cap)
 
-    def _step(self, tokens: Tensor) -> Tensor:
-        """Any number of rows, any device."""
-        weights, config = self._weights, self._weights.config
-        n_rows, heads = len(self._lengths), config.n_head + config.n_kv_head
-        end = max(self._lengths) + 1
-        mask = rows = None
-        if end - 1 == min(self._lengths):
-            positions = torch.full((1,), end - 1, device=weights.device)
-        else:
-            positions = torch.tensor(self._lengths, device=weights.device)
-            rows = torch.arange(n_rows, device=weights.device)
-            keys = torch.arange(end, device=weights.device)
-            mask = (keys <= positions[:, None])[:, None, None]
-        turn = weights.rope[positions]
-        x = F.embedding(tokens, weights.embedding).to(weights.dtype)
-        if config.embedding_norm:
-            x = self._norm(x)
-            if weights.embedding_weight is not None:
-                x = (x * weights.embedding_weight).to(weights.dtype)
-        for i, layer in enumerate(weights.layers):
-            qkv = (self._norm(x) @ layer.qkv).view(n_rows, -1, config.head_dim)
-            qk = qkv[:, :heads].float()
-            if config.qk_norm:
-                qk = qk * torch.rsqrt(qk.square().mean(-1, keepdim=True) + config.norm_eps)
-                if layer.qk_weight is not None:
-                    qk = qk * layer.qk_weight
-            pairs = torch.view_as_complex(qk.reshape(n_rows, heads, -1, 2))
-            qk = torch.view_as_real(pairs * turn).flatten(-2).to(weights.dtype)
-            k, v = self._keys[i], self._values[i]
-            if rows is None:
-                k[:, :, end - 1], v[:, :, end - 1] = qk[:, config.n_head :], qkv[:, heads:]
-            else:
-                k[rows, :, positions] = qk[:, config.n_head :]
-                v[rows, :, positions] = qkv[:, heads:]
-            # The query heads that share keys stand in for time, so nothing is repeated.
-            q = qk[:, : config.n_head].reshape(n_rows, config.n_kv_head, -1, config.head_dim)
-            y = F.scaled_dot_product_attention(q, k[:, :, :end], v[:, :, :end], attn_mask=mask)
-            x = x + y.flatten(1) @ layer.output
-            up = self._norm(x) @ layer.up
-            if config.mlp == "swiglu":
-                gate, up = up.chunk(2, -1)
-                up = F.silu(gate) * up
-            else:
-                up = F.relu(up).square()
-            x = x + up @ layer.down
-        return (self._norm(x) @ weights.head).float()
+    def _through_modules(
+        self, ids: Tensor, cache: KVCache, lengths: Sequence[int] | None
+    ) -> Tensor:
+        """Logits (B, V) after each row's last token of ids (B, T), by calling the model."""
+        weights, model = self._weights, self._weights.model
+        with (
+            growing(weights.device),
+            torch.autocast(
+                weights.device.type, weights.dtype, enabled=weights.dtype != weights.own_dtype
+            ),
+        ):
+            # The logits of the last tokens are all that is wanted. A model that is more than its
+            # parts, or that is watched, is asked for all.
+            if type(model) is Transformer and hooked(model) is None:
+                return model.logits(_last(model.hidden(ids, cache, lengths=lengths), lengths))
+            out: Tensor = model(ids, cache, lengths=lengths)
+            return _last(out, lengths)
 
-    def _norm(self, x: Tensor) -> Tensor:
-        """RMSNorm without weights, (B, C)."""
-        wide = x.float()
-        scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + self._weights.config.norm_eps)
-        return (wide * scale).to(x.dtype)
+
+def _last(x: Tensor, lengths: Sequence[int] | None) -> Tensor:
+    """Of (B, T, ...) each row's last place that is not padding, (B, ...)."""
+    if lengths is None or min(lengths) == x.shape[1]:
+        return x[:, -1]
+    last = torch.tensor(lengths, device=x.device) - 1
+    return x[torch.arange(len(lengths), device=x.device), last]

@@ -6,88 +6,92 @@ import math
 from typing import Final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from bytemill.lm.generate.weights import DecodingWeights
+from bytemill.lm.generate.step import Step
+from bytemill.lm.generate.weights import DecodingWeights, Layer
+from bytemill.lm.model.cache import KVCache
 
 # Below this many numbers a plain product is faster: it takes 3 us to call, a bag 9.
 _LEAST_FOR_BAGS: Final = 1 << 16
 
 
-class DecodingRow:
+class OneRow(Step["Product"]):
     """Makes one token at a time; buffers and views are made once, and written in place.
 
     Args:
         weights: The weights.
-        keys, values: (n_layer, n_kv_head, max_length, head_dim), written to.
+        cache: Of one row; the tokens are added to it.
     """
 
-    def __init__(self, weights: DecodingWeights, keys: Tensor, values: Tensor) -> None:
-        config = weights.config
-        heads, size = config.n_head + config.n_kv_head, config.head_dim
-        self._weights = weights
-        self._layers = [
-            (
-                _Product(layer.qkv),
-                layer.qk_weight,
-                _Product(layer.output),
-                _Product(layer.up),
-                _Product(layer.down),
-                k,
-                v,
-            )
-            for layer, k, v in zip(weights.layers, keys, values, strict=True)
-        ]
-        self._head = _Product(weights.head)
+    def __init__(self, weights: DecodingWeights, cache: KVCache) -> None:
+        layers = [layer.map(Product) for layer in weights.layers]
+        super().__init__(weights, layers, Product(weights.head))
+        config, size = self.config, self.config.head_dim
+        self._cache = cache
+        self._past = list(zip(cache.keys[:, 0], cache.values[:, 0], strict=True))
         self._x = torch.empty(config.d_model)
-        self._split = config.n_head, heads
+        self._eps = torch.tensor(config.norm_eps)
         self._groups = (config.n_kv_head, -1, size)
         self._score_scale = 1 / math.sqrt(size)
-        self._eps = torch.tensor(config.norm_eps)
+        self._position = 0
+        self._turn: Tensor | None = None
 
-    def step(self, token: int, position: int) -> Tensor:
-        """Adds a token at a position; the logits of the next, (1, V)."""
-        weights, config, x = self._weights, self._weights.config, self._x
-        size, gated, (n_head, heads) = config.head_dim, config.mlp == "swiglu", self._split
-        x.copy_(weights.embedding[token])
-        if config.embedding_norm:
-            x.mul_(self._norm())
-            if weights.embedding_weight is not None:
-                x.mul_(weights.embedding_weight)
-        turn, end = weights.rope[position], position + 1
-        for qkv, qk_weight, output, up, down, keys, values in self._layers:
-            split = qkv(x, self._norm()).view(-1, size)
-            qk = split[:heads]
-            if config.qk_norm:
-                square = torch.linalg.vecdot(qk, qk).unsqueeze(-1)
-                qk.mul_(torch.add(self._eps, square, alpha=1 / size).rsqrt_())
-                if qk_weight is not None:
-                    qk.mul_(qk_weight)
-            torch.view_as_complex(qk.view(heads, -1, 2)).mul_(turn)
-            keys[:, position].copy_(qk[n_head:])
-            values[:, position].copy_(split[heads:])
-            # The query heads that share keys are the rows of one product.
-            scores = torch.bmm(qk[:n_head].view(self._groups), keys[:, :end].transpose(1, 2))
-            y = torch.bmm(scores.mul_(self._score_scale).softmax(-1), values[:, :end])
-            x.add_(output(y.view(-1), 1.0))
-            inner = up(x, self._norm())
-            if gated:
-                gate, inner = inner.chunk(2)
-                inner = F.silu(gate).mul_(inner)
-            else:
-                inner.relu_().square_()
-            x.add_(down(inner, 1.0))
-        return self._head(x, self._norm()).view(1, -1)
+    def step(self, tokens: Tensor) -> Tensor:
+        """Adds a token (1,); the logits of the next, (1, V)."""
+        (self._position,) = self._cache.lengths
+        if self.weights.rope is not None:
+            self._turn = self.weights.rope[self._position]
+        logits = self.logits(tokens)
+        self._cache.advance((1,))
+        return logits.view(1, -1)
 
-    def _norm(self) -> float:
+    def embed(self, tokens: Tensor) -> Tensor:
+        """(C,)."""
+        return self._x.copy_(self.weights.embedding[int(tokens)])
+
+    def normed(self, x: Tensor, weight: Tensor | None) -> Tensor:
+        """Of x (C,), in place."""
+        x.mul_(self._scale(x))
+        return x if weight is None else x.mul_(weight)
+
+    def product(self, x: Tensor, matrix: Product, norm: bool) -> Tensor:
+        """(d_in,) to (d_out,), which the next call may overwrite."""
+        return matrix(x, self._scale(x) if norm else 1.0)
+
+    def add(self, x: Tensor, y: Tensor, matrix: Product) -> Tensor:
+        """(C,), in place."""
+        return x.add_(matrix(y, 1.0))
+
+    def attend(self, i: int, layer: Layer[Product], qkv: Tensor) -> Tensor:
+        """(C + 2 n_kv_head head_dim,) to (C,)."""
+        config, (keys, values) = self.config, self._past[i]
+        n_head, heads = config.n_head, config.n_head + config.n_kv_head
+        split = qkv.view(-1, config.head_dim)
+        qk = split[:heads]
+        if config.qk_norm:
+            square = torch.linalg.vecdot(qk, qk).unsqueeze(-1)
+            qk.mul_(torch.add(self._eps, square, alpha=1 / config.head_dim).rsqrt_())
+            if layer.qk_weight is not None:
+                qk.mul_(layer.qk_weight)
+        if self._turn is not None:
+            torch.view_as_complex(qk.view(heads, -1, 2)).mul_(self._turn)
+        position, end = self._position, self._position + 1
+        keys[:, position].copy_(qk[n_head:])
+        values[:, position].copy_(split[heads:])
+        first = 0 if layer.window is None else max(0, end - layer.window)
+        # The query heads that share keys are the rows of one product.
+        scores = torch.bmm(qk[:n_head].view(self._groups), keys[:, first:end].transpose(1, 2))
+        y = torch.bmm(scores.mul_(self._score_scale).softmax(-1), values[:, first:end])
+        return y.view(-1)
+
+    def _scale(self, x: Tensor) -> float:
         """RMSNorm's scale of x."""
-        config = self._weights.config
-        square = torch.dot(self._x, self._x).item()
-        return 1 / math.sqrt(square / config.d_model + config.norm_eps)
+        square = torch.dot(x, x).item()
+        return 1 / math.sqrt(square / self.config.d_model + self.config.norm_eps)
 
 
-class _Product:
+class Product:
     """A vector times a matrix (d_in, d_out).
 
     MKL's kernel for it, on the machines it was timed on, takes half of what memory gives; that

@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import torch
+from torch import nn
 
 from bytemill.lm.generate.decoder import Decoder
 from bytemill.lm.generate.sampling import Chance, Sampling, row_seeds
-from bytemill.lm.generate.weights import DecodingWeights
-from bytemill.lm.model.transformer import Transformer
+from bytemill.lm.generate.weights import DecodingWeights, config_of
 
 if TYPE_CHECKING:
     from bytemill import Tokenizer
@@ -19,7 +19,7 @@ Overflow = Literal["error", "slide"]
 
 
 def generate(
-    model: Transformer | DecodingWeights,
+    model: nn.Module | DecodingWeights,
     prompts: Sequence[Sequence[int]],
     *,
     max_new_tokens: int | None = None,
@@ -33,7 +33,9 @@ def generate(
     """Continues prompts.
 
     Args:
-        model: The model, or its weights laid out for decoding, which saves doing so at each call.
+        model: A `Transformer`, a module around one, or the weights of either laid out for decoding,
+            which saves doing so at each call. Hooks, wrappers and replaced parts are called, at the
+            cost of speed: see `bytemill.lm.generate.weights.obstacle`.
         prompts: Ids of each prompt, at least one. Prompts may differ in length; several rows with
             the same prompt are independent samples, and the prompt is read once.
         max_new_tokens: The most tokens to add to each; None adds until the context is full.
@@ -74,7 +76,7 @@ def generate(
 
 
 def generate_steps(
-    model: Transformer | DecodingWeights,
+    model: nn.Module | DecodingWeights,
     prompts: Sequence[Sequence[int]],
     *,
     max_new_tokens: int | None = None,
@@ -151,7 +153,7 @@ def _steps(
 
 
 def stream_text(
-    model: Transformer | DecodingWeights,
+    model: nn.Module | DecodingWeights,
     tokenizer: Tokenizer,
     prompt: str | Sequence[int],
     *,
@@ -177,7 +179,7 @@ def stream_text(
     Raises:
         TypeError, ValueError: As `generate`; the tokenizer has more ids than the model.
     """
-    config = model.config
+    config = model.config if isinstance(model, DecodingWeights) else config_of(model)
     check_vocabulary(tokenizer, config.vocab_size)
     ids = tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
     steps = generate_steps(

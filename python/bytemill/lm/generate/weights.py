@@ -1,74 +1,138 @@
-"""A model's weights, laid out anew for making one token at a time.
+"""A model's weights, laid out anew for making one token at a time, where that is possible.
 
 - Queries, keys and values are one product, as are both halves of SwiGLU.
 - Matrices are (d_in, d_out): a vector times such a matrix runs along memory.
 - RMSNorm's weights are multiplied into the matrix that follows.
+
+What decodes with them calls no module, so they are made only of a model whose modules do nothing
+but what they were written to: see `obstacle`.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, Generic, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from bytemill.lm.model.layers import RMSNorm
+from bytemill.lm.model.attention import Attention
+from bytemill.lm.model.config import ModelConfig
+from bytemill.lm.model.layers import Embedding, FeedForward, Linear, RMSNorm, TiedHead
+from bytemill.lm.model.plain import hooked, is_plain_parameter
+from bytemill.lm.model.rope import Rope
 from bytemill.lm.model.transformer import Block, Transformer
 
+M = TypeVar("M")
+N = TypeVar("N")
 
-class Layer(NamedTuple):
-    """One block's weights, (d_in, d_out) each."""
+_DTYPES: Final = (torch.float32, torch.bfloat16, torch.float16)
+# What `nn.Module` itself keeps in a module's __dict__, and what decides no result. Whatever else is
+# there, a model just made from the same config has too.
+_IGNORED: Final = frozenset({*vars(nn.Module()), "tied_to", "init_std"})
+_CLASSES: Final = (
+    Transformer, Block, Attention, FeedForward, Linear, TiedHead, Embedding, RMSNorm, Rope,
+    nn.ModuleList,
+)  # fmt: skip
+_METHODS: Final = tuple((kind, kind.forward, kind.__call__) for kind in _CLASSES)
 
-    qkv: Tensor
+
+@dataclass(frozen=True)
+class Layer(Generic[M]):
+    """One block's weights; `M` is what stands for a matrix (d_in, d_out)."""
+
+    qkv: M
     """(C, C + 2 n_kv_head head_dim)."""
     qk_weight: Tensor | None
     """QK-norm's weights for each head, (n_head + n_kv_head, head_dim); None without."""
-    output: Tensor
+    output: M
     """(C, C)."""
-    up: Tensor
-    """(C, d_ff), or (C, 2 d_ff): SwiGLU's gate comes first."""
-    down: Tensor
+    up: M
+    """(C, n_up d_ff): SwiGLU's gate comes first."""
+    down: M
     """(d_ff, C)."""
+    norm1: Tensor | None
+    norm2: Tensor | None
+    """Weights (C,) of norms that no matrix follows at once; None without."""
+    window: int | None
+    """How many tokens are seen; None for all."""
+
+    def map(self, change: Callable[[M], N]) -> Layer[N]:
+        """The same with another thing for each matrix."""
+        return Layer(
+            change(self.qkv),
+            self.qk_weight,
+            change(self.output),
+            change(self.up),
+            change(self.down),
+            self.norm1,
+            self.norm2,
+            self.window,
+        )
 
 
 class DecodingWeights:
     """A model's weights, copied and laid out for `Decoder`. Training does not change the copy.
 
+    Of a model that has an `obstacle` nothing is copied: it is asked for each token as it then is.
+
     Args:
-        model: The model.
+        model: A `Transformer`, or a module around one: called with ids, a cache and `lengths`, it
+            gives what `Transformer.forward` does.
         dtype: To compute in; the weights' own if None.
+
+    Raises:
+        TypeError: There is no `Transformer` in the model.
     """
 
     @torch.inference_mode()
-    def __init__(self, model: Transformer, dtype: torch.dtype | None = None) -> None:
+    def __init__(self, model: nn.Module, dtype: torch.dtype | None = None) -> None:
         self.model = model
-        self.config = model.config
-        self.device = model.lm_head.weight.device
-        self.dtype = model.lm_head.weight.dtype if dtype is None else dtype
+        self.config = config_of(model)
+        first = next(p for p in model.parameters() if p.is_floating_point())
+        self.device = first.device
+        self.own_dtype = first.dtype
+        self.dtype = first.dtype if dtype is None else dtype
+        self.layers: list[Layer[Tensor]] = []
+        self.obstacle = obstacle(model)
+        """Why the model's modules are called for each token; None if they need not be."""
+        if self.obstacle is None and isinstance(model, Transformer):
+            self._copy(model)
+
+    def _copy(self, model: Transformer) -> None:
+        config = self.config
         # Neither clones if the dtype is the weights' own: they are read as they are.
         self.embedding = model.token_embeddings.weight.detach()
-        self.embedding_weight: Tensor | None = None
-        if self.config.embedding_norm:
-            self.embedding_weight = model.ln_embedding.weight
-        self.layers = [self._layer(block) for block in model.layers if isinstance(block, Block)]
-        self.head = self._matrix(model.ln_final, model.lm_head.weight)
-        table = model.rope.table.float()
-        self.rope = torch.view_as_complex(table.contiguous()).unsqueeze(1)
+        self.embedding_weight = model.ln_embedding.weight if config.embedding_norm else None
+        self.layers = [self._layer(block) for block in model.layers]  # type: ignore[arg-type]
+        final = model.ln_final if config.norms.final else None
+        self.head = self._matrix(final, model.lm_head.weight)
+        self.rope: Tensor | None = None
         """(T, 1, head_dim / 2) complex64."""
+        if config.position == "rope":
+            table = model.rope.table.float()
+            self.rope = torch.view_as_complex(table.contiguous()).unsqueeze(1)
 
-    def _layer(self, block: Block) -> Layer:
+    def _layer(self, block: Block) -> Layer[Tensor]:
         attn, ffn, config = block.attn, block.ffn, self.config
         qk_weight = None
         if config.qk_norm and config.norm_weights:
             norms = [attn.q_norm] * config.n_head + [attn.k_norm] * config.n_kv_head
             qk_weight = torch.stack([n.weight for n in norms if n.weight is not None]).float()
-        up = [ffn.w1.weight, ffn.w3.weight] if config.mlp == "swiglu" else [ffn.w1.weight]
+        up = [ffn.w1.weight, ffn.w3.weight] if config.activation.n_up == 2 else [ffn.w1.weight]
+        before = (block.ln1, block.ln2) if config.norms.before else (None, None)
+        after = (block.ln1.weight, block.ln2.weight) if config.norms.after else (None, None)
         return Layer(
-            qkv=self._matrix(block.ln1, attn.q_proj.weight, attn.k_proj.weight, attn.v_proj.weight),
+            qkv=self._matrix(before[0], attn.q_proj.weight, attn.k_proj.weight, attn.v_proj.weight),
             qk_weight=qk_weight,
             output=self._matrix(None, attn.output_proj.weight),
-            up=self._matrix(block.ln2, *up),
+            up=self._matrix(before[1], *up),
             down=self._matrix(None, ffn.w2.weight),
+            norm1=after[0],
+            norm2=after[1],
+            window=attn.window,
         )
 
     def _matrix(self, norm: RMSNorm | None, *weights: Tensor) -> Tensor:
@@ -76,3 +140,81 @@ class DecodingWeights:
         if norm is not None and norm.weight is not None:
             joined = joined * norm.weight.float()
         return joined.t().to(self.dtype).contiguous()
+
+
+def config_of(model: nn.Module) -> ModelConfig:
+    """The config of a `Transformer`, or of the one that a module wraps.
+
+    Raises:
+        TypeError: There is none in it, or several that differ.
+    """
+    found = {m.config for m in model.modules() if isinstance(m, Transformer)}
+    if len(found) != 1:
+        raise TypeError(
+            f"a {type(model).__name__} with {len(found)} kinds of Transformer in it: give a "
+            "Transformer, or a module around one"
+        )
+    return found.pop()
+
+
+def obstacle(model: nn.Module) -> str | None:
+    """Why a model cannot be decoded from its weights alone, in words; None if it can.
+
+    It can if it is just what `Transformer(model.config)` makes: every module of the very class,
+    with the same attributes, parameters and buffers, without hooks, and out of training if it has
+    dropout. Then nothing but the values of parameters and buffers decides what it computes.
+    """
+    if type(model) is not Transformer:
+        return f"the model is a {type(model).__name__}"
+    for kind, forward, call in _METHODS:
+        if kind.forward is not forward or kind.__call__ is not call:
+            return f"the class {kind.__name__} was changed"
+    modules, expected = dict(model.named_modules()), _parts(model.config)
+    if modules.keys() != expected.keys():
+        return f"the modules {', '.join(sorted(modules.keys() ^ expected.keys()))}"
+    dtypes, devices = set(), set()
+    for name, module in modules.items():
+        found = _Part.of(module)
+        if found != expected[name]:
+            return f"{name or 'the model'} is not what its config makes"
+        if (reason := hooked(module)) is not None:
+            return f"{name or 'the model'} has {reason}"
+        if module.training and model.config.dropout:
+            return "dropout in training; call the model's eval() to generate without"
+        for weight in module._parameters.values():
+            if weight is None:
+                continue
+            if not is_plain_parameter(weight):
+                return f"{name} has a weight of type {type(weight).__name__}"
+            dtypes.add(weight.dtype)
+            devices.add(weight.device)
+    if (
+        isinstance(model.lm_head, TiedHead)
+        and model.lm_head.tied_to[0] is not model.token_embeddings
+    ):
+        return "the head is tied to another embedding"
+    if len(devices) > 1 or len(dtypes) > 1 or not dtypes <= set(_DTYPES):
+        return "weights of several devices or dtypes, or of one that is not for decoding"
+    return None
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A module without its values."""
+
+    kind: type
+    attributes: dict[str, Any]
+    shapes: dict[str, tuple[int, ...] | None]
+
+    @classmethod
+    def of(cls, module: nn.Module) -> _Part:
+        own = {k: v for k, v in vars(module).items() if k not in _IGNORED}
+        tensors = {**module._parameters, **module._buffers}
+        shapes = {k: None if v is None else tuple(v.shape) for k, v in tensors.items()}
+        return cls(type(module), own, shapes)
+
+
+@lru_cache(maxsize=8)
+def _parts(config: ModelConfig) -> dict[str, _Part]:
+    model = Transformer(config, device="meta")
+    return {name: _Part.of(module) for name, module in model.named_modules()}

@@ -2,8 +2,9 @@
 
 FLOPs are those of the matrix products, 2 m n k for (m, k) @ (k, n), as in CS336's first assignment
 and in appendix B of Chowdhery et al. 2022 (PaLM), https://arxiv.org/abs/2204.02311: element-wise
-work is left out, attention counts all T x T scores though the causal half would do, the backward
-pass is twice the forward pass, and what is computed a second time to save memory is not counted.
+work is left out, attention counts all T x T scores though the causal half would do (T x window of a
+layer that sees so many tokens, though masks leave more to compute), the backward pass is twice the
+forward pass, and what is computed a second time to save memory is not counted.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Parameters:
     norms: int
     """C for each norm with weights: two each layer, one at the end; head_dim for those of heads."""
     head: int
-    """(V, C)."""
+    """(V, C); 0 if it is the embedding's."""
 
     @property
     def matrices(self) -> int:
@@ -104,13 +105,12 @@ def count_parameters(config: ModelConfig) -> Parameters:
     """How many parameters a model of this config has, by kind."""
     width, layers = config.d_model, config.n_layer
     table = config.vocab_size * width
-    kv_width = config.n_kv_head * config.head_dim
     return Parameters(
         embedding=table,
-        attention=layers * 2 * width * (width + kv_width),
-        feed_forward=layers * _ffn_matrices(config) * width * config.d_ff,
+        attention=layers * 2 * width * (width + config.kv_width),
+        feed_forward=layers * (config.activation.n_up + 1) * width * config.d_ff,
         norms=_norm_weights(config),
-        head=table,
+        head=0 if config.tie_embeddings else table,
     )
 
 
@@ -130,20 +130,19 @@ def forward_flops(config: ModelConfig, *, batch_size: int = 1, length: int | Non
     _check("length", time)
     of = count_parameters(config)
     tokens = batch_size * time
-    # (T, head_dim) @ (head_dim, T) and (T, T) @ (T, head_dim) for each of n_head heads.
-    scores = config.n_layer * 2 * (2 * time * time * config.n_head * config.head_dim)
     return Flops(
         attention_projections=2.0 * tokens * of.attention,
-        attention_scores=float(batch_size * scores),
+        attention_scores=float(tokens * _score_flops(config, time)),
         feed_forward=2.0 * tokens * of.feed_forward,
-        head=2.0 * tokens * of.head,
+        head=2.0 * tokens * _head(config),
     )
 
 
 def training_flops_per_token(config: ModelConfig, length: int | None = None) -> float:
     """FLOPs of forward and backward pass for each token of sequences of `length` (T if None).
 
-    With N the parameters of all matrices but the embedding it is 6 N + 12 n_layer d_model T.
+    With N the parameters of all matrices but the embedding, and no windows, it is
+    6 N + 12 n_layer d_model T. A tied head counts as the matrix that it is.
     """
     time = config.context_length if length is None else length
     return 3 * forward_flops(config, length=time).total / time
@@ -153,8 +152,7 @@ def decoding_flops_per_token(config: ModelConfig, position: int) -> float:
     """FLOPs of the next token with keys and values cached, `position` tokens being there."""
     _check("position", position)
     of = count_parameters(config)
-    scores = 4 * config.n_layer * config.n_head * config.head_dim * position
-    return 2.0 * (of.matrices + of.head) + scores
+    return 2.0 * (of.matrices + _head(config)) + _score_flops(config, position)
 
 
 def cache_bytes(
@@ -201,15 +199,18 @@ def training_memory(
         raise ValueError(f"optimizer={optimizer!r}: it must be one of {', '.join(STATES)}")
     of = count_parameters(config)
     width = _width(dtype)
-    copies = 0 if width == FP32 else width * (of.matrices + of.head)
+    copies = 0 if width == FP32 else width * (of.matrices + _head(config))
     of_matrix, of_other = STATES[optimizer]
     tokens = batch_size * time
     chunk = min(loss_chunk, tokens)
+    # Which keys a layer with a window sees, as numbers that are added to its scores.
+    n_masks = sum(window is not None and window < time for window in config.windows)
+    masks = n_masks * time * time * width
     return Memory(
         weights=FP32 * of.total + copies,
         gradients=FP32 * of.total,
         optimizer=FP32 * (of_matrix * of.matrices + of_other * (of.total - of.matrices)),
-        activations=tokens * activation_bytes_per_token(config, dtype),
+        activations=tokens * activation_bytes_per_token(config, dtype) + masks,
         loss=2 * FP32 * chunk * config.vocab_size + width * tokens * config.d_model,
     )
 
@@ -217,24 +218,33 @@ def training_memory(
 def activation_bytes_per_token(config: ModelConfig, dtype: ComputeDtype = "float32") -> float:
     """What the forward pass keeps for the backward pass, in bytes for each token.
 
-    That is what autograd holds for `Transformer`, uncompiled and the loss aside: attention keeps no
-    T x T scores, and a norm its input, whatever has been made of it since.
+    That is what autograd holds for `Transformer`, uncompiled, the loss and windows' masks aside:
+    attention keeps no T x T scores, and a norm its input, whatever has been made of it since.
     """
-    width, narrow = config.d_model, _width(dtype)
-    kv_width = config.n_kv_head * config.head_dim
-    gated = config.mlp == "swiglu"
-    # The residual stream is what the embedding gives, fp32, or what its norm makes of it. Beside it
-    # is the reciprocal root mean square.
-    norm = (narrow if config.embedding_norm else FP32) * width + FP32
+    width, narrow, norms = config.d_model, _width(dtype), config.norms
+    # The residual stream is what the embedding gives, fp32, or what a norm makes of it.
+    stream = narrow if config.embedding_norm else FP32
+    # A norm keeps its input and the reciprocal root mean square.
+    norm = stream * width + FP32
     # Queries, keys, values, what attention makes of them, and the scores' logsumexp.
-    attention = narrow * (2 * width + 2 * kv_width) + FP32 * config.n_head
+    attention = narrow * (2 * width + 2 * config.kv_width) + FP32 * config.n_head
     if config.qk_norm:
-        attention += narrow * (width + kv_width) + FP32 * (config.n_head + config.n_kv_head)
-    feed_forward = narrow * (4 if gated else 2) * config.d_ff
-    # Of each norm also the output, which products need.
-    layer = 2 * (norm + narrow * width) + attention + feed_forward
-    embedding = FP32 * (width + 1) if config.embedding_norm else 0
-    return embedding + config.n_layer * layer + norm
+        attention += narrow * (width + config.kv_width) + FP32 * (config.n_head + config.n_kv_head)
+    feed_forward = narrow * config.activation.kept * config.d_ff
+    # Both also keep what they are given, which is a norm's output or the stream itself.
+    layer = 2 * narrow * width + attention + feed_forward
+    dropped = 0
+    if config.dropout:  # what the numbers are multiplied by
+        layer += 2 * narrow * width
+        dropped = stream * width
+    total = FP32 * (width + 1) if config.embedding_norm else 0
+    total += dropped + config.n_layer * layer
+    if norms.before:
+        total += config.n_layer * 2 * norm
+    if norms.after:
+        # The first sees the stream as the embedding left it, the others what norms made of it.
+        total += norm + (2 * config.n_layer - 1) * (narrow * width + FP32)
+    return total + norm if norms.final else total
 
 
 def largest_batch(
@@ -321,12 +331,22 @@ def training_days(
 def _norm_weights(config: ModelConfig) -> int:
     if not config.norm_weights:
         return 0
-    of_layer = 2 * config.d_model + (2 * config.head_dim if config.qk_norm else 0)
-    return config.n_layer * of_layer + config.d_model * (2 if config.embedding_norm else 1)
+    of_layer = 2 * config.head_dim if config.qk_norm else 0
+    if config.norms.in_blocks:
+        of_layer += 2 * config.d_model
+    others = config.embedding_norm + config.norms.final
+    return config.n_layer * of_layer + others * config.d_model
 
 
-def _ffn_matrices(config: ModelConfig) -> int:
-    return 3 if config.mlp == "swiglu" else 2
+def _head(config: ModelConfig) -> int:
+    """Numbers in the matrix that makes logits, whether it has them to itself or not."""
+    return config.vocab_size * config.d_model
+
+
+def _score_flops(config: ModelConfig, keys: int) -> int:
+    """Of one query in all layers, `keys` tokens being there: its scores, and the sum of values."""
+    seen = sum(keys if window is None else min(window, keys) for window in config.windows)
+    return 4 * config.n_head * config.head_dim * seen
 
 
 def _width(dtype: str) -> int:

@@ -1,18 +1,30 @@
-"""Causal self-attention with RoPE, grouped queries and a cache."""
+"""Causal self-attention with RoPE, grouped queries, windows and a cache."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from bytemill.lm.model.cache import Place
-from bytemill.lm.model.config import ModelConfig
+from bytemill.lm.model import ops
+from bytemill.lm.model.cache import Past, Place, sees, uncompiled
 from bytemill.lm.model.kernels import widened
 from bytemill.lm.model.layers import Linear, RMSNorm
 from bytemill.lm.model.rope import rope
+
+# For growing keys cuDNN would make a new plan at each length, which takes milliseconds.
+_GROWING: Final = [
+    SDPBackend.FLASH_ATTENTION,
+    SDPBackend.EFFICIENT_ATTENTION,
+    SDPBackend.MATH,
+]
+
+_store = uncompiled(Place.store)
 
 
 def softmax(x: Tensor, dim: int = -1) -> Tensor:
@@ -45,54 +57,168 @@ def scaled_dot_product_attention(
     return softmax(scores) @ v
 
 
-class Attention(nn.Module):
-    """Multi-head causal self-attention of one block, (B, T, C) to (B, T, C)."""
+def causal_attention(q: Tensor, k: Tensor, v: Tensor, window: int | None = None) -> Tensor:
+    """Attention in which each token sees itself and those before it.
 
-    def __init__(self, config: ModelConfig, layer: int, **factory: Any) -> None:
+    Args:
+        q: (B, T, n_head, head_dim).
+        k, v: (B, T, n_kv_head, head_dim), each head shared by n_head / n_kv_head query heads.
+        window: How many tokens each one sees, itself included; None for all.
+
+    Returns:
+        (B, T, n_head head_dim).
+    """
+    length, mask = q.shape[1], None
+    if window is not None and window < length:
+        positions = torch.arange(length, device=q.device)
+        mask = sees(positions, positions, window)
+    past = Past(k.transpose(1, 2), v.transpose(1, 2), mask, mask is None)
+    return attend(q, past)
+
+
+def attend(q: Tensor, past: Past) -> Tensor:
+    """Attention of queries (B, T, n_head, head_dim) over a past; (B, T, n_head head_dim)."""
+    q = q.transpose(1, 2)
+    y = F.scaled_dot_product_attention(
+        q,
+        past.keys.to(q.dtype),
+        past.values.to(q.dtype),
+        attn_mask=past.mask,
+        is_causal=past.causal,
+        enable_gqa=past.keys.shape[1] != q.shape[1],
+    )
+    return y.transpose(1, 2).flatten(-2)
+
+
+def multihead_self_attention(
+    x: Tensor,
+    q_proj: Tensor,
+    k_proj: Tensor,
+    v_proj: Tensor,
+    output_proj: Tensor,
+    n_head: int,
+    *,
+    table: Tensor | None = None,
+    window: int | None = None,
+) -> Tensor:
+    """Causal multi-head self-attention from four weights: Vaswani et al. 2017, section 3.2.2.
+
+    Args:
+        x: (..., T, C).
+        q_proj: (n_head head_dim, C).
+        k_proj, v_proj: (n_kv_head head_dim, C); fewer heads than n_head are shared.
+        output_proj: (C, n_head head_dim).
+        n_head: Query heads.
+        table: For RoPE: the rows of `rope_table` for x's positions, (T, head_dim / 2, 2) or
+            (..., T, head_dim / 2, 2); None for no positions.
+        window: How many tokens each one sees, itself included; None for all.
+
+    Returns:
+        (..., T, C).
+
+    Raises:
+        ValueError: The rows of q_proj do not divide among the heads, or those of k_proj and v_proj
+            are not whole heads that n_head is a multiple of.
+    """
+    if n_head < 1 or q_proj.shape[0] % n_head:
+        raise ValueError(f"n_head={n_head}: the {q_proj.shape[0]} rows of q_proj do not divide so")
+    size = q_proj.shape[0] // n_head
+    kv_heads, rest = divmod(k_proj.shape[0], size)
+    if k_proj.shape[0] != v_proj.shape[0] or rest or not kv_heads or n_head % kv_heads:
+        raise ValueError(
+            f"k_proj has {k_proj.shape[0]} rows and v_proj {v_proj.shape[0]}: both must have "
+            f"{size} for each of as many heads as divide n_head={n_head}"
+        )
+    heads = (*x.shape[:-1], -1, size)
+    q, k, v = (ops.linear(x, weight).view(heads) for weight in (q_proj, k_proj, v_proj))
+    if table is not None:
+        table = table.unsqueeze(-3)  # the same for all heads
+        q, k = rope(q, table), rope(k, table)
+    q, k, v = (part.reshape(-1, *part.shape[-3:]) for part in (q, k, v))
+    y = causal_attention(q, k, v, window).reshape(*x.shape[:-1], -1)
+    return ops.linear(y, output_proj)
+
+
+def growing(device: torch.device) -> AbstractContextManager[object]:
+    """The context for attention over keys that grow by each token: without cuDNN's on CUDA."""
+    return sdpa_kernel(_GROWING) if device.type == "cuda" else nullcontext()
+
+
+class Attention(nn.Module):
+    """Multi-head causal self-attention, (B, T, C) to (B, T, C).
+
+    Its projections start as `Linear`s do, its norms with weights of 1.
+
+    Args:
+        d_model: C.
+        n_head: Query heads, which C is divided among.
+        n_kv_head: Heads of keys and values; as many as `n_head` if None.
+        qk_norm: RMSNorm of each head's queries and keys, with `norm_eps` and `norm_weights`.
+        window: How many tokens each one sees, itself included; None for all.
+        output_std: `init_std` of output_proj.
+        **factory: `device`, `dtype` and `generator`, as of `Linear`.
+
+    Raises:
+        ValueError: Heads do not divide what they should.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        n_head: int,
+        n_kv_head: int | None = None,
+        *,
+        qk_norm: bool = False,
+        norm_eps: float = 1e-5,
+        norm_weights: bool = True,
+        window: int | None = None,
+        output_std: float | None = None,
+        **factory: Any,
+    ) -> None:
         super().__init__()
-        self.layer = layer
-        self.n_head, self.n_kv_head = config.n_head, config.n_kv_head
-        self.head_dim = config.head_dim
-        kv = config.n_kv_head * config.head_dim
-        self.q_proj = Linear(config.d_model, config.d_model, **factory)
-        self.k_proj = Linear(config.d_model, kv, **factory)
-        self.v_proj = Linear(config.d_model, kv, **factory)
-        self.output_proj = Linear(config.d_model, config.d_model, **factory)
-        self.qk_norm = config.qk_norm
-        if config.qk_norm:
-            norm = (config.head_dim, config.norm_eps, config.norm_weights)
+        n_kv_head = n_head if n_kv_head is None else n_kv_head
+        if min(n_head, n_kv_head) < 1 or d_model % n_head or n_head % n_kv_head:
+            raise ValueError(
+                f"d_model={d_model}, n_head={n_head}, n_kv_head={n_kv_head}: n_head must divide "
+                "d_model, and n_kv_head n_head"
+            )
+        if window is not None and window < 1:
+            raise ValueError(f"window={window}: it must be at least 1, the token itself")
+        self.window = window
+        self.head_dim = d_model // n_head
+        kv_width = n_kv_head * self.head_dim
+        self.q_proj = Linear(d_model, d_model, **factory)
+        self.k_proj = Linear(d_model, kv_width, **factory)
+        self.v_proj = Linear(d_model, kv_width, **factory)
+        self.output_proj = Linear(d_model, d_model, init_std=output_std, **factory)
+        self.qk_norm = qk_norm
+        if qk_norm:
+            norm = (self.head_dim, norm_eps, norm_weights)
             self.q_norm = RMSNorm(*norm, **factory)
             self.k_norm = RMSNorm(*norm, **factory)
 
-    def forward(self, x: Tensor, table: Tensor, place: Place | None = None) -> Tensor:
+    def forward(self, x: Tensor, table: Tensor | None = None, place: Place | None = None) -> Tensor:
         """Attention over x, and what `place`'s cache holds before it.
 
         Args:
             x: (B, T, C).
-            table: RoPE's rows for x's positions; see `bytemill.lm.model.rope.rope`.
+            table: RoPE's rows for x's positions, (T, head_dim / 2, 2) or (B, T, head_dim / 2, 2),
+                as of `bytemill.lm.model.rope.Rope.at`; None for no positions.
             place: Where in a cache x goes; None attends within x alone.
         """
+        x = x.to(ops.compute_dtype(x))  # once, and not by each projection
         heads = (-1, self.head_dim)
         q = self.q_proj(x).unflatten(-1, heads)
         k = self.k_proj(x).unflatten(-1, heads)
         v = self.v_proj(x).unflatten(-1, heads)
         if self.qk_norm:
             q, k = self.q_norm(q), self.k_norm(k)
-        q, k = rope(q, table), rope(k, table)
-        mask, causal = None, True
+        if table is not None:
+            table = table.unsqueeze(-3)  # the same for all heads
+            q, k = rope(q, table), rope(k, table)
         if place is None:
-            k, v = k.transpose(1, 2), v.transpose(1, 2)
+            y = causal_attention(q, k, v, self.window)
         else:
-            k, v = place.store(self.layer, k, v)
-            mask, causal = place.mask, place.causal
-        q = q.transpose(1, 2)
-        y = F.scaled_dot_product_attention(
-            q,
-            k.to(q.dtype),
-            v.to(q.dtype),
-            attn_mask=mask,
-            is_causal=causal,
-            enable_gqa=self.n_kv_head != self.n_head,
-        )
-        out: Tensor = self.output_proj(y.transpose(1, 2).flatten(-2))
+            y = attend(q, _store(place, k, v, self.window))
+        out: Tensor = self.output_proj(y)
         return out

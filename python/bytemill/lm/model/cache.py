@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -54,6 +55,7 @@ class KVCache:
         self.keys = torch.zeros(shape, device=device, dtype=dtype)
         self.values = torch.zeros(shape, device=device, dtype=dtype)
         self._lengths = [0] * batch_size
+        self._starts: Tensor | None = None  # the lengths, where the cache lies; None if not known
 
     @property
     def batch_size(self) -> int:
@@ -72,7 +74,7 @@ class KVCache:
 
     def reset(self) -> None:
         """Forgets all tokens; the memory stays."""
-        self._lengths = [0] * self.batch_size
+        self._lengths, self._starts = [0] * self.batch_size, None
 
     def truncate(self, lengths: int | Sequence[int]) -> None:
         """Forgets the tokens of each row after its first `lengths`.
@@ -86,7 +88,32 @@ class KVCache:
         for row, (wanted, held) in enumerate(zip(rows, self._lengths, strict=True)):
             if not 0 <= wanted <= held:
                 raise ValueError(f"row {row} holds {held} tokens and cannot be cut to {wanted}")
-        self._lengths = rows
+        self._lengths, self._starts = rows, None
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Keeps these rows, in this order; a row may come more than once.
+
+        Raises:
+            IndexError: There is no such row.
+        """
+        self._lengths, self._starts = [self._lengths[row] for row in rows], None
+        index = torch.tensor(rows, device=self.keys.device)
+        self.keys = self.keys.index_select(1, index)
+        self.values = self.values.index_select(1, index)
+
+    def advance(self, new: Sequence[int]) -> None:
+        """Counts tokens of each row, once all layers have stored their keys and values."""
+        if self._starts is not None:
+            same = len(set(new)) == 1
+            # Where it lies: a tensor made here would have to be sent there.
+            self._starts = self._starts + new[0] if same else None
+        self._lengths = [n + more for n, more in zip(self._lengths, new, strict=True)]
+
+    def starts(self) -> Tensor:
+        """`lengths` as a tensor (B,) int64 where the cache lies."""
+        if self._starts is None:
+            self._starts = torch.tensor(self._lengths, device=self.keys.device)
+        return self._starts
 
     def place(self, batch_size: int, length: int, lengths: Sequence[int] | None = None) -> Place:
         """Where the next `length` tokens of each row go; for the model.
@@ -120,51 +147,125 @@ class KVCache:
         return Place(self, length, new)
 
 
+def sees(queries: Tensor, keys: Tensor, window: int | None) -> Tensor:
+    """Which keys each query may look at: those up to its own position, the last `window` of them.
+
+    Args:
+        queries: Their positions, (..., T).
+        keys: Their positions, (S,).
+        window: None for all.
+
+    Returns:
+        (..., T, S) bool.
+    """
+    queries = queries[..., None]
+    seen = keys <= queries
+    return seen if window is None else seen & (keys > queries - window)
+
+
+class Past(NamedTuple):
+    """What the queries of a pass may look at in a layer."""
+
+    keys: Tensor
+    """(B, n_kv_head, S, head_dim)."""
+    values: Tensor
+    """(B, n_kv_head, S, head_dim)."""
+    mask: Tensor | None
+    """(B or 1, 1, T, S), True where a query may look; None for no mask."""
+    causal: bool
+    """Whether a query may look at what is before it, and nothing else is to be masked."""
+
+
 class Place:
-    """Where one forward pass writes into a cache, and what its queries may see."""
+    """Where one forward pass writes into a cache, and what its queries may see.
+
+    Modules call its methods through `uncompiled`.
+    """
+
+    positions: Tensor | int
+    """Of the new tokens: the first if all rows agree, else (B, T)."""
 
     def __init__(self, cache: KVCache, length: int, new: Sequence[int]) -> None:
-        self._cache, self._new = cache, new
+        self._cache, self._new, self._length = cache, new, length
         starts = cache._lengths
-        self._end = max(starts) + length
-        device = cache.keys.device
-        self.positions: Tensor | int
-        """Of the new tokens: the first if all rows agree, else (B, T)."""
-        self.causal = False
-        """Whether a query may look at what is before it, and nothing else is to be masked."""
-        self.mask: Tensor | None = None
-        """(B or 1, 1, T, keys), True where a query may look; None for no mask."""
+        self._least, self._end = min(starts), max(starts) + length
         self._start = starts[0] if len(set(starts)) == 1 else None
+        self._masks: dict[int | None, Tensor] = {}
+        self._layer = 0
         if self._start is not None:
             self.positions = self._start
-            if self._start == 0 or length == 1:
-                self.causal = length > 1
-                return
-            first = torch.full((1,), self._start, device=device)
-        else:
-            first = torch.tensor(starts, device=device)
-        positions = first[:, None] + torch.arange(length, device=device)
-        if self._start is None:
-            self.positions = positions
-            self._rows = torch.arange(len(starts), device=device)[:, None]
-        keys = torch.arange(self._end, device=device)
-        self.mask = (keys <= positions[..., None])[:, None]
+            return
+        device = cache.keys.device
+        self.positions = cache.starts()[:, None] + torch.arange(length, device=device)
+        self._rows = torch.arange(len(starts), device=device)[:, None]
 
-    def store(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Keeps keys and values (B, T, n_kv_head, head_dim) of a layer.
+    def store(self, keys: Tensor, values: Tensor, window: int | None = None) -> Past:
+        """Keeps keys and values (B, T, n_kv_head, head_dim) of the next layer.
+
+        Layers are told apart by the order in which they come, so that one module can be several.
+
+        Args:
+            keys, values: Of the new tokens.
+            window: How many tokens a query sees, itself included; None for all.
 
         Returns:
-            All keys and values of the layer so far, (B, n_kv_head, keys, head_dim).
+            What the layer holds so far, as far as it is to be seen.
+
+        Raises:
+            ValueError: More layers come than the cache was made for.
         """
+        layer, n_layer = self._layer, self._cache.keys.shape[0]
+        if layer == n_layer:
+            raise ValueError(
+                f"the cache has room for {n_layer} layers, as the model's config says, but the "
+                "model has more: make it from a config with as many"
+            )
+        self._layer += 1
         kept = self._cache.keys[layer], self._cache.values[layer]
         for whole, part in zip(kept, (keys, values), strict=True):
             if self._start is not None:
                 whole[:, :, self._start : self._end] = part.transpose(1, 2)
             else:
                 whole.transpose(1, 2)[self._rows, self.positions] = part.to(whole.dtype)
-        return kept[0][:, :, : self._end], kept[1][:, :, : self._end]
+        # Keys before every query's window are not read at all.
+        first = 0 if window is None else max(0, self._least + 1 - window)
+        k, v = kept[0][:, :, first : self._end], kept[1][:, :, first : self._end]
+        if self._start is not None:
+            if self._length == 1:
+                return Past(k, v, None, False)
+            if self._start == 0 and (window is None or window >= self._length):
+                return Past(k, v, None, True)
+        return Past(k, v, self._mask(window, first), False)
+
+    def _mask(self, window: int | None, first: int) -> Tensor:
+        if window not in self._masks:
+            device = self._cache.keys.device
+            positions = self.positions
+            if isinstance(positions, int):
+                positions = torch.arange(positions, self._end, device=device)[None]
+            keys = torch.arange(first, self._end, device=device)
+            self._masks[window] = sees(positions, keys, window)[:, None]
+        return self._masks[window]
+
+    def rows_of(self, table: Tensor) -> Tensor:
+        """The rows of a table (length, ...) for the new tokens: (T, ...), or (B, T, ...)."""
+        if isinstance(self.positions, Tensor):
+            return table[self.positions]
+        return table[self.positions : self._end]
 
     def finish(self) -> None:
         """Counts the new tokens, once all layers have stored theirs."""
-        lengths = self._cache._lengths
-        self._cache._lengths = [n + new for n, new in zip(lengths, self._new, strict=True)]
+        self._cache.advance(self._new)
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def uncompiled(function: F) -> F:
+    """A method of a cache, called as it is from within a compiled module.
+
+    What it does depends on numbers that change with each pass, and for each of them the module
+    would be compiled again.
+    """
+    disabled: F = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
+    return disabled

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Final, Literal, TypeAlias
+from dataclasses import Field, asdict, dataclass, fields
+from types import NoneType
+from typing import Any, Final, Literal, TypeAlias, get_args, get_origin, get_type_hints
+
+from bytemill.lm.model.variants import (
+    MLPS,
+    NORM_POSITIONS,
+    Activation,
+    Mlp,
+    NormPlaces,
+    NormPosition,
+    Position,
+)
+from bytemill.lm.settings import option
 
 Preset: TypeAlias = Literal["cs336", "gpt"]
-Mlp: TypeAlias = Literal["swiglu", "relu2"]
 
 _VARIATIONS: Final[dict[str, dict[str, Any]]] = {
     "cs336": {
@@ -33,70 +44,90 @@ PRESETS: Final = tuple(_VARIATIONS)
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A decoder-only Transformer: sizes first, then what varies between the presets.
+    """A decoder-only Transformer: sizes first, then what varies.
+
+    Each field's metadata has its help text and range; see `bytemill.lm.settings.option`.
 
     Raises:
         TypeError: A field is of the wrong type.
         ValueError: A field is out of range, or does not go with another; the message names it.
     """
 
-    vocab_size: int
-    """V: ids run from 0 up to it."""
-    context_length: int
-    """The longest sequence, in tokens."""
-    d_model: int
-    """C: the width of the residual stream."""
-    n_layer: int
-    n_head: int
-    """Query heads; `d_model` is divided among them."""
-    n_kv_head: int
-    """Heads of keys and values, each shared by n_head / n_kv_head query heads: grouped-query
-    attention (Ainslie et al. 2023). As many as `n_head` is plain multi-head attention."""
-    d_ff: int
-    """The inner width of the feed-forward layers."""
-    mlp: Mlp
-    """"swiglu": w2(silu(w1 x) * w3 x), Shazeer 2020; "relu2": w2(relu(w1 x)^2), So et al. 2021."""
-    norm_weights: bool
-    """Whether RMSNorm has learned weights."""
-    qk_norm: bool
-    """RMSNorm of each head's queries and keys before RoPE (Henry et al. 2020)."""
-    embedding_norm: bool
-    """RMSNorm directly after the token embedding."""
-    logit_softcap: float | None
-    """s: logits become s * tanh(logits / s), as in Gemma 2 (section 2); None leaves them."""
-    zero_init_output: bool
-    """Start `attn.output_proj` and `ffn.w2` at zero, so that each block begins as identity."""
-    rope_theta: float = 10_000.0
-    """The base of RoPE's frequencies (Su et al. 2021, section 3.2.2)."""
-    norm_eps: float = 1e-5
-    """Added to the mean square in RMSNorm."""
+    vocab_size: int = option(help="V, the vocabulary's size: ids run from 0 up to it", least=1)
+    context_length: int = option(help="the longest sequence, in tokens", least=1)
+    d_model: int = option(help="C, the width of the residual stream", least=1)
+    n_layer: int = option(help="number of blocks", least=1)
+    n_head: int = option(help="query heads, among which d_model is divided", least=1)
+    n_kv_head: int = option(
+        help="heads of keys and values, each shared by n_head / n_kv_head query heads "
+        "(grouped-query attention, Ainslie et al. 2023); n_head for plain multi-head attention",
+        least=1,
+    )
+    d_ff: int = option(help="the inner width of the feed-forward layers", least=1)
+    mlp: Mlp = option(  # noqa: RUF009
+        help="feed-forward layer: swiglu is w2(silu(w1 x) * w3 x) (Shazeer 2020), silu is "
+        "w2(silu(w1 x)), relu2 is w2(relu(w1 x)^2) (So et al. 2021)"
+    )
+    norm_weights: bool = option(help="give RMSNorm learned weights")
+    qk_norm: bool = option(
+        help="RMSNorm of each head's queries and keys, before RoPE (Henry et al. 2020)"
+    )
+    embedding_norm: bool = option(help="RMSNorm directly after the token embedding")
+    logit_softcap: float | None = option(
+        help="s: logits become s * tanh(logits / s), as in Gemma 2 (section 2); none leaves them",
+        above=0,
+    )
+    zero_init_output: bool = option(
+        help="start attn.output_proj and ffn.w2 at zero, so that each block begins as identity, "
+        "and the head near zero"
+    )
+    rope_theta: float = option(
+        10_000.0, help="base of RoPE's frequencies (Su et al. 2021, section 3.2.2)", above=0
+    )
+    norm_eps: float = option(1e-5, help="added to the mean square in RMSNorm", above=0)
+    norm_position: NormPosition = option(  # noqa: RUF009
+        "pre",
+        help="norms of the blocks: pre is x + f(norm(x)), with another norm before the head; post "
+        "is norm(x + f(x)) (Vaswani et al. 2017); none is x + f(x), without one before the head",
+    )
+    position: Position = option(  # noqa: RUF009
+        "rope",
+        help="how attention learns of positions: rope (Su et al. 2021), or none: not at all",
+    )
+    tie_embeddings: bool = option(
+        False, help="one weight for the embedding and the head (Press and Wolf 2017)"
+    )
+    dropout: float = option(
+        0.0,
+        help="share of numbers set to 0 in training, from 0 to below 1, after the embedding and "
+        "after each attention and feed-forward layer (Srivastava et al. 2014)",
+        least=0,
+        most=1,
+    )
+    window: int | None = option(
+        None,
+        help="how many tokens a layer marked S sees, itself included; none if there is no such "
+        "layer",
+        least=1,
+    )
+    window_pattern: str = option(
+        "L",
+        help="layers from the first on, S (sees the last `window` tokens) or L (sees all), "
+        "repeated as often as needed; the last layer always sees all",
+    )
 
     def __post_init__(self) -> None:
-        for name in _INTEGERS:
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{name}={value!r}: it must be an int")
-            if value < 1:
-                raise ValueError(f"{name}={value}: it must be at least 1")
-        for name in ("norm_weights", "qk_norm", "embedding_norm", "zero_init_output"):
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name}={getattr(self, name)!r}: it must be True or False")
-        for name in ("rope_theta", "norm_eps", "logit_softcap"):
-            value = getattr(self, name)
-            if name == "logit_softcap" and value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise TypeError(f"{name}={value!r}: it must be a number")
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name}={value}: it must be finite and above 0")
-        if self.mlp not in ("swiglu", "relu2"):
-            raise ValueError(f'mlp={self.mlp!r}: it must be "swiglu" or "relu2"')
+        hints = get_type_hints(type(self))
+        for field in fields(self):
+            _check(field, hints[field.name], getattr(self, field.name))
+        if self.dropout == 1:
+            raise ValueError("dropout=1: it must be below 1, or nothing is left")
         if self.d_model % self.n_head:
             raise ValueError(
                 f"d_model={self.d_model} does not divide among n_head={self.n_head} heads; "
                 f"choose a d_model that is a multiple of {self.n_head}"
             )
-        if self.head_dim % 2:
+        if self.position == "rope" and self.head_dim % 2:
             raise ValueError(
                 f"d_model={self.d_model} and n_head={self.n_head} give heads of size "
                 f"{self.head_dim}, but RoPE turns pairs; choose them so that d_model / n_head is "
@@ -107,11 +138,45 @@ class ModelConfig:
                 f"n_head={self.n_head} is not a multiple of n_kv_head={self.n_kv_head}; choose an "
                 "n_kv_head that divides n_head"
             )
+        if not self.window_pattern or set(self.window_pattern) - {"S", "L"}:
+            raise ValueError(
+                f'window_pattern={self.window_pattern!r}: it must be made of "S" and "L"'
+            )
+        if ("S" in self.window_pattern) != (self.window is not None):
+            raise ValueError(
+                f"window={self.window} and window_pattern={self.window_pattern!r}: layers marked S "
+                "need a window, and a window such layers; give both, as in 256 and SSSL, or neither"
+            )
 
     @property
     def head_dim(self) -> int:
         """The size of one head: d_model / n_head."""
         return self.d_model // self.n_head
+
+    @property
+    def kv_width(self) -> int:
+        """The width of all keys of a token: n_kv_head head_dim."""
+        return self.n_kv_head * self.head_dim
+
+    @property
+    def windows(self) -> tuple[int | None, ...]:
+        """How many tokens each layer sees, itself included; None for all."""
+        pattern = self.window_pattern
+        seen = [
+            self.window if pattern[layer % len(pattern)] == "S" else None
+            for layer in range(self.n_layer - 1)
+        ]
+        return (*seen, None)
+
+    @property
+    def activation(self) -> Activation:
+        """What `mlp` stands for."""
+        return MLPS[self.mlp]
+
+    @property
+    def norms(self) -> NormPlaces:
+        """What `norm_position` stands for."""
+        return NORM_POSITIONS[self.norm_position]
 
     @classmethod
     def preset(
@@ -136,7 +201,7 @@ class ModelConfig:
             vocab_size, context_length, d_model, n_layer, n_head: As the fields.
             n_kv_head: None is `n_head`.
             d_ff: None is 8/3 d_model rounded to a multiple of 64 (at least 64) for SwiGLU and
-                4 d_model for ReLU squared: about as many parameters either way.
+                4 d_model for the others: about as many parameters either way.
             **overrides: Any other field, in place of the preset's.
 
         Raises:
@@ -146,11 +211,8 @@ class ModelConfig:
             raise ValueError(f"preset {name!r}: it must be one of {', '.join(PRESETS)}")
         _reject_unknown(overrides)
         chosen = {**_VARIATIONS[name], **overrides}
-        if d_ff is None and isinstance(d_model, int):
-            if chosen["mlp"] == "swiglu":
-                d_ff = max(64, round(8 * d_model / 3 / 64) * 64)
-            else:
-                d_ff = 4 * d_model
+        if d_ff is None and isinstance(d_model, int) and chosen["mlp"] in MLPS:
+            d_ff = MLPS[chosen["mlp"]].width(d_model)
         return cls(
             vocab_size=vocab_size,
             context_length=context_length,
@@ -158,7 +220,7 @@ class ModelConfig:
             n_layer=n_layer,
             n_head=n_head,
             n_kv_head=n_head if n_kv_head is None else n_kv_head,
-            d_ff=d_ff,
+            d_ff=1 if d_ff is None else d_ff,
             **chosen,
         )
 
@@ -182,9 +244,31 @@ class ModelConfig:
         return cls(**values)
 
 
-_INTEGERS: Final = (
-    "vocab_size", "context_length", "d_model", "n_layer", "n_head", "n_kv_head", "d_ff",
-)  # fmt: skip
+_NAMES: Final[dict[type, str]] = {int: "an int", bool: "True or False", str: "a str"}
+
+
+def _check(field: Field[Any], hint: Any, value: Any) -> None:
+    """Raises unless a value is of its field's type and in its range."""
+    said = f"{field.name}={value!r}: it must be"
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            *most, last = (f'"{choice}"' for choice in get_args(hint))
+            raise ValueError(f"{said} {', '.join(most)} or {last}")
+        return
+    kinds = get_args(hint) or (hint,)
+    if value is None and NoneType in kinds:
+        return
+    kind = kinds[0]
+    allowed = (int, float) if kind is float else kind
+    if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
+        raise TypeError(f"{said} {_NAMES.get(kind, 'a number')}")
+    least, above, most = (field.metadata[name] for name in ("least", "above", "most"))
+    if above is not None and not (math.isfinite(value) and value > above):
+        raise ValueError(f"{said} finite and above {above}")
+    if least is not None and not value >= least:
+        raise ValueError(f"{said} at least {least}")
+    if most is not None and not value <= most:
+        raise ValueError(f"{said} at most {most}")
 
 
 def _reject_unknown(values: Mapping[str, Any]) -> None:

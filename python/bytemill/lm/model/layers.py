@@ -1,26 +1,67 @@
-"""The modules a Transformer is made of; what they compute is in `bytemill.lm.functional`."""
+"""The modules a Transformer is made of; what they compute is in `bytemill.lm.functional`.
+
+Each starts with the weights that its `reset_parameters` documents, whether made alone or as part of
+a model. Matrices are normal with variance 2 / (d_in + d_out), embeddings with variance 1, both cut
+at three standard deviations (CS336 assignment 1, section 3.4.1); norms' weights are 1. All take
+`device` and `dtype` of their weights (torch's defaults; on "meta" they get no values) and a
+`generator` to draw from (torch's global one if None).
+"""
 
 from __future__ import annotations
+
+import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bytemill.lm.model import ops
+from bytemill.lm.model.variants import MLPS, Mlp
+
+Device = torch.device | str | None
+
+
+@torch.no_grad()
+def draw_(weight: Tensor, std: float, generator: torch.Generator | None) -> None:
+    """Fills a weight from a normal distribution cut at three standard deviations; none if 0."""
+    if weight.is_meta:
+        return
+    if std == 0:
+        weight.zero_()
+        return
+    # Drawn where the generator lives, so that a seed gives one model on every device.
+    device = weight.device if generator is None else generator.device
+    drawn = torch.empty(weight.shape, device=device)
+    nn.init.trunc_normal_(drawn, 0.0, std, -3 * std, 3 * std, generator=generator)
+    weight.copy_(drawn)
 
 
 class Linear(nn.Module):
-    """(..., d_in) to (..., d_out), without bias; `weight` is (d_out, d_in)."""
+    """(..., d_in) to (..., d_out), without bias; `weight` is (d_out, d_in).
+
+    Args:
+        d_in, d_out: Its widths.
+        init_std: The standard deviation to start with; sqrt(2 / (d_in + d_out)) if None.
+    """
 
     def __init__(
         self,
         d_in: int,
         d_out: int,
         *,
-        device: torch.device | str | None = None,
+        init_std: float | None = None,
+        device: Device = None,
         dtype: torch.dtype | None = None,
+        generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        self.init_std = math.sqrt(2 / (d_in + d_out)) if init_std is None else init_std
         self.weight = nn.Parameter(torch.empty(d_out, d_in, device=device, dtype=dtype))
+        self.reset_parameters(generator)
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draws the weight anew, with `init_std`."""
+        draw_(self.weight, self.init_std, generator)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., d_in) times the transposed weight."""
@@ -28,22 +69,57 @@ class Linear(nn.Module):
 
 
 class Embedding(nn.Module):
-    """Ids (...) to vectors (..., C); `weight` is (V, C)."""
+    """Ids (...) to vectors (..., C); `weight` is (V, C).
+
+    Args:
+        vocab_size, d_model: V and C.
+        init_std: The standard deviation to start with.
+    """
 
     def __init__(
         self,
         vocab_size: int,
         d_model: int,
         *,
-        device: torch.device | str | None = None,
+        init_std: float = 1.0,
+        device: Device = None,
         dtype: torch.dtype | None = None,
+        generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        self.init_std = init_std
         self.weight = nn.Parameter(torch.empty(vocab_size, d_model, device=device, dtype=dtype))
+        self.reset_parameters(generator)
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draws the weight anew, with `init_std`."""
+        draw_(self.weight, self.init_std, generator)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Rows of the weight."""
         return ops.embedding(ids, self.weight)
+
+
+class TiedHead(nn.Module):
+    """A `Linear` (..., C) to (..., V) without a weight of its own: it uses an embedding's.
+
+    So the weight is one parameter under one name, whatever is done to the model: moved, copied,
+    saved. A head that is put in place of this one is no longer tied.
+    """
+
+    def __init__(self, embedding: Embedding) -> None:
+        super().__init__()
+        # In a tuple, so that it does not become a submodule.
+        self.tied_to = (embedding,)
+
+    @property
+    def weight(self) -> nn.Parameter:
+        """The embedding's, (V, C)."""
+        return self.tied_to[0].weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (..., C) times the transposed weight."""
+        return ops.linear(x, self.weight)
 
 
 class RMSNorm(nn.Module):
@@ -55,14 +131,22 @@ class RMSNorm(nn.Module):
         eps: float = 1e-5,
         weights: bool = True,
         *,
-        device: torch.device | str | None = None,
+        device: Device = None,
         dtype: torch.dtype | None = None,
+        generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         self.eps = eps
         self.weight: nn.Parameter | None
         weight = nn.Parameter(torch.empty(size, device=device, dtype=dtype)) if weights else None
         self.register_parameter("weight", weight)
+        self.reset_parameters(generator)
+
+    @torch.no_grad()
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Sets the weight to 1; nothing is drawn."""
+        if self.weight is not None:
+            self.weight.fill_(1.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """x over its root mean square, times the weight."""
@@ -70,26 +154,34 @@ class RMSNorm(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """(B, T, C) to (B, T, C) by way of d_ff: SwiGLU or ReLU squared."""
+    """(..., C) to (..., C) by way of d_ff.
+
+    Args:
+        d_model, d_ff: C and d_ff.
+        mlp: What it computes between its matrices: see `bytemill.lm.model.variants.MLPS`.
+        output_std: `init_std` of w2.
+        **factory: `device`, `dtype` and `generator`, as of `Linear`.
+    """
 
     def __init__(
         self,
         d_model: int,
         d_ff: int,
+        mlp: Mlp = "swiglu",
         *,
-        gated: bool,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
+        output_std: float | None = None,
+        **factory: Any,
     ) -> None:
         super().__init__()
-        self.gated = gated
-        self.w1 = Linear(d_model, d_ff, device=device, dtype=dtype)
-        self.w2 = Linear(d_ff, d_model, device=device, dtype=dtype)
-        if gated:
-            self.w3 = Linear(d_model, d_ff, device=device, dtype=dtype)
+        self.mlp: Mlp = mlp
+        self.w1 = Linear(d_model, d_ff, **factory)
+        self.w2 = Linear(d_ff, d_model, init_std=output_std, **factory)
+        if MLPS[mlp].n_up == 2:
+            self.w3 = Linear(d_model, d_ff, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
-        """w2(silu(w1 x) * w3 x), or w2(relu(w1 x)^2)."""
-        if self.gated:
-            return self.w2(ops.silu_mul(self.w1(x), self.w3(x)))  # type: ignore[no-any-return]
-        return self.w2(ops.relu_squared(self.w1(x)))  # type: ignore[no-any-return]
+        """w2(silu(w1 x) * w3 x) for SwiGLU; w2(f(w1 x)) without a gate."""
+        activation = MLPS[self.mlp]
+        x = x.to(ops.compute_dtype(x))  # once, and not by each matrix
+        up = [self.w1(x), self.w3(x)] if activation.n_up == 2 else [self.w1(x)]
+        return self.w2(activation.plain(*up))  # type: ignore[no-any-return]

@@ -91,12 +91,7 @@ def chunked_cross_entropy(
             f"targets {tuple(targets.shape)}: expected one for each row of hidden, "
             f"({hidden.shape[0]},)"
         )
-    if chunk_size is None:
-        kind = "cpu" if hidden.device.type == "cpu" else "other"
-        most = max(_FEW_ROWS, -(-hidden.shape[0] // _CHUNKS))
-        chunk_size = max(1, min(most, _CHUNK_ELEMENTS[kind] // weight.shape[0]))
-    elif chunk_size < 1:
-        raise ValueError(f"chunk_size={chunk_size}: it must be at least 1")
+    chunk_size = rows_of_chunk(hidden, weight.shape[0], chunk_size)
     kind = hidden.device.type
     dtype = torch.promote_types(hidden.dtype, weight.dtype)
     if torch.is_autocast_enabled(kind):
@@ -107,6 +102,21 @@ def chunked_cross_entropy(
             hidden, weight, targets, divisor, softcap, ignore_index, chunk_size, dtype
         )
     return loss
+
+
+def rows_of_chunk(hidden: Tensor, vocab_size: int, chunk_size: int | None = None) -> int:
+    """How many rows of `hidden` (N, C) to make logits of at a time: what is given, or a choice.
+
+    Raises:
+        ValueError: A `chunk_size` below 1.
+    """
+    if chunk_size is None:
+        kind = "cpu" if hidden.device.type == "cpu" else "other"
+        most = max(_FEW_ROWS, -(-hidden.shape[0] // _CHUNKS))
+        return max(1, min(most, _CHUNK_ELEMENTS[kind] // vocab_size))
+    if chunk_size < 1:
+        raise ValueError(f"chunk_size={chunk_size}: it must be at least 1")
+    return chunk_size
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):

@@ -84,3 +84,12 @@ def relu_squared(x: Tensor) -> Tensor:
         return F.relu(x).square()
     out: Tensor = kernels.ReluSquared.apply(x)
     return out
+
+
+def dropout(x: Tensor, share: float, training: bool) -> Tensor:
+    """Sets a share of numbers to 0, and multiplies the others by 1 / (1 - share), any shape.
+
+    Srivastava et al. 2014, in its inverted form. Drawn from torch's global generator of x's device;
+    x itself out of training, or for a share of 0, which draws nothing.
+    """
+    return F.dropout(x, share) if training and share else x

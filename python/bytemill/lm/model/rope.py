@@ -41,15 +41,16 @@ def rope(x: Tensor, table: Tensor) -> Tensor:
     """Turns each pair (2i, 2i+1) of x by its position's angle; computed in fp32 (fp64 for that).
 
     Args:
-        x: (..., T, H, head_dim), heads after positions, as a projection leaves them.
-        table: (T, head_dim / 2, 2), or (B, T, head_dim / 2, 2) if rows differ: the rows of
-            `rope_table` for x's positions.
+        x: (..., T, d).
+        table: The rows of `rope_table` for x's positions, (T, d / 2, 2), or anything that
+            broadcasts to (..., T, d / 2, 2). With heads after positions, x being (..., T, H, d),
+            it is (..., T, 1, d / 2, 2).
 
     Returns:
         Like x, in x's dtype.
     """
-    table = table.unsqueeze(-3)  # the same for all heads
-    pairs = widened(x).view(*x.shape[:-1], -1, 2)
+    wide = widened(x).contiguous()
+    pairs = wide.view(*x.shape[:-1], -1, 2)
     if x.device.type == "cpu" and not torch.compiler.is_compiling():
         # One pass over memory. Inductor has no complex kernels, hence the other form.
         turned = torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(table))
@@ -85,8 +86,13 @@ class Rope(nn.Module):
         return self
 
     def forward(self, x: Tensor, positions: Tensor | int = 0) -> Tensor:
-        """Turns x (B, T, H, head_dim) at positions (B, T), or from one position on."""
-        return rope(x, self.at(x.shape[-3], positions))
+        """Turns x at its positions.
+
+        Args:
+            x: (..., T, d).
+            positions: (..., T) int64, broadcast over x's axes, or the first of T in a row.
+        """
+        return rope(x, self.at(x.shape[-2], positions))
 
     def at(self, length: int, positions: Tensor | int = 0) -> Tensor:
         """The table's rows for `length` positions from `positions` on, or for a tensor of them."""

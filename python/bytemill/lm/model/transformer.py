@@ -1,4 +1,9 @@
-"""`Transformer`: a decoder-only language model; its config says which."""
+"""`Transformer`: a decoder-only language model; its config says which.
+
+From ids to logits: `Transformer.hidden` embeds them, walks through the blocks and normalizes;
+`Transformer.forward` puts the head on top. A `Block` adds attention and a feed-forward layer to the
+residual stream. What variants change is in `bytemill.lm.model.variants`.
+"""
 
 from __future__ import annotations
 
@@ -8,31 +13,77 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from bytemill.lm.model.attention import Attention
-from bytemill.lm.model.cache import KVCache, Place
+from bytemill.lm.model.cache import KVCache, Place, uncompiled
 from bytemill.lm.model.config import ModelConfig
-from bytemill.lm.model.layers import Embedding, FeedForward, Linear, RMSNorm
-from bytemill.lm.model.loss import Reduction, chunked_cross_entropy, softcap
+from bytemill.lm.model.layers import Embedding, FeedForward, Linear, RMSNorm, TiedHead
+from bytemill.lm.model.loss import (
+    Reduction,
+    chunked_cross_entropy,
+    cross_entropy,
+    rows_of_chunk,
+    softcap,
+)
+from bytemill.lm.model.ops import dropout
+from bytemill.lm.model.plain import has_plain_weight
 from bytemill.lm.model.rope import Rope
+
+_place, _finish = uncompiled(KVCache.place), uncompiled(Place.finish)
+_rows_of = uncompiled(Place.rows_of)
 
 
 class Block(nn.Module):
-    """A pre-norm block (Xiong et al. 2020): x + attn(ln1(x)), then x + ffn(ln2(x)); (B, T, C)."""
+    """Attention and a feed-forward layer, each added to the residual stream; (B, T, C) likewise.
 
-    def __init__(self, config: ModelConfig, layer: int, **factory: Any) -> None:
+    With norms before them (Xiong et al. 2020), x + attn(ln1(x)), then x + ffn(ln2(x)); see
+    `bytemill.lm.model.variants.NORM_POSITIONS` for the others. Its parts start as they do alone,
+    but attn.output_proj and ffn.w2 at 0 with `zero_init_output`.
+
+    Args:
+        config: The model that it is of; vocabulary and context length do not matter.
+        layer: Which of the model's blocks it is.
+        **factory: `device`, `dtype` and `generator`, as of `Linear`.
+    """
+
+    def __init__(self, config: ModelConfig, layer: int = 0, **factory: Any) -> None:
         super().__init__()
         norm = (config.d_model, config.norm_eps, config.norm_weights)
-        self.ln1 = RMSNorm(*norm, **factory)
-        self.attn = Attention(config, layer, **factory)
-        self.ln2 = RMSNorm(*norm, **factory)
-        gated = config.mlp == "swiglu"
-        self.ffn = FeedForward(config.d_model, config.d_ff, gated=gated, **factory)
+        output_std = 0.0 if config.zero_init_output else None
+        self.norms = config.norms
+        self.dropout = config.dropout
+        if self.norms.in_blocks:
+            self.ln1 = RMSNorm(*norm, **factory)
+        self.attn = Attention(
+            config.d_model,
+            config.n_head,
+            config.n_kv_head,
+            qk_norm=config.qk_norm,
+            norm_eps=config.norm_eps,
+            norm_weights=config.norm_weights,
+            window=config.windows[layer],
+            output_std=output_std,
+            **factory,
+        )
+        if self.norms.in_blocks:
+            self.ln2 = RMSNorm(*norm, **factory)
+        self.ffn = FeedForward(
+            config.d_model, config.d_ff, config.mlp, output_std=output_std, **factory
+        )
 
-    def forward(self, x: Tensor, table: Tensor, place: Place | None = None) -> Tensor:
+    def forward(self, x: Tensor, table: Tensor | None = None, place: Place | None = None) -> Tensor:
         """One block; the arguments are `Attention`'s."""
-        x = x + self.attn(self.ln1(x), table, place)
-        return x + self.ffn(self.ln2(x))  # type: ignore[no-any-return]
+        norms = self.norms
+        y = self.attn(self.ln1(x) if norms.before else x, table, place)
+        x = x + dropout(y, self.dropout, self.training)
+        if norms.after:
+            x = self.ln1(x)
+        y = self.ffn(self.ln2(x) if norms.before else x)
+        x = x + dropout(y, self.dropout, self.training)
+        if norms.after:
+            x = self.ln2(x)
+        return x
 
 
 class Transformer(nn.Module):
@@ -40,9 +91,9 @@ class Transformer(nn.Module):
 
     Its state dict has CS336's names: `token_embeddings.weight`, `layers.0.attn.q_proj.weight`,
     `layers.0.attn.output_proj.weight`, `layers.0.ffn.w1.weight`, `layers.0.ln1.weight`,
-    `ln_final.weight`, `lm_head.weight`. Keep the weights in fp32 and compute in bf16 under
-    `torch.autocast`, or move all to bf16 for inference: norms, RoPE, softmax, softcap and loss are
-    computed in fp32 either way.
+    `ln_final.weight`, `lm_head.weight`; with tied embeddings the last is not there. Keep the
+    weights in fp32 and compute in bf16 under `torch.autocast`, or move all to bf16 for inference:
+    norms, RoPE, softmax, softcap and loss are computed in fp32 either way.
 
     Args:
         config: Its shape.
@@ -60,44 +111,39 @@ class Transformer(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        factory: Any = {"device": device, "dtype": dtype}
-        self.token_embeddings = Embedding(config.vocab_size, config.d_model, **factory)
+        factory: Any = {"device": device, "dtype": dtype, "generator": generator}
+        norm = (config.d_model, config.norm_eps, config.norm_weights)
+        embedding_std, head_std = _end_stds(config)
+        self.token_embeddings = Embedding(
+            config.vocab_size, config.d_model, init_std=embedding_std, **factory
+        )
         if config.embedding_norm:
-            self.ln_embedding = RMSNorm(
-                config.d_model, config.norm_eps, config.norm_weights, **factory
-            )
+            self.ln_embedding = RMSNorm(*norm, **factory)
         self.layers = nn.ModuleList(Block(config, i, **factory) for i in range(config.n_layer))
-        self.ln_final = RMSNorm(config.d_model, config.norm_eps, config.norm_weights, **factory)
-        self.lm_head = Linear(config.d_model, config.vocab_size, **factory)
-        self.rope = Rope(config.head_dim, config.context_length, config.rope_theta, device=device)
-        self.reset_parameters(generator)
+        if config.norms.final:
+            self.ln_final = RMSNorm(*norm, **factory)
+        self.lm_head: Linear | TiedHead
+        if config.tie_embeddings:
+            self.lm_head = TiedHead(self.token_embeddings)
+        else:
+            self.lm_head = Linear(config.d_model, config.vocab_size, init_std=head_std, **factory)
+        if config.position == "rope":
+            self.rope = Rope(
+                config.head_dim, config.context_length, config.rope_theta, device=device
+            )
 
-    @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draws the weights anew.
 
         Matrices are normal with variance 2 / (d_in + d_out), embeddings with variance 1, both cut
         at three standard deviations (CS336 assignment 1, section 3.4.1). With `zero_init_output`
         the layers that add to the residual stream start at 0, the head at a deviation of 0.001.
+        A weight that is embedding and head starts as a head does, with variance 2 / (C + V): with
+        an embedding's, each token would predict itself with logits of about C.
         """
-        for name, parameter in self.named_parameters():
-            if parameter.is_meta:
-                continue
-            if parameter.ndim == 1:
-                parameter.fill_(1.0)
-                continue
-            std = 1.0 if name == "token_embeddings.weight" else math.sqrt(2 / sum(parameter.shape))
-            if self.config.zero_init_output:
-                if name.endswith(("attn.output_proj.weight", "ffn.w2.weight")):
-                    parameter.zero_()
-                    continue
-                if name == "lm_head.weight":
-                    std = 0.001
-            # Drawn where the generator lives, so that a seed gives one model on every device.
-            device = parameter.device if generator is None else generator.device
-            drawn = torch.empty(parameter.shape, device=device)
-            nn.init.trunc_normal_(drawn, 0.0, std, -3 * std, 3 * std, generator=generator)
-            parameter.copy_(drawn)
+        for module in self.modules():
+            if isinstance(module, (Linear, Embedding, RMSNorm)):
+                module.reset_parameters(generator)
 
     def n_params(self) -> int:
         """The number of weights."""
@@ -110,7 +156,7 @@ class Transformer(nn.Module):
         *,
         lengths: Sequence[int] | None = None,
     ) -> Tensor:
-        """The vectors that the head turns into logits: after the last norm.
+        """The vectors that the head turns into logits: after the last norm, if there is one.
 
         Args and errors as `forward`.
 
@@ -120,18 +166,24 @@ class Transformer(nn.Module):
         self._check(ids)
         place = None
         if cache is not None:
-            place = cache.place(ids.shape[0], ids.shape[1], lengths)
+            place = _place(cache, ids.shape[0], ids.shape[1], lengths)
         elif lengths is not None:
             raise ValueError("lengths without a cache: padding on the right then changes nothing")
-        table = self.rope.at(ids.shape[1], 0 if place is None else place.positions)
+        table = None
+        if self.config.position == "rope":
+            table = self.rope.table
+            table = table[: ids.shape[1]] if place is None else _rows_of(place, table)
         x = self.token_embeddings(ids)
         if self.config.embedding_norm:
             x = self.ln_embedding(x)
+        x = dropout(x, self.config.dropout, self.training)
         for layer in self.layers:
             x = layer(x, table, place)
         if place is not None:
-            place.finish()
-        return self.ln_final(x)  # type: ignore[no-any-return]
+            _finish(place)
+        if self.config.norms.final:
+            x = self.ln_final(x)
+        return x  # type: ignore[no-any-return]
 
     def forward(
         self,
@@ -156,11 +208,11 @@ class Transformer(nn.Module):
             ValueError: ids are not (B, T), longer than the context or what is left of the cache, or
                 not in the vocabulary (checked on the CPU only).
         """
-        return self._logits(self.hidden(ids, cache, lengths=lengths))
+        return self.logits(self.hidden(ids, cache, lengths=lengths))
 
-    def _logits(self, hidden: Tensor) -> Tensor:
-        logits = self.lm_head(hidden)
-        return softcap(logits.float(), self.config.logit_softcap)
+    def logits(self, hidden: Tensor) -> Tensor:
+        """What the head makes of vectors (..., C) that `hidden` gave; (..., V) fp32."""
+        return softcap(self.lm_head(hidden).float(), self.config.logit_softcap)
 
     def loss(
         self,
@@ -171,6 +223,9 @@ class Transformer(nn.Module):
         chunk: int | None = None,
     ) -> Tensor:
         """Cross-entropy of the targets, in nats, without holding the full logits.
+
+        A head that is not this model's own, or has hooks, is called as it is, some rows at a time,
+        and for gradients once more in the backward pass.
 
         Args:
             ids: (B, T) int64.
@@ -188,14 +243,39 @@ class Transformer(nn.Module):
             raise ValueError(
                 f"targets {tuple(targets.shape)} must have the shape of ids, {tuple(ids.shape)}"
             )
-        return chunked_cross_entropy(
-            self.hidden(ids).flatten(0, 1),
-            self.lm_head.weight,
-            targets.flatten(),
-            softcap=self.config.logit_softcap,
-            reduction=reduction,
-            chunk_size=chunk,
-        )
+        hidden = self.hidden(ids).flatten(0, 1)
+        return self.loss_of(hidden, targets.flatten(), reduction=reduction, chunk=chunk)
+
+    def loss_of(
+        self,
+        hidden: Tensor,
+        targets: Tensor,
+        *,
+        reduction: Reduction = "mean",
+        chunk: int | None = None,
+    ) -> Tensor:
+        """`loss` of vectors (N, C) that `hidden` gave, for targets (N,)."""
+        if has_plain_weight(self.lm_head):
+            return chunked_cross_entropy(
+                hidden,
+                self.lm_head.weight,
+                targets,
+                softcap=self.config.logit_softcap,
+                reduction=reduction,
+                chunk_size=chunk,
+            )
+        total = torch.zeros((), device=hidden.device)
+        size = rows_of_chunk(hidden, self.config.vocab_size, chunk)
+        for rows, wanted in zip(torch.split(hidden, size), torch.split(targets, size), strict=True):
+            if torch.is_grad_enabled():
+                part = checkpoint(self._nll, rows, wanted, use_reentrant=False)
+            else:
+                part = self._nll(rows, wanted)
+            total = total + part
+        return total / (targets != -1).sum().clamp_min(1) if reduction == "mean" else total
+
+    def _nll(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        return cross_entropy(self.logits(hidden), targets, reduction="sum")
 
     def _check(self, ids: Tensor) -> None:
         if ids.dtype not in (torch.int64, torch.int32):
@@ -216,3 +296,11 @@ class Transformer(nn.Module):
                     f"id {low if low < 0 else high} is not in the vocabulary: ids run from 0 to "
                     f"{config.vocab_size - 1}; is this the model's tokenizer?"
                 )
+
+
+def _end_stds(config: ModelConfig) -> tuple[float, float]:
+    """The standard deviations that embedding and head start with."""
+    of_head = math.sqrt(2 / (config.d_model + config.vocab_size))
+    if config.tie_embeddings:
+        return of_head, of_head
+    return 1.0, 0.001 if config.zero_init_output else of_head

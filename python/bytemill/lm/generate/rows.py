@@ -1,0 +1,77 @@
+"""Any number of sequences on any device, a token of each at a time."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bytemill.lm.generate.step import Step
+from bytemill.lm.generate.weights import DecodingWeights, Layer
+from bytemill.lm.model.cache import KVCache
+
+
+class Rows(Step[Tensor]):
+    """One pass for a token of each row.
+
+    Args:
+        weights: The weights.
+        cache: What came before; the tokens are added to it.
+    """
+
+    def __init__(self, weights: DecodingWeights, cache: KVCache) -> None:
+        super().__init__(weights, weights.layers, weights.head)
+        config = self.config
+        self._place = cache.place(cache.batch_size, 1)
+        self._turn: Tensor | None = None
+        if weights.rope is not None:
+            self._turn = self._place.rows_of(weights.rope).view(-1, 1, config.head_dim // 2)
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Adds tokens (B,); the logits of the next, (B, V) fp32."""
+        logits = self.logits(tokens).float()
+        self._place.finish()
+        return logits
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """(B, C) in the compute dtype."""
+        return F.embedding(tokens, self.weights.embedding).to(self.weights.dtype)
+
+    def normed(self, x: Tensor, weight: Tensor | None) -> Tensor:
+        """Of x (B, C)."""
+        x = self._norm(x)
+        return x if weight is None else (x * weight).to(x.dtype)
+
+    def product(self, x: Tensor, matrix: Tensor, norm: bool) -> Tensor:
+        """(B, d_in) to (B, d_out)."""
+        return (self._norm(x) if norm else x) @ matrix
+
+    def add(self, x: Tensor, y: Tensor, matrix: Tensor) -> Tensor:
+        """(B, C)."""
+        return x + y @ matrix
+
+    def attend(self, i: int, layer: Layer[Tensor], qkv: Tensor) -> Tensor:
+        """(B, C + 2 n_kv_head head_dim) to (B, C)."""
+        config = self.config
+        n_rows, n_head, heads = qkv.shape[0], config.n_head, config.n_head + config.n_kv_head
+        qkv = qkv.view(n_rows, -1, config.head_dim)
+        qk = qkv[:, :heads]
+        if config.qk_norm:
+            qk = self._norm(qk.float())
+            if layer.qk_weight is not None:
+                qk = qk * layer.qk_weight
+        if self._turn is not None:
+            pairs = torch.view_as_complex(qk.float().reshape(n_rows, heads, -1, 2))
+            qk = torch.view_as_real(pairs * self._turn).flatten(-2)
+        qk = qk.to(self.weights.dtype)
+        past = self._place.store(qk[:, None, n_head:], qkv[:, None, heads:], layer.window)
+        # The query heads that share keys stand in for time, so nothing is repeated.
+        q = qk[:, :n_head].reshape(n_rows, config.n_kv_head, -1, config.head_dim)
+        y = F.scaled_dot_product_attention(q, past.keys, past.values, attn_mask=past.mask)
+        return y.flatten(1)
+
+    def _norm(self, x: Tensor) -> Tensor:
+        """RMSNorm without weights over the last axis."""
+        wide = x.float()
+        scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.config.norm_eps)
+        return (wide * scale).to(x.dtype)
