@@ -217,7 +217,7 @@ def test_demo_deletes_nothing_else(tmp_path):
     (tmp_path / "model" / "precious.txt").write_text("kept")
     done = run("--quick", "--out", tmp_path, module="scripts.demo")
     assert done.returncode == 2
-    is_one_line(done.stderr, "no demo's", tmp_path / "model")
+    is_one_line(done.stderr, "is not a demo's", tmp_path / "model")
     assert [path.name for path in (tmp_path / "model").iterdir()] == ["precious.txt"]
     done = run("--quick", "--steps", 0, "--out", tmp_path / "new", module="scripts.demo")
     assert done.returncode == 2 and not (tmp_path / "new").exists()

@@ -10,13 +10,12 @@ torch = pytest.importorskip("torch")
 from bytemill import Tokenizer
 from bytemill.lm.batches.loaders import (
     PackedLoader,
-    Tokens,
     WindowLoader,
-    check_vocabulary,
     fixed_batches,
     get_batch,
-    open_tokens,
 )
+from bytemill.lm.batches.tokens import Tokens, open_tokens
+from bytemill.lm.batches.vocabulary import check_vocabulary
 
 BOS = "<|bos|>"
 

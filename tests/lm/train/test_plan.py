@@ -9,12 +9,13 @@ pytest.importorskip("torch")
 
 from bytemill.lm import Transformer
 from bytemill.lm.optim.groups import OptimConfig
-from bytemill.lm.train.config import TrainConfig
+from bytemill.lm.train import TrainConfig
 from bytemill.lm.train.plan import lr_scale, plan, scaling_parameters
 
 
-def planned(n_vocab=32_768, **fields):
-    return plan(TrainConfig(data="d", out="o", **fields), n_vocab)
+def planned(n_vocab=32_768, dial="gpu", **fields):
+    config = TrainConfig.of(data="d", out="o", **fields)
+    return plan(config.model, config.optimizer, config.schedule, n_vocab, dial=dial)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4, 6, 7, 11, 12, 13, 16, 20, 26, 32])
@@ -71,7 +72,8 @@ def test_what_is_given_stays():
     assert (model.d_model, model.n_layer, model.n_head, model.n_kv_head) == (96, 4, 3, 1)
     assert (model.d_ff, model.vocab_size) == (100, 40_000)
     assert (found.batch_size, found.steps) == (3, 50)
-    assert (optimizer.matrix_lr, optimizer.weight_decay, optimizer.betas) == (0.5, 0.7, (0.5, 0.95))
+    assert (optimizer.matrix_lr, optimizer.weight_decay) == (0.5, 0.7)
+    assert (optimizer.beta1, optimizer.beta2) == (0.5, 0.95)
     assert (found.schedule.kind, found.schedule.warmup_steps) == ("cosine", 9)
     assert found.schedule.total_steps == 50
     assert planned(n_layer=3).model.d_model == 192

@@ -13,10 +13,8 @@ torch = pytest.importorskip("torch")
 from bytemill import Tokenizer
 from bytemill.lm.checkpoint.one_file import CheckpointStore, load_model
 from bytemill.lm.model.transformer import Transformer
-from bytemill.lm.train import events
-from bytemill.lm.train.config import TrainConfig
+from bytemill.lm.train import NonFiniteLossError, TrainConfig, Trainer, events
 from bytemill.lm.train.metrics import read_metrics
-from bytemill.lm.train.pretrain import NonFiniteLossError, Trainer
 from tests.support.lm_runs import BOS, TEXT, config, make_ids, make_shards
 
 

@@ -19,6 +19,9 @@ _PROBE_SIZE: Final = 512
 _PROBE_RUNS: Final = 5
 # bf16 must be at least this much faster: autocast's conversions cost something too.
 _PROBE_GAIN: Final = 1.5
+# Of a square product's FLOP/s: what training reached with small models on two cores, and what is
+# usual on GPUs.
+_TRAINING_SHARE: Final = 0.5
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -74,8 +77,17 @@ def is_fast_at_bf16(device: torch.device) -> bool:
     return slow / fast >= _PROBE_GAIN
 
 
-def _seconds(device: torch.device, dtype: torch.dtype) -> float:
-    matrix = torch.ones(_PROBE_SIZE, _PROBE_SIZE, device=device, dtype=dtype)
+def training_flops(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s that training may reach: a share of what a product of matrices reaches, tried out.
+
+    An estimate for the first seconds of a run; it takes some milliseconds.
+    """
+    size = _PROBE_SIZE if device.type == "cpu" else 8 * _PROBE_SIZE
+    return _TRAINING_SHARE * 2 * size**3 / _seconds(device, dtype, size)
+
+
+def _seconds(device: torch.device, dtype: torch.dtype, size: int = _PROBE_SIZE) -> float:
+    matrix = torch.ones(size, size, device=device, dtype=dtype)
     best = float("inf")
     for _ in range(_PROBE_RUNS + 1):
         began = time.perf_counter()
