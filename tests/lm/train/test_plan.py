@@ -106,3 +106,24 @@ def test_what_does_not_go_together(fields, words):
 def test_plans_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         planned(depth=2).steps = 3
+
+
+@pytest.mark.parametrize("n_vocab", [512, 4096, 32_768])
+@pytest.mark.parametrize("depth", [1, 2, 4, 8, 12])
+def test_on_a_cpu_a_depth_alone_ends_within_the_hour(depth, n_vocab):
+    found, usual = planned(n_vocab, "cpu", depth=depth), planned(n_vocab, depth=depth)
+    # Two cores reach from 50 to 250 GFLOP/s.
+    assert found.tokens * found.flops_per_token <= 2e14 * 1.01
+    assert found.tokens <= usual.tokens * 1.01
+    assert found.tokens_per_step <= usual.tokens_per_step
+    assert found.batch_size == 1 or 500 <= found.steps <= 1100
+
+
+def test_on_a_cpu_what_is_given_stays():
+    for fields in ({"tokens_per_parameter": 20.0}, {"flops": 1e16}, {"steps": 900}):
+        found, usual = (planned(4096, dial, depth=4, batch_size=64, **fields) for dial in CPU_GPU)
+        assert found == usual
+    assert planned(4096, "cpu", depth=12, batch_size=999).batch_size == 999
+
+
+CPU_GPU = ("cpu", "gpu")

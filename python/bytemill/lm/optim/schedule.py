@@ -28,7 +28,7 @@ class ScheduleConfig:
         above=0,
         help="the horizon where steps are not given: tokens for each parameter, those of the "
         "embedding not counted",
-        derived="20; on a CPU no more than 2e14 FLOPs, half an hour to an hour on two cores",
+        derived="20; on a CPU no more than 2e14 FLOPs, at most about an hour on two cores",
     )
     flops: float | None = option(
         None,

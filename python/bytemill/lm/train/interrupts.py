@@ -30,13 +30,15 @@ def interrupts(stop: Callable[[], None], told: Callable[[int], None]) -> Iterato
         return
     before: dict[int, Any] = {number: signal.getsignal(number) for number in _NUMBERS}
     ended = threading.Event()
+    seen: list[int] = []
     calls = 0
 
     def handle(number: int, frame: FrameType | None) -> None:
         nonlocal calls
         calls += 1
         stop()
-        if calls < 2:
+        # Two signals that came during one call of torch are one call of this.
+        if max(calls, len(seen)) < 2:
             return
         ended.set()
         for other in _NUMBERS:
@@ -50,7 +52,7 @@ def interrupts(stop: Callable[[], None], told: Callable[[int], None]) -> Iterato
     reader, writer = socket.socketpair()
     writer.setblocking(False)
     watch = threading.Thread(
-        target=_watch, args=(reader, told, ended), name="interrupts", daemon=True
+        target=_watch, args=(reader, told, seen, ended), name="interrupts", daemon=True
     )
     outer = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     watch.start()
@@ -68,13 +70,14 @@ def interrupts(stop: Callable[[], None], told: Callable[[int], None]) -> Iterato
         reader.close()
 
 
-def _watch(reader: socket.socket, told: Callable[[int], None], ended: threading.Event) -> None:
-    n = 0
+def _watch(
+    reader: socket.socket, told: Callable[[int], None], seen: list[int], ended: threading.Event
+) -> None:
     while numbers := reader.recv(64):
         for number in numbers:
-            if number in _NUMBERS and n < 2:
-                n += 1
-                told(n)
-                # Two signals that came during one call of torch are one call of the handler.
-                if n == 2 and not ended.wait(_GRACE_SECONDS):
+            if number in _NUMBERS and len(seen) < 2:
+                seen.append(number)
+                told(len(seen))
+                # The handler may have run just before the second signal was seen here.
+                if len(seen) == 2 and not ended.wait(_GRACE_SECONDS):
                     _thread.interrupt_main(signal.Signals(number))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass
 from typing import Any, Final
@@ -109,11 +110,17 @@ class Pace:
             return 0
         if self._limit is None or not planned or self.per_step is None:
             return planned
+        time = self._limit - self._elapsed
         per_step = self.per_step
-        regular = sum(p.takes(per_step) / p.every for p in self._pauses.values() if p.every)
-        last = sum(p.takes(per_step) for p in self._pauses.values() if p.at_end)
-        time = self._limit - self._elapsed - last
-        return max(0, min(planned, int(time / (per_step + regular))))
+        most = min(planned, max(int(time / per_step), 0))
+        fitting = bisect_right(range(most + 1), time, key=lambda n: self._cost(n, per_step))
+        return max(fitting - 1, 0)
+
+    def _cost(self, n: int, per_step: float) -> float:
+        """Seconds of the next `n` steps, if the run ends with them, pauses included."""
+        end = self.step + n
+        pauses = sum(p.number(self.step, end) * p.takes(per_step) for p in self._pauses.values())
+        return n * per_step + pauses
 
     @property
     def steps(self) -> int:
@@ -129,9 +136,7 @@ class Pace:
 
     def seconds_at(self, per_step: float) -> float:
         """How long the rest takes at so many seconds a step, pauses included."""
-        end = self.steps
-        pauses = sum(p.number(self.step, end) * p.takes(per_step) for p in self._pauses.values())
-        seconds = self.steps_left * per_step + pauses
+        seconds = self._cost(self.steps_left, per_step)
         return seconds if self._limit is None else min(seconds, self._limit - self._elapsed)
 
     @property

@@ -25,7 +25,8 @@ REFERENCE_BATCH: Final = 1 << 19
 TOKENS_PER_PARAMETER: Final = 20.0
 """Compute-optimal, as Hoffmann et al. 2022 (https://arxiv.org/abs/2203.15556) found."""
 CPU_FLOPS: Final = 2e14
-"""The most that the dial for CPUs trains with: half an hour to an hour on two cores."""
+"""The most that the dial for CPUs trains with: from a quarter of an hour to an hour on two cores,
+which reach 50 to 250 GFLOP/s."""
 CPU_STEPS: Final = 512
 """What a CPU's run has at least, if its batch is not given and a row is short enough."""
 
@@ -83,7 +84,7 @@ def plan(
     The horizon is `steps`, or else `tokens_per_parameter`, or else `flops`, or else 20 tokens for
     each parameter. The dial for CPUs differs in two defaults, and leaves alone what is given:
 
-    - The horizon takes no more than 2e14 FLOPs, which is half an hour to an hour on two cores.
+    - The horizon takes no more than 2e14 FLOPs: a quarter of an hour to an hour on two cores.
       (Depth 4 with a vocabulary of 32,768 took 28 hours for 20 tokens per parameter.)
     - A step has no more than a 512th of the horizon's tokens, rounded down to a power of two, but
       at least one row: short runs need steps more than they need large batches.
