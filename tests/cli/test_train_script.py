@@ -101,6 +101,7 @@ def test_a_bar_on_a_terminal_and_ctrl_c_and_resume(tmp_path):
     (step,) = store.steps()
     told = f"interrupted: saved at step {step}; to go on, add --resume"
     assert drawn.decode().splitlines()[-1].endswith(told)
+    assert b"finishing this step; press again to stop now" in drawn
     assert f"step {step:,}: saved" in out
     # It goes on by itself, with flags that may change.
     assert store.last().extra["config"]["schedule"]["steps"] == 100_000

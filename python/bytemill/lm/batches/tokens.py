@@ -128,7 +128,7 @@ def open_tokens(
         return Tokens(f"{where} ({split})", shards, shards.manifest.fingerprint)
     if not where.exists():
         raise FileNotFoundError(
-            f"{where}: no such folder or file; make shards with python -m scripts.tok_encode"
+            f"{where}: no such folder or file; make shards with bytemill tok-encode"
         )
     try:
         ids = np.load(where, mmap_mode="r", allow_pickle=False)

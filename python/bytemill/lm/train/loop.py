@@ -33,6 +33,7 @@ from bytemill.lm.train.pace import Pace, Pause
 SLOW_SECONDS: Final = 2.0
 """Steps that take longer tell of their rows."""
 DAY: Final = 86_400.0
+_LONG_SECONDS: Final = 30.0
 _OFF_BY: Final = 1.25
 """By which factor the time may differ from the estimate without being told again."""
 
@@ -243,7 +244,8 @@ class Loop:
         expected = self._estimate
         self._estimate = None
         left = self.pace.seconds_left
-        if not expected / _OFF_BY <= left <= expected * _OFF_BY:
+        is_other = not expected / _OFF_BY <= left <= expected * _OFF_BY
+        if is_other and max(left, expected) > _LONG_SECONDS:
             self._tell(Timed(self.step, left))
             if left > DAY >= expected:
                 self._tell(Warned(too_long(left)))
