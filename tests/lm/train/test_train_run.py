@@ -339,7 +339,7 @@ def test_rows_are_told_of_slow_steps_only(folder, monkeypatch):
         return [(e.step, e.rows, e.batch_size) for e in told if isinstance(e, events.RowsDone)]
 
     assert rows(1000.0) == []
-    assert rows(0.0) == [(step, n, 8) for step in (1, 2) for n in (2, 4, 6, 8)]
+    assert rows(0.0) == [(step, n, 8) for step in (1, 2) for n in (2, 4, 6)]
 
 
 def test_a_limit_of_time_ends_a_run_with_low_rates(folder):

@@ -83,7 +83,7 @@ class RunConfig:
         decides=False,
         help="rows that are computed at a time; it changes memory and speed, not the result, and "
         "is halved when memory runs out",
-        derived="what fits; on a CPU 8,192 tokens",
+        derived="what fits; on a CPU 8,192 tokens, or fewer of a large model",
     )
     log_every: int = option(10, least=1, decides=False, help="steps between lines in metrics.jsonl")
     eval_every: int = option(

@@ -191,7 +191,8 @@ class Loop:
 
     def on_rows(self, rows: int, batch_size: int) -> None:
         """Tells of rows that are done, if steps are slow."""
-        if max(time.perf_counter() - self._began, self._last_seconds) < SLOW_SECONDS:
+        took = max(time.perf_counter() - self._began, self._last_seconds)
+        if took < SLOW_SECONDS or rows == batch_size:  # the step itself is told next
             return
         pace = self.pace
         share = rows / batch_size

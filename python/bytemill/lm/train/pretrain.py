@@ -45,6 +45,8 @@ __all__ = ["CONFIG", "NonFiniteLossError", "Result", "Trainer"]
 CONFIG: Final = "config.json"
 
 _CPU_TOKENS: Final = 8192
+_CPU_FLOPS: Final = 2e11
+"""Of a micro-batch, so that one takes a few seconds at most: the run tells of each."""
 _MOST_EPOCHS: Final = 4.0
 """More than these teach a model little (Muennighoff et al. 2023, https://arxiv.org/abs/2305.16264)."""
 
@@ -233,7 +235,8 @@ class Trainer:
     def _default_rows(self) -> int:
         """Rows that fit into memory at a time."""
         length = self.plan.model.context_length
-        most = max(1, _CPU_TOKENS // length)
+        by_flops = int(_CPU_FLOPS / (self.plan.flops_per_token * length))
+        most = min(_CPU_TOKENS // length, by_flops)
         if self.device.type == "cuda":
             most = largest_batch(
                 self.plan.model,
