@@ -306,7 +306,7 @@ def test_flat_files(tmp_path):
     assert isinstance(tokens.ids, np.memmap)
     x, y = get_batch(tokens.ids, 4, 8, "cpu")
     assert torch.equal(x + 1, y)
-    with pytest.raises(FileNotFoundError, match="tok_encode"):
+    with pytest.raises(FileNotFoundError, match="tok-encode"):
         open_tokens(tmp_path / "nothing")
     with pytest.raises(FileNotFoundError, match=r"manifest\.json"):
         open_tokens(tmp_path)

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -42,6 +43,7 @@ def lines_after(*numbers):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
         lines = [process.stdout.readline().strip()]
+        time.sleep(0.5)  # the call has begun, and takes much longer
         for number in numbers:
             process.send_signal(number)
             lines.append(process.stdout.readline().strip())
