@@ -128,7 +128,8 @@ def learn_on_gpu(kind: str, shape: Shape, batch_size: int, steps: int, data: str
     see the same batches.
     """
     from bytemill.lm.batches.loaders import WindowLoader
-    from bytemill.lm.batches.tokens import check_vocabulary, open_tokens
+    from bytemill.lm.batches.tokens import open_tokens
+    from bytemill.lm.batches.vocabulary import check_vocabulary
     from bytemill.lm.optim.groups import OptimConfig, build_optimizers
 
     torch.set_float32_matmul_precision("high")

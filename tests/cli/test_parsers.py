@@ -22,8 +22,6 @@ UNITS = re.compile(
     r"ids?|GB|GPUs?|FLOPs?|FLOP/s|rate|norm|decay|weight|period|base|coefficient|probability|"
     r"checkpoints|epochs?|seconds|minutes|seed|moment\w*|denominator|positions?)\b",
 )
-# Their help is being rewritten.
-UNFINISHED = pytest.mark.xfail(reason="the help of train, account and demo", strict=False)
 
 
 def options():
@@ -33,9 +31,8 @@ def options():
         for action in parser._actions:
             if not isinstance(action, argparse._HelpAction):
                 is_chosen = any(action in group for group in of_groups)
-                marks = [UNFINISHED] if name in ("train", "account", "demo") else []
                 flag = (action.option_strings or [action.dest])[0]
-                yield pytest.param(name, action, is_chosen, marks=marks, id=f"{name} {flag}")
+                yield pytest.param(name, action, is_chosen, id=f"{name} {flag}")
 
 
 @pytest.mark.parametrize(("name", "action", "is_chosen"), list(options()))

@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 
 from bytemill.cli import train
 from bytemill.lm.checkpoint.one_file import CheckpointStore
-from bytemill.lm.train.config import TrainConfig
+from bytemill.lm.train import TrainConfig
 from bytemill.lm.train.metrics import read_metrics
 from tests.support.lm_runs import config, make_ids, make_shards
 
@@ -47,7 +47,9 @@ def test_from_shards_to_a_model(tmp_path):
         r"^model +84,992 parameters: 1 layers, width 64, 1 heads, vocabulary 280$",
         r"^batch +4 x 16 = 64 tokens, 4 rows at a time$",
         r"^horizon +12 steps, 768 tokens, \d\.\d\de\+08 FLOPs$",
-        r"^learning +muon, rates embedding 0.1, head 0.002, matrix 0.01, vector 0.002$",
+        r"^learning +muon, rates used: embedding 0.346, head 0.00693, matrices 0.01$",
+        r"^epochs +\d[\d.]*: how often the data is read$",
+        r"^time +about \d+ s, by the device's speed$",
         r"^device +cpu, (float32|bfloat16)$",
         r"^step 6: validation loss \d\.\d{4}, \d\.\d{4} bits per byte, the best so far$",
         r"^step 12: sample 'the cat.*'$",
@@ -99,9 +101,10 @@ def test_a_bar_on_a_terminal_and_ctrl_c_and_resume(tmp_path):
     (step,) = store.steps()
     told = f"interrupted: saved at step {step}; to go on, add --resume"
     assert drawn.decode().splitlines()[-1].endswith(told)
+    assert b"finishing this step; press again to stop now" in drawn
     assert f"step {step:,}: saved" in out
     # It goes on by itself, with flags that may change.
-    assert store.last().extra["config"]["steps"] == 100_000
+    assert store.last().extra["config"]["schedule"]["steps"] == 100_000
     assert train.main(["--resume", "--out", str(tmp_path / "run"), "--steps", "5"]) == 2
 
 
@@ -115,7 +118,7 @@ def test_resume_takes_the_runs_own_configuration(tmp_path, capsys):
     capsys.readouterr()
     assert train.main(["--resume", "--out", str(tmp_path / "run"), "--log-every", "2"]) == 0
     assert [row["step"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl")] == [2, 4, 6]
-    assert TrainConfig.load(tmp_path / "run" / "config.json").log_every == 2
+    assert TrainConfig.load(tmp_path / "run" / "config.json").run.log_every == 2
     assert train.main(["--resume", "--out", str(tmp_path / "run")]) == 0
     assert re.search(r"^goes on +from step 6$", capsys.readouterr().out, re.MULTILINE)
 
@@ -123,11 +126,14 @@ def test_resume_takes_the_runs_own_configuration(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["--out", "x"], "--data is missing"),
+        (["--out", "x"], "--data: missing"),
         (["--data", "none.npy", "--out", "{}/r"], "none.npy: no such"),
         (["--config", "none.json"], "none.json: no such file"),
         (["--resume", "--out", "{}/none"], "config.json: no such file"),
-        (["--data", "{}/ids.npy", "--out", "{}/r", "--depth", "0"], "depth=0"),
+        (
+            ["--data", "{}/ids.npy", "--out", "{}/r", "--depth", "0"],
+            "--depth 0: it must be at",
+        ),
         (["--data", "{}/ids.npy", "--out", "{}/ids.npy"], "exists and is no folder"),
         (["--data", "{}/ids.npy", "--out", "{}/r", "--context-length", "5000"], "needs 5001"),
         (["--data", "{}/ids.npy", "--out", "{}/r", "--device", "gpu"], "device='gpu'"),

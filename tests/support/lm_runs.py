@@ -5,7 +5,7 @@ import torch
 
 from bytemill import Tokenizer
 from bytemill.lm import ModelConfig, Transformer
-from bytemill.lm.train.config import TrainConfig
+from bytemill.lm.train import TrainConfig
 
 BOS = "<|bos|>"
 TEXT = "the cat sat on the mat. the dog sat on the log. a cat and a dog met. "
@@ -48,7 +48,7 @@ def config(folder, **changes):
         "device": "cpu", "dtype": "float32", "eval_batches": 2, "checkpoint_every": 0,
         "eval_every": 0, "log_every": 1,
     }  # fmt: skip
-    return TrainConfig(**{**fields, **changes})
+    return TrainConfig.of(**{**fields, **changes})
 
 
 def tiny_model(preset="gpt", seed=0, **changes):

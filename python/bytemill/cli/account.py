@@ -1,7 +1,7 @@
-"""What a model takes: parameters, memory, FLOPs, and days on a GPU.
+"""What a model takes: parameters, memory, FLOPs, days on a GPU, and the run the dial would plan.
 
-python -m scripts.account --preset gpt --d-model 768 --n-layer 12 --n-head 12 --gpu H200
-python -m scripts.account --model runs/first --memory 16 --tokens 1e9 --gpu 'RTX 4090'
+bytemill account --depth 12 --vocab-size 32768 --gpu H200
+bytemill account --model runs/first --memory 16 --tokens 1e9 --gpu 'RTX 4090'
 """
 
 from __future__ import annotations
@@ -9,42 +9,62 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 from bytemill.cli import report
 from bytemill.cli.command import EPILOG, exit_status
+from bytemill.cli.flags import add_flags, flag_of, given
+from bytemill.cli.train import plan_rows
 from bytemill.lm.checkpoint.loading import find_checkpoint
 from bytemill.lm.device.gpus import GPUS, gpu
 from bytemill.lm.model import accounting
-from bytemill.lm.model.config import PRESETS, ModelConfig
+from bytemill.lm.model.config import ModelConfig
+from bytemill.lm.optim.groups import OptimConfig, used_rates
+from bytemill.lm.settings_tree import leaves
+from bytemill.lm.train import TrainConfig
+from bytemill.lm.train.plan import Dial, Plan, plan
+from bytemill.lm.train.saved_run import configuration_of
 
-_SIZES = ("d_model", "n_layer", "n_head", "n_kv_head", "d_ff", "vocab_size", "context_length")
+_VOCABULARY: Final = 32_768
+_PARTS: Final = {
+    "model": f"model (vocab_size here: {_VOCABULARY} if not given)",
+    "optimizer": "optimizer",
+    "schedule": "schedule",
+}
 
 
-def parser() -> argparse.ArgumentParser:
+class Account(NamedTuple):
+    """What is to be counted."""
+
+    model: ModelConfig
+    optimizer: accounting.Optimizer
+    plan: Plan | None
+    """The run; None for a checkpoint that no training run wrote."""
+
+
+def parser(prog: str = "python -m scripts.account") -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(
-        prog="python -m scripts.account",
-        description="Count a model's parameters, memory and FLOPs, without making it. GPUs: "
-        + ", ".join(gpu.name for gpu in GPUS)
-        + ".",
+        prog=prog,
+        description="Count a model's parameters, memory and FLOPs, without making it, and show "
+        f"the run that `train` would plan for it. GPUs: {', '.join(gpu.name for gpu in GPUS)}.",
         epilog=EPILOG,
         allow_abbrev=False,
     )
     add = result.add_argument
     add("--model", metavar="RUN", help="the model of a run or checkpoint, instead of the sizes")
-    add("--preset", choices=PRESETS, default="gpt", help="(default: %(default)s)")
-    defaults = {"d_model": 768, "n_layer": 12, "n_head": 12}
-    defaults |= {"vocab_size": 32_768, "context_length": 1_024}
-    for name in _SIZES:
-        text = f"(default: {defaults.get(name, 'as the preset')})"
-        add("--" + name.replace("_", "-"), type=int, metavar="N", help=text)
-    result.set_defaults(fallback=defaults)
-    add("--batch-size", type=int, default=1, metavar="N", help="micro-batch (default: %(default)s)")
     add(
-        "--optimizer",
-        choices=tuple(accounting.STATES),
-        default="adamw",
-        help="(default: %(default)s)",
+        "--dial",
+        choices=("cpu", "gpu"),
+        default="gpu",
+        help="whose batch and horizon to plan with where they are not given (default: %(default)s)",
+    )
+    add(
+        "--rows",
+        type=int,
+        default=1,
+        metavar="N",
+        help="rows computed at a time, whose memory is counted (default: %(default)s)",
     )
     add(
         "--dtype",
@@ -52,28 +72,30 @@ def parser() -> argparse.ArgumentParser:
         default="bfloat16",
         help="to compute in; weights are float32 (default: %(default)s)",
     )
-    add("--memory", type=float, metavar="GB", help="find the largest batch (default: the GPU's)")
-    add("--tokens", type=float, metavar="N", help="to train on (default: 20 per parameter)")
+    add("--memory", type=float, metavar="GB", help="find the most rows (default: the GPU's)")
+    add("--tokens", type=float, metavar="N", help="to train on (default: the plan's horizon)")
     add("--gpu", metavar="NAME", help="days of training on it")
     add("--peak-flops", type=float, metavar="N", help="of a GPU that is not in the table")
     add("--gpus", type=int, default=1, metavar="N", help="(default: %(default)s)")
     add("--mfu", type=float, default=0.4, help="share of the peak (default: %(default)s)")
+    add_flags(result, TrainConfig, _PARTS)
     return result
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "python -m scripts.account") -> int:
     """Runs the program; returns its exit status."""
-    args = parser().parse_args(argv)
+    args = parser(prog).parse_args(argv)
     return exit_status(lambda: run(args), "nothing was counted")
 
 
 def run(args: argparse.Namespace) -> None:
     """Counts and prints."""
-    config = config_of(args)
+    account = account_of(args)
+    config, optimizer = account.model, account.optimizer
     of = accounting.count_parameters(config)
     forward = accounting.forward_flops(config)
     takes = accounting.training_memory(
-        config, batch_size=args.batch_size, optimizer=args.optimizer, dtype=args.dtype
+        config, batch_size=args.rows, optimizer=optimizer, dtype=args.dtype
     )
     cache = accounting.cache_bytes(config, dtype=args.dtype)
     length = config.context_length
@@ -90,31 +112,34 @@ def run(args: argparse.Namespace) -> None:
         ("  feed-forward", share(forward.feed_forward, forward.total)),
         ("  head", share(forward.head, forward.total)),
         ("training FLOPs per token", f"{accounting.training_flops_per_token(config):.4g}"),
-        (f"training memory, batch {args.batch_size}", report.megabytes(round(takes.total))),
+        (f"training memory, {args.rows} rows at a time", report.megabytes(round(takes.total))),
         ("  weights", share(takes.weights, takes.total, memory=True)),
         ("  gradients", share(takes.gradients, takes.total, memory=True)),
-        (f"  {args.optimizer} states", share(takes.optimizer, takes.total, memory=True)),
+        (f"  {optimizer} states", share(takes.optimizer, takes.total, memory=True)),
         ("  activations", share(takes.activations, takes.total, memory=True)),
         ("  loss", share(takes.loss, takes.total, memory=True)),
         ("cached keys and values", f"{report.megabytes(cache)} for {length:,} tokens"),
     ]
-    print(report.rows([*rows, *limits(args, config, of.total)]))
+    if account.plan is not None:
+        rates = used_rates(account.plan.optimizer, config.d_model)
+        rows += plan_rows(account.plan, rates)
+    print(report.rows([*rows, *limits(args, account, of.total)]))
 
 
-def limits(
-    args: argparse.Namespace, config: ModelConfig, n_parameters: int
-) -> list[tuple[str, str]]:
-    """The largest batch, and days of training, if a memory or a GPU is given."""
+def limits(args: argparse.Namespace, account: Account, n_parameters: int) -> list[tuple[str, str]]:
+    """The most rows, and days of training, if a memory or a GPU is given."""
+    config, optimizer = account.model, account.optimizer
     chosen = gpu(args.gpu) if args.gpu is not None else None
     memory = args.memory * 1e9 if args.memory is not None else chosen and chosen.memory_bytes
     rows = []
     if memory is not None:
-        batch = accounting.largest_batch(config, memory, optimizer=args.optimizer, dtype=args.dtype)
+        batch = accounting.largest_batch(config, memory, optimizer=optimizer, dtype=args.dtype)
         where = f"{memory / 1e9:g} GB, a tenth of them spare"
-        rows.append(("largest batch", f"{batch:,} in {where}" if batch else f"none in {where}"))
+        rows.append(("most rows", f"{batch:,} in {where}" if batch else f"none in {where}"))
     peak = args.peak_flops if args.peak_flops is not None else chosen and chosen.peak_flops
     if peak is not None:
-        tokens = args.tokens if args.tokens is not None else 20.0 * n_parameters
+        planned = account.plan.tokens if account.plan else 20.0 * n_parameters
+        tokens = planned if args.tokens is None else args.tokens
         days = accounting.training_days(
             config, tokens, peak_flops=peak, mfu=args.mfu, n_gpus=args.gpus
         )
@@ -128,15 +153,28 @@ def limits(
     return rows
 
 
-def config_of(args: argparse.Namespace) -> ModelConfig:
-    """The model that the flags describe."""
-    given = {name: getattr(args, name) for name in _SIZES if getattr(args, name) is not None}
-    if args.model is not None:
-        if given:
-            flag = "--" + next(iter(given)).replace("_", "-")
-            raise ValueError(f"{flag}: the sizes come from --model; give one or the other")
-        return ModelConfig.from_dict(find_checkpoint(args.model).model_config)
-    return ModelConfig.preset(args.preset, **{**args.fallback, **given})
+def account_of(args: argparse.Namespace) -> Account:
+    """The model that the flags describe, and its run."""
+    flags = given(args, TrainConfig)
+    dial: Dial = args.dial
+    if args.model is None:
+        config = TrainConfig.of(data="", out="", **flags)
+        planned = plan(config.model, config.optimizer, config.schedule, _VOCABULARY, dial=dial)
+        return Account(planned.model, planned.optimizer.kind, planned)
+    of_model = [name for name in flags if leaves(TrainConfig)[name].part == "model"]
+    if of_model:
+        raise ValueError(
+            f"{flag_of(of_model[0])}: the sizes come from --model; give one or the other"
+        )
+    checkpoint = find_checkpoint(args.model)
+    model = ModelConfig.from_dict(checkpoint.model_config)
+    found = configuration_of(checkpoint)
+    if found is None:
+        return Account(model, OptimConfig(kind=flags.get("optimizer", "muon")).kind, None)
+    config, dial = found
+    config = config.but(**flags)
+    planned = plan(config.model, config.optimizer, config.schedule, model.vocab_size, dial=dial)
+    return Account(model, planned.optimizer.kind, planned)
 
 
 def share(part: float, whole: float, *, memory: bool = False) -> str:

@@ -15,7 +15,7 @@ from bytemill import Tokenizer
 from bytemill.cli import model
 from bytemill.cli.command import EPILOG, exit_status
 from bytemill.cli.console import inputs
-from bytemill.lm.evaluate.corpus import separator
+from bytemill.lm.batches.vocabulary import separator
 from bytemill.lm.generate.text import check_vocabulary, generate, stream_text
 from bytemill.lm.generate.weights import DecodingWeights
 

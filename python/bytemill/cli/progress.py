@@ -30,7 +30,6 @@ class Progress:
         self._is_terminal = self._stream.isatty()
         self._began = self._shown = time.monotonic()
         self._drawn = 0
-        self._from = 0
 
     def __enter__(self) -> Progress:
         return self
@@ -44,14 +43,22 @@ class Progress:
         # The bar gives way to what is printed next.
         self._draw("")
 
-    def update(self, done: int, total: int, note: str = "") -> None:
-        """Shows `done` of `total`, if it is time to; a note takes the place of the rate."""
+    def update(
+        self, done: int, total: int, note: str = "", seconds_left: float | None = None
+    ) -> None:
+        """Shows `done` of `total`, if it is time to.
+
+        Args:
+            done, total: How far the work is.
+            note: Takes the place of the rate.
+            seconds_left: If the caller knows better than the rate so far.
+        """
         now = time.monotonic()
         if now - self._shown < (REDRAW_S if self._is_terminal else LINE_S):
             return
         self._shown = now
         share = min(done / total, 1.0) if total else 0.0
-        text = self._describe(share, done, total, now - self._began, note)
+        text = self._describe(share, done, total, now - self._began, note, seconds_left)
         if self._is_terminal:
             self._draw(self._bar(share, text))
         else:
@@ -63,21 +70,31 @@ class Progress:
         print(text, flush=True)
         self._shown = 0.0 if self._is_terminal else self._shown
 
-    def start(self, done: int) -> None:
-        """Counts from now and from `done`, for work that was begun before."""
-        self._began, self._from = time.monotonic(), done
+    def warn(self, text: str) -> None:
+        """Prints a line on stderr, in place of the bar; may be called by any thread."""
+        self._draw("")
+        print(text, file=self._stream, flush=True)
 
-    def _describe(self, share: float, done: int, total: int, seconds: float, note: str) -> str:
+    def _describe(
+        self,
+        share: float,
+        done: int,
+        total: int,
+        seconds: float,
+        note: str,
+        seconds_left: float | None,
+    ) -> str:
         scale, digits = (1e6, 1) if self._unit == "MB" else (1, 0)
-        new = done - self._from
-        rate = new / scale / seconds if seconds > 0 else 0.0
+        rate = done / scale / seconds if seconds > 0 else 0.0
         text = (
             f"{share:4.0%}  {done / scale:,.{digits}f} of {total / scale:,.{digits}f} {self._unit}"
         )
         if not note:
             text += f"  {rate:,.0f} {self._unit}/s"
-        if new > 0:
-            text += f"  {_clock(seconds / new * (total - done))} left"
+        if seconds_left is None and done > 0:
+            seconds_left = seconds / done * (total - done)
+        if seconds_left is not None:
+            text += f"  {_clock(seconds_left)} left"
         return f"{text}  {note}" if note else text
 
     def _bar(self, share: float, text: str) -> str:
@@ -103,3 +120,17 @@ def _clock(seconds: float) -> str:
     return (
         f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
     )
+
+
+def duration(seconds: float) -> str:
+    """A time to be expected, in words: "40 s", "12 min", "1 h 5 min", "1 day 4 h"."""
+    if seconds < 90:
+        return f"{max(round(seconds), 1)} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(round(seconds / 3600), 24)
+    return f"{days:,} {'day' if days == 1 else 'days'}{f' {hours} h' if hours else ''}"

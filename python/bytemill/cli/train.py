@@ -1,40 +1,55 @@
 """Trains a language model on token shards; a run that was stopped goes on with --resume.
 
-python -m scripts.train --data shards --tokenizer tokenizer --depth 4 --out runs/first
-python -m scripts.train --out runs/first --resume
+bytemill train --data shards --tokenizer tokenizer --depth 4 --out runs/first
+bytemill train --out runs/first --resume
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 from bytemill.cli import report
 from bytemill.cli.command import EPILOG, check_out, exit_status
-from bytemill.cli.progress import Progress
-from bytemill.lm.train import config as train_config
-from bytemill.lm.train.config import TrainConfig
+from bytemill.cli.flags import add_flags, given, read_tree
+from bytemill.cli.progress import Progress, duration
+from bytemill.lm.train import Result, TrainConfig, Trainer
 from bytemill.lm.train.events import (
     Event,
+    Interrupted,
     MemoryRanOut,
+    RowsDone,
     Sampled,
     Saved,
     Started,
     Stepped,
+    Timed,
     Validated,
     Warned,
 )
 from bytemill.lm.train.metrics import PLOT
-from bytemill.lm.train.pretrain import CONFIG, Result, Trainer
+from bytemill.lm.train.plan import Plan
+from bytemill.lm.train.pretrain import CONFIG
+
+NOT_SAVED: Final = "nothing was saved since the last save"
+PARTS: Final = {
+    "data": "data",
+    "model": "model",
+    "optimizer": "optimizer",
+    "schedule": "schedule",
+    "run": "run",
+}
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = "python -m scripts.train") -> argparse.ArgumentParser:
     """The command line: a flag for each field of `TrainConfig`."""
     result = argparse.ArgumentParser(
-        prog="python -m scripts.train",
+        prog=prog,
         description="Train a language model on token shards. Ctrl-C saves; --resume goes on, from "
         "there or from the last checkpoint, and ends with the same weights.",
         epilog=EPILOG,
@@ -43,35 +58,8 @@ def parser() -> argparse.ArgumentParser:
     add = result.add_argument
     add("--config", metavar="FILE", help="a JSON file of these options, like RUN/config.json")
     add("--resume", action="store_true", help="go on with the run in --out")
-    kinds = train_config.hints()
-    for field in train_config.options():
-        flag = "--" + field.name.replace("_", "-")
-        plain, choices, optional = train_config.split_type(kinds[field.name])
-        text = field.metadata["help"].replace("%", "%%")
-        if field.default is not None and "default" not in text and field.name not in _REQUIRED:
-            text += f" (default: {str(field.default).lower() or 'empty'})"
-        common: dict[str, Any] = {"default": argparse.SUPPRESS, "help": text, "dest": field.name}
-        if plain is bool:
-            add(flag, action=argparse.BooleanOptionalAction, **common)
-        elif choices:
-            add(flag, choices=choices, **common)
-        else:
-            add(flag, type=_reader(plain, optional), metavar=_METAVARS[plain], **common)
+    add_flags(result, TrainConfig, PARTS)
     return result
-
-
-_REQUIRED = ("data", "out")
-_METAVARS = {str: "TEXT", int: "N", float: "X"}
-
-
-def _reader(plain: type, optional: bool) -> Callable[[str], Any]:
-    """Reads a flag's value; "none" stands for None where that may be."""
-
-    def read(text: str) -> Any:
-        return None if optional and text == "none" else plain(text)
-
-    read.__name__ = {str: "text", int: "integer", float: "number"}[plain]
-    return read
 
 
 def read_config(args: argparse.Namespace) -> TrainConfig:
@@ -79,31 +67,26 @@ def read_config(args: argparse.Namespace) -> TrainConfig:
 
     With --resume and no --config it is the run's own.
     """
-    flags = vars(args).copy()
-    file, resume = flags.pop("config"), flags.pop("resume")
+    flags = given(args, TrainConfig)
+    file = args.config
     own = Path(flags.get("out", "")) / CONFIG
-    if file is None and resume and "out" in flags and (own.is_file() or "data" not in flags):
-        file = own
-    fields = train_config.read_fields(file) if file is not None else {}
-    merged = {**fields, **flags}
-    for name in _REQUIRED:
-        if name not in merged:
-            raise ValueError(f"--{name} is missing")
-    return TrainConfig.from_dict(merged, str(file) if fields else "flags")
+    if file is None and args.resume and "out" in flags and (own.is_file() or "data" not in flags):
+        file = str(own)
+    return read_tree(TrainConfig, file, flags)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "python -m scripts.train") -> int:
     """Runs the program; returns its exit status."""
-    args = parser().parse_args(argv)
+    args = parser(prog).parse_args(argv)
     results: list[Result] = []
-    status = exit_status(lambda: results.append(run(args)), "nothing was saved since the last save")
+    status = exit_status(lambda: results.append(run(args)), NOT_SAVED)
     return 130 if not status and not results[0].is_finished else status
 
 
 def run(args: argparse.Namespace) -> Result:
     """Trains, and prints what happens."""
     config = read_config(args)
-    check_out(Path(config.out))
+    check_out(Path(config.run.out))
     with Progress("train", "steps") as bar:
         trainer = Trainer(config, on_event=Screen(bar), resume=args.resume)
         result = trainer.run()
@@ -121,7 +104,7 @@ def summary(config: TrainConfig, result: Result) -> list[tuple[str, str]]:
     if result.validation is not None:
         found = result.validation
         table.append(("validation", figures(found.loss, found.bits_per_byte)))
-    plot = Path(config.out) / PLOT
+    plot = Path(config.run.out) / PLOT
     if plot.exists():
         table.append(("loss curves", str(plot)))
     table.append(("checkpoint", str(result.checkpoint)))
@@ -139,50 +122,95 @@ class Screen:
 
     def __init__(self, bar: Progress) -> None:
         self._bar = bar
+        self._note = ""
 
     def __call__(self, event: Event) -> None:
         """Shows one."""
         if isinstance(event, Stepped):
-            note = f"loss {event.loss:.3f}  {event.tokens_per_second:,.0f} tokens/s"
+            self._note = f"loss {event.loss:.3f}  {event.tokens_per_second:,.0f} tokens/s"
             if event.mfu is not None:
-                note += f"  {event.mfu:.1%} MFU"
-            self._bar.update(event.step, event.steps, note)
+                self._note += f"  {event.mfu:.1%} MFU"
+            self._bar.update(event.step, event.steps, self._note, event.seconds_left)
+        elif isinstance(event, RowsDone):
+            note = f"step {event.step:,}: {event.rows} of {event.batch_size} rows"
+            note = f"{self._note}  {note}" if self._note else note
+            self._bar.update(event.step - 1, event.steps, note, event.seconds_left or None)
+        elif isinstance(event, Interrupted):
+            self._interrupted(event.presses)
         elif isinstance(event, Started):
             self._bar.say(report.rows(overview(event)))
-            self._bar.start(event.step)
-        elif isinstance(event, Validated):
-            best = ", the best so far" if event.is_best else ""
-            text = figures(event.loss, event.bits_per_byte)
-            self._bar.say(f"step {event.step:,}: validation {text}{best}")
-        elif isinstance(event, Sampled):
-            self._bar.say(f"step {event.step:,}: sample {event.text!r}")
-        elif isinstance(event, Saved):
-            self._bar.say(f"step {event.step:,}: saved {event.path}")
-        elif isinstance(event, MemoryRanOut):
-            self._bar.say(f"step {event.step:,}: out of memory; {event.rows} rows at a time now")
-        elif isinstance(event, Warned):
-            self._bar.say(f"note: {event.message}")
+        elif isinstance(event, Timed):
+            left = duration(event.seconds_left)
+            self._bar.say(f"step {event.step:,}: {left} left, as the first steps show")
+        else:
+            self._bar.say(line(event))
+
+    def _interrupted(self, presses: int) -> None:
+        """Answers Ctrl-C; called by a thread of its own."""
+        if presses == 1:
+            self._bar.warn("finishing this step; press again to stop now")
+            return
+        # Python ends the program as soon as torch returns to it. That can take long.
+        timer = threading.Timer(STOP_SECONDS, _end)
+        timer.daemon = True
+        timer.start()
+
+
+STOP_SECONDS: Final = 1.5
+"""After a second Ctrl-C the program ends in any case; checkpoints are whole at any moment."""
+
+
+def _end() -> None:
+    print(f"interrupted: {NOT_SAVED}", file=sys.stderr, flush=True)
+    os._exit(130)
+
+
+def line(event: Event) -> str:
+    """What is said of an event that is told seldom."""
+    if isinstance(event, Validated):
+        best = ", the best so far" if event.is_best else ""
+        text = figures(event.loss, event.bits_per_byte)
+        return f"step {event.step:,}: validation {text}{best}"
+    if isinstance(event, Sampled):
+        return f"step {event.step:,}: sample {event.text!r}"
+    if isinstance(event, Saved):
+        return f"step {event.step:,}: saved {event.path}"
+    if isinstance(event, MemoryRanOut):
+        return f"step {event.step:,}: out of memory; {event.rows} rows at a time now"
+    if isinstance(event, Warned):
+        return f"note: {event.message}"
+    return str(event)
 
 
 def overview(event: Started) -> list[tuple[str, str]]:
     """What is to be done."""
     plan, model = event.plan, event.plan.model
     shape = f"{model.n_layer} layers, width {model.d_model}, {model.n_head} heads"
-    per_step = f"{plan.batch_size} x {model.context_length} = {plan.tokens_per_step:,} tokens"
-    flops = plan.flops_per_token * plan.tokens
-    rates = ", ".join(
-        f"{name} {getattr(plan.optimizer, name + '_lr'):.3g}"
-        for name in ("embedding", "head", "matrix", "vector")
-    )
     table = [
         ("model", f"{plan.n_params:,} parameters: {shape}, vocabulary {model.vocab_size:,}"),
         ("data", f"{event.train_tokens:,} tokens, {event.val_tokens:,} for validation"),
-        ("batch", f"{per_step}, {event.micro_batch_size} rows at a time"),
-        ("horizon", f"{plan.steps:,} steps, {plan.tokens:,} tokens, {flops:.2e} FLOPs"),
-        ("learning", f"{plan.optimizer.kind}, rates {rates}"),
+        *plan_rows(plan, event.rates, event.micro_batch_size),
+        ("epochs", f"{event.epochs:,.2g}: how often the data is read"),
         ("device", f"{event.device}, {event.dtype}{', compiled' if event.is_compiled else ''}"),
+        ("time", f"about {duration(event.seconds)}, by the device's speed"),
     ]
     return [*table, ("goes on", f"from step {event.step:,}")] if event.step else table
+
+
+def plan_rows(
+    plan: Plan, rates: dict[str, float], micro_batch_size: int | None = None
+) -> list[tuple[str, str]]:
+    """A plan's batch, horizon and learning rates; these as they are used."""
+    batch = f"{plan.batch_size} x {plan.model.context_length} = {plan.tokens_per_step:,} tokens"
+    if micro_batch_size is not None:
+        batch += f", {micro_batch_size} rows at a time"
+    flops = plan.flops_per_token * plan.tokens
+    used = ", ".join(f"{name} {rate:.3g}" for name, rate in rates.items())
+    return [
+        ("batch", batch),
+        ("horizon", f"{plan.steps:,} steps, {plan.tokens:,} tokens, {flops:.2e} FLOPs"),
+        ("learning", f"{plan.optimizer.kind}, rates used: {used}"),
+    ]
 
 
 if __name__ == "__main__":

@@ -204,13 +204,10 @@ def _config(
     data = folder / "ids.npy"
     if not data.exists():
         np.save(data, models.counting_ids(200_000, 512).numpy().astype(np.uint16))
-    return TrainConfig.from_dict(
-        {
-            "data": str(data), "out": str(run), "context_length": 128, "d_model": 128,
-            "n_layer": 2, "n_head": 4, "batch_size": rows, "micro_batch_size": rows,
-            "steps": steps, "eval_batches": 2, "eval_every": 0, "checkpoint_every": 0,
-            "device": str(device), "dtype": dtype, "optimizer": optimizer, "threads": 1,
-        }
+    return TrainConfig.of(
+        data=str(data), out=str(run), context_length=128, d_model=128, n_layer=2, n_head=4,
+        batch_size=rows, micro_batch_size=rows, steps=steps, eval_batches=2, eval_every=0,
+        checkpoint_every=0, device=str(device), dtype=dtype, optimizer=optimizer, threads=1,
     )  # fmt: skip
 
 

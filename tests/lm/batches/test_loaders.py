@@ -10,13 +10,12 @@ torch = pytest.importorskip("torch")
 from bytemill import Tokenizer
 from bytemill.lm.batches.loaders import (
     PackedLoader,
-    Tokens,
     WindowLoader,
-    check_vocabulary,
     fixed_batches,
     get_batch,
-    open_tokens,
 )
+from bytemill.lm.batches.tokens import Tokens, open_tokens
+from bytemill.lm.batches.vocabulary import check_vocabulary
 
 BOS = "<|bos|>"
 
@@ -307,7 +306,7 @@ def test_flat_files(tmp_path):
     assert isinstance(tokens.ids, np.memmap)
     x, y = get_batch(tokens.ids, 4, 8, "cpu")
     assert torch.equal(x + 1, y)
-    with pytest.raises(FileNotFoundError, match="tok_encode"):
+    with pytest.raises(FileNotFoundError, match="tok-encode"):
         open_tokens(tmp_path / "nothing")
     with pytest.raises(FileNotFoundError, match=r"manifest\.json"):
         open_tokens(tmp_path)

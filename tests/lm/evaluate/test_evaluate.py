@@ -10,7 +10,8 @@ torch = pytest.importorskip("torch")
 from bytemill import Tokenizer
 from bytemill.lm import ModelConfig, Transformer
 from bytemill.lm.batches.tokens import Tokens, open_tokens
-from bytemill.lm.evaluate.corpus import evaluate, separator
+from bytemill.lm.batches.vocabulary import separator
+from bytemill.lm.evaluate.corpus import evaluate
 from tests.support.one_thread import one_thread  # noqa: F401
 
 T = 16

@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from bytemill.lm.train.pretrain import Trainer
+from bytemill.lm.train import Trainer
 from tests.support.lm_runs import config
 
 STATES = 5

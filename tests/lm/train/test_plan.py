@@ -9,12 +9,13 @@ pytest.importorskip("torch")
 
 from bytemill.lm import Transformer
 from bytemill.lm.optim.groups import OptimConfig
-from bytemill.lm.train.config import TrainConfig
+from bytemill.lm.train import TrainConfig
 from bytemill.lm.train.plan import lr_scale, plan, scaling_parameters
 
 
-def planned(n_vocab=32_768, **fields):
-    return plan(TrainConfig(data="d", out="o", **fields), n_vocab)
+def planned(n_vocab=32_768, dial="gpu", **fields):
+    config = TrainConfig.of(data="d", out="o", **fields)
+    return plan(config.model, config.optimizer, config.schedule, n_vocab, dial=dial)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4, 6, 7, 11, 12, 13, 16, 20, 26, 32])
@@ -71,7 +72,8 @@ def test_what_is_given_stays():
     assert (model.d_model, model.n_layer, model.n_head, model.n_kv_head) == (96, 4, 3, 1)
     assert (model.d_ff, model.vocab_size) == (100, 40_000)
     assert (found.batch_size, found.steps) == (3, 50)
-    assert (optimizer.matrix_lr, optimizer.weight_decay, optimizer.betas) == (0.5, 0.7, (0.5, 0.95))
+    assert (optimizer.matrix_lr, optimizer.weight_decay) == (0.5, 0.7)
+    assert (optimizer.beta1, optimizer.beta2) == (0.5, 0.95)
     assert (found.schedule.kind, found.schedule.warmup_steps) == ("cosine", 9)
     assert found.schedule.total_steps == 50
     assert planned(n_layer=3).model.d_model == 192
@@ -104,3 +106,24 @@ def test_what_does_not_go_together(fields, words):
 def test_plans_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         planned(depth=2).steps = 3
+
+
+@pytest.mark.parametrize("n_vocab", [512, 4096, 32_768])
+@pytest.mark.parametrize("depth", [1, 2, 4, 8, 12])
+def test_on_a_cpu_a_depth_alone_ends_within_the_hour(depth, n_vocab):
+    found, usual = planned(n_vocab, "cpu", depth=depth), planned(n_vocab, depth=depth)
+    # Two cores reach from 50 to 250 GFLOP/s.
+    assert found.tokens * found.flops_per_token <= 2e14 * 1.01
+    assert found.tokens <= usual.tokens * 1.01
+    assert found.tokens_per_step <= usual.tokens_per_step
+    assert found.batch_size == 1 or 500 <= found.steps <= 1100
+
+
+def test_on_a_cpu_what_is_given_stays():
+    for fields in ({"tokens_per_parameter": 20.0}, {"flops": 1e16}, {"steps": 900}):
+        found, usual = (planned(4096, dial, depth=4, batch_size=64, **fields) for dial in CPU_GPU)
+        assert found == usual
+    assert planned(4096, "cpu", depth=12, batch_size=999).batch_size == 999
+
+
+CPU_GPU = ("cpu", "gpu")

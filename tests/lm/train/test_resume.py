@@ -1,6 +1,5 @@
 """A run that is killed and goes on ends with the same bits as one that is not."""
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -15,9 +14,8 @@ torch = pytest.importorskip("torch")
 
 from bytemill.lm.checkpoint import state
 from bytemill.lm.checkpoint.one_file import CheckpointStore
-from bytemill.lm.train import events
+from bytemill.lm.train import Trainer, events
 from bytemill.lm.train.metrics import read_metrics
-from bytemill.lm.train.pretrain import Trainer
 from tests.support.lm_runs import config, make_ids, make_shards
 
 ROOT = Path(__file__).parents[3]
@@ -25,8 +23,7 @@ ROOT = Path(__file__).parents[3]
 # A run that kills itself, without warning, after the given step.
 KILLED = """
 import os, signal, sys
-from bytemill.lm.train.config import TrainConfig
-from bytemill.lm.train.pretrain import Trainer
+from bytemill.lm.train import TrainConfig, Trainer
 from bytemill.lm.train.events import Stepped
 
 def listen(event):
@@ -72,7 +69,7 @@ def test_forty_steps_equal_twenty_a_kill_and_twenty(optimizer, loader, preset, k
         optimizer=optimizer, loader=loader, preset=preset, checkpoint_every=20, eval_every=10,
         log_every=3, micro_batch_size=3,
     )  # fmt: skip
-    straight = Trainer(dataclasses.replace(settings, out=str(tmp_path / "straight")))
+    straight = Trainer(settings.but(out=str(tmp_path / "straight")))
     straight.run()
     torch.manual_seed(12345)
     # Killed between the checkpoint at 20 and the end; what came after it is made again. (At step 20
@@ -119,7 +116,7 @@ def test_stopped_anywhere(optimizer, loader, tmp_path):
         tmp_path, data=str(tmp_path / "shards"), tokenizer=str(tmp_path / "tokenizer"), steps=12,
         optimizer=optimizer, loader=loader, checkpoint_every=5, log_every=4,
     )  # fmt: skip
-    straight = Trainer(dataclasses.replace(settings, out=str(tmp_path / "straight")))
+    straight = Trainer(settings.but(out=str(tmp_path / "straight")))
     straight.run()
     torch.manual_seed(999)
     for stop_at in (1, 5, 8, 9, 12):
@@ -183,7 +180,7 @@ def test_a_checkpoint_of_something_else(folder, change):
     fields = json.loads(path.read_text())
     fields["extra"] = {} if change is None else {**fields["extra"], **change}
     path.write_text(json.dumps(fields))
-    with pytest.raises(ValueError, match="no checkpoint that a training run can go on from"):
+    with pytest.raises(ValueError, match="a training run cannot go on from it"):
         Trainer(config(folder), resume=True).run()
 
 

@@ -13,10 +13,8 @@ torch = pytest.importorskip("torch")
 from bytemill import Tokenizer
 from bytemill.lm.checkpoint.one_file import CheckpointStore, load_model
 from bytemill.lm.model.transformer import Transformer
-from bytemill.lm.train import events
-from bytemill.lm.train.config import TrainConfig
+from bytemill.lm.train import NonFiniteLossError, TrainConfig, Trainer, events
 from bytemill.lm.train.metrics import read_metrics
-from bytemill.lm.train.pretrain import NonFiniteLossError, Trainer
 from tests.support.lm_runs import BOS, TEXT, config, make_ids, make_shards
 
 
@@ -281,3 +279,89 @@ def test_metrics_are_json_lines(folder):
     Trainer(config(folder)).run()
     lines = (folder / "run" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+
+
+def notes(told):
+    return [event.message for event in told if isinstance(event, events.Warned)]
+
+
+def test_epochs_are_counted(folder):
+    told = []
+    Trainer(config(folder, steps=6), on_event=told.append).run()
+    assert told[0].epochs == 6 * 4 * 16 / 2000
+    assert not any("times over" in note for note in notes(told))
+    told = []
+    many = config(folder, batch_size=128, steps=5, out=str(folder / "many"))
+    Trainer(many, on_event=told.append).run()
+    assert told[0].epochs == pytest.approx(5.12)
+    assert any("the data is read 5.1 times over" in note for note in notes(told))
+
+
+def stopped_at_once(settings):
+    told = []
+
+    def listen(event):
+        told.append(event)
+        if isinstance(event, events.Stepped):
+            trainer.stop()
+
+    trainer = Trainer(settings, on_event=listen)
+    trainer.run()
+    return told
+
+
+def test_more_than_a_day_is_told_before_it_begins(folder):
+    told = stopped_at_once(config(folder, steps=10**10))
+    assert told[0].seconds > 86_400
+    before = told[: [type(event) for event in told].index(events.Stepped)]
+    assert any("days on this machine" in note for note in notes(before))
+    assert not any("days on" in note for note in notes(stopped_at_once(config(
+        folder, steps=10, out=str(folder / "short")
+    ))))  # fmt: skip
+
+
+def test_rates_are_those_of_the_optimizers(folder):
+    told = []
+    trainer = Trainer(config(folder, optimizer="adamw", matrix_lr=1e-3), on_event=told.append)
+    trainer.run()
+    groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+    assert told[0].rates == {group["name"]: group["base_lr"] for group in groups}
+    assert told[0].rates["matrices"] == pytest.approx(1e-3 * (32 / 768) ** -0.5)
+
+
+def test_rows_are_told_of_slow_steps_only(folder, monkeypatch):
+    def rows(seconds):
+        monkeypatch.setattr("bytemill.lm.train.loop.SLOW_SECONDS", seconds)
+        told = []
+        out = str(folder / f"slow{seconds}")
+        settings = config(folder, micro_batch_size=2, batch_size=8, steps=2, out=out)
+        Trainer(settings, on_event=told.append).run()
+        return [(e.step, e.rows, e.batch_size) for e in told if isinstance(e, events.RowsDone)]
+
+    assert rows(1000.0) == []
+    assert rows(0.0) == [(step, n, 8) for step in (1, 2) for n in (2, 4, 6)]
+
+
+def test_a_limit_of_time_ends_a_run_with_low_rates(folder):
+    told = []
+    settings = config(folder, steps=10**6, minutes=0.03, warmup_steps=0, checkpoint_every=10**6)
+    result = Trainer(settings, on_event=told.append).run()
+    steps = [event for event in told if isinstance(event, events.Stepped)]
+    assert result.is_finished and 5 < result.step == steps[-1].step < 10**6
+    assert steps[0].lr_multiplier == 1.0 and steps[-1].lr_multiplier < 0.3
+    # Goes on from there: it is over.
+    again = Trainer(settings, resume=True).run()
+    assert (again.step, again.is_finished) == (result.step, True)
+
+
+def test_a_run_keeps_its_dial(folder):
+    settings = config(folder, steps=None, batch_size=None, depth=1)
+    stopped_at_once(settings)
+    path = CheckpointStore(folder / "run").last().path / "state.json"
+    state = json.loads(path.read_text())
+    assert state["extra"]["dial"] == "cpu"
+    state["extra"]["dial"] = "gpu"
+    path.write_text(json.dumps(state))
+    # The plan is made with it, whatever the device is now: here it does not go with the batches.
+    with pytest.raises(ValueError, match="batch_size=32, but this loader 1024"):
+        Trainer(settings, resume=True).run()

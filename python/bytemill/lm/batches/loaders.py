@@ -17,20 +17,7 @@ import torch
 from torch import Tensor
 
 from bytemill._arguments import check_integer
-from bytemill.lm.batches.tokens import Ids, Tokens, check_length, check_vocabulary, open_tokens
-
-__all__ = [
-    "IGNORED",
-    "Batch",
-    "PackedLoader",
-    "Tokens",
-    "WindowLoader",
-    "check_length",
-    "check_vocabulary",
-    "fixed_batches",
-    "get_batch",
-    "open_tokens",
-]
+from bytemill.lm.batches.tokens import Ids, Tokens, check_length
 
 Batch = tuple[Tensor, Tensor]
 _Rows = npt.NDArray[np.int64]

@@ -115,7 +115,7 @@ def open_tokens(
         path: What `Tokenizer.encode_files` wrote, or a NumPy file of integers of one dimension.
         split: "train" or "val", of a folder. A file is one split, whatever it is called.
         tokenizer: The model's tokenizer, or its fingerprint: shards of another are refused. A bare
-            file does not know its tokenizer; see `check_vocabulary`.
+            file does not know its tokenizer; see `vocabulary.check_vocabulary`.
 
     Raises:
         FileNotFoundError: There is nothing there, or the folder holds no finished shards.
@@ -128,7 +128,7 @@ def open_tokens(
         return Tokens(f"{where} ({split})", shards, shards.manifest.fingerprint)
     if not where.exists():
         raise FileNotFoundError(
-            f"{where}: no such folder or file; make shards with python -m scripts.tok_encode"
+            f"{where}: no such folder or file; make shards with bytemill tok-encode"
         )
     try:
         ids = np.load(where, mmap_mode="r", allow_pickle=False)
@@ -137,19 +137,6 @@ def open_tokens(
     if not isinstance(ids, np.ndarray):
         raise ValueError(f"{where}: it holds several arrays; save one, with numpy.save")
     return Tokens.of(ids, str(where))
-
-
-def check_vocabulary(tokens: Tokens, vocab_size: int) -> None:
-    """Raises ValueError if ids could lie outside a model's vocabulary.
-
-    Shards know their tokenizer's size; a bare array is read once.
-    """
-    largest = tokens.largest_id()
-    if largest >= vocab_size:
-        raise ValueError(
-            f"{tokens.source}: ids go up to {largest}, but the model's vocab_size is {vocab_size}; "
-            f"make the model with vocab_size={largest + 1} or more, or use its own tokenizer's ids"
-        )
 
 
 def check_length(tokens: Tokens, context_length: int) -> None:

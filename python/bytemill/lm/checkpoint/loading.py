@@ -10,6 +10,7 @@ import torch
 
 from bytemill.lm.checkpoint.state import StrPath
 from bytemill.lm.checkpoint.store import FOLDER, STATE_NAME, Checkpoint, CheckpointStore
+from bytemill.lm.device.threads import wait_briefly
 
 if TYPE_CHECKING:
     from bytemill import Tokenizer
@@ -93,6 +94,7 @@ def load_model(
     from bytemill.lm.model.config import ModelConfig
     from bytemill.lm.model.transformer import Transformer
 
+    wait_briefly()
     checkpoint = find_checkpoint(path, which)
     config = ModelConfig.from_dict(checkpoint.model_config)
     model = Transformer(config)

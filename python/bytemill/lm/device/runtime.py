@@ -19,6 +19,8 @@ _PROBE_SIZE: Final = 512
 _PROBE_RUNS: Final = 5
 # bf16 must be at least this much faster: autocast's conversions cost something too.
 _PROBE_GAIN: Final = 1.5
+# Of a square product's FLOP/s: what training reached with small models on two cores.
+_TRAINING_SHARES: Final = {torch.float32: 0.9, torch.bfloat16: 0.3}
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -68,21 +70,35 @@ def is_fast_at_bf16(device: torch.device) -> bool:
         # Tensor cores for bf16 came with compute capability 8.0; before that it is emulated.
         return torch.cuda.get_device_capability(device) >= (8, 0)
     try:
-        slow, fast = (_seconds(device, dtype) for dtype in (torch.float32, torch.bfloat16))
+        slow, fast = (
+            min(_durations(device, dtype, _PROBE_SIZE)) for dtype in (torch.float32, torch.bfloat16)
+        )
     except (RuntimeError, TypeError):  # an old MPS without bf16
         return False
     return slow / fast >= _PROBE_GAIN
 
 
-def _seconds(device: torch.device, dtype: torch.dtype) -> float:
-    matrix = torch.ones(_PROBE_SIZE, _PROBE_SIZE, device=device, dtype=dtype)
-    best = float("inf")
+def training_flops(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s that training may reach: a share of what a product of matrices reaches, tried out.
+
+    An estimate for the first seconds of a run; it takes some milliseconds.
+    """
+    size = _PROBE_SIZE if device.type == "cpu" else 8 * _PROBE_SIZE
+    # The median: what others take of the machine is not there for the run either.
+    usual = sorted(_durations(device, dtype, size))[_PROBE_RUNS // 2]
+    return _TRAINING_SHARES[dtype] * 2 * size**3 / usual
+
+
+def _durations(device: torch.device, dtype: torch.dtype, size: int) -> list[float]:
+    """Seconds of some products of square matrices, a first one left out."""
+    matrix = torch.ones(size, size, device=device, dtype=dtype)
+    result = []
     for _ in range(_PROBE_RUNS + 1):
         began = time.perf_counter()
         matrix @ matrix
         synchronize(device)
-        best = min(best, time.perf_counter() - began)
-    return best
+        result.append(time.perf_counter() - began)
+    return result[1:]
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:

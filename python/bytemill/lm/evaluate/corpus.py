@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bytemill.lm.batches.tokens import Tokens, check_vocabulary
+from bytemill.lm.batches.tokens import Tokens
+from bytemill.lm.batches.vocabulary import check_tokenizer, check_vocabulary, separator
+from bytemill.lm.device.threads import wait_briefly
 from bytemill.lm.evaluate.measures import bits_per_byte, perplexity, token_bytes
-from bytemill.lm.generate.text import check_vocabulary as check_tokenizer
 from bytemill.lm.model.loss import softcap
 from bytemill.lm.model.transformer import Transformer
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 _IGNORED: Final = -1
 # Rows of logits at a time times V: 64 MiB of fp32.
 _CHUNK_ELEMENTS: Final = 1 << 24
-# What a document most often begins or ends with.
-_SEPARATORS: Final = ("<|bos|>", "<|endoftext|>")
 
 Windows = Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
 Progress = Callable[[int, int], object]
@@ -82,6 +81,7 @@ def evaluate(
         ValueError: Fewer than two tokens; ids, or a tokenizer, of another vocabulary; another
             tokenizer's shards; an argument out of range; logits that are not finite.
     """
+    wait_briefly()
     context = model.config.context_length
     step = context if stride is None else stride
     if not 1 <= step <= context:
@@ -126,16 +126,6 @@ def evaluate(
         )
     bpb = bits_per_byte(of_text, n_bytes) if n_bytes else None
     return Evaluation(loss, perplexity(loss), bpb, n_scored, n_bytes)
-
-
-def separator(tokenizer: Tokenizer) -> int | None:
-    """The id that stands between documents: <|bos|>'s, <|endoftext|>'s, or of the only special
-    token; None if there is none of these."""
-    special = tokenizer.special_tokens
-    for name in _SEPARATORS:
-        if name in special:
-            return special[name]
-    return next(iter(special.values())) if len(special) == 1 else None
 
 
 def _encode(texts: Iterable[str], tokenizer: Tokenizer | None) -> Tokens:

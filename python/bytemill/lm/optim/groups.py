@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from bytemill.lm.optim.checks import check_below_one, check_betas, check_least
+from bytemill.lm.device.threads import wait_briefly
 from bytemill.lm.optim.muon import Muon
-from bytemill.lm.optim.polar import check_steps
+from bytemill.lm.optim.polar import MOST_STEPS
+from bytemill.lm.settings import check, option
 
 REFERENCE_WIDTH = 768
 """The model width (d_model) for which the learning rates are given."""
@@ -20,62 +21,92 @@ REFERENCE_WIDTH = 768
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """How to train: the optimizer, and the peak learning rate of each group of parameters.
+    """How to change the weights: the optimizer, and the peak learning rate of each group of them.
 
-    A rate of None is the kind's default. Rates that AdamW uses are for a width of 768 and are
-    multiplied by (d_model / 768) ** -0.5, as nanochat does; Muon's is the same for every width.
+    A field of None is the kind's default (see `resolved`). Rates that AdamW uses are for a width of
+    768 and are multiplied by (d_model / 768) ** -0.5, as nanochat does; Muon's is the same for any
+    width. Their defaults are for a step of 2^19 tokens; a training run scales those it is not given
+    (`bytemill.lm.train.plan.lr_scale`).
 
     Raises:
+        TypeError: A field has a value of another type; the message names it.
         ValueError: A field is out of range; the message names it.
     """
 
-    kind: Literal["adamw", "muon"] = "muon"
-    """ "muon": Muon for matrices, AdamW for the rest; "adamw": AdamW for all."""
-    embedding_lr: float | None = None
-    """Of the token embeddings; by default 0.2 ("muon") or 1e-3 ("adamw")."""
-    head_lr: float | None = None
-    """Of the output layer; by default 4e-3 or 1e-3."""
-    matrix_lr: float | None = None
-    """Of all other matrices; by default 0.02 (Muon's) or 1e-3."""
-    vector_lr: float | None = None
-    """Of the norms' weights; by default 4e-3 or 1e-3."""
-    betas: tuple[float, float] | None = None
-    """AdamW's; by default (0.8, 0.95) or (0.9, 0.95)."""
-    eps: float | None = None
-    """AdamW's; by default 1e-10 or 1e-8."""
-    weight_decay: float | None = None
-    """By default 0 ("muon": of the matrices) or 0.1 ("adamw": of all but vectors)."""
-    momentum: float = 0.95
-    """Muon's."""
-    ns_steps: int = 8
-    """Muon's Newton-Schulz steps; 5 are enough for most models."""
+    kind: Literal["muon", "adamw"] = option(
+        "muon", flag="optimizer", help="Muon for the layers' matrices, AdamW for the rest; or AdamW"
+    )
+    embedding_lr: float | None = option(
+        None,
+        least=0,
+        help="peak learning rate, embedding",
+        derived="Muon: 0.2, AdamW: 1e-3, scaled",
+    )
+    head_lr: float | None = option(
+        None, least=0, help="peak learning rate, head", derived="Muon: 4e-3, AdamW: 1e-3, scaled"
+    )
+    matrix_lr: float | None = option(
+        None,
+        least=0,
+        help="peak learning rate, layers' matrices",
+        derived="Muon: 0.02, AdamW: 1e-3, scaled",
+    )
+    vector_lr: float | None = option(
+        None,
+        least=0,
+        help="peak learning rate, norms' weights",
+        derived="Muon: 4e-3, AdamW: 1e-3, scaled",
+    )
+    beta1: float | None = option(
+        None,
+        least=0,
+        below=1,
+        help="AdamW's decay of the gradient's average",
+        derived="with Muon: 0.8, alone: 0.9",
+    )
+    beta2: float | None = option(
+        None, least=0, below=1, help="AdamW's decay of the square's average", derived="0.95"
+    )
+    eps: float | None = option(
+        None,
+        least=0,
+        help="AdamW's addend to the denominator",
+        derived="with Muon: 1e-10, alone: 1e-8",
+    )
+    weight_decay: float | None = option(
+        None,
+        least=0,
+        help="decoupled weight decay, as a share of the learning rate; with Muon of the matrices, "
+        "with AdamW of all but vectors",
+        derived="Muon: 0, AdamW: 0.1",
+    )
+    momentum: float = option(0.95, least=0, below=1, help="Muon's decay of the gradient's average")
+    ns_steps: int = option(
+        8, least=1, most=MOST_STEPS, help="Muon's Newton-Schulz steps; 5 suffice for most models"
+    )
+    grad_clip: float | None = option(
+        1.0, above=0, help='the most norm of all gradients together; "none" does not clip'
+    )
 
     def __post_init__(self) -> None:
-        if self.kind not in _DEFAULTS:
-            raise ValueError(f'kind={self.kind!r}: it must be "adamw" or "muon"')
-        for name in ("embedding_lr", "head_lr", "matrix_lr", "vector_lr", "eps", "weight_decay"):
-            value = getattr(self, name)
-            if value is not None:
-                check_least(name, value)
-        check_below_one("momentum", self.momentum)
-        if self.betas is not None:
-            check_betas(self.betas)
-        check_steps("ns_steps", self.ns_steps)
+        check(self)
 
     def resolved(self) -> OptimConfig:
         """The same with the kind's defaults in place of None."""
-        given = {f.name: getattr(self, f.name) for f in fields(self)}
-        chosen = {k: v for k, v in given.items() if v is not None}
-        return OptimConfig(**{**given, **_DEFAULTS[self.kind], **chosen})
+        open_: dict[str, Any] = {
+            k: v for k, v in _DEFAULTS[self.kind].items() if getattr(self, k) is None
+        }
+        return replace(self, **open_)
 
 
-_DEFAULTS: dict[str, dict[str, Any]] = {
+_DEFAULTS: dict[str, dict[str, float]] = {
     "muon": {
         "embedding_lr": 0.2,
         "head_lr": 4e-3,
         "matrix_lr": 0.02,
         "vector_lr": 4e-3,
-        "betas": (0.8, 0.95),
+        "beta1": 0.8,
+        "beta2": 0.95,
         "eps": 1e-10,
         "weight_decay": 0.0,
     },
@@ -84,7 +115,8 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "head_lr": 1e-3,
         "matrix_lr": 1e-3,
         "vector_lr": 1e-3,
-        "betas": (0.9, 0.95),
+        "beta1": 0.9,
+        "beta2": 0.95,
         "eps": 1e-8,
         "weight_decay": 0.1,
     },
@@ -112,6 +144,7 @@ def build_optimizers(
     Raises:
         ValueError: The model has no `token_embeddings.weight` or no trainable parameter.
     """
+    wait_briefly()
     c = config.resolved()
     groups: dict[str, list[Tensor]] = {"embedding": [], "head": [], "matrices": [], "vectors": []}
     width = None
@@ -124,20 +157,14 @@ def build_optimizers(
         raise ValueError("the model has no token_embeddings.weight; pass a Transformer")
     if not any(groups.values()):
         raise ValueError("no parameter of the model is trainable: set requires_grad")
-    scale = (width / REFERENCE_WIDTH) ** -0.5
-    lrs = {
-        "embedding": c.embedding_lr,
-        "head": c.head_lr,
-        "matrices": c.matrix_lr,
-        "vectors": c.vector_lr,
-    }
+    lrs = used_rates(c, width)
     adam_groups: list[dict[str, Any]] = []
     muon_groups: list[dict[str, Any]] = []
     for name, weights in groups.items():
         if not weights:
             continue
         is_muon = c.kind == "muon" and name == "matrices"
-        lr = (lrs[name] or 0.0) * (1.0 if is_muon else scale)
+        lr = lrs[name]
         decays = name == "matrices" if c.kind == "muon" else name != "vectors"
         group = {
             "params": weights,
@@ -153,7 +180,7 @@ def build_optimizers(
         optimizers.append(
             torch.optim.AdamW(
                 adam_groups,
-                betas=c.betas or (0.9, 0.999),
+                betas=(c.beta1 or 0.0, c.beta2 or 0.0),
                 eps=c.eps or 0.0,
                 fused=first.device.type in ("cpu", "cuda"),
             )
@@ -165,11 +192,30 @@ def build_optimizers(
     return optimizers
 
 
+def used_rates(config: OptimConfig, width: int) -> dict[str, float]:
+    """The peak learning rates by parameter group for a model of a width, with all scaling done."""
+    c = config.resolved()
+    scale = (width / REFERENCE_WIDTH) ** -0.5
+    given = {
+        "embedding": c.embedding_lr,
+        "head": c.head_lr,
+        "matrices": c.matrix_lr,
+        "vectors": c.vector_lr,
+    }
+    muons = ("matrices",) if c.kind == "muon" else ()
+    return {name: (lr or 0.0) * (1.0 if name in muons else scale) for name, lr in given.items()}
+
+
 def set_learning_rates(optimizers: Iterable[Optimizer], multiplier: float) -> None:
     """Gives each parameter group its "base_lr" times `multiplier` (`Schedule.multiplier`)."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = group["base_lr"] * multiplier
+
+
+def peak_rates(optimizers: Iterable[Optimizer]) -> dict[str, float]:
+    """The "base_lr" of each parameter group by its name: what is used, with all scaling done."""
+    return {group["name"]: group["base_lr"] for o in optimizers for group in o.param_groups}
 
 
 def _group_of(name: str, weight: Tensor) -> str:

@@ -6,11 +6,70 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-ScheduleKind = Literal["cosine", "linear", "constant"]
+from bytemill.lm.settings import check, option
+
+ScheduleKind = Literal["linear", "cosine", "constant"]
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """How long to train, on how much at a time, and how the learning rates change meanwhile.
+
+    Raises:
+        TypeError: A field has a value of another type; the message names it.
+        ValueError: A field is out of range; the message names it.
+    """
+
+    steps: int | None = option(
+        None, least=1, help="optimizer steps, the horizon", derived="by --tokens-per-parameter"
+    )
+    tokens_per_parameter: float | None = option(
+        None,
+        above=0,
+        help="the horizon where steps are not given: tokens for each parameter, those of the "
+        "embedding not counted",
+        derived="20; on a CPU no more than 2e14 FLOPs, at most about an hour on two cores",
+    )
+    flops: float | None = option(
+        None,
+        above=0,
+        help="the horizon where neither of the two is given: FLOPs of training",
+        derived="by --tokens-per-parameter",
+    )
+    minutes: float | None = option(
+        None,
+        above=0,
+        help="the longest that training may take; where the horizon takes longer, the schedule is "
+        "drawn together while it trains, and the run cannot be repeated bit by bit",
+        derived="no limit",
+    )
+    batch_size: int | None = option(
+        None,
+        least=1,
+        help="rows in an optimizer step, B",
+        derived="2^19 tokens at depth 12, growing with the horizon; on a CPU a 512th of it at most",
+    )
+    kind: ScheduleKind = option(  # noqa: RUF009
+        "linear",
+        flag="schedule",
+        help="of the learning rates: constant then linear decay, cosine, constant",
+    )
+    warmup_steps: int | None = option(
+        None, least=0, help="steps of linear warm-up", derived="2 % of the steps, 100 at most"
+    )
+    final_fraction: float = option(
+        0.0, least=0, most=1, help="the share of the learning rates that is left at the end"
+    )
+    decay_fraction: float = option(
+        0.5, least=0, most=1, help="the share of the steps in which the linear schedule decays"
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 def cosine_schedule(
-    it: int, max_lr: float, min_lr: float, warmup_iters: int, cosine_cycle_iters: int
+    it: float, max_lr: float, min_lr: float, warmup_iters: int, cosine_cycle_iters: int
 ) -> float:
     """The learning rate at iteration `it`, counted from 0 (CS336, assignment 1, section 4.4).
 
@@ -70,10 +129,14 @@ class Schedule:
             if not 0 <= value <= 1:
                 raise ValueError(f"{name}={value}: it must be from 0 to 1")
 
-    def multiplier(self, step: int) -> float:
-        """The share of the peak learning rate at `step`, counted from 0: a number from 0 to 1."""
+    def multiplier(self, step: float) -> float:
+        """The share of the peak learning rate at `step`, counted from 0: a number from 0 to 1.
+
+        A step between two whole ones has a share between theirs: a run that is drawn together
+        (`ScheduleConfig.minutes`) goes through the schedule in longer strides.
+        """
         if step < self.warmup_steps:
-            return (step + 1) / self.warmup_steps
+            return min((step + 1) / self.warmup_steps, 1.0)
         if self.kind == "constant":
             return 1.0
         if self.kind == "cosine":

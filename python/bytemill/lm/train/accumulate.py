@@ -12,7 +12,11 @@ from bytemill.lm.device import runtime
 
 
 def accumulate(
-    loss_sum: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor, rows: int
+    loss_sum: Callable[[Tensor, Tensor], Tensor],
+    x: Tensor,
+    y: Tensor,
+    rows: int,
+    on_rows: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """Adds the gradients of the mean loss over a batch, `rows` of its rows at a time.
 
@@ -24,16 +28,21 @@ def accumulate(
         x: (B, T) ids.
         y: (B, T) targets, -1 where one does not count.
         rows: Rows at a time; the last micro-batch may have fewer.
+        on_rows: Called after each micro-batch with the rows done so far and B.
 
     Returns:
         The mean loss over the targets that count (0 if none does), a scalar without gradient.
     """
     n_targets = (y != IGNORED).sum().clamp_min(1)
     total = torch.zeros((), device=x.device)
+    done = 0
     for ids, targets in zip(torch.split(x, rows), torch.split(y, rows), strict=True):
         loss = loss_sum(ids, targets) / n_targets
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
+        done += len(ids)
+        if on_rows is not None:
+            on_rows(done, len(x))
     return total
 
 
@@ -45,6 +54,7 @@ class MicroBatches:
         model: Its gradients are cleared before another try.
         rows: To begin with.
         on_halved: Told the new number of rows.
+        on_rows: As for `accumulate`.
     """
 
     def __init__(
@@ -53,8 +63,10 @@ class MicroBatches:
         model: torch.nn.Module,
         rows: int,
         on_halved: Callable[[int], None],
+        on_rows: Callable[[int, int], None] | None = None,
     ) -> None:
-        self._loss_sum, self._model, self._on_halved = loss_sum, model, on_halved
+        self._loss_sum, self._model = loss_sum, model
+        self._on_halved, self._on_rows = on_halved, on_rows
         self.rows = rows
 
     def gradients(self, x: Tensor, y: Tensor) -> Tensor:
@@ -66,7 +78,7 @@ class MicroBatches:
         while True:
             self._model.zero_grad(set_to_none=True)
             try:
-                return accumulate(self._loss_sum, x, y, self.rows)
+                return accumulate(self._loss_sum, x, y, self.rows, self._on_rows)
             except (RuntimeError, MemoryError) as error:
                 if not runtime.is_out_of_memory(error):
                     raise

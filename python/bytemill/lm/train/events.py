@@ -17,6 +17,12 @@ class Started:
     plan: Plan
     step: int
     """Steps made before: 0, or where the run goes on."""
+    rates: dict[str, float]
+    """The peak learning rates that are used, by parameter group, with all scaling done."""
+    seconds: float
+    """How long the rest will take: an estimate, by how fast the device multiplies matrices."""
+    epochs: float
+    """How often the run reads its data in all, one that is 1 having as many tokens."""
     device: str
     dtype: str
     is_compiled: bool
@@ -26,12 +32,35 @@ class Started:
 
 
 @dataclass(frozen=True)
+class Timed:
+    """The first steps took much longer, or less long, than `Started` said."""
+
+    step: int
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class RowsDone:
+    """Some of a step's rows have gone forward and backward; told of steps that take seconds."""
+
+    step: int
+    """The step that is being made, counted from 1."""
+    steps: int
+    rows: int
+    """Of its batch, done so far."""
+    batch_size: int
+    seconds_left: float
+    """Of the run; 0 before the first step is made."""
+
+
+@dataclass(frozen=True)
 class Stepped:
     """An optimizer step was made."""
 
     step: int
     """Steps made, this one included."""
     steps: int
+    """Of the whole run; fewer than planned where the time is limited and too short."""
     loss: float
     """Of this step's batch, mean per token, in nats."""
     grad_norm: float
@@ -40,10 +69,11 @@ class Stepped:
     tokens: int
     """Seen since the run began."""
     tokens_per_second: float
-    """Over the last steps; validation, samples and saving are not counted."""
+    """Over the last steps; validation, samples and saving are not counted in."""
     mfu: float | None
     """FLOP/s of the model as a share of the device's peak, where that is known."""
     seconds_left: float
+    """At that speed, and with the validations, samples and checkpoints that are to come."""
 
 
 @dataclass(frozen=True)
@@ -84,11 +114,30 @@ class MemoryRanOut:
 
 
 @dataclass(frozen=True)
+class Interrupted:
+    """Ctrl-C or SIGTERM came. Told at once, from a thread of its own."""
+
+    presses: int
+    """1: the run saves after the step that is being made; 2: it ends as soon as Python can."""
+
+
+@dataclass(frozen=True)
 class Warned:
     """Something a person may want to know."""
 
     message: str
 
 
-Event: TypeAlias = Started | Stepped | Validated | Sampled | Saved | MemoryRanOut | Warned
+Event: TypeAlias = (
+    Started
+    | Timed
+    | RowsDone
+    | Stepped
+    | Validated
+    | Sampled
+    | Saved
+    | MemoryRanOut
+    | Interrupted
+    | Warned
+)
 Listener: TypeAlias = Callable[[Event], None]

@@ -4,28 +4,36 @@ The rules are nanochat's (https://github.com/karpathy/nanochat, base_train): a w
 heads of 128, of 64 in narrow models; a batch that grows with the tokens to be seen to the power of
 0.383 (Bergsma et al. 2025, Power Lines, https://arxiv.org/abs/2505.13738) from 2^19 tokens at depth
 12; learning rates that grow with the root of the batch. Whatever the configuration gives stays as
-it is given.
+it is given. On a CPU batch and horizon are smaller; see `plan`.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Final, Literal, get_args
 
 from bytemill.lm.model.accounting import count_parameters, training_flops_per_token
 from bytemill.lm.model.config import ModelConfig
 from bytemill.lm.optim.groups import OptimConfig
-from bytemill.lm.optim.schedule import Schedule
-from bytemill.lm.train.config import TrainConfig
+from bytemill.lm.optim.schedule import Schedule, ScheduleConfig
+from bytemill.lm.train.model_settings import ModelSettings, model_config
 
-WIDTH_PER_LAYER: Final = 64
 REFERENCE_DEPTH: Final = 12
 REFERENCE_BATCH: Final = 1 << 19
 """Tokens in a step at the reference depth."""
 TOKENS_PER_PARAMETER: Final = 20.0
 """Compute-optimal, as Hoffmann et al. 2022 (https://arxiv.org/abs/2203.15556) found."""
-DEFAULT_DEPTH: Final = 4
+CPU_FLOPS: Final = 2e14
+"""The most that the dial for CPUs trains with: from a quarter of an hour to an hour on two cores,
+which reach 50 to 250 GFLOP/s."""
+CPU_STEPS: Final = 512
+"""What a CPU's run has at least, if its batch is not given and a row is short enough."""
+
+Dial = Literal["cpu", "gpu"]
+"""Whose defaults the dial takes; "gpu" is nanochat's."""
+DIALS: Final[tuple[Dial, ...]] = get_args(Dial)
+
 _BATCH_POWER: Final = 0.383
 _LEAST_LR_SCALE: Final = 0.5
 _WARMUP_SHARE: Final = 0.02
@@ -57,87 +65,62 @@ class Plan:
         return self.tokens_per_step * self.steps
 
 
-def model_config(config: TrainConfig, n_vocab: int) -> ModelConfig:
-    """The model's shape: what is given, and the rest from the depth.
-
-    Args:
-        config: The run's configuration.
-        n_vocab: Ids that the data can hold, taken for the vocabulary if no size is given.
-
-    Raises:
-        ValueError: Sizes that do not go together; the message names them.
-    """
-    depth = config.depth or config.n_layer or DEFAULT_DEPTH
-    width = config.d_model or WIDTH_PER_LAYER * depth
-    return ModelConfig.preset(
-        config.preset,
-        vocab_size=config.vocab_size or n_vocab,
-        context_length=config.context_length,
-        d_model=width,
-        n_layer=config.n_layer or depth,
-        n_head=config.n_head or _heads(width),
-        n_kv_head=config.n_kv_head,
-        d_ff=config.d_ff,
-        rope_theta=config.rope_theta,
-    )
-
-
-def _heads(width: int) -> int:
-    for size in (128, 64) if width >= WIDTH_PER_LAYER * REFERENCE_DEPTH else (64, 32):
-        if width % size == 0:
-            return width // size
-    return 1
-
-
 def scaling_parameters(model: ModelConfig) -> int:
     """The parameters that tokens are counted by: all but the embedding, which is looked up."""
     of = count_parameters(model)
     return of.total - of.embedding
 
 
-def plan(config: TrainConfig, n_vocab: int) -> Plan:
-    """Settles what the configuration leaves open.
+def plan(
+    model_settings: ModelSettings,
+    optimizer: OptimConfig,
+    schedule: ScheduleConfig,
+    n_vocab: int,
+    *,
+    dial: Dial = "gpu",
+) -> Plan:
+    """Settles what a run's configuration leaves open.
 
     The horizon is `steps`, or else `tokens_per_parameter`, or else `flops`, or else 20 tokens for
-    each parameter.
+    each parameter. The dial for CPUs differs in two defaults, and leaves alone what is given:
+
+    - The horizon takes no more than 2e14 FLOPs: a quarter of an hour to an hour on two cores.
+      (Depth 4 with a vocabulary of 32,768 took 28 hours for 20 tokens per parameter.)
+    - A step has no more than a 512th of the horizon's tokens, rounded down to a power of two, but
+      at least one row: short runs need steps more than they need large batches.
 
     Args:
-        config: The run's configuration.
+        model_settings, optimizer, schedule: The parts of the configuration that decide.
         n_vocab: Ids that the data can hold.
+        dial: Whose defaults to take.
 
     Raises:
         ValueError: Sizes that do not go together, or a horizon of less than a step.
     """
-    model = model_config(config, n_vocab)
+    model = model_config(model_settings, n_vocab)
     flops_per_token = training_flops_per_token(model)
-    ratio = config.tokens_per_parameter or TOKENS_PER_PARAMETER
-    tokens = ratio * scaling_parameters(model)
-    given = config.tokens_per_parameter is not None
-    if config.flops is not None and not given:
-        tokens = config.flops / flops_per_token
-    batch_size = config.batch_size or _batch_size(tokens, ratio, model)
+    tokens, ratio, name = _horizon(model, schedule, flops_per_token, dial)
+    batch_size = schedule.batch_size or _batch_size(tokens, ratio, model, dial)
     per_step = batch_size * model.context_length
-    steps = config.steps or round(tokens / per_step)
+    steps = schedule.steps or round(tokens / per_step)
     if steps < 1:
-        name = "tokens_per_parameter" if given else "flops"
         raise ValueError(
-            f"{name}={getattr(config, name)}: that is {tokens:.3g} tokens, less than one step of "
+            f"{name}={getattr(schedule, name)}: that is {tokens:.3g} tokens, less than one step of "
             f"{per_step} tokens; give more of it, a smaller batch_size, or steps"
         )
-    warmup = config.warmup_steps
+    warmup = schedule.warmup_steps
     if warmup is None:
         warmup = min(round(_WARMUP_SHARE * steps), _MOST_WARMUP)
-    schedule = Schedule(
-        kind=config.schedule,
-        warmup_steps=warmup,
-        total_steps=steps,
-        final_fraction=config.final_fraction,
-        decay_fraction=config.decay_fraction,
-    )
     return Plan(
         model=model,
-        optimizer=_optimizer(config, per_step),
-        schedule=schedule,
+        optimizer=_optimizer(optimizer, per_step),
+        schedule=Schedule(
+            kind=schedule.kind,
+            warmup_steps=warmup,
+            total_steps=steps,
+            final_fraction=schedule.final_fraction,
+            decay_fraction=schedule.decay_fraction,
+        ),
         batch_size=batch_size,
         steps=steps,
         n_params=count_parameters(model).total,
@@ -145,12 +128,31 @@ def plan(config: TrainConfig, n_vocab: int) -> Plan:
     )
 
 
-def _batch_size(tokens: float, ratio: float, model: ModelConfig) -> int:
+def _horizon(
+    model: ModelConfig, schedule: ScheduleConfig, flops_per_token: float, dial: Dial
+) -> tuple[float, float, str]:
+    """Tokens to train on, the ratio to parameters that they stand for, and what gave them."""
+    ratio = schedule.tokens_per_parameter or TOKENS_PER_PARAMETER
+    tokens = ratio * scaling_parameters(model)
+    if schedule.tokens_per_parameter is not None:
+        return tokens, ratio, "tokens_per_parameter"
+    if schedule.flops is not None:
+        return schedule.flops / flops_per_token, ratio, "flops"
+    if dial == "cpu":
+        tokens = min(tokens, CPU_FLOPS / flops_per_token)
+        tokens = max(tokens, (schedule.batch_size or 1) * model.context_length)
+    return tokens, ratio, "tokens_per_parameter"
+
+
+def _batch_size(tokens: float, ratio: float, model: ModelConfig, dial: Dial) -> int:
     """Rows, so that there is a power of two of tokens in a step."""
-    reference = TrainConfig(data="", out="", depth=REFERENCE_DEPTH)
+    reference = ModelSettings(depth=REFERENCE_DEPTH)
     at_reference = ratio * scaling_parameters(model_config(reference, model.vocab_size))
     batch = REFERENCE_BATCH * (tokens / at_reference) ** _BATCH_POWER
-    return max(1, int(2 ** round(math.log2(batch))) // model.context_length)
+    power = round(math.log2(batch))
+    if dial == "cpu":
+        power = min(power, math.floor(math.log2(max(tokens / CPU_STEPS, 1))))
+    return max(1, (1 << max(power, 0)) // model.context_length)
 
 
 def lr_scale(tokens_per_step: int) -> float:
@@ -164,23 +166,13 @@ def lr_scale(tokens_per_step: int) -> float:
     return max(scale, _LEAST_LR_SCALE)
 
 
-def _optimizer(config: TrainConfig, tokens_per_step: int) -> OptimConfig:
+def _optimizer(config: OptimConfig, tokens_per_step: int) -> OptimConfig:
     """Learning rates that are given stay; the defaults go with the batch."""
     scale = lr_scale(tokens_per_step)
-    default = OptimConfig(kind=config.optimizer).resolved()
-    rates: dict[str, Any] = {}
-    for name in ("embedding_lr", "head_lr", "matrix_lr", "vector_lr"):
-        own, usual = getattr(config, name), getattr(default, name)
-        rates[name] = usual * scale if own is None else own
-    betas = default.betas or (0.9, 0.95)
-    return OptimConfig(
-        kind=config.optimizer,
-        betas=(
-            betas[0] if config.beta1 is None else config.beta1,
-            betas[1] if config.beta2 is None else config.beta2,
-        ),
-        eps=default.eps if config.eps is None else config.eps,
-        weight_decay=default.weight_decay if config.weight_decay is None else config.weight_decay,
-        momentum=config.momentum,
-        **rates,
-    ).resolved()
+    full = config.resolved()
+    scaled = {
+        name: getattr(full, name) * scale
+        for name in ("embedding_lr", "head_lr", "matrix_lr", "vector_lr")
+        if getattr(config, name) is None
+    }
+    return replace(full, **scaled)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-import math
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,52 +16,39 @@ from torch import Tensor
 from bytemill.lm.checkpoint.loading import TOKENIZER_FOLDER
 from bytemill.lm.checkpoint.store import Checkpoint, CheckpointStore
 from bytemill.lm.device import runtime
+from bytemill.lm.device.threads import wait_briefly
 from bytemill.lm.evaluate.validation import Validation, validate
 from bytemill.lm.generate.text import stream_text
 from bytemill.lm.model.accounting import largest_batch
 from bytemill.lm.model.transformer import Transformer
-from bytemill.lm.optim.clip import clip_gradients
-from bytemill.lm.optim.groups import build_optimizers, set_learning_rates
+from bytemill.lm.optim.groups import build_optimizers, peak_rates
 from bytemill.lm.train import metrics
 from bytemill.lm.train.accumulate import MicroBatches, default_rows
 from bytemill.lm.train.config import TrainConfig
 from bytemill.lm.train.events import (
     Event,
+    Interrupted,
     Listener,
     MemoryRanOut,
-    Sampled,
-    Saved,
     Started,
-    Stepped,
-    Validated,
     Warned,
 )
 from bytemill.lm.train.interrupts import interrupts
-from bytemill.lm.train.plan import Plan, plan
+from bytemill.lm.train.loop import DAY, Every, Loop, NonFiniteLossError, too_long
+from bytemill.lm.train.pace import Pace
+from bytemill.lm.train.plan import Dial, Plan, plan
 from bytemill.lm.train.run_data import RunData
 from bytemill.lm.train.saved_run import SavedRun
+
+__all__ = ["CONFIG", "NonFiniteLossError", "Result", "Trainer"]
 
 CONFIG: Final = "config.json"
 
 _CPU_TOKENS: Final = 8192
-_SPEED_STEPS: Final = 20
-
-
-class NonFiniteLossError(ValueError):
-    """The loss, or the gradients' norm, is no finite number.
-
-    Attributes:
-        step: The step that gave it, counted from 1.
-        checkpoint: The last checkpoint, from before it; None if none was written.
-    """
-
-    def __init__(self, step: int, what: str, checkpoint: Path | None) -> None:
-        self.step, self.checkpoint = step, checkpoint
-        good = f"the last good checkpoint is {checkpoint}" if checkpoint else "none was saved"
-        super().__init__(
-            f"step {step}: {what}; {good}. Begin a new run with lower learning rates, a longer "
-            'warm-up, a lower grad_clip, or dtype="float32"'
-        )
+_CPU_FLOPS: Final = 2e11
+"""Of a micro-batch, so that one takes a few seconds at most: the run tells of each."""
+_MOST_EPOCHS: Final = 4.0
+"""More than these teach a model little (Muennighoff et al. 2023, https://arxiv.org/abs/2305.16264)."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +70,7 @@ class Trainer:
 
     The folder gets config.json, tokenizer/, metrics.jsonl, loss.png and checkpoints/. On the same
     machine, with the same number of threads, a run that was stopped or killed and goes on ends
-    with the same bits as one that was not.
+    with the same bits as one that was not, unless its time is limited (`minutes`).
 
     Args:
         config: The run.
@@ -100,18 +85,21 @@ class Trainer:
         self.config = config
         self._tell = on_event or _ignore
         self._resume = resume
-        self._run = Path(config.out)
-        self._store = CheckpointStore(self._run, config.keep_last)
+        self._run = Path(config.run.out)
+        self._store = CheckpointStore(self._run, config.run.keep_last)
+        self._loop: Loop | None = None
         self._is_stopped = False
-        self.step = 0
-        self._window: list[float] = [0.0, 0.0]
-        self._last_validation: tuple[int, Validation] | None = None
-        self._best = math.inf
-        self._saved: Path | None = None
+
+    @property
+    def step(self) -> int:
+        """Steps made."""
+        return self._loop.step if self._loop else 0
 
     def stop(self) -> None:
         """Ends the run after the step that is being made, and saves; for listeners and threads."""
         self._is_stopped = True
+        if self._loop is not None:
+            self._loop.stop()
 
     def run(self) -> Result:
         """Trains to the end of the horizon.
@@ -121,61 +109,85 @@ class Trainer:
 
         Raises:
             FileNotFoundError: Data, tokenizer or checkpoint are not there.
-            NonFiniteLossError: The loss is no number any more.
+            NonFiniteLossError: The loss is not a number any more.
             OSError: The disk is full; the checkpoints before are whole.
             ValueError: Anything wrong with the configuration, the data or the checkpoint.
         """
         with _disk_full_named(self._run):
-            self._set_up()
-            with interrupts(self.stop), self._log():
+            loop = self._set_up()
+            with interrupts(self.stop, self._interrupted), self._log(loop) as log:
+                estimate = self._start(loop)
+                if self._is_stopped:
+                    loop.stop()
                 try:
-                    self._train()
+                    loop.run(log, estimate)
                 finally:
                     metrics.plot(self._run)
-        last = self._last_validation
-        return Result(
-            self.step, self.step == self.plan.steps, last[1] if last else None, self._saved
-        )
+        validation = loop.validation[1] if loop.validation else None
+        checkpoint = loop.saved[1] if loop.saved else None
+        return Result(loop.step, loop.is_finished, validation, checkpoint)
+
+    def _interrupted(self, presses: int) -> None:
+        self._tell(Interrupted(presses))
 
     # Setting up
 
-    def _set_up(self) -> None:
-        config = self.config
+    def _set_up(self) -> Loop:
+        run = self.config.run
         checkpoint = self._checkpoint()
-        if config.threads is not None:
-            torch.set_num_threads(config.threads)
-        self.device = runtime.choose_device(config.device)
-        self.dtype = runtime.choose_dtype(config.dtype, self.device)
-        self.data = RunData.open(config)
-        self.plan: Plan = plan(config, self.data.n_vocab)
+        if run.threads is not None:
+            torch.set_num_threads(run.threads)
+        wait_briefly()
+        self.device = runtime.choose_device(run.device)
+        self.dtype = runtime.choose_dtype(run.dtype, self.device)
+        self.data = RunData.open(self.config.data, self._run / TOKENIZER_FOLDER)
+        if run.sample_every and self.data.tokenizer is None:
+            raise ValueError(
+                f"sample_every={run.sample_every}: samples need a tokenizer; give one, or 0"
+            )
+        saved = SavedRun.read(checkpoint, self.config) if checkpoint else None
+        self._dial: Dial = "cpu" if self.device.type == "cpu" else "gpu"
+        if saved is not None:
+            self._dial = saved.dial
+        self.plan: Plan = plan(
+            self.config.model,
+            self.config.optimizer,
+            self.config.schedule,
+            self.data.n_vocab,
+            dial=self._dial,
+        )
         self.data.check(self.plan.model.vocab_size)
-        self._loader = self.data.loader(config, self.plan.batch_size, self.device)
-        generator = torch.Generator().manual_seed(config.seed)
+        length = self.plan.model.context_length
+        self._loader = self.data.loader(
+            self.config.data, self.plan.batch_size, length, run.seed, self.device
+        )
+        generator = torch.Generator().manual_seed(run.seed)
         self.model = Transformer(self.plan.model, device=self.device, generator=generator)
         self.optimizers = build_optimizers(self.model, self.plan.optimizer, ns_dtype=self.dtype)
-        rows = config.micro_batch_size or self._default_rows()
-        if checkpoint is None:
-            torch.manual_seed(config.seed)
+        self._val_batches = self.data.val_batches(run.eval_batches, self.plan.batch_size, length)
+        self._token_bytes = self.data.token_bytes(self.plan.model.vocab_size)
+        loop = self._make_loop()
+        rows = run.micro_batch_size or (saved.micro_batch_size if saved else self._default_rows())
+        if checkpoint is None or saved is None:
+            torch.manual_seed(run.seed)
         else:
-            saved_rows = self._load(checkpoint)
-            rows = config.micro_batch_size or saved_rows
-        self._is_compiled = runtime.wants_compile(config.compile, self.device)
+            self._load(loop, checkpoint, saved)
+        self._is_compiled = runtime.wants_compile(run.compile, self.device)
         self._micro = MicroBatches(
             torch.compile(self._loss_sum, dynamic=False) if self._is_compiled else self._loss_sum,
             self.model,
             min(rows, self.plan.batch_size),
-            lambda rows: self._tell(MemoryRanOut(self.step + 1, rows)),
+            lambda rows: self._tell(MemoryRanOut(loop.step + 1, rows)),
+            loop.on_rows,
         )
-        self._val_batches = self.data.val_batches(config, self.plan.batch_size)
-        self._token_bytes = self.data.token_bytes(self.plan.model.vocab_size)
-        self._peak = runtime.peak_flops(self.device, self.dtype)
-        self._durations: list[float] = []
+        self._loop = loop
         # Only now, when nothing is wrong with the arguments, is anything written.
         self._run.mkdir(parents=True, exist_ok=True)
         self._store.clean()
-        config.save(self._run / CONFIG)
+        self.config.save(self._run / CONFIG)
         if self.data.tokenizer is not None:
             self.data.tokenizer.save(self._run / TOKENIZER_FOLDER)
+        return loop
 
     def _checkpoint(self) -> Checkpoint | None:
         """Where to go on from."""
@@ -183,62 +195,69 @@ class Trainer:
         if last is None or self._resume:
             return last
         raise ValueError(
-            f"out={self.config.out!r}: there is a run in this folder already, at step {last.step}; "
-            "resume it, or choose another folder"
+            f"out={self.config.run.out!r}: there is a run in this folder already, at step "
+            f"{last.step}; resume it, or choose another folder"
         )
 
-    def _load(self, checkpoint: Checkpoint) -> int:
-        """Takes the checkpoint's state; returns its rows in a micro-batch."""
-        saved = SavedRun.read(checkpoint, self.config)
+    def _make_loop(self) -> Loop:
+        run, minutes = self.config.run, self.config.schedule.minutes
+        every = Every(run.log_every, run.eval_every, run.sample_every, run.checkpoint_every)
+        # Forward alone is a third of forward and backward.
+        in_steps = sum(x.size for x, _ in self._val_batches) / self.plan.tokens_per_step / 3
+        pace = Pace(
+            self.plan.steps,
+            self.plan.tokens_per_step,
+            every.pauses(in_steps),
+            None if minutes is None else 60 * minutes,
+        )
+        return Loop(
+            self,
+            self.model,
+            self.optimizers,
+            self.plan.schedule,
+            pace,
+            every,
+            grad_clip=self.plan.optimizer.grad_clip,
+            flops_per_token=self.plan.flops_per_token,
+            peak_flops=runtime.peak_flops(self.device, self.dtype),
+            tell=self._tell,
+        )
+
+    def _load(self, loop: Loop, checkpoint: Checkpoint, saved: SavedRun) -> None:
+        """Takes the checkpoint's state."""
         checkpoint.load_weights(self.model)
         checkpoint.load_training(self.optimizers)
         self._loader.load_state_dict(saved.loader)
-        self.step, self._window, self._best = checkpoint.step, saved.window, saved.best_val_loss
-        self._saved = checkpoint.path
-        return saved.micro_batch_size
+        loop.pace.load_state_dict(saved.pace, checkpoint.step)
+        loop.window, loop.best = saved.window, saved.best_val_loss
+        loop.saved = checkpoint.step, checkpoint.path
 
     def _default_rows(self) -> int:
         """Rows that fit into memory at a time."""
         length = self.plan.model.context_length
-        most = max(1, _CPU_TOKENS // length)
+        by_flops = int(_CPU_FLOPS / (self.plan.flops_per_token * length))
+        most = min(_CPU_TOKENS // length, by_flops)
         if self.device.type == "cuda":
             most = largest_batch(
                 self.plan.model,
                 torch.cuda.get_device_properties(self.device).total_memory,
-                optimizer=self.config.optimizer,
+                optimizer=self.plan.optimizer.kind,
                 dtype="float32" if self.dtype == torch.float32 else "bfloat16",
             )
         return default_rows(self.plan.batch_size, max(most, 1))
 
-    # Training
-
-    def _loss_sum(self, ids: Tensor, targets: Tensor) -> Tensor:
-        with runtime.autocast(self.device, self.dtype):
-            return self.model.loss(ids, targets, reduction="sum")
-
-    def _train(self) -> None:
-        config = self.config
-        self._start()
-        while self.step < self.plan.steps:
-            if self._is_stopped:
-                self._save()
-                return
-            self._one_step()
-            is_last = self.step == self.plan.steps
-            wants_save = is_last or _is_due(self.step, config.checkpoint_every)
-            # A checkpoint has the validation of its own step, by which the best one is found.
-            if is_last or wants_save or _is_due(self.step, config.eval_every):
-                self._validate()
-            if _is_due(self.step, config.sample_every):
-                self._tell(Sampled(self.step, self._sample()))
-            if wants_save:
-                self._save()
-
-    def _start(self) -> None:
+    def _start(self, loop: Loop) -> float:
+        """Tells what is to be done; returns how many seconds it is expected to take."""
+        flops = self.plan.tokens_per_step * self.plan.flops_per_token
+        seconds = loop.pace.seconds_at(flops / runtime.training_flops(self.device, self.dtype))
+        epochs = self.plan.tokens / len(self.data.train)
         self._tell(
             Started(
                 plan=self.plan,
-                step=self.step,
+                step=loop.step,
+                rates=peak_rates(self.optimizers),
+                seconds=seconds,
+                epochs=epochs,
                 device=runtime.device_name(self.device),
                 dtype=str(self.dtype).removeprefix("torch."),
                 is_compiled=self._is_compiled,
@@ -249,53 +268,27 @@ class Trainer:
         )
         if self.data.val is None:
             self._tell(Warned("there are no validation tokens: nothing is validated"))
+        if epochs > _MOST_EPOCHS:
+            self._tell(
+                Warned(
+                    f"the data is read {epochs:,.1f} times over, and more than {_MOST_EPOCHS:g} "
+                    "times teach little; use more text or fewer steps"
+                )
+            )
+        if seconds > DAY:
+            self._tell(Warned(too_long(seconds)))
+        return seconds
 
-    def _one_step(self) -> None:
-        began = time.perf_counter()
-        multiplier = self.plan.schedule.multiplier(self.step)
-        set_learning_rates(self.optimizers, multiplier)
-        x, y = self._loader.next_batch()
-        loss = self._micro.gradients(x, y)
-        clip = self.config.grad_clip
-        norm = clip_gradients(self.model.parameters(), math.inf if clip is None else clip)
-        for optimizer in self.optimizers:
-            optimizer.step()
-        # The one point of a step that waits for the device.
-        loss_value, norm_value = torch.stack([loss, norm.to(loss.device)]).tolist()
-        if not math.isfinite(loss_value) or not math.isfinite(norm_value):
-            what = f"the loss is {loss_value}"
-            if math.isfinite(loss_value):
-                what = f"the gradients' norm is {norm_value}"
-            raise NonFiniteLossError(self.step + 1, what, self._saved)
-        self.step += 1
-        self._report(loss_value, norm_value, multiplier, time.perf_counter() - began)
+    # What the loop calls
 
-    def _report(self, loss: float, norm: float, multiplier: float, seconds: float) -> None:
-        self._durations = [*self._durations[1 - _SPEED_STEPS :], seconds]
-        per_step = sorted(self._durations)[len(self._durations) // 2]
-        speed = self.plan.tokens_per_step / per_step
-        mfu = speed * self.plan.flops_per_token / self._peak if self._peak else None
-        tokens = self.step * self.plan.tokens_per_step
-        left = (self.plan.steps - self.step) * per_step
-        event = Stepped(
-            self.step, self.plan.steps, loss, norm, multiplier, tokens, speed, mfu, left
-        )
-        self._window = [self._window[0] + loss, self._window[1] + 1]
-        if self.step % self.config.log_every == 0 or self.step == self.plan.steps:
-            figures = {
-                "tokens": tokens,
-                "loss": self._window[0] / self._window[1],
-                "grad_norm": norm,
-                "lr_multiplier": multiplier,
-                "tokens_per_second": round(speed),
-            }
-            self._metrics.log(self.step, figures if mfu is None else {**figures, "mfu": mfu})
-            self._window = [0.0, 0.0]
-        self._tell(event)
+    def gradients(self) -> Tensor:
+        """As `bytemill.lm.train.loop.Work` says."""
+        return self._micro.gradients(*self._loader.next_batch())
 
-    def _validate(self) -> None:
+    def validate(self) -> Validation | None:
+        """As `bytemill.lm.train.loop.Work` says."""
         if not self._val_batches:
-            return
+            return None
         found = validate(
             self.model.eval(),
             self._val_batches,
@@ -305,62 +298,62 @@ class Trainer:
             rows=self._micro.rows,
         )
         self.model.train()
-        is_best = found.loss < self._best
-        self._best = min(self._best, found.loss)
-        self._last_validation = self.step, found
-        figures = {"tokens": self.step * self.plan.tokens_per_step, "val_loss": found.loss}
-        if found.bits_per_byte is not None:
-            figures["val_bpb"] = found.bits_per_byte
-        self._metrics.log(self.step, figures)
-        self._tell(Validated(self.step, found.loss, found.bits_per_byte, is_best))
+        return found
 
-    def _sample(self) -> str:
+    def sample(self) -> str:
         """What the model writes, and what it was given to begin with."""
-        tokenizer, config = self.data.tokenizer, self.config
-        if tokenizer is None:  # refused when the data was opened
+        tokenizer, run = self.data.tokenizer, self.config.run
+        if tokenizer is None:  # refused when the run was set up
             return ""
         text = stream_text(
             self.model.eval(),
             tokenizer,
-            tokenizer.encode(config.sample_prompt) or [self.data.first_id(config)],
-            max_new_tokens=config.sample_tokens,
-            seed=config.seed,
+            tokenizer.encode(run.sample_prompt) or [self.data.first_id(self.config.data)],
+            max_new_tokens=run.sample_tokens,
+            seed=run.seed,
             overflow="slide",
         )
-        written = config.sample_prompt + "".join(text)
+        written = run.sample_prompt + "".join(text)
         self.model.train()
         return written
 
-    def _save(self) -> None:
-        if self._saved == self._store.path(self.step):
-            return
-        figures: dict[str, float] = {}
-        if self._last_validation and self._last_validation[0] == self.step:
-            found = self._last_validation[1]
-            figures["val_loss"] = found.loss
-            if found.bits_per_byte is not None:
-                figures["val_bpb"] = found.bits_per_byte
-        run = SavedRun(self._loader.state_dict(), self._micro.rows, self._window, self._best)
-        self._saved = self._store.save(
-            self.step,
+    def save(self, metrics: dict[str, float]) -> Path:
+        """As `bytemill.lm.train.loop.Work` says."""
+        loop = self._loop
+        if loop is None:
+            raise RuntimeError("the run has not begun; call run()")
+        saved = SavedRun(
+            self._loader.state_dict(),
+            self._micro.rows,
+            loop.window,
+            loop.best,
+            self._dial,
+            loop.pace.state_dict(),
+        )
+        return self._store.save(
+            loop.step,
             self.model,
             self.optimizers,
             model_config=self.plan.model.to_dict(),
-            metrics=figures,
-            extra=run.to_dict(self.config),
+            metrics=metrics,
+            extra=saved.to_dict(self.config),
         )
-        self._tell(Saved(self.step, self._saved))
+
+    def _loss_sum(self, ids: Tensor, targets: Tensor) -> Tensor:
+        with runtime.autocast(self.device, self.dtype):
+            return self.model.loss(ids, targets, reduction="sum")
 
     @contextmanager
-    def _log(self) -> Iterator[None]:
+    def _log(self, loop: Loop) -> Iterator[metrics.MetricsLog]:
+        run = self.config.run
         with metrics.MetricsLog(
             self._run,
-            resume_at=self.step if self.step else None,
-            wandb=self.config.wandb,
-            tensorboard=self.config.tensorboard,
+            resume_at=loop.step if loop.step else None,
+            wandb=run.wandb,
+            tensorboard=run.tensorboard,
             config=self.config.to_dict(),
-        ) as self._metrics:
-            yield
+        ) as log:
+            yield log
 
 
 def _ignore(event: Event) -> None:
@@ -377,7 +370,3 @@ def _disk_full_named(run: Path) -> Iterator[None]:
             raise
         message = f"{os.strerror(error.errno)}; make room and resume the run"
         raise OSError(error.errno, message, error.filename or str(run)) from error
-
-
-def _is_due(step: int, every: int) -> bool:
-    return every > 0 and step % every == 0

@@ -10,22 +10,16 @@ import torch
 
 from bytemill import Tokenizer
 from bytemill.data import Manifest
-from bytemill.lm.batches.loaders import (
-    PackedLoader,
-    Tokens,
-    WindowLoader,
-    check_vocabulary,
-    fixed_batches,
-    open_tokens,
-)
-from bytemill.lm.checkpoint.loading import TOKENIZER_FOLDER
+from bytemill.lm.batches.loaders import PackedLoader, WindowLoader, fixed_batches
+from bytemill.lm.batches.tokens import Tokens, open_tokens
+from bytemill.lm.batches.vocabulary import check_vocabulary
 from bytemill.lm.evaluate.measures import token_bytes
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from bytemill.lm.train.config import TrainConfig
+    from bytemill.lm.train.config import DataConfig
 
 
 @dataclass(frozen=True)
@@ -39,44 +33,43 @@ class RunData:
     """Ids are below this."""
 
     @classmethod
-    def open(cls, config: TrainConfig) -> RunData:
+    def open(cls, config: DataConfig, kept: Path | None = None) -> RunData:
         """Opens what the configuration names.
+
+        Args:
+            config: What to read.
+            kept: Where a run keeps its tokenizer; taken if there is one and no other is named.
 
         Raises:
             FileNotFoundError: Data or tokenizer are not there.
             ValueError: They are damaged or empty, or do not go together.
         """
         tokenizer = None
-        kept = Path(config.out) / TOKENIZER_FOLDER
         if config.tokenizer is not None:
             tokenizer = Tokenizer.load(config.tokenizer)
-        elif kept.is_dir():  # a run that goes on
+        elif kept is not None and kept.is_dir():
             tokenizer = Tokenizer.load(kept)
-        train = open_tokens(config.data, split="train", tokenizer=tokenizer)
+        train = open_tokens(config.path, split="train", tokenizer=tokenizer)
         if not len(train):
             raise ValueError(
                 f"{train.source}: it has no tokens; encode some text, or lower the share of "
                 "documents for validation"
             )
         val = None
-        if config.val_data is not None:
-            is_file = not Path(config.val_data).is_dir()
+        if config.val_path is not None:
+            is_file = not Path(config.val_path).is_dir()
             fingerprint = tokenizer or train.fingerprint
-            val = open_tokens(config.val_data, split="val", tokenizer=fingerprint)
+            val = open_tokens(config.val_path, split="val", tokenizer=fingerprint)
             if not is_file and not len(val):
-                val = open_tokens(config.val_data, split="train", tokenizer=fingerprint)
-        elif Path(config.data).is_dir():
-            val = open_tokens(config.data, split="val", tokenizer=tokenizer)
+                val = open_tokens(config.val_path, split="train", tokenizer=fingerprint)
+        elif Path(config.path).is_dir():
+            val = open_tokens(config.path, split="val", tokenizer=tokenizer)
         if val is not None and len(val) < 2:
             val = None
-        if config.sample_every and tokenizer is None:
-            raise ValueError(
-                f"sample_every={config.sample_every}: samples need a tokenizer; give one, or 0"
-            )
         if tokenizer is not None:
             n_vocab = tokenizer.n_vocab
-        elif Path(config.data).is_dir():
-            n_vocab = Manifest.load(config.data).n_vocab
+        elif Path(config.path).is_dir():
+            n_vocab = Manifest.load(config.path).n_vocab
         else:
             n_vocab = train.largest_id() + 1
         return cls(train, val, tokenizer, n_vocab)
@@ -93,15 +86,20 @@ class RunData:
                 check_vocabulary(tokens, vocab_size)
 
     def loader(
-        self, config: TrainConfig, batch_size: int, device: torch.device
+        self,
+        config: DataConfig,
+        batch_size: int,
+        context_length: int,
+        seed: int,
+        device: torch.device,
     ) -> WindowLoader | PackedLoader:
         """The loader that the configuration asks for.
 
         Raises:
             ValueError: The data is shorter than a window; or no document begins with `bos`.
         """
-        common: dict[str, Any] = {"seed": config.seed, "device": device}
-        sizes = self.train, batch_size, config.context_length
+        common: dict[str, Any] = {"seed": seed, "device": device}
+        sizes = self.train, batch_size, context_length
         if config.loader == "windows":
             return WindowLoader(*sizes, **common)
         return PackedLoader(*sizes, bos_id=self._bos_id(config.bos), **common)
@@ -120,19 +118,19 @@ class RunData:
             raise ValueError(f"bos={name!r}: the tokenizer's special tokens are {there}")
         return special[name]
 
-    def first_id(self, config: TrainConfig) -> int:
+    def first_id(self, config: DataConfig) -> int:
         """What samples begin with if no prompt is given: the token between documents, or the first
         id of the data if there is no such token."""
         special = self.tokenizer.special_tokens if self.tokenizer else {}
         return self._bos_id(config.bos) if special else int(self.train[:1][0])
 
     def val_batches(
-        self, config: TrainConfig, batch_size: int
+        self, n: int, batch_size: int, context_length: int
     ) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-        """The batches of every validation; none without validation tokens."""
+        """The batches of every validation, `n` at most; none without validation tokens."""
         if self.val is None:
             return []
-        return fixed_batches(self.val, config.eval_batches, batch_size, config.context_length)
+        return fixed_batches(self.val, n, batch_size, context_length)
 
     def token_bytes(self, vocab_size: int) -> torch.Tensor | None:
         """Bytes of each id, (V,) int64; None without a tokenizer."""

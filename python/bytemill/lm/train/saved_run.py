@@ -5,20 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from bytemill.lm.checkpoint.store import Checkpoint
+from bytemill.lm.settings_tree import leaves
 from bytemill.lm.train.config import TrainConfig
-
-# What a run that goes on may have otherwise: where things are, what they are computed on, and how
-# often the run tells of itself. All else decides the weights.
-MAY_CHANGE: Final = frozenset(
-    {
-        "data", "out", "val_data", "tokenizer", "micro_batch_size", "device", "compile", "threads",
-        "log_every", "eval_every", "eval_batches", "sample_every", "sample_tokens",
-        "sample_prompt", "checkpoint_every", "keep_last", "wandb", "tensorboard",
-    }
-)  # fmt: skip
+from bytemill.lm.train.plan import DIALS, Dial
 
 
 @dataclass(frozen=True)
@@ -33,6 +25,10 @@ class SavedRun:
     """Sum and number of the losses since the last line of metrics."""
     best_val_loss: float
     """The lowest; infinity before the first validation."""
+    dial: Dial
+    """Whose defaults the plan was made with: a run may go on on another device."""
+    pace: dict[str, Any]
+    """The pace's `state_dict()`."""
 
     def to_dict(self, config: TrainConfig) -> dict[str, Any]:
         """As JSON data, with the run's configuration."""
@@ -57,17 +53,30 @@ class SavedRun:
                 micro_batch_size=int(extra["micro_batch_size"]),
                 window=[float(number) for number in extra["window"]],
                 best_val_loss=math.inf if best is None else float(best),
+                dial=DIALS[DIALS.index(extra["dial"])],
+                pace=dict(extra["pace"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
-                f"{checkpoint.path}: it is no checkpoint that a training run can go on from "
-                f"({error})"
+                f"{checkpoint.path}: a training run cannot go on from it ({error})"
             ) from None
-        for field in dataclasses.fields(TrainConfig):
-            old, new = getattr(before, field.name), getattr(config, field.name)
-            if old != new and field.name not in MAY_CHANGE:
+        old, new = before.flat(), config.flat()
+        for name, leaf in leaves(TrainConfig).items():
+            if leaf.field.metadata["decides"] and old[name] != new[name]:
                 raise ValueError(
-                    f"{field.name} was {old!r} when the run of {checkpoint.path} was begun and is "
-                    f"{new!r} now; leave it as it was, or begin a new run in another folder"
+                    f"{name} was {old[name]!r} when the run of {checkpoint.path} was begun and is "
+                    f"{new[name]!r} now; leave it as it was, or begin a new run in another folder"
                 )
         return saved
+
+
+def configuration_of(checkpoint: Checkpoint) -> tuple[TrainConfig, Dial] | None:
+    """The run that wrote a checkpoint, and its dial; None if no training run did.
+
+    Raises:
+        TypeError, ValueError: Its configuration is damaged.
+    """
+    extra = checkpoint.extra
+    if "config" not in extra or extra.get("dial") not in DIALS:
+        return None
+    return TrainConfig.from_dict(extra["config"], str(checkpoint.path)), extra["dial"]

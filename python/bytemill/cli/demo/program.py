@@ -1,8 +1,9 @@
-"""`make demo`: the whole way, from Python source to a small model that writes some."""
+"""The demo's command line and its parts, one after the other."""
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import shutil
 import sys
 import time
@@ -10,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bytemill.cli.command import EPILOG, check_out, exit_status
-from bytemill.cli.demo_model import CPU, GPU, QUICK, compare, steps_for, train_model, write_samples
-from bytemill.cli.demo_tokenizer import encode_shards, source_files, train_tokenizer
+from bytemill.cli.demo.model import CPU, GPU, QUICK, compare, train_model, write_samples
+from bytemill.cli.demo.tokenizer import encode_shards, source_files, train_tokenizer
 from bytemill.data.shard_run import STATE_NAME
 from bytemill.data.shards import MANIFEST_NAME
 
@@ -23,10 +24,14 @@ MADE = {
 }
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = "python -m scripts.demo") -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(
-        prog="python -m scripts.demo", description=__doc__, epilog=EPILOG
+        prog=prog,
+        description="The whole way, from the source of Python's standard library to a small model "
+        "that writes some.",
+        epilog=EPILOG,
+        allow_abbrev=False,
     )
     add = result.add_argument
     add(
@@ -42,15 +47,16 @@ def parser() -> argparse.ArgumentParser:
         "--steps",
         type=int,
         metavar="N",
-        help="how long to train (default: 600, or as many as are made in four minutes)",
+        help="how long to train, whatever time that takes (default: 600, or as many as are made "
+        "in four minutes)",
     )
     add("--seed", type=int, default=0, metavar="N", help="(default: %(default)s)")
     return result
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "python -m scripts.demo") -> int:
     """Runs the demo; returns the exit status."""
-    args = parser().parse_args(argv)
+    args = parser(prog).parse_args(argv)
     return exit_status(lambda: run(args), "the demo was not finished")
 
 
@@ -66,12 +72,33 @@ def run(args: argparse.Namespace) -> None:
     sources = source_files(most=size.most_files)
     tokenizer = train_tokenizer(sources, size.vocab_size, out / "tokenizer")
     encode_shards(tokenizer, sources, out / "shards")
-    bits_per_byte = train_model(size, out, args.steps or steps_for(size, out), args.seed)
+    bits_per_byte = train_model(size, out, args.steps, args.seed)
     compare(size, out, bits_per_byte)
     write_samples(out, args.seed)
     minutes, seconds = divmod(round(time.perf_counter() - began), 60)
     print(f"all of it took {minutes}:{seconds:02}; to go on from there:\n")
-    print(f"    python -m scripts.generate --model {out / 'model'} --prompt 'def test'")
+    model = shlex.quote(str(out / "model"))
+    print(f"    {command('generate')} --model {model} --prompt 'def test'")
+
+
+def command(name: str) -> str:
+    """What starts the subcommand `name` when it is pasted into the shell that this was started by.
+
+    That is the program `bytemill` where it is the one of this Python, and else this Python itself,
+    by the path from the current folder if it lies below: a clone's .venv need not be activated.
+    """
+    own = Path(sys.executable).with_name("bytemill")
+    found = shutil.which("bytemill")
+    if found and Path(found).absolute() == own.absolute():
+        return f"bytemill {name}"
+    if own.is_file():
+        return f"{_shown(own)} {name}"
+    return f"{_shown(Path(sys.executable))} -m bytemill {name}"
+
+
+def _shown(program: Path) -> str:
+    path, here = program.absolute(), Path.cwd()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
 
 
 def clear(out: Path) -> None:
@@ -86,7 +113,7 @@ def clear(out: Path) -> None:
             continue
         there = {path.name for path in folder.iterdir()}
         if there and not there & marks:
-            raise ValueError(f"--out {out}: {folder} is no demo's; choose another folder")
+            raise ValueError(f"--out {out}: {folder} is not a demo's; choose another folder")
         shutil.rmtree(folder)
 
 

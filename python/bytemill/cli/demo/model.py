@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,12 +11,11 @@ import torch
 
 from bytemill import Tokenizer
 from bytemill.cli import report
-from bytemill.cli.demo_tokenizer import BOS
+from bytemill.cli.demo.tokenizer import BOS
 from bytemill.cli.progress import Progress
 from bytemill.cli.train import Screen
 from bytemill.data import open_shards
 from bytemill.lm.checkpoint.loading import load_model
-from bytemill.lm.device import runtime
 from bytemill.lm.evaluate.baselines import (
     Baseline,
     Bigram,
@@ -26,18 +24,12 @@ from bytemill.lm.evaluate.baselines import (
     gzip_bits_per_byte,
 )
 from bytemill.lm.generate.text import generate
-from bytemill.lm.model.transformer import Transformer
-from bytemill.lm.optim.groups import build_optimizers
-from bytemill.lm.train.config import TrainConfig
-from bytemill.lm.train.plan import plan
-from bytemill.lm.train.pretrain import Trainer
+from bytemill.lm.train import TrainConfig, Trainer
 from bytemill.lm.train.run_data import RunData
 
 # A space at the end would not be as in the text, where it begins the next token.
 PROMPTS = ("def", "class", "import")
 SAMPLE_TOKENS = 120
-_PROBE_STEPS = 10
-_PROBE_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -53,14 +45,16 @@ class Size:
     eval_batches: int
     steps: int
     """How long to train where that takes no more than `minutes`."""
-    minutes: float
-    """For how long to train at most, roughly; a third of the steps are made in any case."""
+    minutes: float | None
+    """For how long to train at most. Where that is too short for the steps the trainer draws the
+    schedule together as it goes, so that the learning rates have come down when it ends."""
     most_files: int | None = None
     threads: int | None = None
 
-    def config(self, out: Path, steps: int, seed: int) -> TrainConfig:
-        """The training run in `out`."""
-        return TrainConfig(
+    def config(self, out: Path, steps: int | None, seed: int) -> TrainConfig:
+        """The training run in `out`; steps that are given are made, however long they take."""
+        planned = steps or self.steps
+        return TrainConfig.of(
             data=str(out / "shards"),
             tokenizer=str(out / "tokenizer"),
             out=str(out / "model"),
@@ -70,7 +64,8 @@ class Size:
             d_model=self.d_model,
             n_head=self.n_head,
             batch_size=self.batch_size,
-            steps=steps,
+            steps=planned,
+            minutes=self.minutes if steps is None else None,
             # nanochat's rates. The dial would lower them for so small a batch; few steps want more.
             embedding_lr=0.2,
             head_lr=4e-3,
@@ -79,52 +74,26 @@ class Size:
             decay_fraction=0.6,
             threads=self.threads,
             seed=seed,
-            eval_every=max(steps // 4, 1),
+            eval_every=max(planned // 4, 1),
             eval_batches=self.eval_batches,
-            checkpoint_every=max(steps // 2, 1),
-            log_every=max(steps // 100, 1),
+            checkpoint_every=max(planned // 2, 1),
+            log_every=max(planned // 100, 1),
         )
 
 
-QUICK = Size(400, 2, 32, 1, 64, 4, 2, 50, math.inf, most_files=120, threads=1)
+QUICK = Size(400, 2, 32, 1, 64, 4, 2, 50, None, most_files=120, threads=1)
 CPU = Size(4096, 4, 256, 4, 256, 16, 16, 600, 4.0)
 GPU = Size(8192, 8, 512, 4, 1024, 64, 8, 1500, 4.0)
 
 
-def steps_for(size: Size, out: Path) -> int:
-    """The demo's steps, or as many as this machine makes in its minutes, found by making a few."""
-    if math.isinf(size.minutes):
-        return size.steps
-    config = size.config(out, size.steps, 0)
-    data = RunData.open(config)
-    made = plan(config, data.n_vocab)
-    device = runtime.choose_device(config.device)
-    dtype = runtime.choose_dtype(config.dtype, device)
-    model = Transformer(made.model, device=device)
-    optimizers = build_optimizers(model, made.optimizer, ns_dtype=dtype)
-    loader = data.loader(config, made.batch_size, device)
-    seconds: list[float] = []
-    while len(seconds) < _PROBE_STEPS and sum(seconds) < _PROBE_SECONDS:
-        began = time.perf_counter()
-        x, y = loader.next_batch()
-        with runtime.autocast(device, dtype):
-            loss = model.loss(x, y)
-        loss.backward()  # type: ignore[no-untyped-call]
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
-        runtime.synchronize(device)
-        seconds.append(time.perf_counter() - began)
-    # The least time is the machine's own; what is more comes from setting up and from others.
-    steps = round(size.minutes * 60 / min(seconds))
-    return min(size.steps, max(steps, size.steps // 3))
-
-
-def train_model(size: Size, out: Path, steps: int, seed: int) -> float:
+def train_model(size: Size, out: Path, steps: int | None, seed: int) -> float:
     """Trains, with progress, and returns the validation bits per byte."""
     config = size.config(out, steps, seed)
     began = time.perf_counter()
-    print(f"\n3. A language model, trained for {steps:,} steps\n")
+    limit = (
+        "" if config.schedule.minutes is None else f", {config.schedule.minutes:g} minutes at most"
+    )
+    print(f"\n3. A language model, trained for {config.schedule.steps:,} steps{limit}\n")
     with Progress("train", "steps") as bar:
         result = Trainer(config, on_event=Screen(bar)).run()
     if not result.is_finished:
@@ -132,16 +101,15 @@ def train_model(size: Size, out: Path, steps: int, seed: int) -> float:
     found = result.validation
     if found is None or found.bits_per_byte is None:
         raise ValueError("there is no text for validation")
-    print(f"trained in {time.perf_counter() - began:.0f} s")
+    print(f"trained for {result.step:,} steps in {time.perf_counter() - began:.0f} s")
     return found.bits_per_byte
 
 
 def compare(size: Size, out: Path, bits_per_byte: float) -> None:
     """Prints the model's bits per byte beside those of simpler models, on the same text."""
-    config = size.config(out, size.steps, 0)
-    data = RunData.open(config)
+    data = RunData.open(size.config(out, None, 0).data)
     lengths = data.token_bytes(data.n_vocab)
-    batches = data.val_batches(config, size.batch_size)
+    batches = data.val_batches(size.eval_batches, size.batch_size, size.context_length)
     if data.tokenizer is None or lengths is None:
         raise ValueError(f"{out}: there is no tokenizer")
     counts: dict[str, Baseline] = {

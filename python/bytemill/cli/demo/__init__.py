@@ -1,0 +1,5 @@
+"""`make demo`: the whole way, from Python source to a small model that writes some."""
+
+from bytemill.cli.demo.program import main, parser
+
+__all__ = ["main", "parser"]

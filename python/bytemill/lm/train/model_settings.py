@@ -1,0 +1,140 @@
+"""`ModelSettings`: a preset, a depth, and each field of `ModelConfig` that is to be otherwise."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from bytemill.lm.model.config import ModelConfig, Preset
+from bytemill.lm.settings import AUTO, LIMITS, check, option
+
+WIDTH_PER_LAYER: Final = 64
+DEFAULT_DEPTH: Final = 4
+_WIDE: Final = 768
+"""From this width on heads are of 128."""
+
+_AUTO = Literal["auto"]
+
+
+@dataclass(frozen=True)
+class _Dial:
+    """What the other fields are derived from."""
+
+    preset: Preset = option(  # noqa: RUF009
+        "gpt", help="the kind of model, which all of its variations follow from"
+    )
+    depth: int | _AUTO = option(  # noqa: RUF009
+        AUTO,
+        least=1,
+        help="the dial: layers, and from them width, heads, batch, learning rates and horizon "
+        "where these are not given",
+        derived=f"n_layer, or {DEFAULT_DEPTH}",
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+_DERIVED: Final = {
+    "vocab_size": "the data's",
+    "d_model": f"{WIDTH_PER_LAYER} times the depth",
+    "n_layer": "the depth",
+    "n_head": f"heads of 64, from a width of {_WIDE} on of 128",
+    "n_kv_head": "as many as n_head",
+}
+"""What is not the preset's."""
+_HELP: Final = {
+    "vocab_size": "rows of the embedding, V",
+    "d_model": "width, C",
+    "n_layer": "layers",
+    "n_head": "heads of queries",
+    "n_kv_head": "heads of keys and values",
+    "d_ff": "inner width of the feed-forward layers",
+}
+
+
+def _fields() -> list[tuple[str, Any, Any]]:
+    """A field for each of `ModelConfig`, with its help and range, which can be left to "auto"."""
+    kinds = typing.get_type_hints(ModelConfig)
+    result: list[tuple[str, Any, Any]] = []
+    for field in dataclasses.fields(ModelConfig):
+        own = field.metadata
+        limits: dict[str, Any] = {name: own.get(name) for name in LIMITS}
+        text = own.get("help") or _HELP.get(field.name, f"as ModelConfig.{field.name}")
+        if field.name == "context_length":
+            text = "tokens in a row, T"
+            result.append((field.name, int, option(512, help=text, least=1)))
+            continue
+        usual = (
+            "the preset's" if field.default is dataclasses.MISSING else str(field.default).lower()
+        )
+        derived = _DERIVED.get(field.name, usual)
+        setting = option(AUTO, help=text, derived=derived, **limits)
+        result.append((field.name, kinds[field.name] | _AUTO, setting))
+    return result
+
+
+if TYPE_CHECKING:
+
+    class ModelSettings(_Dial):
+        """See below."""
+
+        def __init__(self, **fields: Any) -> None: ...
+        def __getattr__(self, name: str) -> Any: ...
+
+else:
+    ModelSettings = dataclasses.make_dataclass(
+        "ModelSettings",
+        _fields(),
+        bases=(_Dial,),
+        frozen=True,
+        namespace={
+            "__doc__": """A model as one asks for it: preset, depth, and fields of `ModelConfig`.
+
+    A field that is "auto" comes from the data, the depth or the preset, as its help says. None is
+    what it is in `ModelConfig`: `logit_softcap=None` leaves the logits alone.
+
+    Raises:
+        TypeError: A field has a value of another type; the message names it.
+        ValueError: A field is out of range; the message names it.
+    """,
+            "__module__": __name__,
+        },
+    )
+
+
+def model_config(settings: ModelSettings, n_vocab: int) -> ModelConfig:
+    """The model's shape: what is given, and the rest from the depth and the preset.
+
+    Args:
+        settings: What is asked for.
+        n_vocab: Ids that the data can hold, taken for the vocabulary if no size is given.
+
+    Raises:
+        ValueError: Sizes that do not go together; the message names them.
+    """
+    given = {
+        field.name: getattr(settings, field.name)
+        for field in dataclasses.fields(ModelConfig)
+        if getattr(settings, field.name) != AUTO
+    }
+    depth = settings.depth
+    if depth == AUTO:
+        depth = given.get("n_layer", DEFAULT_DEPTH)
+    width = given.get("d_model", WIDTH_PER_LAYER * depth)
+    sizes = {
+        "vocab_size": n_vocab,
+        "d_model": width,
+        "n_layer": depth,
+        "n_head": _heads(width),
+    }
+    return ModelConfig.preset(settings.preset, **{**sizes, **given})
+
+
+def _heads(width: int) -> int:
+    for size in (128, 64) if width >= _WIDE else (64, 32):
+        if width % size == 0:
+            return width // size
+    return 1
