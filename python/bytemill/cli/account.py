@@ -73,10 +73,12 @@ def parser(prog: str = "python -m scripts.account") -> argparse.ArgumentParser:
         help="to compute in; weights are float32 (default: %(default)s)",
     )
     add("--memory", type=float, metavar="GB", help="find the most rows (default: the GPU's)")
-    add("--tokens", type=float, metavar="N", help="to train on (default: the plan's horizon)")
+    add(
+        "--tokens", type=float, metavar="N", help="tokens to train on (default: the plan's horizon)"
+    )
     add("--gpu", metavar="NAME", help="days of training on it")
     add("--peak-flops", type=float, metavar="N", help="of a GPU that is not in the table")
-    add("--gpus", type=int, default=1, metavar="N", help="(default: %(default)s)")
+    add("--gpus", type=int, default=1, metavar="N", help="number of GPUs (default: %(default)s)")
     add("--mfu", type=float, default=0.4, help="share of the peak (default: %(default)s)")
     add_flags(result, TrainConfig, _PARTS)
     return result

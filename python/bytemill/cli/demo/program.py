@@ -50,7 +50,7 @@ def parser(prog: str = "python -m scripts.demo") -> argparse.ArgumentParser:
         help="how long to train, whatever time that takes (default: 600, or as many as are made "
         "in four minutes)",
     )
-    add("--seed", type=int, default=0, metavar="N", help="(default: %(default)s)")
+    add("--seed", type=int, default=0, metavar="N", help="seed of the model (default: %(default)s)")
     return result
 
 

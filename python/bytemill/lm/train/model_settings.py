@@ -45,14 +45,6 @@ _DERIVED: Final = {
     "n_kv_head": "as many as n_head",
 }
 """What is not the preset's."""
-_HELP: Final = {
-    "vocab_size": "rows of the embedding, V",
-    "d_model": "width, C",
-    "n_layer": "layers",
-    "n_head": "heads of queries",
-    "n_kv_head": "heads of keys and values",
-    "d_ff": "inner width of the feed-forward layers",
-}
 
 
 def _fields() -> list[tuple[str, Any, Any]]:
@@ -62,7 +54,7 @@ def _fields() -> list[tuple[str, Any, Any]]:
     for field in dataclasses.fields(ModelConfig):
         own = field.metadata
         limits: dict[str, Any] = {name: own.get(name) for name in LIMITS}
-        text = own.get("help") or _HELP.get(field.name, f"as ModelConfig.{field.name}")
+        text = own["help"]
         if field.name == "context_length":
             text = "tokens in a row, T"
             result.append((field.name, int, option(512, help=text, least=1)))
