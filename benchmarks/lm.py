@@ -1,7 +1,8 @@
 """Training and decoding speed: bytemill's two presets and transformers' LlamaForCausalLM.
 
-    python -m benchmarks.lm                     # on the CPU
-    python -m benchmarks.lm --device cuda       # on a GPU; --data SHARDS adds Muon against AdamW
+    python -m benchmarks.lm
+
+On the CPU; `python -m bytemill.gpu_check` measures on a GPU.
 
 Each measurement runs in a fresh process, `--runs` times, the libraries taking turns. Beforehand it
 is checked that the `cs336` preset and Llama, with the same weights, compute the same: logits, three
@@ -11,12 +12,8 @@ layers, width and vocabulary. All are trained by the same torch.optim.AdamW (fus
     train    steps of a batch, forward to AdamW, tokens/s; two steps before are not timed
     decode   greedy text at batch 1 from a prompt of 16 tokens, tokens/s, prompt included
 
-On a GPU, in bf16, 30 timed steps each: 12 layers of width 768, vocabulary 50,304, T 1024; the same
-without compilation, and transformers' without; shapes of 350M and 560M parameters with their peak
-memory; and how many steps Muon takes to the loss that AdamW has after 200.
-
 One line per run is added to `OUT/lm.jsonl`: `schema` (1), `benchmark`, `measurement`, `library`,
-`preset`, `compiled`, `shape`, `batch_size`, `tokens` (timed), `run`, `version`, `seconds`,
+`preset`, `shape`, `batch_size`, `tokens` (timed), `run`, `version`, `seconds`,
 `peak_bytes`, `outcome`, `absent`, `error`, `machine`. The exit status is 1 if bytemill fails or is
 not equal.
 """
@@ -32,13 +29,8 @@ from typing import Any, Final, NamedTuple
 from benchmarks.lm_jobs import OURS, THEIRS
 from benchmarks.measure import Run, Spread, run_fresh, spread
 from benchmarks.report import append_jsonl, machine, machine_line, table
-from bytemill.lm import ModelConfig
-from bytemill.lm.device.gpus import find_gpu
-from bytemill.lm.model.accounting import count_parameters, training_flops_per_token
 
 TARGETS: Final = {"train": 1.3, "decode": 3.0}
-GPU_STEPS: Final = 30
-LEARN_STEPS: Final = 200
 
 
 class Row(NamedTuple):
@@ -46,40 +38,12 @@ class Row(NamedTuple):
 
     library: str
     preset: str
-    compiled: bool = False
 
     def __str__(self) -> str:
-        how = ", compiled" if self.compiled else ""
-        return f"{self.library} {self.preset}{how}"
+        return f"{self.library} {self.preset}"
 
 
-CPU_ROWS: Final = (Row(OURS, "cs336"), Row(OURS, "gpt"), Row(THEIRS, "llama"))
-GPU_ROWS: Final = (
-    Row(OURS, "gpt", True),
-    Row(OURS, "cs336", True),
-    Row(OURS, "gpt"),
-    Row(THEIRS, "llama"),
-    Row(THEIRS, "llama", True),
-)
-
-
-def gpu_shape(n_layer: int, d_model: int) -> dict[str, int]:
-    """Heads of 64, vocabulary 50,304, T 1024."""
-    return {
-        "vocab_size": 50_304,
-        "context_length": 1_024,
-        "d_model": d_model,
-        "n_layer": n_layer,
-        "n_head": d_model // 64,
-    }
-
-
-# Name -> shape and sequences in a batch.
-GPU_SHAPES: Final = {
-    "12 x 768": (gpu_shape(12, 768), 64),
-    "350M": (gpu_shape(20, 1_024), 48),
-    "560M": (gpu_shape(20, 1_280), 32),
-}
+ROWS: Final = (Row(OURS, "cs336"), Row(OURS, "gpt"), Row(THEIRS, "llama"))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -90,7 +54,6 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = result.add_argument
-    add("--device", choices=("cpu", "cuda"), default="cpu")
     add("--runs", type=int, default=5)
     add("--only", help="measurements, comma-separated (default: all)")
     add("--d-model", type=int, default=384)
@@ -99,10 +62,9 @@ def parser() -> argparse.ArgumentParser:
     add("--vocab-size", type=int, default=8_192)
     add("--context-length", type=int, default=256)
     add("--batch-size", type=int, default=8)
-    add("--steps", type=int, default=4, help="timed steps of training on the CPU")
+    add("--steps", type=int, default=4, help="timed steps of training")
     add("--new-tokens", type=int, default=200, help="tokens to decode")
     add("--cores", type=int, help="cores of each process (default: all)")
-    add("--data", help="shards or a .npy file to compare Muon with AdamW on, on a GPU")
     add("--timeout", type=float, default=1800.0, help="seconds, of one process")
     add("--out", type=Path, default=Path("runs/benchmarks"))
     add("--markdown", action="store_true", help="print tables as Markdown")
@@ -165,8 +127,6 @@ class Bench:
                     continue
                 note(f"{measurement}: {row}, run {round_ + 1} of {n_runs}")
                 own = {"library": row.library, "preset": row.preset}
-                if job == "train_on_gpu":
-                    own["compiled"] = row.compiled  # type: ignore[assignment]
                 run = self.fresh(job, row.library, {**own, **arguments})
                 runs[row].append(run)
                 self.ok &= row.library != OURS or run.error is None
@@ -209,7 +169,7 @@ class Bench:
         print(table(head, rows, markdown=markdown), flush=True)
 
 
-def on_cpu(bench: Bench) -> None:
+def measure(bench: Bench) -> None:
     """Training and decoding, on the CPU."""
     args = bench.args
     shape = {
@@ -227,8 +187,8 @@ def on_cpu(bench: Bench) -> None:
             n_tokens = args.steps * args.batch_size * args.context_length
         else:
             arguments["n_new"] = n_tokens = args.new_tokens
-        runs = bench.rounds(name, name, CPU_ROWS, n_tokens, arguments, args.runs)
-        base = speeds(runs[CPU_ROWS[-1]], n_tokens)
+        runs = bench.rounds(name, name, ROWS, n_tokens, arguments, args.runs)
+        base = speeds(runs[ROWS[-1]], n_tokens)
         rows = []
         for row, done in runs.items():
             found = speeds(done, n_tokens)
@@ -242,80 +202,6 @@ def on_cpu(bench: Bench) -> None:
         aim = f"to reach: {TARGETS[name]} x"
         batch = f"batch {args.batch_size}" if name == "train" else "batch 1"
         bench.print_table(f"{name}, {batch}, {where} ({aim})", head, rows)
-
-
-def on_gpu(bench: Bench) -> None:
-    """Training on a GPU: speed, memory, and Muon's steps."""
-    for name, (shape, batch_size) in GPU_SHAPES.items():
-        if not bench.wants(name):
-            continue
-        is_first = name == next(iter(GPU_SHAPES))
-        rows = GPU_ROWS if is_first else GPU_ROWS[:1]
-        arguments = {"shape": shape, "batch_size": batch_size, "steps": GPU_STEPS}
-        n_tokens = GPU_STEPS * batch_size * shape["context_length"]
-        runs = bench.rounds(name, "train_on_gpu", rows, n_tokens, arguments, 1)
-        cells = []
-        for row, (run,) in runs.items():
-            if run.outcome is None:
-                cells.append([str(row), "", "", "", "", run.absent or f"failed: {run.error}"])
-                continue
-            preset = "cs336" if row.library == THEIRS else row.preset
-            config = ModelConfig.preset(preset, **shape)  # type: ignore[arg-type]
-            per_step = batch_size * shape["context_length"]
-            found = spread([per_step / seconds for seconds in run.outcome["step_seconds"]])
-            gpu = find_gpu(run.outcome["device"])
-            rate = found.median * training_flops_per_token(config)
-            mfu = f"{rate / gpu.peak_flops:.1%}" if gpu else ""
-            cells.append(
-                [
-                    str(row),
-                    f"{count_parameters(config).total / 1e6:.0f}M",
-                    f"{found.median:,.0f} [{found.low:,.0f}-{found.high:,.0f}]",
-                    mfu,
-                    f"{run.outcome['peak_bytes'] / 2**30:.1f}",
-                    run.outcome["device"],
-                ]
-            )
-        head = ["model", "parameters", "tokens/s", "MFU", "peak GiB", "device"]
-        bench.print_table(f"{name}, batch {batch_size} x 1024, bf16", head, cells)
-    if bench.args.data and bench.wants("muon"):
-        learn(bench)
-
-
-def learn(bench: Bench) -> None:
-    """How many steps Muon takes to AdamW's loss."""
-    shape, batch_size = GPU_SHAPES["12 x 768"]
-    arguments = {"shape": shape, "batch_size": batch_size, "steps": LEARN_STEPS}
-    arguments["data"] = bench.args.data
-    losses: dict[str, list[float]] = {}
-    for kind in ("adamw", "muon"):
-        note(f"{LEARN_STEPS} steps of {kind}")
-        run = bench.fresh("learn_on_gpu", OURS, {"kind": kind, **arguments})
-        n_tokens = LEARN_STEPS * batch_size * shape["context_length"]
-        bench.record(f"learn {kind}", Row(OURS, "gpt", True), arguments, n_tokens, 0, run)
-        if run.outcome is None:
-            bench.ok = False
-            print(f"{kind}: {run.absent or run.error}")
-            return
-        losses[kind] = smooth(run.outcome["losses"])
-    aim = losses["adamw"][-1]
-    steps = first_at_most(losses["muon"], aim)
-    took = f"{steps}, {steps / LEARN_STEPS:.2f} x" if steps else f"more than {LEARN_STEPS}"
-    rows = [["adamw", f"{aim:.3f}", str(LEARN_STEPS)], ["muon", f"{losses['muon'][-1]:.3f}", took]]
-    head = ["optimizer", f"loss after {LEARN_STEPS} steps", "steps to AdamW's (to reach: 0.7 x)"]
-    bench.print_table("Muon and AdamW, 12 x 768, the same batches", head, rows)
-
-
-def smooth(losses: Sequence[float], width: int = 10) -> list[float]:
-    """Means of the last `width` losses at each step."""
-    return [
-        sum(losses[max(0, i - width + 1) : i + 1]) / min(width, i + 1) for i in range(len(losses))
-    ]
-
-
-def first_at_most(losses: Sequence[float], aim: float) -> int | None:
-    """The number of steps after which a loss is `aim` or less; None if it never is."""
-    return next((i + 1 for i, loss in enumerate(losses) if loss <= aim), None)
 
 
 def speeds(runs: Sequence[Run], n_tokens: int) -> Spread | None:
@@ -334,10 +220,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     bench = Bench(args)
     print(machine_line(bench.machine))
-    if args.device == "cpu":
-        on_cpu(bench)
-    else:
-        on_gpu(bench)
+    measure(bench)
     return 0 if bench.ok else 1
 
 

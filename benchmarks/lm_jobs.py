@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
 import torch
@@ -86,90 +84,11 @@ def decode(library: str, preset: str, shape: Shape, n_new: int) -> Job:
     return Job(lambda: call(n_new), lambda ids: {"tokens": len(ids)})
 
 
-def train_on_gpu(
-    library: str, preset: str, shape: Shape, batch_size: int, steps: int, compiled: bool
-) -> Job:
-    """As `train`, in bf16 on a GPU; what compiles is not timed. Also peak memory and the name."""
-    torch.set_float32_matmul_precision("high")
-    device = "cuda"
-    model: Any
-    if library == OURS:
-        model = lm_models.ours(preset, shape, device)
-    else:
-        model = lm_models.llama(shape, device)
-    x, y = lm_models.tokens(shape, batch_size, 0, device)
-    step = _step(library, model, x, y, bf16=True, compiled=compiled)
-    for _ in range(5):
-        step()
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-
-    def run() -> dict[str, Any]:
-        times = []
-        for _ in range(steps):
-            began = time.perf_counter()
-            loss = step()
-            torch.cuda.synchronize()
-            times.append(time.perf_counter() - began)
-        return {
-            "step_seconds": times,
-            "last_loss": float(loss),
-            "peak_bytes": torch.cuda.max_memory_allocated(),
-            "device": torch.cuda.get_device_name(),
-        }
-
-    return Job(run, lambda result: result)
-
-
-def learn_on_gpu(kind: str, shape: Shape, batch_size: int, steps: int, data: str) -> Job:
-    """The loss of each step on real tokens with bytemill's `gpt` preset, by one optimizer.
-
-    Both optimizers have the rates of `OptimConfig`, warmed up over ten steps, then constant, and
-    see the same batches.
-    """
-    from bytemill.lm.batches.loaders import WindowLoader
-    from bytemill.lm.batches.tokens import open_tokens
-    from bytemill.lm.batches.vocabulary import check_vocabulary
-    from bytemill.lm.optim.groups import OptimConfig, build_optimizers
-
-    torch.set_float32_matmul_precision("high")
-    tokens = open_tokens(data)
-    check_vocabulary(tokens, shape["vocab_size"])
-    model = lm_models.ours("gpt", shape, "cuda")
-    config = OptimConfig(kind="muon" if kind == "muon" else "adamw")
-    optimizers = build_optimizers(model, config)
-    loader = WindowLoader(
-        tokens, batch_size, shape["context_length"], seed=0, device=torch.device("cuda")
-    )
-    loss_of: Any = torch.compile(model.loss)
-
-    def run() -> list[float]:
-        losses = []
-        for i in range(steps):
-            x, y = loader.next_batch()
-            with torch.autocast("cuda", torch.bfloat16):
-                loss: Any = loss_of(x, y)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            for optimizer in optimizers:
-                for group in optimizer.param_groups:
-                    group["lr"] = group["base_lr"] * min(1.0, (i + 1) / 10)
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-            losses.append(float(loss))
-        return losses
-
-    return Job(run, lambda losses: {"losses": losses})
-
-
 def _step(
     library: str,
     model: Any,
     x: Tensor,
     y: Tensor,
-    *,
-    bf16: bool = False,
-    compiled: bool = False,
 ) -> Callable[[], Tensor]:
     """One step of training on a batch: forward, backward, clipping, AdamW."""
     optimizer = torch.optim.AdamW(
@@ -181,15 +100,9 @@ def _step(
         return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
 
     loss_of: Any = model.loss if library == OURS else their_loss
-    if compiled:
-        loss_of = torch.compile(loss_of)
-
-    def computing() -> AbstractContextManager[object]:
-        return torch.autocast(x.device.type, torch.bfloat16) if bf16 else nullcontext()
 
     def step() -> Tensor:
-        with computing():
-            loss: Tensor = loss_of(x, y)
+        loss: Tensor = loss_of(x, y)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

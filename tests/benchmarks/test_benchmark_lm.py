@@ -59,9 +59,3 @@ def test_it_runs(tmp_path, capsys, monkeypatch):
         assert [line["library"] for line in some] == in_turns
         assert all(line["seconds"] > 0 and line["error"] is None for line in some)
     assert some[0]["outcome"] == {"tokens": 9}
-
-
-def test_steps_to_a_loss():
-    assert lm.smooth([4.0, 2.0, 0.0], width=2) == [4.0, 3.0, 1.0]
-    assert lm.first_at_most([4.0, 3.0, 1.0], 3.0) == 2
-    assert lm.first_at_most([4.0], 3.0) is None
