@@ -250,6 +250,28 @@ def test_huggingface_gets_other_words_for_a_pattern_it_reads_differently(pattern
         assert tokenizer.encode(text) == other.encode(text).ids, text
 
 
+# Patterns on which the other libraries' code panics, which is not an Exception there.
+
+
+def test_huggingface_that_gives_up_on_a_text_is_a_value_error(tmp_path):
+    tokenizer = Tokenizer.from_ranks(BYTES, pattern=r"(?=(a+)+b)a|[\s\S]")
+    with pytest.raises(ValueError, match=r"tokenizers panics on 'aaaa.*backtracks less"):
+        tokenizer.to_huggingface(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("pattern", ["a*|.", r"(?:\s*|x)", r"\b|\w+", "(?=b)", "x?"])
+def test_tiktoken_with_a_pattern_that_may_match_nothing_is_refused(pattern):
+    with pytest.raises(ValueError, match="may match nothing"):
+        Tokenizer.from_ranks(BYTES, pattern=pattern).to_tiktoken("test")
+
+
+def test_a_panic_of_tiktoken_is_a_value_error():
+    # A back-reference, which the parser does not know, so that the sample has to show it.
+    with pytest.raises(ValueError, match="tiktoken panics on"):
+        Tokenizer.from_ranks(BYTES, pattern=r"(a?)\1|b").to_tiktoken("test")
+
+
 def test_huggingface_with_a_pattern_it_cannot_read_is_refused(tmp_path):
     tokenizer = Tokenizer.from_ranks(BYTES, pattern=r"[\p{L}--a]+|[\s\S]|(?<x>a)(?P=x)")
     with pytest.raises(ValueError, match="tokenizers"):
