@@ -1,7 +1,9 @@
 """Files to shards and back: every input form, splits, separators, bad arguments."""
 
+import gzip
 import random
 import shutil
+import zlib
 
 import pytest
 
@@ -215,3 +217,11 @@ def test_what_progress_raises_ends_the_call(corpus, tmp_path, tokenizer):
     shutil.rmtree(out, ignore_errors=True)
     tokenizer.encode_files(corpus, out, progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (corpus.stat().st_size,) * 2
+
+
+def test_the_inputs_are_known_by_content(corpus, tmp_path, tokenizer):
+    path = tmp_path / "a.txt.gz"
+    path.write_bytes(gzip.compress(b"some text"))
+    (entry,) = tokenizer.encode_files(path, tmp_path / "out").inputs
+    size, crc32 = path.stat().st_size, zlib.crc32(path.read_bytes())
+    assert entry == {"path": str(path), "size": size, "crc32": crc32}
