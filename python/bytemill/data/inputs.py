@@ -29,7 +29,10 @@ FORMATS: dict[str, Format] = {
 COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
 # Read as text, these would only fail later, with a message about UTF-8.
 _ARCHIVES = {".7z", ".br", ".bz2", ".lz4", ".lzma", ".rar", ".tar", ".tgz", ".xz", ".zip"}
-_KNOWN = ".txt, .jsonl (.ndjson, .jsonlines, .json) and .parquet, each also followed by .gz or .zst"
+_KNOWN = (
+    ".txt, .jsonl and .parquet (and .ndjson, .jsonlines and .json, which are read as .jsonl), each "
+    "also followed by .gz or .zst"
+)
 _SHOWN = 5
 
 

@@ -145,7 +145,7 @@ class ShardRun:
         path = self._folder / LOCK_NAME
         with path.open("ab") as file:
             try:
-                _lock(file.fileno())
+                files.lock(file.fileno())
             except OSError:
                 raise ValueError(
                     f"{self._folder}: another process is encoding to this folder; wait for it, or "
@@ -161,18 +161,6 @@ class ShardRun:
             finally:
                 with contextlib.suppress(OSError):  # Windows removes no open file
                     path.unlink()
-
-
-def _lock(fd: int) -> None:
-    """Locks an open file until it is closed, or the process ends however it ends."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
-        msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-    else:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _fields(manifest: Manifest) -> dict[str, Any]:
