@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copyreg
+import os
 import threading
 import warnings
 from collections.abc import Callable, Iterable
@@ -97,12 +98,19 @@ class VocabularyTrainer:
 
         Raises:
             TypeError: `texts` is a str or not iterable, or an item is not a str.
+            ValueError: `texts` is a list or tuple of nothing but paths that exist.
             Exception: Whatever the iterable raises, unchanged.
         """
         if isinstance(texts, (str, bytes)):
             raise TypeError(
                 f"feed takes an iterable of str, not one {type(texts).__name__}; "
                 "for a single text pass [text]"
+            )
+        if isinstance(texts, (list, tuple)) and texts and all(map(_is_path, texts)):
+            raise ValueError(
+                f"{texts[0]!r} is a path that exists, as all of these texts are: to read the files "
+                "use feed_files (or pass them as pathlib.Path to Tokenizer.train); to count these "
+                "words themselves pass iter([...])"
             )
         with self._turn():
             if self._chars_left == 0:
@@ -218,6 +226,13 @@ class VocabularyTrainer:
             f"the vocabulary has {got} tokens instead of vocab_size={size}: the text "
             f"({len(self._counts)} distinct pretokens) has no more pairs to merge{within}"
         )
+
+
+def _is_path(text: object) -> bool:
+    # Longer than any path, or with what no path holds: not asked for.
+    if not isinstance(text, str) or not 0 < len(text) <= 4096 or "\n" in text:
+        return False
+    return os.path.exists(text)  # noqa: PTH110
 
 
 def _to_items(counts: Counts) -> tuple[Any, ...]:
