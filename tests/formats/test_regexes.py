@@ -1,5 +1,6 @@
 """Split patterns as two regex engines read them: Oniguruma's word is `tokenizers`."""
 
+import itertools
 import json
 import random
 import sys
@@ -254,3 +255,29 @@ def test_a_long_gap_is_one_pretoken():
     for pattern in (r"\d", r"\p{Lu}?\p{Ll}+"):
         mine = from_oniguruma(pattern, keeps_gaps=True)
         assert ours(mine, "-" * 3_000_000) == {"-" * 3_000_000: 1}
+
+
+# tiktoken has the same engine, in another version.
+
+
+FANCY = [
+    *(r"\h+", r"x\Z", r"a\Z|.", "(?i:ß)", "(?i)ss", r"\b\w+\b", r"\<\w+", r"\b{start}\w", r"\R"),
+    *(r"\O", r"\N+", r"a\K.", "(?~ab)", r"(a)\1", r"\p{Punct}+", "(?m)^.", "(?s).+", "(?x) a b"),
+    *(r"[\p{L}--a]+", r"\p{Word}+", "[[:^alpha:]]+", "[[:word:]]+", "^a|.", "a$|.", r"\p{N}{1,3}+"),
+]
+
+
+@pytest.mark.parametrize("pattern", sorted({*PATTERNS, *FANCY} - {"x{,}"}))
+def test_tiktoken_reads_our_patterns_alike(pattern):
+    tiktoken = pytest.importorskip("tiktoken", reason="tiktoken is not installed")
+    # Where a pretoken ends shows in the pairs of bytes that are a token.
+    used = sorted({byte for piece in PIECES for byte in piece.encode()})
+    ranks = {bytes([i]): i for i in range(256)}
+    for a, b in itertools.product(used, used):
+        ranks[bytes([a, b])] = len(ranks)
+    tokenizer = Tokenizer.from_ranks(ranks, pattern=pattern)
+    encoding = tiktoken.Encoding("x", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
+    rng = random.Random(pattern)
+    for _ in range(60):
+        text = random_text(rng)
+        assert tokenizer.encode(text) == encoding.encode_ordinary(text), text
