@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,8 +27,13 @@ class Identity:
         self._stamps = [_stamp(file) for file in files]
         cores = os.cpu_count() or 1
         n = max(1, min(len(files), cores, num_threads or cores))
+        stop = threading.Event()
         with ThreadPoolExecutor(n) as pool:
-            sums = list(pool.map(_crc32, files))
+            try:
+                sums = list(pool.map(lambda file: _crc32(file, stop), files))
+            except BaseException:  # Ctrl-C must not wait for the rest
+                stop.set()
+                raise
         self.inputs: list[dict[str, Any]] = [
             {"path": file.shown_path, "size": file.size, "crc32": crc32}
             for file, crc32 in zip(files, sums, strict=True)
@@ -68,11 +74,11 @@ def _stamp(file: InputFile) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
-def _crc32(file: InputFile) -> int | None:
+def _crc32(file: InputFile, stop: threading.Event) -> int | None:
     if not file.path.is_file():
         return None
     crc32 = 0
     with file.path.open("rb", buffering=0) as raw:
-        while piece := raw.read(_PIECE):
+        while not stop.is_set() and (piece := raw.read(_PIECE)):
             crc32 = zlib.crc32(piece, crc32)
     return crc32
