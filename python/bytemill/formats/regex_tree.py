@@ -166,7 +166,7 @@ def escape(char: str) -> str:
         return known[char]
     if char.isascii() and not char.isprintable():
         return f"\\x{ord(char):02x}"
-    if char.isascii() and not char.isalnum() and char not in " '\"_,;:!@%=`/":
+    if char in r"\.+*?()|[]{}^$&-~":
         return "\\" + char
     return char if char.isprintable() else f"\\x{{{ord(char):x}}}"
 
