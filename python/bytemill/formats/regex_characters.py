@@ -156,6 +156,8 @@ class Characters:
                 raise self.refuse(start, "a - that may be read as a range")
         if not re.match(r"-[^\]]", self.text[self.at :]):
             return Range(char, char)
+        if self.peek("--") and not self.ruby:  # a set operation, not a range to -
+            raise self.refuse(start, "a range that may be read as a set operation")
         self.at += 1
         if self.peek("["):
             raise self.refuse(start, "a range to a class")
