@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from bytemill import files
+from bytemill import Tokenizer, files
 
 
 def test_a_file_is_replaced_in_one_step(tmp_path):
@@ -79,7 +79,7 @@ def test_versioned_json(tmp_path):
 
 KILLED = """
 import os, signal, sys
-from bytemill import files
+from bytemill import Tokenizer, files
 with files.replacing(sys.argv[1]) as file:
     file.write(b"half")
     file.flush()
@@ -130,3 +130,31 @@ def test_a_file_that_another_thread_is_writing_is_left(tmp_path):
         files.write_bytes(path, b"second")
         assert path.read_bytes() == b"second"
     assert path.read_bytes() == b"first"
+
+
+class EmptyPath:
+    """What `os.fspath` makes nothing of."""
+
+    def __fspath__(self) -> str:
+        return ""
+
+
+@pytest.mark.parametrize("empty", ["", EmptyPath()])
+def test_an_empty_path_is_not_the_current_folder(empty, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tokenizer = Tokenizer.from_ranks({bytes([i]): i for i in range(256)})
+    for write in (
+        lambda: files.write_bytes(empty, b""),
+        lambda: tokenizer.save(empty),
+        lambda: Tokenizer.load(empty),
+        lambda: tokenizer.to_huggingface(empty),
+        lambda: Tokenizer.from_huggingface(empty),
+        lambda: tokenizer.to_files(empty, "merges.txt"),
+        lambda: tokenizer.to_files("vocab.json", empty),
+        lambda: tokenizer.encode_files(__file__, empty),
+    ):
+        with pytest.raises(ValueError, match=r"the path is empty; .* pass '\.'"):
+            write()
+    assert not list(tmp_path.iterdir())
+    tokenizer.save(".")
+    assert Tokenizer.load(".") == tokenizer

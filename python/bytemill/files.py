@@ -53,8 +53,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
     Raises:
         OSError: If the folder cannot be written to.
+        ValueError: If `path` is empty.
     """
-    target = Path(path)
+    target = named("path", path)
     _remove_abandoned(target)
     # Not tempfile: its files are private to the user, while these should follow the umask.
     beside = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
@@ -102,6 +103,16 @@ def lock(fd: int) -> None:
         msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
     else:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def named(what: str, path: str | os.PathLike[str]) -> Path:
+    """`path`, given as the argument `what`; ValueError if it is empty, which means "." to pathlib.
+
+    A program's unset variable is not to write into the folder where it happens to run.
+    """
+    if not os.fspath(path):
+        raise ValueError(f"{what}={path!r}: the path is empty; for the current folder pass '.'")
+    return Path(path)
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:

@@ -41,6 +41,7 @@ def in_threads(work: list[Callable[[], object]]) -> None:
         raise error
 
 
+@pytest.mark.filterwarnings("ignore:the vocabulary has")
 def test_all_that_threads_feed_is_counted(tmp_path):
     trainer, expected = BpeTrainer(num_threads=1), naive.count([t for ts in TEXTS for t in ts])
     path = tmp_path / "a.txt"
@@ -60,7 +61,6 @@ def test_all_that_threads_feed_is_counted(tmp_path):
     assert dict(trainer.counts.items()) == dict(expected)
 
 
-@pytest.mark.filterwarnings("ignore:the vocabulary has")
 def test_max_chars_holds_over_threads():
     trainer = BpeTrainer(max_chars=1000)
     in_threads([lambda n=n: trainer.feed(["x" * 7 + " "] * n) for n in range(20, 45)])

@@ -16,7 +16,7 @@ from bytemill.data.identity import Identity
 from bytemill.data.inputs import Paths, expand_inputs
 from bytemill.data.shard_run import ShardRun
 from bytemill.data.shards import WIDTHS, Dtype, Manifest
-from bytemill.files import naming_full_disk
+from bytemill.files import named, naming_full_disk
 from bytemill.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def encode_files(
         DiskFullError: The disk is full; what has been finished is kept.
         ImportError: A .parquet or .zst file needs a package that is not installed.
     """
-    folder = Path(out_dir)
+    folder = named("out_dir", out_dir)
     check_errors(errors)
     dtype = choose_dtype(vocabulary, dtype)
     separator_id = check_separator(vocabulary, separator, separator_at)

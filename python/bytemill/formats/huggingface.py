@@ -9,7 +9,6 @@ token that token, as ours does.
 import json
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from bytemill import files, patterns
@@ -119,7 +118,7 @@ def write(vocabulary: Vocabulary, path: StrPath) -> None:
         ValueError: If `tokenizers` would give other ids, with the first text that shows it; then,
             as for `to_dict`, nothing is written.
     """
-    target = Path(path)
+    target = files.named("path", path)
     if target.is_dir():
         target = target / "tokenizer.json"
     text = json.dumps(to_dict(vocabulary), ensure_ascii=False, indent=1)
@@ -173,7 +172,7 @@ def read(path: StrPath) -> Vocabulary:
             counterpart (named in the message; of a pattern, the construct), merges in another
             order than ids, or, where `tokenizers` is installed, a sample of texts.
     """
-    file = Path(path)
+    file = files.named("path", path)
     if file.is_dir():
         file = file / "tokenizer.json"
     source = os.fspath(file)
