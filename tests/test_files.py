@@ -3,10 +3,13 @@
 import errno
 import json
 import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
-from bytemill import files
+from bytemill import Tokenizer, files
 
 
 def test_a_file_is_replaced_in_one_step(tmp_path):
@@ -72,3 +75,86 @@ def test_versioned_json(tmp_path):
     path = tmp_path / "x.json"
     path.write_text(json.dumps({"format": "mine", "version": 2, "a": [1]}))
     assert files.read_versioned(path, "mine", 2, "make it again") == {"a": [1]}
+
+
+KILLED = """
+import os, signal, sys
+from bytemill import Tokenizer, files
+with files.replacing(sys.argv[1]) as file:
+    file.write(b"half")
+    file.flush()
+    if sys.argv[2:] == ["wait"]:
+        print("writing", flush=True)
+        sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def begun_long_ago(folder):
+    """The files beside the target, with the time set back."""
+    found = list(folder.glob(".*.tmp"))
+    for path in found:
+        os.utime(path, (1, 1))
+    return found
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="locks are tested where there is flock")
+def test_what_killed_processes_left_is_removed(tmp_path):
+    path, other = tmp_path / "a[1].b", tmp_path / "a[1].b.c"
+    for target in (path, path, other):
+        done = subprocess.run([sys.executable, "-c", KILLED, str(target)], check=False)
+        assert done.returncode == -signal.SIGKILL
+    mine = tmp_path / ".a[1].b.notes.tmp"
+    mine.touch()
+    assert len(begun_long_ago(tmp_path)) == 4
+    command = [sys.executable, "-c", KILLED, str(path), "wait"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writing:
+        assert writing.stdout.readline() == b"writing\n"
+        begun_long_ago(tmp_path)
+        files.write_bytes(path, b"new")
+        # Left are those of a process that is alive, of another target, and what is no such file.
+        left = begun_long_ago(tmp_path)
+        assert mine in left and len(left) == 3
+        writing.stdin.close()
+    assert writing.returncode == -signal.SIGKILL
+    files.write_bytes(path, b"newer")
+    files.write_bytes(other, b"other")
+    assert {p.name for p in tmp_path.iterdir()} == {path.name, other.name, mine.name}
+
+
+def test_a_file_that_another_thread_is_writing_is_left(tmp_path):
+    path = tmp_path / "file"
+    with files.replacing(path) as first:
+        first.write(b"first")
+        begun_long_ago(tmp_path)
+        files.write_bytes(path, b"second")
+        assert path.read_bytes() == b"second"
+    assert path.read_bytes() == b"first"
+
+
+class EmptyPath:
+    """What `os.fspath` makes nothing of."""
+
+    def __fspath__(self) -> str:
+        return ""
+
+
+@pytest.mark.parametrize("empty", ["", EmptyPath()])
+def test_an_empty_path_is_not_the_current_folder(empty, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tokenizer = Tokenizer.from_ranks({bytes([i]): i for i in range(256)})
+    for write in (
+        lambda: files.write_bytes(empty, b""),
+        lambda: tokenizer.save(empty),
+        lambda: Tokenizer.load(empty),
+        lambda: tokenizer.to_huggingface(empty),
+        lambda: Tokenizer.from_huggingface(empty),
+        lambda: tokenizer.to_files(empty, "merges.txt"),
+        lambda: tokenizer.to_files("vocab.json", empty),
+        lambda: tokenizer.encode_files(__file__, empty),
+    ):
+        with pytest.raises(ValueError, match=r"the path is empty; .* pass '\.'"):
+            write()
+    assert not list(tmp_path.iterdir())
+    tokenizer.save(".")
+    assert Tokenizer.load(".") == tokenizer

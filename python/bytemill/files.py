@@ -7,10 +7,15 @@ import contextlib
 import errno
 import json
 import os
+import re
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
+
+_BEGUN_SECONDS: Final = 2.0
+"""How long a file may be there without being locked by whoever is writing it."""
 
 
 class DiskFullError(OSError):
@@ -43,16 +48,22 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Opens a file for writing that takes the place of `path` when the block ends well.
 
     Readers see the old file or the new one, never a part; when the block raises, `path` is as it
-    was and nothing is left beside it. The data is flushed to disk before the rename.
+    was and nothing is left beside it. The data is flushed to disk before the rename. What a killed
+    process left beside `path` is removed: its file is not locked any more.
 
     Raises:
         OSError: If the folder cannot be written to.
+        ValueError: If `path` is empty.
     """
-    target = Path(path)
+    target = named("path", path)
+    _remove_abandoned(target)
     # Not tempfile: its files are private to the user, while these should follow the umask.
     beside = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
     try:
         with beside.open("xb") as file:
+            # Where nothing can be locked, nothing is found abandoned either.
+            with contextlib.suppress(OSError):
+                lock(file.fileno())
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -60,6 +71,48 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Removes the files that `replacing` began for `target` in processes that are gone."""
+    name = re.compile(re.escape(f".{target.name}.") + r"[0-9a-f]{12}\.tmp")
+    try:
+        found = [path for path in target.parent.iterdir() if name.fullmatch(path.name)]
+    except OSError:
+        return  # whoever writes there says why
+    for path in found:
+        with contextlib.suppress(OSError), path.open("ab") as file:
+            # One that was made just now may not be locked yet.
+            if time.time() - os.fstat(file.fileno()).st_mtime > _BEGUN_SECONDS:
+                lock(file.fileno())
+                path.unlink()
+
+
+def lock(fd: int) -> None:
+    """Locks an open file until it is closed, or the process ends however it ends.
+
+    Raises:
+        OSError: If another process, or another opening of the file in this one, has locked it; if
+            files cannot be locked there.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    else:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def named(what: str, path: str | os.PathLike[str]) -> Path:
+    """`path`, given as the argument `what`; ValueError if it is empty, which means "." to pathlib.
+
+    A program's unset variable is not to write into the folder where it happens to run.
+    """
+    if not os.fspath(path):
+        raise ValueError(f"{what}={path!r}: the path is empty; for the current folder pass '.'")
+    return Path(path)
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Split patterns: the named ones, other texts that mean the same, and texts for Hugging Face."""
+"""Split patterns: the named ones, and other texts that mean the same."""
 
 import re
 from typing import Final, Literal
@@ -17,13 +17,6 @@ _GPT2_TIKTOKEN: Final = (
     r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
 )
 _SAME_AS: Final[dict[str, PatternName]] = {_GPT2_RELEASE: "gpt2", _GPT2_TIKTOKEN: "gpt2"}
-
-# Hugging Face's `tokenizers` reads patterns with Oniguruma in Ruby syntax, where `$` also matches
-# at the end of every line and `{1,3}+` repeats `{1,3}` instead of being possessive.
-_CL100K_ONIGURUMA: Final = (
-    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*+"
-    r"|\s++\z|\s*[\r\n]|\s+(?!\S)|\s"
-)
 
 
 def canonical(pattern: str) -> str:
@@ -51,39 +44,3 @@ def name_of(pat_str: str) -> PatternName | None:
         if canonical(pat_str) == _core.pat_str(name):
             return name
     return None
-
-
-def to_oniguruma(pat_str: str) -> str:
-    """A text that Hugging Face's engine reads as we read `pat_str`; custom regexes unchanged."""
-    return _CL100K_ONIGURUMA if name_of(pat_str) == "cl100k" else pat_str
-
-
-def from_oniguruma(text: str) -> str:
-    """The regex of a pattern found in a tokenizer.json.
-
-    Raises:
-        ValueError: If it holds something that the two regex engines read differently, or is not
-            a valid regex.
-    """
-    if text == _CL100K_ONIGURUMA:
-        return _core.pat_str("cl100k")
-    if text in (_GPT2_RELEASE, _core.pat_str("gpt2")):
-        return _core.pat_str("gpt2")
-    construct = _read_differently(text)
-    if construct is not None:
-        raise ValueError(
-            f"the pattern {text!r} holds {construct!r}, which Hugging Face's regex engine reads "
-            "differently; load it with an equivalent that avoids it"
-        )
-    return canonical(text)
-
-
-def _read_differently(text: str) -> str | None:
-    """The first construct of `text` that Oniguruma's Ruby syntax gives another meaning."""
-    plain = re.sub(r"\\[^zAZhHRXGKQE]|\[(?:\\.|[^\]\\])*\]", "_", text, flags=re.DOTALL)
-    # Anchors at line ends; classes and shorthands of one engine only; an interval's `+`; the `m`
-    # flag.
-    found = re.search(r"[$^]|\\[ZhHRXGKQE]|\{[\d,]+\}\+|\(\?[a-ln-z]*m", plain)
-    if found is None:  # a POSIX class is ASCII here, Unicode there
-        found = re.search(r"\[:\^?\w+:\]", text)
-    return None if found is None else found.group()

@@ -24,7 +24,9 @@ class Vocabulary:
         special_tokens: Special tokens with their ids. Two may share an id, as in tiktoken's
             o200k_harmony; it decodes to the first of them.
         pattern: A named pattern ("gpt2", "cl100k", "o200k", "nanochat") or a regex in the syntax of
-            the fancy-regex crate.
+            the fancy-regex crate. Text that it does not match has no ids. A match of nothing is
+            passed over, and the search goes on one character further, as in tiktoken (unlike
+            `re.finditer`, which tries for a longer match at that place first).
         name: A name for people; it decides nothing.
 
     Raises:

@@ -1,7 +1,12 @@
 """Files to shards and back: every input form, splits, separators, bad arguments."""
 
+import gzip
+import os
 import random
 import shutil
+import signal
+import time
+import zlib
 
 import pytest
 
@@ -215,3 +220,29 @@ def test_what_progress_raises_ends_the_call(corpus, tmp_path, tokenizer):
     shutil.rmtree(out, ignore_errors=True)
     tokenizer.encode_files(corpus, out, progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (corpus.stat().st_size,) * 2
+
+
+def test_the_inputs_are_known_by_content(corpus, tmp_path, tokenizer):
+    path = tmp_path / "a.txt.gz"
+    path.write_bytes(gzip.compress(b"some text"))
+    (entry,) = tokenizer.encode_files(path, tmp_path / "out").inputs
+    size, crc32 = path.stat().st_size, zlib.crc32(path.read_bytes())
+    assert entry == {"path": str(path), "size": size, "crc32": crc32}
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timers")
+def test_ctrl_c_does_not_wait_for_the_inputs_to_be_known(tmp_path, tokenizer):
+    path = tmp_path / "a.txt"
+    path.touch()
+    os.truncate(path, 1 << 38)  # a hole, which takes minutes to read
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    started = time.monotonic()
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with pytest.raises(KeyboardInterrupt):
+            tokenizer.encode_files(path, tmp_path / "out")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - started < 30
+    assert not (tmp_path / "out").exists()

@@ -9,11 +9,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from bytemill import files
+from bytemill import _core, files
 from bytemill.data import DiskFullError, open_shards
 from bytemill.data.shard_run import STATE_NAME
 from bytemill.data.shards import SPLITS
@@ -176,18 +177,62 @@ def test_another_run_in_the_same_folder(ended, interrupted, tmp_path, tokenizer)
             which.encode_files(**{**interrupted, **options})
     with (mixed / "d.txt").open("a") as file:
         file.write("more")
-    with pytest.raises(ValueError, match="other input files, or they were changed"):
+    with pytest.raises(ValueError, match=r"the input file .*d\.txt was changed since"):
         tokenizer.encode_files(**interrupted)
     assert contents(out) == before
 
 
-def test_a_changed_input_of_the_same_length(interrupted, tokenizer):
-    path = interrupted["paths"][0] / "d.txt"
-    data = path.read_bytes()
-    path.write_bytes(data[:-1] + b"?")
-    os.utime(path, ns=(10**18, 10**18))
-    with pytest.raises(ValueError, match="an input file was changed since"):
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_changed_input_of_the_same_length_and_time(ended, interrupted, tokenizer):
+    if ended:
         tokenizer.encode_files(**interrupted)
+    path = interrupted["paths"][0] / "d.txt"
+    data, times = path.read_bytes(), path.stat()
+    middle = len(data) // 2
+    path.write_bytes(data[:middle] + b"?" + data[middle + 1 :])
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    before = contents(interrupted["out_dir"])
+    with pytest.raises(ValueError, match=r"d\.txt was changed since; name another output folder"):
+        tokenizer.encode_files(**interrupted)
+    assert contents(interrupted["out_dir"]) == before
+    # Its content counts, not its time.
+    path.write_bytes(data)
+    os.utime(path, ns=(10**18, 10**18))
+    tokenizer.encode_files(**interrupted)
+
+
+def test_a_pipe_is_never_done_before(tmp_path, tokenizer):
+    pipe, out = tmp_path / "pipe", tmp_path / "out"
+    os.mkfifo(pipe)
+    for text in ("one text", "two text"):
+        writer = threading.Thread(target=pipe.write_text, args=(text,), daemon=True)
+        writer.start()
+        if text == "one text":
+            manifest = tokenizer.encode_files(pipe, out)
+            assert manifest.n_bytes == 8 and manifest.inputs[0]["crc32"] is None
+            writer.join()
+        else:
+            with pytest.raises(
+                ValueError, match="pipe, which is not a file that could be compared"
+            ):
+                tokenizer.encode_files(pipe, out)
+            assert pipe.open().read() == text  # nothing was taken from it
+    assert open_shards(out).manifest == manifest
+
+
+def test_a_file_that_is_changed_while_it_is_read(corpus, tmp_path, tokenizer, monkeypatch):
+    path, encode = tmp_path / "a.txt", _core.encode_shards
+    path.write_text("text of a length")
+
+    def changing(*args, **options):
+        checkpoint = encode(*args, **options)
+        path.write_text("TEXT OF A LENGTH")
+        return checkpoint
+
+    monkeypatch.setattr(_core, "encode_shards", changing)
+    with pytest.raises(ValueError, match=r"a\.txt: .*changed while it was being read; remove"):
+        tokenizer.encode_files(path, tmp_path / "out")
+    assert not (tmp_path / "out" / "manifest.json").exists()
 
 
 def test_a_damaged_state(interrupted, tokenizer):

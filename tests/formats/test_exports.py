@@ -238,13 +238,38 @@ def test_tiktoken_with_another_order_of_special_tokens_is_refused():
 
 
 @pytest.mark.parametrize("pattern", [r"^\p{L}+|[\s\S]", r"\p{N}{1,3}+|[\s\S]", r"\p{L}+$|[\s\S]"])
-def test_huggingface_with_a_pattern_it_reads_differently_is_refused(pattern, tmp_path):
+def test_huggingface_gets_other_words_for_a_pattern_it_reads_differently(pattern, tmp_path):
     ranks = {**BYTES, b"nd": 256, b"\nI": 257, b"123": 258, b"56": 259, b"4567": 260, b"012": 261}
     ranks.update({b"34": 262, b"345": 263, b"67": 264, b"He": 265})
     tokenizer = Tokenizer.from_ranks(ranks, pattern=pattern)
-    with pytest.raises(ValueError, match=r"would give other ids.*pattern"):
-        tokenizer.to_huggingface(tmp_path / "tokenizer.json")
+    tokenizer.to_huggingface(tmp_path)
+    other = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    rng = random.Random(0)
+    for _ in range(300):
+        text = "".join(rng.choices(["1", "2345", "67", "He", "and\n", "\nI", "\n", " ", "."], k=12))
+        assert tokenizer.encode(text) == other.encode(text).ids, text
+
+
+# Patterns on which the other libraries' code panics, which is not an Exception there.
+
+
+def test_huggingface_that_gives_up_on_a_text_is_a_value_error(tmp_path):
+    tokenizer = Tokenizer.from_ranks(BYTES, pattern=r"(?=(a+)+b)a|[\s\S]")
+    with pytest.raises(ValueError, match=r"tokenizers panics on 'aaaa.*backtracks less"):
+        tokenizer.to_huggingface(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("pattern", ["a*|.", r"(?:\s*|x)", r"\b|\w+", "(?=b)", "x?"])
+def test_tiktoken_with_a_pattern_that_may_match_nothing_is_refused(pattern):
+    with pytest.raises(ValueError, match="may match nothing"):
+        Tokenizer.from_ranks(BYTES, pattern=pattern).to_tiktoken("test")
+
+
+def test_a_panic_of_tiktoken_is_a_value_error():
+    # A back-reference, which the parser does not know, so that the sample has to show it.
+    with pytest.raises(ValueError, match="tiktoken panics on"):
+        Tokenizer.from_ranks(BYTES, pattern=r"(a?)\1|b").to_tiktoken("test")
 
 
 def test_huggingface_with_a_pattern_it_cannot_read_is_refused(tmp_path):

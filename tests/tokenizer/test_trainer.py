@@ -194,15 +194,21 @@ def test_counts_tell_what_they_are():
     assert counts.pat_str == naive.GPT2
 
 
-def test_adding_a_trainer_s_own_counts_is_refused():
-    trainer = trainer_fed(TEXTS)
-    before = trainer.counts.items()
-    with pytest.raises(ValueError, match="themselves"):
-        trainer.add_counts(trainer.counts)
-    assert trainer.counts.items() == before
-
-
-# All or nothing
+def test_a_trainer_s_counts_are_a_copy():
+    trainer = BpeTrainer()
+    empty = trainer.counts
+    trainer.feed(["a b"])
+    first = trainer.counts
+    trainer.feed(["a"])
+    assert [counts.items() for counts in (empty, first, trainer.counts)] == [
+        [],
+        [(b" b", 1), (b"a", 1)],
+        [(b"a", 2), (b" b", 1)],
+    ]
+    first.merge(first_copy := trainer.counts)
+    assert first.total == 5 and first_copy.total == trainer.counts.total == 3
+    trainer.add_counts(trainer.counts)
+    assert trainer.counts.items() == [(b"a", 4), (b" b", 2)]
 
 
 def test_a_feed_that_fails_counts_nothing():

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from bytemill._arguments import check_limit, check_special_tokens
+from bytemill.data import sniff
 from bytemill.data.inputs import InputFile, Paths, expand_inputs
 from bytemill.data.readers import (
     OnPosition,
@@ -37,8 +38,9 @@ def iter_documents(
 ) -> Iterator[str]:
     """The documents of files, in the order of `expand_inputs`. Empty ones are left out.
 
-    A document is a plain text file, a line of a .jsonl file or a row of a .parquet file; where
-    `special_tokens` occur in it they separate it into several. One document at a time is in memory.
+    A document is a plain text file, a line of a .jsonl file (.ndjson, .jsonlines, .json) or a row
+    of a .parquet file; where `special_tokens` occur in it they separate it into several. One
+    document at a time is in memory.
     A byte order mark at the start of a plain text file is text, as in tiktoken; line ends stay as
     they are. A .jsonl line or a .parquet row whose text is null is not a document.
 
@@ -52,18 +54,20 @@ def iter_documents(
 
     Raises:
         FileNotFoundError, PermissionError: As `expand_inputs`, before the first document.
-        ValueError: A file is truncated, corrupt, not UTF-8, or lacks the column; the message names
-            it.
+        ValueError: A file is truncated, corrupt, not UTF-8, or lacks the column, or one that would
+            be read as plain text is JSON lines with that column; the message names it.
         ImportError: A .parquet or .zst file needs a package that is not installed.
     """
     check_errors(errors)
     split = _Splitter(check_special_tokens(special_tokens), check_limit("doc_cap", doc_cap))
     files = expand_inputs(paths)
     check_packages(files)
+    _check_plain(files, text_column)
     meter = _Meter(files, progress)
     for file in files:
         if file.format == "text":
-            documents = split.stream(_decoded(file, errors, meter.at))
+            chunks = _plain_chunks(file, text_column, meter.at)
+            documents = split.stream(_decoded(file, errors, chunks))
         else:
             texts = _read_records(file, text_column, errors, meter.at)
             documents = itertools.chain.from_iterable(split.stream([text]) for text in texts)
@@ -86,10 +90,25 @@ def _read_records(
     return read(file, text_column, errors, on_position)
 
 
-def _decoded(file: InputFile, errors: str, on_position: OnPosition) -> Iterator[str]:
+def _check_plain(files: Iterable[InputFile], text_column: str) -> None:
+    """ValueError if a file that is read as plain text is JSON lines; pipes are checked later."""
+    for file in files:
+        if file.format == "text" and file.path.is_file():
+            line = sniff.first_line(file.path, file.compression)
+            sniff.refuse(file.shown_path, line, text_column)
+
+
+def _plain_chunks(file: InputFile, text_column: str, on_position: OnPosition) -> Iterator[bytes]:
+    chunks = read_chunks(file, on_position)
+    if file.path.is_file():
+        return chunks
+    return sniff.refusing_json(file.shown_path, chunks, text_column)
+
+
+def _decoded(file: InputFile, errors: str, chunks: Iterator[bytes]) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder("utf-8")(errors)
     position = 0
-    for chunk in itertools.chain(read_chunks(file, on_position), [b""]):
+    for chunk in itertools.chain(chunks, [b""]):
         held = len(decoder.getstate()[0])
         try:
             yield decoder.decode(chunk, final=not chunk)
@@ -176,6 +195,7 @@ class Feeder:
     ) -> None:
         check_errors(errors)
         check_packages(files)
+        _check_plain(files, text_column)
         self._files = files
         self._text_column = text_column
         self._errors = errors
@@ -206,7 +226,8 @@ class Feeder:
                 for file in files:
                     if counting.full:
                         break
-                    counting.feed_chunks(file.shown_path, read_chunks(file, self._meter.at))
+                    chunks = _plain_chunks(file, self._text_column, self._meter.at)
+                    counting.feed_chunks(file.shown_path, chunks)
                     self._meter.done(file.size)
             else:
                 counting.feed(self._records(files))
@@ -223,7 +244,7 @@ class Feeder:
             self._is_plain = kind == "file"
             content: object = str(file.path)
             if kind == "chunks":
-                content = read_chunks(file, self._meter.at)
+                content = _plain_chunks(file, self._text_column, self._meter.at)
             elif kind == "texts":
                 content = _read_records(file, self._text_column, self._errors, self._meter.at)
             yield kind, file.shown_path, content

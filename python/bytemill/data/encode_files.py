@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from bytemill import _core
 from bytemill._arguments import check_limit
 from bytemill.data.documents import Feeder, Progress, check_errors
+from bytemill.data.identity import Identity
 from bytemill.data.inputs import Paths, expand_inputs
 from bytemill.data.shard_run import ShardRun
 from bytemill.data.shards import WIDTHS, Dtype, Manifest
-from bytemill.files import naming_full_disk
+from bytemill.files import named, naming_full_disk
 from bytemill.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -51,7 +52,9 @@ def encode_files(
 
     A run that was killed, or failed, goes on when it is called again with the same arguments; the
     result is the same, byte for byte, as if nothing had happened. Shards that were finished are not
-    made again. A run that has ended is not repeated: its manifest is returned. Memory does not grow
+    made again. A run that has ended is not repeated: its manifest is returned. Whether files are
+    the same is decided by their content, which is read once for that; what a pipe gives is never
+    the same. Memory does not grow
     with the corpus (a pattern unlike GPT-2's and its successors' needs each document as a whole).
 
     Args:
@@ -79,12 +82,13 @@ def encode_files(
         FileNotFoundError, PermissionError: A path cannot be read.
         ValueError: A file is truncated, corrupt, not UTF-8, or lacks the column; `paths` is empty;
             an argument is out of range; `dtype` is too small; `separator` is not a special token;
-            the folder holds the output of another call (other files, settings or tokenizer), or
-            another process is writing to it. The message says what to do.
+            the folder holds the output of another call (other or changed files, a pipe, settings
+            or tokenizer), or another process is writing to it; a file was changed while it was
+            read. The message says what to do.
         DiskFullError: The disk is full; what has been finished is kept.
         ImportError: A .parquet or .zst file needs a package that is not installed.
     """
-    folder = Path(out_dir)
+    folder = named("out_dir", out_dir)
     check_errors(errors)
     dtype = choose_dtype(vocabulary, dtype)
     separator_id = check_separator(vocabulary, separator, separator_at)
@@ -99,17 +103,18 @@ def encode_files(
         "text_column": text_column,
         "errors": errors,
     }
+    feeder = Feeder(files, text_column, errors, progress)
+    identity = Identity(files, num_threads)
     plan = Manifest(
         fingerprint=vocabulary.fingerprint,
         n_vocab=vocabulary.n_vocab,
         dtype=dtype,
         settings=settings,
-        inputs=[{"path": file.shown_path, "size": file.size} for file in files],
+        inputs=identity.inputs,
         splits={},
     )
-    feeder = Feeder(files, text_column, errors, progress)
     with naming_full_disk(folder, "call again"), _new_folder(folder):
-        run = ShardRun(folder, plan, files)
+        run = ShardRun(folder, plan)
         with run.locked():
             # Once more: it may have been ended by another process.
             if (finished := run.finished()) is not None:
@@ -131,6 +136,7 @@ def encode_files(
                 progress=feeder.on_source_bytes,
             )
             feeder.report()
+            identity.check_unchanged()
             return run.finish(last)
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import glob
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
+
+from bytemill.data import sniff
 
 Paths: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
 """A path, a folder or a glob, or several of them."""
@@ -15,11 +18,22 @@ Paths: TypeAlias = "str | os.PathLike[str] | Iterable[str | os.PathLike[str]]"
 Format: TypeAlias = Literal["text", "jsonl", "parquet"]
 Compression: TypeAlias = Literal["gzip", "zstd"]
 
-FORMATS: dict[str, Format] = {".txt": "text", ".jsonl": "jsonl", ".parquet": "parquet"}
+FORMATS: dict[str, Format] = {
+    ".txt": "text",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".jsonlines": "jsonl",
+    ".json": "jsonl",  # as C4 and others name them; in a folder only if their first line is one
+    ".parquet": "parquet",
+}
 COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
 # Read as text, these would only fail later, with a message about UTF-8.
 _ARCHIVES = {".7z", ".br", ".bz2", ".lz4", ".lzma", ".rar", ".tar", ".tgz", ".xz", ".zip"}
-_KNOWN = ".txt, .jsonl and .parquet, each also followed by .gz or .zst"
+_KNOWN = (
+    ".txt, .jsonl and .parquet (and .ndjson, .jsonlines and .json, which are read as .jsonl), each "
+    "also followed by .gz or .zst"
+)
+_SHOWN = 5
 
 
 class InputFile(NamedTuple):
@@ -43,15 +57,18 @@ class InputFile(NamedTuple):
 def expand_inputs(paths: Paths) -> list[InputFile]:
     """The files that `paths` stands for, sorted by path, each once.
 
-    A folder stands for all files below it that have a known extension (.txt, .jsonl or .parquet,
-    each also followed by .gz or .zst); hidden files and folders are passed over. A glob (`*`, `?`,
+    A folder stands for all files below it that have a known extension (.txt, .jsonl, .ndjson,
+    .jsonlines, .json with an object for its first line, or .parquet, each also followed by .gz or
+    .zst). Hidden files and folders are passed over; of others that are left out a UserWarning gives
+    the number and examples. Links to folders are followed, each folder once. A glob (`*`, `?`,
     `[...]`, `**` for any depth) stands for all files that match it. A file that is named, or
     matches a glob, and has another extension is read as plain text: `corpus.c`, `README.md`.
 
     The order matters only where `max_chars` ends the reading.
 
     Raises:
-        FileNotFoundError: A path does not exist, or a folder or a glob holds no file to read.
+        FileNotFoundError: A path does not exist, a link leads nowhere (it is named, and where it
+            leads), or a folder or a glob holds no file to read.
         PermissionError: A file or folder may not be read.
         ValueError: `paths` is empty, or a file is an archive of an unknown kind.
         TypeError: `paths` is not made of str or path-like objects.
@@ -62,7 +79,8 @@ def expand_inputs(paths: Paths) -> list[InputFile]:
         raise ValueError("no input: the list of paths is empty")
     for name in names:
         for path in _expand(name):
-            found.setdefault(path.resolve(), _input_file(path))
+            file = _input_file(path)
+            found.setdefault(path.resolve(), file)
     return sorted(found.values(), key=lambda file: file.path)
 
 
@@ -90,6 +108,7 @@ def _expand(name: object) -> Iterator[Path]:
             raise FileNotFoundError(errno.ENOENT, "no file matches this glob", text)
         yield from files
     else:
+        _check_link(path)
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), text)
 
 
@@ -98,15 +117,55 @@ def _in_folder(folder: Path) -> Iterator[Path]:
         raise error
 
     empty = True
-    for parent, folders, files in os.walk(folder, onerror=fail):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            if not name.startswith(".") and _split_extension(name)[0] in FORMATS:
+    left_out: list[str] = []
+    seen = {_identity(folder)}
+    for parent, folders, files in os.walk(folder, onerror=fail, followlinks=True):
+        visible = sorted(name for name in folders if not name.startswith("."))
+        folders.clear()
+        for name in visible:
+            if (identity := _identity(Path(parent, name))) not in seen:
+                seen.add(identity)
+                folders.append(name)
+        for name in sorted(name for name in files if not name.startswith(".")):
+            path = Path(parent, name)
+            if _is_meant(path):
                 empty = False
-                yield Path(parent, name)
+                yield path
+            else:
+                left_out.append(os.fspath(path.relative_to(folder)))
     if empty:
         message = f"no file in this folder has a known extension ({_KNOWN})"
         raise FileNotFoundError(errno.ENOENT, message, os.fspath(folder))
+    if left_out:
+        shown = ", ".join(left_out[:_SHOWN]) + ", ..." * (len(left_out) > _SHOWN)
+        warnings.warn(
+            f"{folder}: {len(left_out)} file(s) with other extensions than {_KNOWN} were left out: "
+            f"{shown}; name them (or a glob) to have them read as plain text",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def _is_meant(path: Path) -> bool:
+    """Whether a folder stands for this file of its."""
+    extension, compression = _split_extension(path.name)
+    if extension == ".json" and path.is_file():
+        # A line of its own, unlike most settings and lists, which are JSON too.
+        return sniff.is_json_object(sniff.first_line(path, compression))
+    return extension in FORMATS
+
+
+def _check_link(path: Path) -> None:
+    """FileNotFoundError if `path` is a link that leads nowhere."""
+    if path.is_symlink() and not path.exists():
+        target = os.fspath(path.readlink())
+        message = f"the link leads to {target!r}, which does not exist (or back to itself)"
+        raise FileNotFoundError(errno.ENOENT, message, os.fspath(path))
 
 
 def _split_extension(name: str) -> tuple[str, Compression | None]:
@@ -117,6 +176,7 @@ def _split_extension(name: str) -> tuple[str, Compression | None]:
 
 
 def _input_file(path: Path) -> InputFile:
+    _check_link(path)
     if not os.access(path, os.R_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
     extension, compression = _split_extension(path.name)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bytemill import files
-from bytemill.data.inputs import InputFile
+from bytemill.data.identity import why_other
 from bytemill.data.shards import MANIFEST_NAME, SPLITS, Manifest, Shard, check_files
 
 STATE_NAME: Final = "state.json"
@@ -27,12 +27,9 @@ _STATE_VERSION: Final = 1
 class ShardRun:
     """What a run keeps on disk, before and between checkpoints."""
 
-    def __init__(self, folder: Path, plan: Manifest, files: list[InputFile]) -> None:
+    def __init__(self, folder: Path, plan: Manifest) -> None:
         self._folder, self._plan = folder, plan
         self._state_path = folder / STATE_NAME
-        # A file that was changed but kept its length is found by its time; other runs' manifests
-        # must not differ for that.
-        self._times = [file.path.stat().st_mtime_ns for file in files]
 
     def finished(self) -> Manifest | None:
         """The manifest, if this very run has ended before.
@@ -66,12 +63,10 @@ class ShardRun:
         remedy = "name another output folder, or remove this one"
         state = files.read_versioned(self._state_path, _STATE_FORMAT, _STATE_VERSION, remedy)
         self._check_same(state.get("asked"), self._state_path)
-        if state.get("times") != self._times:
-            raise self._other(self._state_path, "an input file was changed since")
         self._clean(keep_parts=True)
         checkpoint = state.get("checkpoint")
         source = checkpoint.get("source") if isinstance(checkpoint, dict) else None
-        if not isinstance(source, int) or not 0 <= source <= len(self._times):
+        if not isinstance(source, int) or not 0 <= source <= len(self._plan.inputs):
             raise self._other(self._state_path, "it is damaged")
         return json.dumps(checkpoint), max(source - 1, 0)
 
@@ -81,7 +76,6 @@ class ShardRun:
             "format": _STATE_FORMAT,
             "version": _STATE_VERSION,
             "asked": _asked(self._plan),
-            "times": self._times,
             "checkpoint": json.loads(checkpoint),
         }
         files.write_bytes(self._state_path, json.dumps(state).encode())
@@ -107,14 +101,14 @@ class ShardRun:
 
     def _check_same(self, other: Any, where: Path) -> None:
         mine = _asked(self._plan)
-        if other == mine:
-            return
         if not isinstance(other, dict):
             raise self._other(where, "it is damaged")
         if other.get("fingerprint") != mine["fingerprint"]:
             raise self._other(where, "it was made with another tokenizer")
-        if other.get("inputs") != mine["inputs"]:
-            raise self._other(where, "it was made from other input files, or they were changed")
+        if (why := why_other(other.get("inputs"), mine["inputs"])) is not None:
+            raise self._other(where, why)
+        if other == mine:
+            return
         theirs = other.get("settings")
         theirs = {**theirs, "dtype": other.get("dtype")} if isinstance(theirs, dict) else {}
         ours = {**mine["settings"], "dtype": mine["dtype"]}
@@ -151,7 +145,7 @@ class ShardRun:
         path = self._folder / LOCK_NAME
         with path.open("ab") as file:
             try:
-                _lock(file.fileno())
+                files.lock(file.fileno())
             except OSError:
                 raise ValueError(
                     f"{self._folder}: another process is encoding to this folder; wait for it, or "
@@ -167,18 +161,6 @@ class ShardRun:
             finally:
                 with contextlib.suppress(OSError):  # Windows removes no open file
                     path.unlink()
-
-
-def _lock(fd: int) -> None:
-    """Locks an open file until it is closed, or the process ends however it ends."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
-        msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-    else:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _fields(manifest: Manifest) -> dict[str, Any]:

@@ -80,7 +80,8 @@ class Manifest:
     settings: dict[str, Any]
     """The arguments of `Tokenizer.encode_files` that decide what is written."""
     inputs: list[dict[str, Any]]
-    """The files read: their "path", and "size" in bytes."""
+    """The files read: their "path", "size" in bytes, and "crc32" of them as they are on disk; of
+    what is not a file, such as a pipe, null."""
     splits: dict[str, list[Shard]]
     """The shards of each split, in order."""
 

@@ -10,6 +10,8 @@ from typing import IO, Any
 # in the heap, and memory grows with the text.
 CHUNK = 1 << 15
 _READ = 1 << 17
+# The most that the format's own programs read; the library's default is 27.
+_WINDOW_LOG = 31
 
 
 def module(path: object) -> Any:
@@ -31,22 +33,24 @@ def module(path: object) -> Any:
 
 
 def read(raw: IO[bytes], path: object) -> Iterator[bytes]:
-    """The unpacked bytes of `raw`, in pieces of 32 KiB.
+    """The unpacked bytes of `raw`, in pieces of 32 KiB. Windows may have up to 2 GiB (`--long=31`).
 
     Raises:
         EOFError: The file ends inside a frame.
-        ValueError: It is corrupt; the message names `path`.
+        MemoryError: There is no room for its window.
+        ValueError: It is corrupt, or has a larger window; the message names `path`.
     """
     zstd = module(path)
     try:
         if hasattr(zstd, "ZstdFile"):
-            with zstd.ZstdFile(raw) as unpacked:
+            options = {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}
+            with zstd.ZstdFile(raw, options=options) as unpacked:
                 while chunk := unpacked.read(CHUNK):
                     yield chunk
             return
         # zstandard's reader ends silently where a frame is cut off.
         watched = _Watched(raw)
-        unpacked = zstd.ZstdDecompressor().stream_reader(
+        unpacked = zstd.ZstdDecompressor(max_window_size=1 << _WINDOW_LOG).stream_reader(
             watched, read_size=_READ, read_across_frames=True, closefd=False
         )
         while chunk := unpacked.read(CHUNK):
@@ -54,6 +58,13 @@ def read(raw: IO[bytes], path: object) -> Iterator[bytes]:
         if not watched.at_frame_end:
             raise EOFError("its last frame has no end")
     except zstd.ZstdError as error:
+        if "llocation" in str(error):
+            raise MemoryError(f"{path}: no room for the window of this .zst file") from error
+        if "too much memory" in str(error):
+            raise ValueError(
+                f"{path}: the file is corrupt, or needs a window of more than 2 GiB; compress it "
+                "again with --long=31 or less"
+            ) from error
         raise ValueError(f"{path}: the file is corrupt ({error})") from error
 
 

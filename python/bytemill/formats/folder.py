@@ -31,8 +31,9 @@ def save(vocabulary: Vocabulary, dir: StrPath) -> None:
 
     Raises:
         OSError: If the folder cannot be written to; what was in it is then as it was.
+        ValueError: If `dir` is empty.
     """
-    folder = Path(dir)
+    folder = files.named("dir", dir)
     folder.mkdir(parents=True, exist_ok=True)
     data = ranks_to_bytes(vocabulary.mergeable_ranks)
     sha256 = hashlib.sha256(data).hexdigest()
@@ -101,7 +102,7 @@ def load(dir: StrPath) -> Vocabulary:
         FileNotFoundError: If there is no bytemill.json in `dir`.
         ValueError: If a file is damaged, missing or from a later version; the message names it.
     """
-    config_path = Path(dir) / CONFIG_NAME
+    config_path = files.named("dir", dir) / CONFIG_NAME
     if not config_path.is_file():
         raise FileNotFoundError(
             f"{config_path}: no such file; load takes a folder that Tokenizer.save wrote"

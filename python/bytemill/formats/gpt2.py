@@ -89,7 +89,7 @@ def write(vocabulary: Vocabulary, vocab_path: StrPath, merges_path: StrPath) -> 
             token that reads like an ordinary one; if `tokenizers` would give other ids; if both
             paths are the same. Nothing is written then.
     """
-    if Path(vocab_path) == Path(merges_path):
+    if files.named("vocab_filepath", vocab_path) == files.named("merges_filepath", merges_path):
         raise ValueError(f"{merges_path}: the merges need another file than the vocabulary")
     vocab, merges = _entries(vocabulary)
     lines = [_HEADER, *(f"{to_text(left)} {to_text(right)}" for left, right in merges)]

@@ -9,11 +9,10 @@ token that token, as ours does.
 import json
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from bytemill import files, patterns
-from bytemill.formats import selfcheck
+from bytemill.formats import oniguruma, selfcheck
 from bytemill.formats.byte_alphabet import from_text, parse_merge, parse_ranks, shown, to_text
 from bytemill.vocabulary import Pair, Vocabulary, check_merges
 
@@ -28,7 +27,9 @@ def to_dict(vocabulary: Vocabulary) -> dict[str, Any]:
 
     Raises:
         ValueError: If the vocabulary cannot be expressed: a special token that, as text in GPT-2's
-            byte alphabet, is another token's, or that would have another id than it has here.
+            byte alphabet, is another token's, or that would have another id than it has here; a
+            pattern with a construct that their regex engine lacks, or reads otherwise and that
+            cannot be written in another way (it is named).
     """
     vocab = {to_text(token): id_ for token, id_ in vocabulary.mergeable_ranks.items()}
     special = sorted(vocabulary.special_tokens.items(), key=lambda item: item[1])
@@ -56,7 +57,7 @@ def document(
     named = patterns.name_of(vocabulary.pat_str) is not None
     split = {
         "type": "Split",
-        "pattern": {"Regex": patterns.to_oniguruma(vocabulary.pat_str)},
+        "pattern": {"Regex": oniguruma.to_oniguruma(vocabulary.pat_str)},
         # Text that a pattern does not match belongs to no pretoken here, as in tiktoken. Named
         # patterns match everything, and most readers know "Isolated" best.
         "behavior": "Isolated" if named else "Removed",
@@ -104,9 +105,9 @@ def write(vocabulary: Vocabulary, path: StrPath) -> None:
     """Writes a tokenizer.json that gives equal ids for every text, special tokens included.
 
     Where `tokenizers` is installed it encodes a sample first; elsewhere the file is written
-    unchecked, with a warning. A custom pattern is written as it is and must mean the same to
-    Oniguruma; named ones do. Decoding gives equal bytes too, except for special tokens with Latin-1
-    characters beyond ASCII, which their decoder takes for bytes.
+    unchecked, with a warning. A pattern that their regex engine reads differently is written in
+    other words (`bytemill.formats.oniguruma`). Decoding gives equal bytes too, except for special
+    tokens with Latin-1 characters beyond ASCII, which their decoder takes for bytes.
 
     Args:
         vocabulary: What to write.
@@ -117,7 +118,7 @@ def write(vocabulary: Vocabulary, path: StrPath) -> None:
         ValueError: If `tokenizers` would give other ids, with the first text that shows it; then,
             as for `to_dict`, nothing is written.
     """
-    target = Path(path)
+    target = files.named("path", path)
     if target.is_dir():
         target = target / "tokenizer.json"
     text = json.dumps(to_dict(vocabulary), ensure_ascii=False, indent=1)
@@ -133,10 +134,11 @@ def parse(text: str, library: Any) -> Any:
     Raises:
         ValueError: If it does not read it.
     """
-    try:
-        return library.Tokenizer.from_str(text)
-    except Exception as error:  # the library raises bare Exception, for a broken regex too
-        raise ValueError(f"Hugging Face's tokenizers does not read it: {error}") from error
+    with selfcheck.panics_caught("Hugging Face's tokenizers"):
+        try:
+            return library.Tokenizer.from_str(text)
+        except Exception as error:  # the library raises bare Exception, for a broken regex too
+            raise ValueError(f"Hugging Face's tokenizers does not read it: {error}") from error
 
 
 def check(vocabulary: Vocabulary, other: Any) -> None:
@@ -156,8 +158,10 @@ def check(vocabulary: Vocabulary, other: Any) -> None:
 def read(path: StrPath) -> Vocabulary:
     """Reads a tokenizer.json of byte-level BPE; added tokens become special tokens.
 
-    Where `tokenizers` is installed it encodes a sample to compare with; elsewhere a file with a
-    pattern that has no name here is read with a warning, as the two regex engines may differ on it.
+    Its pattern is read as their regex engine reads it, and text that a Split leaves unmatched is
+    pretokens of its own where it is there ("Isolated"): see `bytemill.formats.oniguruma` and
+    `regex_gaps`. Where `tokenizers` is installed it encodes a sample to compare with; elsewhere a
+    file with a pattern that has no name here is read with a warning.
 
     Args:
         path: The file, or a folder with a tokenizer.json in it.
@@ -165,10 +169,10 @@ def read(path: StrPath) -> Vocabulary:
     Raises:
         OSError: If it cannot be read.
         ValueError: If anything in it would give other ids here: a part of the pipeline without a
-            counterpart (named in the message), merges in another order than ids, or, where
-            `tokenizers` is installed, a sample of texts.
+            counterpart (named in the message; of a pattern, the construct), merges in another
+            order than ids, or, where `tokenizers` is installed, a sample of texts.
     """
-    file = Path(path)
+    file = files.named("path", path)
     if file.is_dir():
         file = file / "tokenizer.json"
     source = os.fspath(file)
@@ -236,7 +240,7 @@ def _read_pattern(part: Any, source: str) -> str:
     known = behavior in (("Isolated", False), ("Removed", True))
     _refuse_unless(known, f"{where}: Split's behavior and invert", behavior, source)
     try:
-        return patterns.from_oniguruma(text)
+        return oniguruma.from_oniguruma(text, keeps_gaps=behavior[0] == "Isolated")
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error
 

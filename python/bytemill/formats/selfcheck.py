@@ -1,8 +1,9 @@
 """Comparing with the other library before an export is trusted: a sample of texts, both ways."""
 
+import contextlib
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from bytemill import patterns
@@ -48,10 +49,12 @@ def check(vocabulary: Vocabulary, other: Callable[[str], list[int]], library: st
     """Checks that `other` encodes the sample as `vocabulary` does, special tokens included.
 
     Raises:
-        ValueError: With the first text that it encodes differently.
+        ValueError: With the first text that it encodes differently, or fails on.
     """
     for text in sample(vocabulary):
-        ours, theirs = vocabulary.encoder.encode(text), other(text)
+        ours = vocabulary.encoder.encode(text)
+        with panics_caught(library, text):
+            theirs = other(text)
         if ours != theirs:
             at = next(
                 (i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b),
@@ -68,6 +71,21 @@ def check(vocabulary: Vocabulary, other: Callable[[str], list[int]], library: st
                     else f" (pattern {vocabulary.pat_str!r}: do both engines read it alike?)"
                 )
             )
+
+
+@contextlib.contextmanager
+def panics_caught(library: str, text: str | None = None) -> Iterator[None]:
+    """Turns a panic of another library's Rust code, which is no Exception, into a ValueError."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        place = "" if text is None else f" on {_cut(text)!r}"
+        raise ValueError(
+            f"{library} panics{place}: {error}; give the vocabulary a pattern that always takes a "
+            "character and backtracks less (possessive quantifiers help)"
+        ) from None
 
 
 def tokenizers_or_none() -> Any:

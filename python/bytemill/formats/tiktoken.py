@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bytemill import patterns
-from bytemill.formats import selfcheck
+from bytemill.formats import regex_parser, regex_tree, selfcheck
 from bytemill.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -132,18 +132,34 @@ def to_tiktoken(vocabulary: Vocabulary, name: str) -> "tiktoken.Encoding":
 
     Raises:
         ImportError: If tiktoken is not installed.
-        ValueError: If tiktoken would give other ids, with the first text that shows it.
+        ValueError: If tiktoken would give other ids or fail, with the first text that shows it; if
+            the pattern may match nothing, on which tiktoken panics.
     """
-    encoding: tiktoken.Encoding = _import("to_tiktoken").Encoding(
-        name,
-        pat_str=vocabulary.pat_str,
-        mergeable_ranks=vocabulary.mergeable_ranks,
-        special_tokens=vocabulary.special_tokens,
-    )
+    module = _import("to_tiktoken")
+    if _may_match_nothing(vocabulary.pat_str):
+        raise ValueError(
+            f"the pattern {vocabulary.pat_str!r} may match nothing, on which tiktoken panics; give "
+            "the vocabulary one that always takes a character (+ for *)"
+        )
+    with selfcheck.panics_caught("tiktoken"):
+        encoding: tiktoken.Encoding = module.Encoding(
+            name,
+            pat_str=vocabulary.pat_str,
+            mergeable_ranks=vocabulary.mergeable_ranks,
+            special_tokens=vocabulary.special_tokens,
+        )
     selfcheck.check(
         vocabulary, lambda text: encoding.encode(text, allowed_special="all"), "tiktoken"
     )
     return encoding
+
+
+def _may_match_nothing(pat_str: str) -> bool:
+    """Whether it is known to; what the parser does not know, the sample has to show."""
+    try:
+        return regex_tree.may_be_empty(regex_parser.parse(pat_str, "fancy-regex"))
+    except ValueError:
+        return False
 
 
 def _import(what: str) -> Any:

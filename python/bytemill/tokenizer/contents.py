@@ -3,6 +3,7 @@
 import functools
 
 from bytemill import _core
+from bytemill._arguments import check_integer
 from bytemill.vocabulary import Pair, Vocabulary
 
 
@@ -56,6 +57,66 @@ class Contents:
     def n_vocab(self) -> int:
         """The highest id plus one, as in tiktoken; ids with holes have fewer tokens than that."""
         return self._vocabulary.n_vocab
+
+    @property
+    def vocab_size(self) -> int:
+        """`n_vocab`: how many rows an embedding, or logits, need for all ids."""
+        return self.n_vocab
+
+    @property
+    def max_token_value(self) -> int:
+        """The highest id."""
+        return self.n_vocab - 1
+
+    @property
+    def eot_token(self) -> int:
+        """The id of "<|endoftext|>"; KeyError if that is not a special token here."""
+        return self.special_tokens["<|endoftext|>"]
+
+    @property
+    def special_tokens_set(self) -> set[str]:
+        """The special tokens."""
+        return set(self.special_tokens)
+
+    @functools.cached_property
+    def _special_ids(self) -> frozenset[int]:
+        return frozenset(self.special_tokens.values())
+
+    def is_special_token(self, token: int) -> bool:
+        """Whether an id is a special token's; not for a hole.
+
+        Args:
+            token: The id.
+
+        Raises:
+            TypeError: If it is not an int.
+        """
+        return check_integer("token", token) in self._special_ids
+
+    def token_byte_values(self) -> list[bytes]:
+        """The bytes of all ordinary tokens, sorted by bytes."""
+        return sorted(self.mergeable_ranks)
+
+    def __len__(self) -> int:
+        """How many tokens there are, special ones included: `n_vocab` less the holes among ids.
+
+        Special tokens that share an id count once.
+        """
+        return len(self.vocab)
+
+    def __contains__(self, token: object) -> bool:
+        """Whether a str or bytes is a token, ordinary or special, or an int is the id of one.
+
+        Raises:
+            TypeError: For anything else.
+        """
+        if isinstance(token, str):
+            as_bytes = token.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+            return token in self.special_tokens or as_bytes.encode() in self.mergeable_ranks
+        if isinstance(token, bytes):
+            text = token.decode(errors="surrogateescape")
+            return token in self.mergeable_ranks or text in self.special_tokens
+        return check_integer("token", token) in self.vocab  # type: ignore[arg-type]
 
     @property
     def fingerprint(self) -> str:

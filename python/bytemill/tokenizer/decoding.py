@@ -23,31 +23,78 @@ class Decoding(Contents):
     """
 
     def decode(self, ids: Ids, errors: str = "replace") -> str:
-        """The text of `ids`. Arguments and errors: see `Decoding`."""
+        """The text of `ids`, which may begin and end inside a character.
+
+        Args:
+            ids: Ints: a list or another iterable, a NumPy array or a torch tensor.
+            errors: What to do with bytes that are not UTF-8, as for `bytes.decode`.
+
+        Raises:
+            KeyError: With the first id that is not a token.
+            TypeError: For what is not an int.
+            UnicodeDecodeError: For bytes that are not UTF-8, with errors="strict".
+        """
         return self._decoder.decode(ids, errors)
 
     def decode_bytes(self, ids: Ids) -> bytes:
-        """The bytes of `ids`, joined."""
+        """The bytes of `ids`, joined.
+
+        Args:
+            ids: Ints: a list or another iterable, a NumPy array or a torch tensor.
+
+        Raises:
+            KeyError: With the first id that is not a token.
+            TypeError: For what is not an int.
+        """
         return self._decoder.decode_bytes(ids)
 
     def decode_batch(self, batch: Iterable[Ids], errors: str = "replace") -> list[str]:
-        """The text of each of several sequences of ids."""
+        """The text of each of several sequences of ids. Errors are those of `decode`.
+
+        Args:
+            batch: Sequences of ids, each as for `decode`.
+            errors: What to do with bytes that are not UTF-8, as for `bytes.decode`.
+        """
         return self._decoder.decode_batch(batch, errors)
 
+    def decode_bytes_batch(self, batch: Iterable[Ids]) -> list[bytes]:
+        """The bytes of each of several sequences of ids. Errors are those of `decode_bytes`.
+
+        Args:
+            batch: Sequences of ids, each as for `decode`.
+        """
+        return [self._decoder.decode_bytes(ids) for ids in batch]
+
     def decode_tokens_bytes(self, ids: Ids) -> list[bytes]:
-        """The bytes of each id."""
+        """The bytes of each id. Errors are those of `decode_bytes`.
+
+        Args:
+            ids: Ints: a list or another iterable, a NumPy array or a torch tensor.
+        """
         return self._decoder.decode_tokens_bytes(ids)
 
     def decode_with_offsets(self, ids: Ids) -> tuple[str, list[int]]:
         """The text of `ids`, and for each the index of the first character it holds a part of.
 
+        Args:
+            ids: Ints: a list or another iterable, a NumPy array or a torch tensor.
+
         Raises:
+            KeyError, TypeError: As `decode`.
             UnicodeDecodeError: If the bytes of all ids are not UTF-8, as in tiktoken.
         """
         return self._decoder.decode_with_offsets(ids)
 
     def decode_single_token_bytes(self, id: int) -> bytes:
-        """The bytes of one id; special tokens as their UTF-8."""
+        """The bytes of one id; special tokens as their UTF-8.
+
+        Args:
+            id: The id.
+
+        Raises:
+            KeyError: If it is not a token.
+            TypeError: If it is not an int.
+        """
         return self._decoder.decode_single_token_bytes(id)
 
     def stream_decoder(self, errors: Literal["replace", "strict"] = "replace") -> "StreamDecoder":
@@ -55,6 +102,9 @@ class Decoding(Contents):
 
         The strings it gives out, joined, are what `decode` gives for all ids; none of them changes
         with what follows, as a character is only given out whole.
+
+        Args:
+            errors: What to do with bytes that are not UTF-8: read U+FFFD, or raise.
 
         Raises:
             ValueError: For another `errors`.

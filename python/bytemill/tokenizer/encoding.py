@@ -22,28 +22,16 @@ _MAX_SETS = 64
 
 
 class Encoding(Contents):
-    """What encodes text. Its methods have these in common:
+    """What encodes text.
 
-    Surrogates in a str that pair up are one character; others become U+FFFD, as in tiktoken.
+    By default all special tokens become their ids where the text holds them, the longest of several
+    at one place, as with Hugging Face and in CS336: the separators in a corpus are meant. tiktoken
+    by default allows none and raises where the text holds one: for text that strangers wrote, pass
+    allowed_special=() or tiktoken's defaults, allowed_special=() with disallowed_special="all".
 
     Ctrl-C ends a batch or a long text after a fraction of a second. It has to wait for a run of
     text without white space, for a text that a custom pattern does not allow to be cut, and for
-    `encode_with_offsets` and `truncate`.
-
-    Args:
-        allowed_special: Special tokens that become their ids where the text holds them, the longest
-            of several at one place; others are text like any other. "all" by default, as
-            with Hugging Face and in CS336: the separators in a corpus are meant. tiktoken by
-            default allows none and raises where the text holds one.
-        disallowed_special: Texts that are refused; "all" means all special tokens that are not
-            allowed. None by default. For text that strangers wrote, pass allowed_special=() or
-            tiktoken's defaults, allowed_special=() with disallowed_special="all".
-        num_threads: Threads for a batch; one for each core by default. Results never depend on it.
-
-    Raises:
-        TypeError: If a text is not a str, or a set of special tokens is a str other than "all".
-        ValueError: If a text holds a disallowed special token, which is named; for fewer threads
-            than one; if a custom pattern backtracks too far on a text.
+    `encode_with_offsets` and `truncate`. Results never depend on the number of threads.
     """
 
     # One text
@@ -55,13 +43,32 @@ class Encoding(Contents):
         allowed_special: SpecialChoice = "all",
         disallowed_special: SpecialChoice = (),
     ) -> list[int]:
-        """The ids of `text`. Arguments and errors: see `Encoding`."""
+        """The ids of `text`.
+
+        Args:
+            text: The text. Surrogates that pair up are one character, others U+FFFD.
+            allowed_special: Special tokens that become their ids in the text, "all" or a set;
+                others are text like any other.
+            disallowed_special: Texts that are refused, or "all" for the special tokens that are
+                not allowed.
+
+        Raises:
+            TypeError: If a text is not a str, or a set of special tokens is a str but "all".
+            ValueError: If a text holds what is disallowed; if a custom pattern backtracks too far.
+        """
         if allowed_special == "all" and not disallowed_special:
             return self._encoder.encode(text)
         return self._encoder.encode(text, self._check([text], allowed_special, disallowed_special))
 
     def encode_ordinary(self, text: str) -> list[int]:
-        """The ids of `text` with special tokens in it as text like any other."""
+        """The ids of `text` with special tokens in it as text like any other.
+
+        Args:
+            text: The text. Surrogates that pair up are one character, others U+FFFD.
+
+        Raises:
+            TypeError, ValueError: As `encode`.
+        """
         return self._encoder.encode_ordinary(text)
 
     def encode_to_numpy(
@@ -71,7 +78,17 @@ class Encoding(Contents):
         allowed_special: SpecialChoice = "all",
         disallowed_special: SpecialChoice = (),
     ) -> IdArray:
-        """The ids of `text` as an array, which costs less than a list. See `Encoding`.
+        """The ids of `text` as an array, which costs less than a list.
+
+        Args:
+            text: The text. Surrogates that pair up are one character, others U+FFFD.
+            allowed_special: Special tokens that become their ids in the text, "all" or a set;
+                others are text like any other.
+            disallowed_special: Texts that are refused, or "all" for the special tokens that are
+                not allowed.
+
+        Raises:
+            TypeError, ValueError: As `encode`.
 
         Returns:
             uint16 if `n_vocab` is at most 65,536, else uint32.
@@ -89,9 +106,11 @@ class Encoding(Contents):
         """The ids of `text`, and for each the characters of `text` it stands for.
 
         Args:
-            text: See `Encoding`, as for the other arguments.
-            allowed_special: See `Encoding`.
-            disallowed_special: See `Encoding`.
+            text: The text. Surrogates that pair up are one character, others U+FFFD.
+            allowed_special: Special tokens that become their ids in the text, "all" or a set;
+                others are text like any other.
+            disallowed_special: Texts that are refused, or "all" for the special tokens that are
+                not allowed.
 
         Returns:
             The ids, and as many pairs (start, end): token i is in `text[start:end]`. Where several
@@ -108,7 +127,18 @@ class Encoding(Contents):
         allowed_special: SpecialChoice = "all",
         disallowed_special: SpecialChoice = (),
     ) -> int:
-        """How many ids `encode` would give."""
+        """How many ids `encode` would give.
+
+        Args:
+            text: The text. Surrogates that pair up are one character, others U+FFFD.
+            allowed_special: Special tokens that become their ids in the text, "all" or a set;
+                others are text like any other.
+            disallowed_special: Texts that are refused, or "all" for the special tokens that are
+                not allowed.
+
+        Raises:
+            TypeError, ValueError: As `encode`.
+        """
         if allowed_special == "all" and not disallowed_special:
             return self._encoder.count(text)
         return self._encoder.count(text, self._check([text], allowed_special, disallowed_special))
@@ -129,14 +159,16 @@ class Encoding(Contents):
         tokens; in that case it is cut further, at the ends of tokens, until it fits too.
 
         Args:
-            text: See `Encoding`.
+            text: The text. Surrogates that pair up are one character, others U+FFFD.
             max_tokens: At least 0.
-            allowed_special: See `Encoding`.
-            disallowed_special: See `Encoding`.
+            allowed_special: Special tokens that become their ids in the text, "all" or a set;
+                others are text like any other.
+            disallowed_special: Texts that are refused, or "all" for the special tokens that are
+                not allowed.
 
         Raises:
             TypeError, ValueError: For a negative `max_tokens` and one that is not an integer;
-                further as in `Encoding`.
+                further as `encode`.
         """
         check_limit("max_tokens", check_integer("max_tokens", max_tokens), least=0)
         allowed = self._check([text], allowed_special, disallowed_special)
@@ -144,6 +176,9 @@ class Encoding(Contents):
 
     def encode_single_token(self, text_or_bytes: str | bytes) -> int:
         """The id of one token, ordinary or special, given whole.
+
+        Args:
+            text_or_bytes: The token.
 
         Raises:
             KeyError: If there is no such token.
@@ -174,7 +209,19 @@ class Encoding(Contents):
         allowed_special: SpecialChoice = "all",
         disallowed_special: SpecialChoice = (),
     ) -> list[list[int]]:
-        """The ids of each text, in their order. Arguments and errors: see `Encoding`."""
+        """The ids of each text, in their order.
+
+        Args:
+            texts: The texts, a list or another iterable of str.
+            num_threads: Threads to use; one for each core by default.
+            allowed_special: Special tokens that become their ids in the text, "all" or a set;
+                others are text like any other.
+            disallowed_special: Texts that are refused, or "all" for the special tokens that are
+                not allowed.
+
+        Raises:
+            TypeError, ValueError: As `encode`; for fewer threads than one.
+        """
         batch, threads = _batch(texts), check_limit("num_threads", num_threads)
         allowed = self._check(batch, allowed_special, disallowed_special)
         return self._encoder.encode_batch(batch, threads, allowed)
@@ -182,7 +229,12 @@ class Encoding(Contents):
     def encode_ordinary_batch(
         self, texts: Iterable[str], num_threads: int | None = None
     ) -> list[list[int]]:
-        """As `encode_batch`, with special tokens as text like any other."""
+        """As `encode_batch`, with special tokens as text like any other.
+
+        Args:
+            texts: The texts, a list or another iterable of str.
+            num_threads: Threads to use; one for each core by default.
+        """
         return self.encode_batch(texts, num_threads, allowed_special=())
 
     def encode_batch_to_numpy(
@@ -193,7 +245,15 @@ class Encoding(Contents):
         allowed_special: SpecialChoice = "all",
         disallowed_special: SpecialChoice = (),
     ) -> "tuple[IdArray, npt.NDArray[np.uint64]]":
-        """The ids of all texts in one array. Arguments and errors: see `Encoding`.
+        """The ids of all texts in one array. Errors are those of `encode_batch`.
+
+        Args:
+            texts: The texts, a list or another iterable of str.
+            num_threads: Threads to use; one for each core by default.
+            allowed_special: Special tokens that become their ids in the text, "all" or a set;
+                others are text like any other.
+            disallowed_special: Texts that are refused, or "all" for the special tokens that are
+                not allowed.
 
         Returns:
             ids: Those of the first text, then those of the second and so on; uint16 if `n_vocab` is
@@ -216,7 +276,16 @@ class Encoding(Contents):
         allowed_special: SpecialChoice = "all",
         disallowed_special: SpecialChoice = (),
     ) -> list[int]:
-        """How many ids each text has. Arguments and errors: see `Encoding`."""
+        """How many ids each text has. Errors are those of `encode_batch`.
+
+        Args:
+            texts: The texts, a list or another iterable of str.
+            num_threads: Threads to use; one for each core by default.
+            allowed_special: Special tokens that become their ids in the text, "all" or a set;
+                others are text like any other.
+            disallowed_special: Texts that are refused, or "all" for the special tokens that are
+                not allowed.
+        """
         batch, threads = _batch(texts), check_limit("num_threads", num_threads)
         allowed = self._check(batch, allowed_special, disallowed_special)
         return self._encoder.count_batch(batch, threads, allowed)
@@ -238,10 +307,10 @@ class Encoding(Contents):
 
         Args:
             iterable: Pieces of the text, such as a file opened for reading text.
-            allowed_special: See `Encoding`.
+            allowed_special: Special tokens that become their ids, "all" or a set.
 
         Raises:
-            TypeError, ValueError: As in `Encoding`, when the piece is reached.
+            TypeError, ValueError: As `encode`, when the piece is reached.
         """
         stream = self._encoder.stream(self._check((), allowed_special, ()))
         return itertools.chain.from_iterable(_stream(stream, iterable))

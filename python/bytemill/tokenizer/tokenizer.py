@@ -8,8 +8,7 @@ from bytemill import patterns
 from bytemill._types import TieBreak
 from bytemill.formats import folder, gpt2, huggingface
 from bytemill.formats import tiktoken as tiktoken_format
-from bytemill.tokenizer.decoding import Decoding
-from bytemill.tokenizer.encoding import Encoding
+from bytemill.tokenizer.unstable import Unstable
 from bytemill.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -24,14 +23,15 @@ if TYPE_CHECKING:
 StrPath = str | os.PathLike[str]
 
 
-class Tokenizer(Encoding, Decoding):
+class Tokenizer(Unstable):
     """A byte-level BPE tokenizer, which gives the ids that tiktoken gives.
 
     A pretoken that is a token is that token. Otherwise it starts as single bytes, and of all
     adjacent pairs whose joined bytes are a token, the one of lowest rank is joined, the leftmost of
     equals, until none is left. A token's rank is its id. Immutable: do not change the dicts and
     lists it hands out. Tokenizers with the same `fingerprint` are equal. The methods are in
-    `bytemill.tokenizer.encoding` (for text) and `bytemill.tokenizer.decoding` (for ids).
+    `bytemill.tokenizer.encoding` (for text) and `bytemill.tokenizer.decoding` (for ids). Its length
+    is the number of tokens, and `in` asks whether a str, bytes or id is one.
 
     Made from tokens and merges, as `train_bpe` returns them, it encodes as applying the merges in
     their order does. From tokens and ranks, as tiktoken has them, it is made by `from_ranks`. What
@@ -126,7 +126,7 @@ class Tokenizer(Encoding, Decoding):
         Args:
             input: A path, or a list or tuple whose first item is an `os.PathLike`, is read as
                 files; any other iterable of str is taken as texts. For paths given as several str
-                use `BpeTrainer.feed_files`.
+                use `BpeTrainer.feed_files`: a list of nothing but existing paths is refused.
             vocab_size: The largest size of the vocabulary, special tokens included.
             special_tokens: They separate documents in the text, and get the last ids.
             pattern: As in the class.
@@ -134,7 +134,8 @@ class Tokenizer(Encoding, Decoding):
             **options: Further arguments of `BpeTrainer`.
 
         Raises:
-            ValueError: For arguments out of range; further as `BpeTrainer`.
+            ValueError: For arguments out of range; for a list of str that are all paths; further
+                as `BpeTrainer`.
         """
         from bytemill.tokenizer.vocabulary_trainer import VocabularyTrainer
 

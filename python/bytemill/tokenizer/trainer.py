@@ -22,7 +22,9 @@ class BpeTrainer(VocabularyTrainer):
     Text is counted with `feed` and `feed_files`, as often as wanted; `train` then learns from the
     counts, as often as wanted. Memory grows with the distinct pretokens, not with the text. The
     result depends on the counts alone: not on threads, on the order of documents or on how they
-    came.
+    came. Several Python threads may use one trainer: each feed is counted, whole; a call waits for
+    others where it has to (training for none to add its counts, with `max_chars` a feed for the
+    whole of another). Trainers and their counts can be pickled and copied.
 
         trainer = BpeTrainer(pattern="cl100k", special_tokens=["<|endoftext|>"])
         trainer.feed_files("corpus/")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import copyreg
+import os
+import threading
 import warnings
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
 
 from bytemill import _arguments, _core, patterns
 from bytemill._core import Counts
@@ -40,6 +45,14 @@ class VocabularyTrainer:
         self._max_token_length = _arguments.check_limit("max_token_length", max_token_length)
         self._num_threads = _arguments.check_limit("num_threads", num_threads)
         self._counts = Counts.from_items(self._pat_str, self._special_tokens, [])
+        # Held while `_counts` and `_chars_left` are used; again by a feed inside of a feed.
+        self._lock = threading.RLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**{k: v for k, v in vars(self).items() if k != "_lock"}, "_counts": self.counts}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.RLock())
 
     @property
     def pat_str(self) -> str:
@@ -53,8 +66,14 @@ class VocabularyTrainer:
 
     @property
     def counts(self) -> Counts:
-        """The pretoken counts so far: `trainer.counts.save(path)` keeps them for another run."""
-        return self._counts
+        """The pretoken counts so far: `trainer.counts.save(path)` keeps them for another run.
+
+        A copy: what is fed later is not in it, and what is merged into it is not trained on.
+        """
+        copy = Counts.from_items(self._pat_str, self._special_tokens, [])
+        with self._lock:
+            copy.merge(self._counts)
+        return copy
 
     def add_counts(self, counts: Counts) -> None:
         """Adds counts made before: `trainer.add_counts(Counts.load(path))`.
@@ -67,7 +86,8 @@ class VocabularyTrainer:
         """
         if not isinstance(counts, Counts):
             raise TypeError(f"counts must be a bytemill.Counts, not {type(counts).__name__}")
-        self._counts.merge(counts)
+        with self._lock:
+            self._counts.merge(counts)
 
     def feed(self, texts: Iterable[str]) -> None:
         """Counts texts; each is a document, or several with special tokens between them.
@@ -78,6 +98,7 @@ class VocabularyTrainer:
 
         Raises:
             TypeError: `texts` is a str or not iterable, or an item is not a str.
+            ValueError: `texts` is a list or tuple of nothing but paths that exist.
             Exception: Whatever the iterable raises, unchanged.
         """
         if isinstance(texts, (str, bytes)):
@@ -85,11 +106,18 @@ class VocabularyTrainer:
                 f"feed takes an iterable of str, not one {type(texts).__name__}; "
                 "for a single text pass [text]"
             )
-        if self._chars_left == 0:
-            return
-        counting = self._counting_pass("strict", None)
-        counting.feed(texts)
-        self._finish(counting)
+        if isinstance(texts, (list, tuple)) and texts and all(map(_is_path, texts)):
+            raise ValueError(
+                f"{texts[0]!r} is a path that exists, as all of these texts are: to read the files "
+                "use feed_files (or pass them as pathlib.Path to Tokenizer.train); to count these "
+                "words themselves pass iter([...])"
+            )
+        with self._turn():
+            if self._chars_left == 0:
+                return
+            counting = self._counting_pass("strict", None)
+            counting.feed(texts)
+            self._finish(counting)
 
     def feed_files(
         self,
@@ -125,11 +153,12 @@ class VocabularyTrainer:
 
         check_errors(errors)
         feeder = Feeder(expand_inputs(paths), text_column, errors, progress)
-        if self._chars_left == 0:
-            return
-        counting = self._counting_pass(errors, feeder.on_bytes if progress else None)
-        feeder.feed(counting)
-        self._finish(counting)
+        with self._turn():
+            if self._chars_left == 0:
+                return
+            counting = self._counting_pass(errors, feeder.on_bytes if progress else None)
+            feeder.feed(counting)
+            self._finish(counting)
 
     def train_vocabulary(
         self, vocab_size: int, *, progress: Progress | None = None, stacklevel: int = 2
@@ -142,18 +171,20 @@ class VocabularyTrainer:
             stacklevel: Whose line a warning names; 2 is the caller's.
         """
         size = _arguments.check_vocab_size(vocab_size, self._special_tokens)
-        merges = _core.train(
-            self._counts,
-            size,
-            tie_break=self._tie_break,
-            min_frequency=self._min_frequency,
-            max_token_length=self._max_token_length,
-            num_threads=self._num_threads,
-            progress=progress,
-        )
-        got = len(merges) + len(self._special_tokens)
-        if got < size:
-            warnings.warn(self._too_few(got, size), UserWarning, stacklevel=stacklevel)
+        with self._lock:
+            merges = _core.train(
+                self._counts,
+                size,
+                tie_break=self._tie_break,
+                min_frequency=self._min_frequency,
+                max_token_length=self._max_token_length,
+                num_threads=self._num_threads,
+                progress=progress,
+            )
+            got = len(merges) + len(self._special_tokens)
+            message = self._too_few(got, size) if got < size else None
+        if message is not None:
+            warnings.warn(message, UserWarning, stacklevel=stacklevel)
         return Vocabulary.from_training(merges, self._special_tokens, self._pat_str)
 
     def _counting_pass(
@@ -169,15 +200,20 @@ class VocabularyTrainer:
             progress=progress,
         )
 
+    def _turn(self) -> AbstractContextManager[object]:
+        """Held during a pass: with `max_chars` one begins where the one before ended."""
+        return contextlib.nullcontext() if self._chars_left is None else self._lock
+
     def _finish(self, counting: _core.CountingPass) -> None:
         n_chars = counting.n_chars
         counts = counting.finish()
-        if len(self._counts):
-            self._counts.merge(counts)
-        else:
-            self._counts = counts
-        if self._chars_left is not None:
-            self._chars_left = max(0, self._chars_left - n_chars)
+        with self._lock:
+            if len(self._counts):
+                self._counts.merge(counts)
+            else:
+                self._counts = counts
+            if self._chars_left is not None:
+                self._chars_left = max(0, self._chars_left - n_chars)
 
     def _too_few(self, got: int, size: int) -> str:
         limits = []
@@ -190,3 +226,18 @@ class VocabularyTrainer:
             f"the vocabulary has {got} tokens instead of vocab_size={size}: the text "
             f"({len(self._counts)} distinct pretokens) has no more pairs to merge{within}"
         )
+
+
+def _is_path(text: object) -> bool:
+    # Longer than any path, or with what no path holds: not asked for.
+    if not isinstance(text, str) or not 0 < len(text) <= 4096 or "\n" in text:
+        return False
+    return os.path.exists(text)  # noqa: PTH110
+
+
+def _to_items(counts: Counts) -> tuple[Any, ...]:
+    return Counts.from_items, (counts.pat_str, counts.special_tokens, counts.items())
+
+
+# For pickles and copies; they are checked as any items are.
+copyreg.pickle(Counts, _to_items)
