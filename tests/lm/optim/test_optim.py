@@ -253,8 +253,8 @@ def test_groups(kind):
     assert groups["embedding"]["params"] == [model.token_embeddings.weight]
     assert groups["head"]["params"] == [model.lm_head.weight]
     assert groups["matrices"]["params"] == [model.q_proj.weight]
-    # A width of 192 is a quarter of 768.
-    assert groups["head"]["base_lr"] == pytest.approx(0.02)
+    # A rate that is given is used; defaults are for a width of 768, of which 192 is a quarter.
+    assert groups["head"]["base_lr"] == 0.01
     if kind == "muon":
         assert isinstance(optimizers[1], Muon)
         assert groups["embedding"]["lr"] == pytest.approx(0.4)
@@ -264,8 +264,12 @@ def test_groups(kind):
         assert groups["matrices"]["weight_decay"] == 0.1
     assert groups["vectors"]["weight_decay"] == 0
     set_learning_rates(optimizers, 0.25)
-    assert groups["head"]["lr"] == pytest.approx(0.005)
-    assert groups["head"]["base_lr"] == pytest.approx(0.02)
+    assert groups["head"]["lr"] == pytest.approx(0.0025)
+    assert groups["head"]["base_lr"] == 0.01
+    config = OptimConfig(kind=kind, lr_width_scaling=False)
+    whole = {g["name"]: g["lr"] for o in build_optimizers(model, config) for g in o.param_groups}
+    defaults = (0.2, 4e-3, 0.02) if kind == "muon" else (1e-3,) * 3
+    assert (whole["embedding"], whole["head"], whole["matrices"]) == defaults
 
 
 def test_bad_configs():

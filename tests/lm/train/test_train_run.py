@@ -333,7 +333,29 @@ def test_rates_are_those_of_the_optimizers(folder):
     trainer.run()
     groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
     assert told[0].rates == {group["name"]: group["base_lr"] for group in groups}
-    assert told[0].rates["matrices"] == pytest.approx(1e-3 * (32 / 768) ** -0.5)
+    assert told[0].rates["matrices"] == 1e-3
+    default = 1e-3 * (32 / 768) ** -0.5 * 0.5
+    assert told[0].rates["head"] == pytest.approx(default)
+
+
+def test_the_given_rate_moves_the_weights(folder):
+    # Adam's first step is lr in every weight that has a gradient, whatever the gradient is.
+    rates = {"embedding_lr": 2e-3, "head_lr": 3e-3, "matrix_lr": 1e-3}
+    trainer = Trainer(
+        config(
+            folder, optimizer="adamw", **rates, weight_decay=0.0, steps=1, warmup_steps=0,
+            schedule="constant", d_model=64,
+        )
+    )  # fmt: skip
+    trainer.run()
+    begun = Transformer(trainer.plan.model, generator=torch.Generator().manual_seed(0))
+    before = begun.state_dict()
+    for name, weight in trainer.model.state_dict().items():
+        kind = {"token_embeddings": "embedding_lr", "lm_head": "head_lr"}.get(
+            name.partition(".")[0], "matrix_lr"
+        )
+        if (moved := (weight - before[name]).abs().max()) and weight.ndim == 2:
+            assert moved == pytest.approx(rates[kind], rel=1e-3), name
 
 
 def test_rows_are_told_of_slow_steps_only(folder, monkeypatch):

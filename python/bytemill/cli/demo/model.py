@@ -67,10 +67,7 @@ class Size:
             steps=planned,
             minutes=self.minutes if steps is None else None,
             # nanochat's rates. The dial would lower them for so small a batch; few steps want more.
-            embedding_lr=0.2,
-            head_lr=4e-3,
-            matrix_lr=0.02,
-            vector_lr=4e-3,
+            lr_batch_scaling=False,
             decay_fraction=0.6,
             threads=self.threads,
             seed=seed,
