@@ -37,7 +37,7 @@ def test_from_shards_to_a_model(tmp_path):
         command(
             "--data", tmp_path / "shards", "--tokenizer", tmp_path / "tokenizer", "--out",
             tmp_path / "run", "--depth", 1, "--context-length", 16, "--batch-size", 4, "--steps",
-            12, "--eval-every", 6, "--eval-batches", 2, "--sample-every", 12, "--sample-tokens", 5,
+            12, "--eval-every", 6, "--eval-tokens", 128, "--sample-every", 12, "--sample-tokens", 5,
             "--sample-prompt", "the cat", "--threads", 1, "--device", "cpu",
         ),
         cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True,

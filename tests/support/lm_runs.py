@@ -45,7 +45,7 @@ def config(folder, **changes):
     fields = {
         "data": str(folder / "ids.npy"), "out": str(folder / "run"), "context_length": 16,
         "d_model": 32, "n_layer": 1, "n_head": 2, "batch_size": 4, "steps": 6, "threads": 1,
-        "device": "cpu", "dtype": "float32", "eval_batches": 2, "checkpoint_every": 0,
+        "device": "cpu", "dtype": "float32", "eval_tokens": 128, "checkpoint_every": 0,
         "eval_every": 0, "log_every": 1,
     }  # fmt: skip
     return TrainConfig.of(**{**fields, **changes})

@@ -63,7 +63,7 @@ def test_a_run(tmp_path, capfd):
 
 def test_bits_per_byte_are_those_of_the_text(tmp_path):
     tokenizer = make_shards(tmp_path, validation_fraction=0.5)
-    result = Trainer(of_shards(tmp_path, eval_batches=500, steps=2)).run()
+    result = Trainer(of_shards(tmp_path, eval_tokens=10**6, steps=2)).run()
     # Again from the definition: every window of the validation ids, logits in fp64.
     ids = np.concatenate([np.load(p) for p in (tmp_path / "shards").glob("val-*[0-9].npy")])
     model = load_model(tmp_path / "run").model.double()

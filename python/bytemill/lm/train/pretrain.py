@@ -164,7 +164,7 @@ class Trainer:
         generator = torch.Generator().manual_seed(run.seed)
         self.model = Transformer(self.plan.model, device=self.device, generator=generator)
         self.optimizers = build_optimizers(self.model, self.plan.optimizer, ns_dtype=self.dtype)
-        self._val_batches = self.data.val_batches(run.eval_batches, self.plan.batch_size, length)
+        self._val_batches = self.data.val_batches(run.eval_tokens, self.plan.batch_size, length)
         self._token_bytes = self.data.token_bytes(self.plan.model.vocab_size)
         loop = self._make_loop()
         rows = run.micro_batch_size or (saved.micro_batch_size if saved else self._default_rows())

@@ -125,12 +125,12 @@ class RunData:
         return self._bos_id(config.bos) if special else int(self.train[:1][0])
 
     def val_batches(
-        self, n: int, batch_size: int, context_length: int
+        self, n_tokens: int, batch_size: int, context_length: int
     ) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-        """The batches of every validation, `n` at most; none without validation tokens."""
+        """Every validation's batches, of `n_tokens` at most; none without validation tokens."""
         if self.val is None:
             return []
-        return fixed_batches(self.val, n, batch_size, context_length)
+        return fixed_batches(self.val, n_tokens, batch_size, context_length)
 
     def token_bytes(self, vocab_size: int) -> torch.Tensor | None:
         """Bytes of each id, (V,) int64; None without a tokenizer."""
