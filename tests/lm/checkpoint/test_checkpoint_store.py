@@ -157,6 +157,30 @@ def test_all_is_flushed_before_it_has_a_name(tmp_path, flushes, monkeypatch):
     assert flushes[-1] == folder.parent.stat().st_ino, "the new name, too"
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("where", ["weights", "optimizer", "metrics"])
+def test_what_is_not_finite_is_not_saved(tmp_path, where, value):
+    store = CheckpointStore(tmp_path, keep_last=1)
+    save(store, 1)
+    model = tiny_model()
+    optimizers = build_optimizers(model, OptimConfig())
+    model.loss(*torch.randint(64, (2, 2, 8))).backward()
+    for optimizer in optimizers:
+        optimizer.step()
+    metrics = {}
+    with torch.no_grad():
+        if where == "weights":
+            model.layers[1].ffn.w1.weight[3, 4] = value
+        elif where == "optimizer":
+            optimizers[1].state[model.layers[0].attn.q_proj.weight]["momentum_buffer"][0, 0] = value
+        else:
+            metrics["val_loss"] = value
+    words = {"weights": "layers.1.ffn.w1.weight", "optimizer": "optimizer.1", "metrics": "step 2"}
+    with pytest.raises(ValueError, match=words[where]):
+        store.save(2, model, optimizers, model_config=model.config.to_dict(), metrics=metrics)
+    assert [path.name for path in store.folder.iterdir()] == ["step-00000001"]
+
+
 def test_a_step_is_saved_once(tmp_path):
     store = CheckpointStore(tmp_path)
     save(store, 1)

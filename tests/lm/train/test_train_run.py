@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 from bytemill import Tokenizer
 from bytemill.lm.checkpoint.one_file import CheckpointStore, load_model
 from bytemill.lm.model.transformer import Transformer
-from bytemill.lm.train import NonFiniteLossError, TrainConfig, Trainer, events
+from bytemill.lm.train import TrainConfig, Trainer, events
 from bytemill.lm.train.metrics import read_metrics
 from tests.support.lm_runs import BOS, TEXT, config, make_ids, make_shards
 
@@ -152,35 +152,6 @@ def test_in_another_thread(folder):
     thread.start()
     thread.join()
     assert results[0].is_finished
-
-
-def poison(monkeypatch, at, value):
-    """From call `at` on the loss is `value` times what it is."""
-    loss, calls = Transformer.loss, []
-
-    def poisoned(self, *args, **options):
-        calls.append(1)
-        return loss(self, *args, **options) * (value if len(calls) >= at else 1.0)
-
-    monkeypatch.setattr(Transformer, "loss", poisoned)
-
-
-@pytest.mark.parametrize(
-    ("value", "words"), [(float("nan"), "the loss is nan"), (1e35, "the gradients' norm is inf")]
-)
-def test_a_loss_that_is_no_number(folder, monkeypatch, value, words):
-    poison(monkeypatch, 6, value)
-    with pytest.raises(NonFiniteLossError, match=rf"step 6: {words}.*step-00000004") as raised:
-        Trainer(config(folder, checkpoint_every=2)).run()
-    assert (raised.value.step, raised.value.checkpoint.name) == (6, "step-00000004")
-    loaded = load_model(raised.value.checkpoint)
-    assert all(p.isfinite().all() for p in loaded.model.parameters())
-
-
-def test_no_number_before_the_first_checkpoint(folder, monkeypatch):
-    poison(monkeypatch, 1, float("nan"))
-    with pytest.raises(NonFiniteLossError, match=r"step 1: .*none was saved"):
-        Trainer(config(folder)).run()
 
 
 def test_out_of_memory_is_told_and_remembered(folder, monkeypatch):

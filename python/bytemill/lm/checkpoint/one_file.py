@@ -59,7 +59,7 @@ def save_checkpoint(
         "format": FORMAT,
         "version": str(state.VERSION),
         "iteration": str(int(iteration)),
-        "optimizer": json.dumps(data),
+        "optimizer": state.to_json(data),
     }
     content = state.to_bytes(tensors, metadata)
     if isinstance(out, (str, os.PathLike)):

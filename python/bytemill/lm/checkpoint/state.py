@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -48,6 +49,8 @@ def flatten(value: Any, name: str, tensors: Tensors) -> Any:
     if isinstance(value, (list, tuple)):
         kind = "list" if isinstance(value, list) else "tuple"
         return {kind: [flatten(item, f"{name}.{i}", tensors) for i, item in enumerate(value)]}
+    if isinstance(value, float) and not math.isfinite(value):  # JSON has no such number
+        return {"float": repr(float(value))}
     if value is None or type(value) in (bool, int, float, str):
         return value
     raise TypeError(
@@ -68,6 +71,8 @@ def unflatten(data: Any, tensors: Mapping[str, Tensor]) -> Any:
         ((kind, items),) = data.items()
         if kind == "tensor" and isinstance(items, str) and items in tensors:
             return tensors[items]
+        if kind == "float" and items in ("inf", "-inf", "nan"):
+            return float(items)
         if kind == "list" and isinstance(items, list):
             return [unflatten(item, tensors) for item in items]
         if kind == "tuple" and isinstance(items, list):
@@ -75,6 +80,30 @@ def unflatten(data: Any, tensors: Mapping[str, Tensor]) -> Any:
         if kind == "dict" and isinstance(items, list):
             return {key: unflatten(item, tensors) for key, item in items}
     raise ValueError(f"the saved state is damaged at {str(data)[:80]}")
+
+
+class NonFiniteStateError(ValueError):
+    """Weights, or an optimizer's state, hold NaN or infinity: nothing that one could go on from."""
+
+
+def check_finite(what: str, tensors: Mapping[str, Tensor]) -> None:
+    """Raises NonFiniteStateError if one of `tensors` holds NaN or infinity; the message names it.
+
+    Args:
+        what: What they are, for the message.
+        tensors: Those that hold no floating-point numbers are fine.
+    """
+    floating = {name: t.detach() for name, t in tensors.items() if t.is_floating_point()}
+    for name, tensor in floating.items():
+        if bad := int((~tensor.isfinite()).sum()):
+            raise NonFiniteStateError(
+                f"{what}: {bad:,} of the {tensor.numel():,} numbers of {name} are NaN or infinite"
+            )
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """As `json.dumps`, and always JSON: ValueError for NaN and infinity, which it has not."""
+    return json.dumps(value, indent=indent, allow_nan=False)
 
 
 def as_list(optimizers: Optimizers) -> list[torch.optim.Optimizer]:

@@ -181,7 +181,7 @@ class CheckpointStore:
             model: Its weights are saved in their own dtype.
             optimizers: In the order in which they will be loaded.
             model_config: `ModelConfig.to_dict()`.
-            metrics: Numbers; "val_loss" decides which checkpoint is best.
+            metrics: Finite numbers; "val_loss" decides which checkpoint is best.
             extra: JSON data that `Checkpoint.extra` gives back.
 
         Returns:
@@ -189,6 +189,9 @@ class CheckpointStore:
 
         Raises:
             FileExistsError: The step has a checkpoint.
+            NonFiniteStateError: Parameters, or the optimizers' state, hold NaN or infinity; nothing
+                is written, and nothing removed.
+            ValueError: `metrics` or `extra` hold what JSON cannot, like NaN.
             OSError: It cannot be written, for example as the disk is full; what was there before is
                 as it was.
         """
@@ -197,13 +200,20 @@ class CheckpointStore:
             raise FileExistsError(
                 errno.EEXIST, "the step has a checkpoint; remove it to write another", str(target)
             )
+        tensors: state.Tensors = {}
+        optimizer = state.pack_optimizers(optimizers, tensors)
+        state.check_finite("the weights", dict(state.unwrapped(model).named_parameters()))
+        state.check_finite("the optimizer's state", tensors)
+        try:
+            state.to_json([dict(metrics or {}), dict(extra or {})])
+        except ValueError as error:
+            raise ValueError(f"step {step}: the metrics cannot be saved: {error}") from None
         self.folder.mkdir(parents=True, exist_ok=True)
         beside = self.folder / f".{target.name}.{secrets.token_hex(6)}.tmp"
         beside.mkdir()
         try:
             weights = state.unwrapped(model).state_dict()
-            tensors = {f"rng.{name}": t for name, t in runtime.rng_state().items()}
-            optimizer = state.pack_optimizers(optimizers, tensors)
+            tensors |= {f"rng.{name}": t for name, t in runtime.rng_state().items()}
             files = {
                 _MODEL: state.write_file(beside / _MODEL, weights),
                 _OPTIMIZER: state.write_file(beside / _OPTIMIZER, tensors),
@@ -213,7 +223,7 @@ class CheckpointStore:
                 "model_config": dict(model_config), "metrics": dict(metrics or {}),
                 "extra": dict(extra or {}), "files": files, "optimizer": optimizer,
             }  # fmt: skip
-            write_bytes(beside / STATE_NAME, (json.dumps(whole, indent=1) + "\n").encode())
+            write_bytes(beside / STATE_NAME, (state.to_json(whole, 1) + "\n").encode())
             _flush_folder(beside)
             beside.rename(target)
             _flush_folder(self.folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +14,13 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from bytemill.lm.batches.loaders import fixed_batches
 from bytemill.lm.checkpoint.loading import TOKENIZER_FOLDER
+from bytemill.lm.checkpoint.state import NonFiniteStateError
 from bytemill.lm.checkpoint.store import Checkpoint, CheckpointStore
 from bytemill.lm.device import runtime
 from bytemill.lm.device.threads import wait_briefly
-from bytemill.lm.evaluate.validation import Validation, validate
+from bytemill.lm.evaluate.validation import Batches, Validation, validate
 from bytemill.lm.generate.text import stream_text
 from bytemill.lm.model.accounting import largest_batch
 from bytemill.lm.model.transformer import Transformer
@@ -287,11 +290,12 @@ class Trainer:
 
     def validate(self) -> Validation | None:
         """As `bytemill.lm.train.loop.Work` says."""
-        if not self._val_batches:
-            return None
+        return self._validate(self._val_batches) if self._val_batches else None
+
+    def _validate(self, batches: Batches) -> Validation:
         found = validate(
             self.model.eval(),
-            self._val_batches,
+            batches,
             self._token_bytes,
             device=self.device,
             computing=lambda: runtime.autocast(self.device, self.dtype),
@@ -322,6 +326,11 @@ class Trainer:
         loop = self._loop
         if loop is None:
             raise RuntimeError("the run has not begun; call run()")
+        if not self._val_batches:  # or else the loop has validated, and looked at the loss
+            length = self.plan.model.context_length
+            tried = self._validate(fixed_batches(self.data.train, length, 1, length))
+            if not math.isfinite(tried.loss):
+                raise NonFiniteStateError(f"the loss of the weights to be saved is {tried.loss}")
         saved = SavedRun(
             self._loader.state_dict(),
             self._micro.rows,
