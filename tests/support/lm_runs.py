@@ -1,10 +1,13 @@
 """Tiny runs for the tests of training: ids, configurations, models."""
 
+import json
+
 import numpy as np
 import torch
 
 from bytemill import Tokenizer
 from bytemill.lm import ModelConfig, Transformer
+from bytemill.lm.checkpoint.store import sealed
 from bytemill.lm.train import TrainConfig
 
 BOS = "<|bos|>"
@@ -38,6 +41,12 @@ def make_ids(folder, n=2000, vocab_size=64):
     ids[rng.random(n) < 0.1] = 3
     np.save(folder / "ids.npy", ids)
     return folder / "ids.npy"
+
+
+def edit_state(checkpoint, change):
+    """Changes a checkpoint's state.json as the program would write it, its checksum included."""
+    path = checkpoint / "state.json"
+    path.write_text(json.dumps(sealed(change(json.loads(path.read_text())))))
 
 
 def config(folder, **changes):

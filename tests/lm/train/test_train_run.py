@@ -15,7 +15,7 @@ from bytemill.lm.checkpoint.one_file import CheckpointStore, load_model
 from bytemill.lm.model.transformer import Transformer
 from bytemill.lm.train import TrainConfig, Trainer, events
 from bytemill.lm.train.metrics import read_metrics
-from tests.support.lm_runs import BOS, TEXT, config, make_ids, make_shards
+from tests.support.lm_runs import BOS, TEXT, config, edit_state, make_ids, make_shards
 
 
 @pytest.fixture
@@ -357,11 +357,9 @@ def test_a_limit_of_time_ends_a_run_with_low_rates(folder):
 def test_a_run_keeps_its_dial(folder):
     settings = config(folder, steps=None, batch_size=None, depth=1)
     stopped_at_once(settings)
-    path = CheckpointStore(folder / "run").last().path / "state.json"
-    state = json.loads(path.read_text())
-    assert state["extra"]["dial"] == "cpu"
-    state["extra"]["dial"] = "gpu"
-    path.write_text(json.dumps(state))
+    last = CheckpointStore(folder / "run").last()
+    assert last.extra["dial"] == "cpu"
+    edit_state(last.path, lambda s: {**s, "extra": {**s["extra"], "dial": "gpu"}})
     # The plan is made with it, whatever the device is now: here it does not go with the batches.
     with pytest.raises(ValueError, match="batch_size=32, but this loader 1024"):
         Trainer(settings, resume=True).run()

@@ -151,6 +151,7 @@ class _Loader:
             "context_length": self._context_length,
             "n_tokens": len(self._tokens),
             "fingerprint": self._tokens.fingerprint,
+            "content": self._tokens.content,
             **self._at,
         }
 
@@ -164,7 +165,13 @@ class _Loader:
         if set(state) != set(ours):
             names = ", ".join(sorted(set(state) ^ set(ours)))
             raise ValueError(f"the loader's state lacks or does not know: {names}")
-        for name in set(ours) - set(self._at):
+        for name in (name for name in ours if name not in self._at):
+            if name == "content" and state[name] != ours[name]:
+                raise ValueError(
+                    f"{self._tokens.source}: these are not the tokens that the loader's state is "
+                    "of: they were changed, or are in another order; resume with the data of the "
+                    "run that saved it, or begin a new run"
+                )
             if state[name] != ours[name]:
                 raise ValueError(
                     f"the loader's state has {name}={state[name]!r}, but this loader "

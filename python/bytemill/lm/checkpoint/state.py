@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -118,8 +119,20 @@ def pack_optimizers(optimizers: Optimizers, tensors: Tensors) -> Any:
     return flatten(states, "optimizer", tensors)
 
 
+@contextlib.contextmanager
+def unchanged_on_error(optimizers: Optimizers) -> Iterator[None]:
+    """Gives the optimizers back the state that they had, if the block raises."""
+    before = [(one, one.state, one.param_groups) for one in as_list(optimizers)]
+    try:
+        yield
+    except BaseException:
+        for one, state, groups in before:
+            one.state, one.param_groups = state, groups
+        raise
+
+
 def unpack_optimizers(optimizers: Optimizers, data: Any, tensors: Mapping[str, Tensor]) -> None:
-    """Gives the optimizers the state that `pack_optimizers` has taken.
+    """Gives the optimizers the state that `pack_optimizers` has taken; all of them, or none.
 
     Raises:
         ValueError: If they are others: of another number, or with other parameter groups.
@@ -132,8 +145,12 @@ def unpack_optimizers(optimizers: Optimizers, data: Any, tensors: Mapping[str, T
             f"the checkpoint holds the state of {n} optimizers, not of {len(several)}; make the "
             "optimizers as for the run that saved it"
         )
-    for optimizer, state in zip(several, states, strict=True):
-        optimizer.load_state_dict(state)
+    with unchanged_on_error(several):
+        for optimizer, state in zip(several, states, strict=True):
+            try:
+                optimizer.load_state_dict(state)
+            except (AttributeError, IndexError, KeyError, TypeError) as error:
+                raise ValueError(f"the optimizer's state is damaged ({error!r})") from None
 
 
 def unwrapped(model: torch.nn.Module) -> torch.nn.Module:
@@ -142,8 +159,8 @@ def unwrapped(model: torch.nn.Module) -> torch.nn.Module:
     return inner if isinstance(inner, torch.nn.Module) else model
 
 
-def load_weights(model: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Copies `tensors` into the model's parameters.
+def check_weights(model: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Whether `load_weights` can copy `tensors` into the model.
 
     Raises:
         ValueError: If names or shapes are not the model's; the message lists the first of them.
@@ -162,6 +179,12 @@ def load_weights(model: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
             f"the checkpoint is of another model: {'; '.join(wrong[:3])}{more}; build the model "
             "from the configuration that was saved with it"
         )
+
+
+def load_weights(model: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Copies `tensors` into the model's parameters; ValueError as `check_weights`, and then none
+    was copied."""
+    check_weights(model, tensors)
     unwrapped(model).load_state_dict(dict(tensors))
 
 

@@ -149,6 +149,8 @@ class Trainer:
                 f"sample_every={run.sample_every}: samples need a tokenizer; give one, or 0"
             )
         saved = SavedRun.read(checkpoint, self.config) if checkpoint else None
+        if saved is not None:
+            self.data.check_resumed(saved.tokenizer)
         self._dial: Dial = "cpu" if self.device.type == "cpu" else "gpu"
         if saved is not None:
             self._dial = saved.dial
@@ -228,10 +230,9 @@ class Trainer:
 
     def _load(self, loop: Loop, checkpoint: Checkpoint, saved: SavedRun) -> None:
         """Takes the checkpoint's state."""
-        checkpoint.load_weights(self.model)
-        checkpoint.load_training(self.optimizers)
         self._loader.load_state_dict(saved.loader)
         loop.pace.load_state_dict(saved.pace, checkpoint.step)
+        checkpoint.load(self.model, self.optimizers)
         loop.window, loop.best = saved.window, saved.best_val_loss
         loop.saved = checkpoint.step, checkpoint.path
 
@@ -338,6 +339,8 @@ class Trainer:
             loop.best,
             self._dial,
             loop.pace.state_dict(),
+            self.data.tokenizer.fingerprint if self.data.tokenizer else None,
+            self.data.val.content if self.data.val else None,
         )
         return self._store.save(
             loop.step,
