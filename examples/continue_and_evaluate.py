@@ -32,7 +32,7 @@ def main() -> None:
                 context_length=64,
                 batch_size=8,
                 steps=20,
-                eval_batches=2,
+                eval_tokens=1024,
                 device="cpu",
             )
 

@@ -42,7 +42,7 @@ def train_small_model(folder: Path, steps: int = 30) -> Path:
         context_length=64,
         batch_size=8,
         steps=steps,
-        eval_batches=2,
+        eval_tokens=1024,
         device="cpu",
     )
     Trainer(config).run()

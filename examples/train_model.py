@@ -42,7 +42,7 @@ def main() -> None:
             context_length=64,
             batch_size=8,
             steps=40,
-            eval_batches=2,
+            eval_tokens=1024,
             device="cpu",
         )
         result = Trainer(config, on_event=show).run()

@@ -37,7 +37,7 @@ def test_from_shards_to_a_model(tmp_path):
         command(
             "--data", tmp_path / "shards", "--tokenizer", tmp_path / "tokenizer", "--out",
             tmp_path / "run", "--depth", 1, "--context-length", 16, "--batch-size", 4, "--steps",
-            12, "--eval-every", 6, "--eval-batches", 2, "--sample-every", 12, "--sample-tokens", 5,
+            12, "--eval-every", 6, "--eval-tokens", 128, "--sample-every", 12, "--sample-tokens", 5,
             "--sample-prompt", "the cat", "--threads", 1, "--device", "cpu",
         ),
         cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True,
@@ -48,6 +48,7 @@ def test_from_shards_to_a_model(tmp_path):
         r"^batch +4 x 16 = 64 tokens, 4 rows at a time$",
         r"^horizon +12 steps, 768 tokens, \d\.\d\de\+08 FLOPs$",
         r"^learning +muon, rates used: embedding 0.346, head 0.00693, matrices 0.01$",
+        r"^scaling +of default rates AdamW's x 3.46 by width, all x 0.5 by batch; given ones are",
         r"^epochs +\d[\d.]*: how often the data is read$",
         r"^time +about \d+ s, by the device's speed$",
         r"^device +cpu, (float32|bfloat16)$",

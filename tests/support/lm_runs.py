@@ -1,10 +1,13 @@
 """Tiny runs for the tests of training: ids, configurations, models."""
 
+import json
+
 import numpy as np
 import torch
 
 from bytemill import Tokenizer
 from bytemill.lm import ModelConfig, Transformer
+from bytemill.lm.checkpoint.store import sealed
 from bytemill.lm.train import TrainConfig
 
 BOS = "<|bos|>"
@@ -40,12 +43,18 @@ def make_ids(folder, n=2000, vocab_size=64):
     return folder / "ids.npy"
 
 
+def edit_state(checkpoint, change):
+    """Changes a checkpoint's state.json as the program would write it, its checksum included."""
+    path = checkpoint / "state.json"
+    path.write_text(json.dumps(sealed(change(json.loads(path.read_text())))))
+
+
 def config(folder, **changes):
     """A run of a few hundredths of a second a step, from folder/ids.npy to folder/run."""
     fields = {
         "data": str(folder / "ids.npy"), "out": str(folder / "run"), "context_length": 16,
         "d_model": 32, "n_layer": 1, "n_head": 2, "batch_size": 4, "steps": 6, "threads": 1,
-        "device": "cpu", "dtype": "float32", "eval_batches": 2, "checkpoint_every": 0,
+        "device": "cpu", "dtype": "float32", "eval_tokens": 128, "checkpoint_every": 0,
         "eval_every": 0, "log_every": 1,
     }  # fmt: skip
     return TrainConfig.of(**{**fields, **changes})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -110,7 +111,10 @@ def measure(args: argparse.Namespace, paths: list[str]) -> None:
         )
     seconds = time.perf_counter() - began
     if args.json:
-        print(json.dumps({"step": loaded.step, "checkpoint": str(loaded.path), **asdict(result)}))
+        # exp of a large loss overflows, and JSON has no infinity.
+        figures = {k: v if math.isfinite(v or 0) else None for k, v in asdict(result).items()}
+        whole = {"step": loaded.step, "checkpoint": str(loaded.path), **figures}
+        print(json.dumps(whole, allow_nan=False))
         return
     bpb = result.bits_per_byte
     rows = [

@@ -210,7 +210,15 @@ def plan_rows(
         ("batch", batch),
         ("horizon", f"{plan.steps:,} steps, {plan.tokens:,} tokens, {flops:.2e} FLOPs"),
         ("learning", f"{plan.optimizer.kind}, rates used: {used}"),
+        ("scaling", scaling(plan)),
     ]
+
+
+def scaling(plan: Plan) -> str:
+    """What the default learning rates were multiplied by."""
+    by_width = f"AdamW's x {plan.width_scale:.3g} by width"
+    by_batch = f"all x {plan.batch_scale:.3g} by batch"
+    return f"of default rates {by_width}, {by_batch}; given ones are used as given"
 
 
 if __name__ == "__main__":

@@ -206,7 +206,7 @@ def _config(
         np.save(data, models.counting_ids(200_000, 512).numpy().astype(np.uint16))
     return TrainConfig.of(
         data=str(data), out=str(run), context_length=128, d_model=128, n_layer=2, n_head=4,
-        batch_size=rows, micro_batch_size=rows, steps=steps, eval_batches=2, eval_every=0,
+        batch_size=rows, micro_batch_size=rows, steps=steps, eval_tokens=2048, eval_every=0,
         checkpoint_every=0, device=str(device), dtype=dtype, optimizer=optimizer, threads=1,
     )  # fmt: skip
 

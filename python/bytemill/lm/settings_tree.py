@@ -100,7 +100,7 @@ class Tree:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes a JSON file that `load` reads."""
         whole = {"format": self.FORMAT, "version": self.VERSION, **self.to_dict()}
-        files.write_bytes(path, (json.dumps(whole, indent=2) + "\n").encode())
+        files.write_bytes(path, (json.dumps(whole, indent=2, allow_nan=False) + "\n").encode())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

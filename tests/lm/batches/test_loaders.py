@@ -230,8 +230,8 @@ def test_state_of_something_else_is_refused(shards, tokenizer):
 
 def test_fixed_batches(shards):
     tokens = open_tokens(shards, split="val")
-    batches = fixed_batches(tokens, 3, 4, 16)
-    again = fixed_batches(tokens, 3, 4, 16)
+    batches = fixed_batches(tokens, 12 * 16 + 15, 4, 16)
+    again = fixed_batches(tokens, 12 * 16, 4, 16)
     seen = []
     whole = np.concatenate(tokens.ids.arrays).astype(np.int64)
     for (x, y), (x2, y2) in zip(batches, again, strict=True):
@@ -248,15 +248,28 @@ def test_fixed_batches(shards):
 
 
 def test_fixed_batches_of_little_text():
-    few = fixed_batches(Tokens.of(np.arange(50)), 10, 4, 8)
-    assert len(few) == 2
+    few = fixed_batches(Tokens.of(np.arange(50)), 1000, 4, 8)
+    assert [len(x) for x, _ in few] == [4, 2]
     targets = np.concatenate([y for _, y in few]).ravel()
-    assert sorted(targets[targets >= 0]) == list(range(1, 49))
-    assert (few[1][1][2:] == -1).all()
-    ((x, y),) = fixed_batches(Tokens.of(np.array([5, 6, 7])), 2, 1, 4)
+    assert sorted(targets) == list(range(1, 49))
+    ((x, y),) = fixed_batches(Tokens.of(np.array([5, 6, 7])), 8, 1, 4)
     assert x.tolist() == [[5, 6, 0, 0]] and y.tolist() == [[6, 7, -1, -1]]
     with pytest.raises(ValueError, match="1 tokens"):
-        fixed_batches(Tokens.of(np.array([5])), 2, 1, 4)
+        fixed_batches(Tokens.of(np.array([5])), 8, 1, 4)
+
+
+def test_fixed_batches_are_the_same_rows_whatever_the_batch():
+    ids = np.random.default_rng(0).integers(0, 99, size=2000)
+    for batch_size in (1, 3, 8, 64):
+        batches = fixed_batches(Tokens.of(ids), 700, batch_size, 16)
+        assert all(len(x) == batch_size for x, _ in batches[:-1])
+        rows = [np.concatenate(part) for part in zip(*batches, strict=True)]
+        # 43 whole rows in 700 tokens, of the 124 that do not overlap: window i begins at i * 124
+        # // 43 rows.
+        starts = [i * 124 // 43 * 16 for i in range(43)]
+        wanted = [ids[start : start + 16] for start in starts]
+        np.testing.assert_array_equal(rows[0], wanted)
+        np.testing.assert_array_equal(rows[1], [ids[start + 1 : start + 17] for start in starts])
 
 
 # What is refused

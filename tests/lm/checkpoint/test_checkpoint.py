@@ -132,8 +132,12 @@ def test_another_model(changes, words, tmp_path):
 def test_another_optimizer(tmp_path):
     model = tiny_model()
     save_checkpoint(model, MAKERS["torch"](model), 1, tmp_path / "a")
+    other = tiny_model(seed=3)
+    several = MAKERS["muon"](other)
+    before = everything(other, several)
     with pytest.raises(ValueError, match="1 optimizers, not of 2"):
-        load_checkpoint(tmp_path / "a", model, MAKERS["muon"](model))
+        load_checkpoint(tmp_path / "a", other, several)
+    assert everything(other, several) == before, "the weights, too"
     save_checkpoint(model, MAKERS["muon"](model)[0], 1, tmp_path / "a")
     with pytest.raises(ValueError, match="parameter group"):
         load_checkpoint(tmp_path / "a", model, MAKERS["torch"](model))

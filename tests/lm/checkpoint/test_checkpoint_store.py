@@ -1,6 +1,7 @@
 """A run's checkpoints: kept, found, checked, and whole whenever the process is killed."""
 
 import errno
+import hashlib
 import json
 import os
 import random
@@ -18,7 +19,7 @@ from bytemill.lm import ModelConfig
 from bytemill.lm.checkpoint import state
 from bytemill.lm.checkpoint.one_file import CheckpointStore, find_checkpoint, load_model
 from bytemill.lm.optim.groups import OptimConfig, build_optimizers
-from tests.support.lm_runs import make_shards, tiny_model
+from tests.support.lm_runs import edit_state, make_shards, tiny_model
 
 
 def save(store, step, loss=None, model=None):
@@ -135,10 +136,67 @@ def test_damage_is_found(name, damage, tmp_path):
 )
 def test_foreign_states(change, words, tmp_path):
     folder = save(CheckpointStore(tmp_path), 1)
-    file = folder / "state.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    edit_state(folder, lambda fields: {**fields, **change})
     with pytest.raises(ValueError, match=words):
         find_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda fields: fields.update(step=2),
+        lambda fields: fields["metrics"].update(val_loss=0.5),
+        lambda fields: fields["extra"]["loader"].update(at=7),
+        lambda fields: fields["model_config"].update(rope_theta=500.0),
+        lambda fields: fields["optimizer"]["list"].reverse(),
+        lambda fields: fields.pop("sha256"),
+        lambda fields: fields.update(sha256="0" * 64),
+    ],
+)
+def test_an_edited_state_is_found(tmp_path, edit):
+    folder = save(CheckpointStore(tmp_path), 1, loss=1.5)
+    file = folder / "state.json"
+    fields = json.loads(file.read_text())
+    own = {name: value for name, value in fields.items() if name != "sha256"}
+    text = json.dumps(own, sort_keys=True, separators=(",", ":"))
+    assert fields["sha256"] == hashlib.sha256(text.encode()).hexdigest()
+    edit(fields)
+    file.write_text(json.dumps(fields))
+    with pytest.raises(ValueError, match=r"state.json: .*changed, truncated or damaged"):
+        find_checkpoint(folder)
+
+
+@pytest.mark.parametrize("damage", ["weights", "optimizer", "groups", "rng"])
+def test_a_failed_load_changes_nothing(tmp_path, damage):
+    folder = save(CheckpointStore(tmp_path), 1)
+    model = tiny_model("cs336" if damage == "weights" else "gpt", seed=8)
+    optimizers = build_optimizers(model, OptimConfig())
+    model.loss(*torch.randint(64, (2, 2, 8))).backward()
+    for one in optimizers:
+        one.step()
+    found = find_checkpoint(folder)
+    if damage == "optimizer":
+        path = folder / "optimizer.safetensors"
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+    elif damage == "groups":  # the second optimizer does not fit, the first one does
+        optimizers[1].add_param_group({"params": [torch.nn.Parameter(torch.ones(2, 2))]})
+    elif damage == "rng":
+        tensors = safetensors.torch.load_file(folder / "optimizer.safetensors")
+        tensors["rng.cpu"] = tensors["rng.cpu"][:100].clone()
+        files = {**found.files, "optimizer.safetensors": state.write_file(
+            folder / "optimizer.safetensors", tensors)}  # fmt: skip
+        edit_state(folder, lambda fields: {**fields, "files": files})
+        found = find_checkpoint(folder)
+
+    def everything():
+        tensors = {**model.state_dict(), "rng": torch.get_rng_state()}
+        data = state.pack_optimizers(optimizers, tensors)
+        return state.digest(tensors), data
+
+    before = everything()
+    with pytest.raises(ValueError, match=r"\.safetensors"):
+        found.load(model, optimizers)
+    assert everything() == before
 
 
 def test_all_is_flushed_before_it_has_a_name(tmp_path, flushes, monkeypatch):
@@ -155,6 +213,30 @@ def test_all_is_flushed_before_it_has_a_name(tmp_path, flushes, monkeypatch):
     assert len(written) == 4
     assert written <= set(at_rename)
     assert flushes[-1] == folder.parent.stat().st_ino, "the new name, too"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("where", ["weights", "optimizer", "metrics"])
+def test_what_is_not_finite_is_not_saved(tmp_path, where, value):
+    store = CheckpointStore(tmp_path, keep_last=1)
+    save(store, 1)
+    model = tiny_model()
+    optimizers = build_optimizers(model, OptimConfig())
+    model.loss(*torch.randint(64, (2, 2, 8))).backward()
+    for optimizer in optimizers:
+        optimizer.step()
+    metrics = {}
+    with torch.no_grad():
+        if where == "weights":
+            model.layers[1].ffn.w1.weight[3, 4] = value
+        elif where == "optimizer":
+            optimizers[1].state[model.layers[0].attn.q_proj.weight]["momentum_buffer"][0, 0] = value
+        else:
+            metrics["val_loss"] = value
+    words = {"weights": "layers.1.ffn.w1.weight", "optimizer": "optimizer.1", "metrics": "step 2"}
+    with pytest.raises(ValueError, match=words[where]):
+        store.save(2, model, optimizers, model_config=model.config.to_dict(), metrics=metrics)
+    assert [path.name for path in store.folder.iterdir()] == ["step-00000001"]
 
 
 def test_a_step_is_saved_once(tmp_path):

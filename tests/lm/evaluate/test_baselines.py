@@ -73,8 +73,8 @@ def test_bigram_reaches_the_entropy():
 def test_bits_per_byte_leaves_out_what_has_no_bytes():
     model = Unigram(np.full(4, 0.25))
     lengths = np.array([0, 1, 2, 5])
-    ids = np.array([0, 1, 2, 3, 0, 1])
-    batches = fixed_batches(Tokens.of(ids), 1, 2, 4)
+    ids = np.array([0, 1, 2, 3, 0])
+    batches = fixed_batches(Tokens.of(ids), 5, 2, 5)
     assert (batches[0][1] == -1).any()
     # Targets 1, 2, 3 count: three times two bits over eight bytes.
     assert baseline_bits_per_byte(model, batches, lengths) == pytest.approx(6 / 8)

@@ -44,7 +44,7 @@ def test_the_entropy_rate_is_reached(preset, optimizer, tmp_path):
             n_layer=2,
             batch_size=16,
             steps=200,
-            eval_batches=40,
+            eval_tokens=40_960,
             log_every=50,
             matrix_lr=0.02 if optimizer == "muon" else 3e-3,
         )

@@ -84,6 +84,8 @@ def test_rates_go_with_the_batch():
     for name in ("embedding_lr", "head_lr", "matrix_lr", "vector_lr"):
         ratio = getattr(half.optimizer, name) / getattr(whole.optimizer, name)
         assert ratio == pytest.approx(math.sqrt(0.5))
+        unscaled = planned(depth=12, batch_size=512, context_length=512, lr_batch_scaling=False)
+        assert getattr(unscaled.optimizer, name) == getattr(whole.optimizer, name)
     assert [lr_scale(1 << n) for n in (0, 19, 21)] == [0.5, 1.0, 2.0]
 
 

@@ -3,20 +3,24 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from bytemill import Tokenizer
+from bytemill.lm.batches.tokens import open_tokens
 from bytemill.lm.checkpoint import state
 from bytemill.lm.checkpoint.one_file import CheckpointStore
 from bytemill.lm.train import Trainer, events
 from bytemill.lm.train.metrics import read_metrics
-from tests.support.lm_runs import config, make_ids, make_shards
+from tests.support.lm_runs import BOS, TEXT, config, documents, edit_state, make_ids, make_shards
 
 ROOT = Path(__file__).parents[3]
 
@@ -156,6 +160,50 @@ def test_other_data(folder):
         Trainer(config(folder, checkpoint_every=3), resume=True).run()
 
 
+def test_other_data_of_the_same_length(folder):
+    ids = np.load(folder / "ids.npy")
+    ids[1234] ^= 1
+    np.save(folder / "ids.npy", ids)
+    with pytest.raises(ValueError, match=r"ids.npy: these are not the tokens"):
+        Trainer(config(folder, checkpoint_every=3), resume=True).run()
+    ids[1234] ^= 1
+    np.save(folder / "ids.npy", ids)
+    assert Trainer(config(folder, checkpoint_every=3), resume=True).run().is_finished
+
+
+def test_shards_in_another_order(tmp_path):
+    tokenizer = make_shards(tmp_path)
+    halves = [documents()[:30], documents()[30:]]
+    for name, order in (("shards", halves), ("other", halves[::-1])):
+        for i, half in enumerate(order):
+            (tmp_path / f"{name}{i}.txt").write_text(BOS.join(["", *half]))
+        shutil.rmtree(tmp_path / name, ignore_errors=True)
+        files = [tmp_path / f"{name}{i}.txt" for i in range(2)]
+        tokenizer.encode_files(files, tmp_path / name, separator=BOS, separator_at="start")
+    lengths = [sum(map(len, open_tokens(tmp_path / n).ids.arrays)) for n in ("shards", "other")]
+    assert lengths[0] == lengths[1]
+    settings = config(tmp_path, data=str(tmp_path / "shards"))
+    Trainer(settings).run()
+    with pytest.raises(ValueError, match="these are not the tokens"):
+        Trainer(settings.but(data=str(tmp_path / "other")), resume=True).run()
+
+
+def test_another_tokenizer(tmp_path):
+    # With a bare array nothing but the run itself knows which tokenizer the ids are of.
+    make_ids(tmp_path)
+    own, other = (Tokenizer.train([TEXT], 280, [bos]) for bos in (BOS, "<|other|>"))
+    for name, one in (("own", own), ("other", other)):
+        one.save(tmp_path / name)
+    Trainer(config(tmp_path, tokenizer=str(tmp_path / "own"))).run()
+    with pytest.raises(ValueError, match=r"other'?: it is not the one that this run began with"):
+        Trainer(config(tmp_path, tokenizer=str(tmp_path / "other")), resume=True).run()
+    assert Tokenizer.load(tmp_path / "run" / "tokenizer") == own
+    shutil.rmtree(tmp_path / "run" / "tokenizer")
+    with pytest.raises(ValueError, match=f"began with the tokenizer of .* {own.fingerprint}"):
+        Trainer(config(tmp_path, tokenizer=str(tmp_path / "other")), resume=True).run()
+    assert Trainer(config(tmp_path, tokenizer=str(tmp_path / "own")), resume=True).run().is_finished
+
+
 def test_a_folder_that_was_moved(folder):
     (folder / "run").rename(folder / "elsewhere")
     (folder / "run").mkdir()
@@ -176,10 +224,10 @@ def test_a_truncated_checkpoint_is_named(folder):
 
 @pytest.mark.parametrize("change", [{"config": {"data": 1}}, {"micro_batch_size": None}, None])
 def test_a_checkpoint_of_something_else(folder, change):
-    path = folder / "run" / "checkpoints" / "step-00000006" / "state.json"
-    fields = json.loads(path.read_text())
-    fields["extra"] = {} if change is None else {**fields["extra"], **change}
-    path.write_text(json.dumps(fields))
+    edit_state(
+        folder / "run" / "checkpoints" / "step-00000006",
+        lambda fields: {**fields, "extra": {**fields["extra"], **change} if change else {}},
+    )
     with pytest.raises(ValueError, match="a training run cannot go on from it"):
         Trainer(config(folder), resume=True).run()
 

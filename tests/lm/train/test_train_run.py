@@ -13,9 +13,9 @@ torch = pytest.importorskip("torch")
 from bytemill import Tokenizer
 from bytemill.lm.checkpoint.one_file import CheckpointStore, load_model
 from bytemill.lm.model.transformer import Transformer
-from bytemill.lm.train import NonFiniteLossError, TrainConfig, Trainer, events
+from bytemill.lm.train import TrainConfig, Trainer, events
 from bytemill.lm.train.metrics import read_metrics
-from tests.support.lm_runs import BOS, TEXT, config, make_ids, make_shards
+from tests.support.lm_runs import BOS, TEXT, config, edit_state, make_ids, make_shards
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_a_run(tmp_path, capfd):
 
 def test_bits_per_byte_are_those_of_the_text(tmp_path):
     tokenizer = make_shards(tmp_path, validation_fraction=0.5)
-    result = Trainer(of_shards(tmp_path, eval_batches=500, steps=2)).run()
+    result = Trainer(of_shards(tmp_path, eval_tokens=10**6, steps=2)).run()
     # Again from the definition: every window of the validation ids, logits in fp64.
     ids = np.concatenate([np.load(p) for p in (tmp_path / "shards").glob("val-*[0-9].npy")])
     model = load_model(tmp_path / "run").model.double()
@@ -96,13 +96,20 @@ def test_documents_need_a_tokenizer(folder):
 
 
 def test_micro_batches_do_not_show(folder):
-    weights = []
+    def weights(model):
+        return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    found = []
     for rows in (4, 2, 1, 3):
         out = str(folder / f"run{rows}")
-        Trainer(config(folder, micro_batch_size=rows, out=out, optimizer="adamw")).run()
-        weights.append(torch.cat([p.flatten() for p in load_model(out).model.parameters()]))
-    for other in weights[1:]:
-        assert (other - weights[0]).norm() / weights[0].norm() < 1e-5
+        trainer = Trainer(config(folder, micro_batch_size=rows, out=out, optimizer="adamw"))
+        trainer.run()
+        found.append(weights(trainer.model))
+    begun = weights(Transformer(trainer.plan.model, generator=torch.Generator().manual_seed(0)))
+    moved = (found[0] - begun).norm()
+    assert 0 < moved < 0.5 * begun.norm()
+    for other in found[1:]:
+        assert (other - found[0]).norm() < 1e-4 * moved
 
 
 def test_stop_saves(folder):
@@ -145,35 +152,6 @@ def test_in_another_thread(folder):
     thread.start()
     thread.join()
     assert results[0].is_finished
-
-
-def poison(monkeypatch, at, value):
-    """From call `at` on the loss is `value` times what it is."""
-    loss, calls = Transformer.loss, []
-
-    def poisoned(self, *args, **options):
-        calls.append(1)
-        return loss(self, *args, **options) * (value if len(calls) >= at else 1.0)
-
-    monkeypatch.setattr(Transformer, "loss", poisoned)
-
-
-@pytest.mark.parametrize(
-    ("value", "words"), [(float("nan"), "the loss is nan"), (1e35, "the gradients' norm is inf")]
-)
-def test_a_loss_that_is_no_number(folder, monkeypatch, value, words):
-    poison(monkeypatch, 6, value)
-    with pytest.raises(NonFiniteLossError, match=rf"step 6: {words}.*step-00000004") as raised:
-        Trainer(config(folder, checkpoint_every=2)).run()
-    assert (raised.value.step, raised.value.checkpoint.name) == (6, "step-00000004")
-    loaded = load_model(raised.value.checkpoint)
-    assert all(p.isfinite().all() for p in loaded.model.parameters())
-
-
-def test_no_number_before_the_first_checkpoint(folder, monkeypatch):
-    poison(monkeypatch, 1, float("nan"))
-    with pytest.raises(NonFiniteLossError, match=r"step 1: .*none was saved"):
-        Trainer(config(folder)).run()
 
 
 def test_out_of_memory_is_told_and_remembered(folder, monkeypatch):
@@ -326,7 +304,29 @@ def test_rates_are_those_of_the_optimizers(folder):
     trainer.run()
     groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
     assert told[0].rates == {group["name"]: group["base_lr"] for group in groups}
-    assert told[0].rates["matrices"] == pytest.approx(1e-3 * (32 / 768) ** -0.5)
+    assert told[0].rates["matrices"] == 1e-3
+    default = 1e-3 * (32 / 768) ** -0.5 * 0.5
+    assert told[0].rates["head"] == pytest.approx(default)
+
+
+def test_the_given_rate_moves_the_weights(folder):
+    # Adam's first step is lr in every weight that has a gradient, whatever the gradient is.
+    rates = {"embedding_lr": 2e-3, "head_lr": 3e-3, "matrix_lr": 1e-3}
+    trainer = Trainer(
+        config(
+            folder, optimizer="adamw", **rates, weight_decay=0.0, steps=1, warmup_steps=0,
+            schedule="constant", d_model=64,
+        )
+    )  # fmt: skip
+    trainer.run()
+    begun = Transformer(trainer.plan.model, generator=torch.Generator().manual_seed(0))
+    before = begun.state_dict()
+    for name, weight in trainer.model.state_dict().items():
+        kind = {"token_embeddings": "embedding_lr", "lm_head": "head_lr"}.get(
+            name.partition(".")[0], "matrix_lr"
+        )
+        if (moved := (weight - before[name]).abs().max()) and weight.ndim == 2:
+            assert moved == pytest.approx(rates[kind], rel=1e-3), name
 
 
 def test_rows_are_told_of_slow_steps_only(folder, monkeypatch):
@@ -357,11 +357,9 @@ def test_a_limit_of_time_ends_a_run_with_low_rates(folder):
 def test_a_run_keeps_its_dial(folder):
     settings = config(folder, steps=None, batch_size=None, depth=1)
     stopped_at_once(settings)
-    path = CheckpointStore(folder / "run").last().path / "state.json"
-    state = json.loads(path.read_text())
-    assert state["extra"]["dial"] == "cpu"
-    state["extra"]["dial"] = "gpu"
-    path.write_text(json.dumps(state))
+    last = CheckpointStore(folder / "run").last()
+    assert last.extra["dial"] == "cpu"
+    edit_state(last.path, lambda s: {**s, "extra": {**s["extra"], "dial": "gpu"}})
     # The plan is made with it, whatever the device is now: here it does not go with the batches.
     with pytest.raises(ValueError, match="batch_size=32, but this loader 1024"):
         Trainer(settings, resume=True).run()

@@ -42,7 +42,7 @@ class Size:
     n_head: int
     context_length: int
     batch_size: int
-    eval_batches: int
+    eval_tokens: int
     steps: int
     """How long to train where that takes no more than `minutes`."""
     minutes: float | None
@@ -67,23 +67,20 @@ class Size:
             steps=planned,
             minutes=self.minutes if steps is None else None,
             # nanochat's rates. The dial would lower them for so small a batch; few steps want more.
-            embedding_lr=0.2,
-            head_lr=4e-3,
-            matrix_lr=0.02,
-            vector_lr=4e-3,
+            lr_batch_scaling=False,
             decay_fraction=0.6,
             threads=self.threads,
             seed=seed,
             eval_every=max(planned // 4, 1),
-            eval_batches=self.eval_batches,
+            eval_tokens=self.eval_tokens,
             checkpoint_every=max(planned // 2, 1),
             log_every=max(planned // 100, 1),
         )
 
 
-QUICK = Size(400, 2, 32, 1, 64, 4, 2, 50, None, most_files=120, threads=1)
-CPU = Size(4096, 4, 256, 4, 256, 16, 16, 600, 4.0)
-GPU = Size(8192, 8, 512, 4, 1024, 64, 8, 1500, 4.0)
+QUICK = Size(400, 2, 32, 1, 64, 4, 512, 50, None, most_files=120, threads=1)
+CPU = Size(4096, 4, 256, 4, 256, 16, 1 << 16, 600, 4.0)
+GPU = Size(8192, 8, 512, 4, 1024, 64, 1 << 19, 1500, 4.0)
 
 
 def train_model(size: Size, out: Path, steps: int | None, seed: int) -> float:
@@ -109,7 +106,7 @@ def compare(size: Size, out: Path, bits_per_byte: float) -> None:
     """Prints the model's bits per byte beside those of simpler models, on the same text."""
     data = RunData.open(size.config(out, None, 0).data)
     lengths = data.token_bytes(data.n_vocab)
-    batches = data.val_batches(size.eval_batches, size.batch_size, size.context_length)
+    batches = data.val_batches(size.eval_tokens, size.batch_size, size.context_length)
     if data.tokenizer is None or lengths is None:
         raise ValueError(f"{out}: there is no tokenizer")
     counts: dict[str, Baseline] = {

@@ -61,13 +61,19 @@ def get_batch(
 
 
 def fixed_batches(
-    tokens: Tokens, n: int, batch_size: int, context_length: int
+    tokens: Tokens, n_tokens: int, batch_size: int, context_length: int
 ) -> list[tuple[_Rows, _Rows]]:
-    """Up to `n` batches that are always the same, for validation: windows that do not overlap.
+    """Windows that are always the same, for validation, and do not overlap.
 
-    They lie evenly over all tokens. With too few tokens for n * batch_size windows there are fewer
-    batches; what is missing of the last one's rows, or of the only window of a short text, has
-    targets of -1.
+    There are n_tokens // T of them, one at least, or as many as the tokens have; they lie evenly
+    over all tokens. Which they are does not depend on `batch_size`: the last batch may have fewer
+    rows. Only where the text is shorter than a window, what is missing of it has targets of -1.
+
+    Args:
+        tokens: What to take them of.
+        n_tokens: Targets in all batches together, at most.
+        batch_size: Rows in a batch, B.
+        context_length: Ids in a row, T.
 
     Returns:
         NumPy arrays x and y, int64, (B, T) each.
@@ -75,16 +81,17 @@ def fixed_batches(
     Raises:
         ValueError: There are fewer than two tokens, or a size is below 1.
     """
-    _check_positive(n=n, batch_size=batch_size, context_length=context_length)
+    _check_positive(n_tokens=n_tokens, batch_size=batch_size, context_length=context_length)
     if len(tokens) < 2:
         raise ValueError(f"{tokens.source}: it has {len(tokens)} tokens; validation needs two")
     n_windows = max((len(tokens) - 1) // context_length, 1)
-    taken = min(n * batch_size, n_windows)
+    taken = min(max(n_tokens // context_length, 1), n_windows)
     batches = []
     for first in range(0, taken, batch_size):
-        x = np.zeros((batch_size, context_length), np.int64)
-        y = np.full((batch_size, context_length), IGNORED, np.int64)
-        for row, window in enumerate(range(first, min(first + batch_size, taken))):
+        rows = range(first, min(first + batch_size, taken))
+        x = np.zeros((len(rows), context_length), np.int64)
+        y = np.full((len(rows), context_length), IGNORED, np.int64)
+        for row, window in enumerate(rows):
             start = window * n_windows // taken * context_length
             ids = tokens.window(start, context_length + 1)
             x[row, : len(ids) - 1] = ids[:-1]
@@ -144,6 +151,7 @@ class _Loader:
             "context_length": self._context_length,
             "n_tokens": len(self._tokens),
             "fingerprint": self._tokens.fingerprint,
+            "content": self._tokens.content,
             **self._at,
         }
 
@@ -157,7 +165,13 @@ class _Loader:
         if set(state) != set(ours):
             names = ", ".join(sorted(set(state) ^ set(ours)))
             raise ValueError(f"the loader's state lacks or does not know: {names}")
-        for name in set(ours) - set(self._at):
+        for name in (name for name in ours if name not in self._at):
+            if name == "content" and state[name] != ours[name]:
+                raise ValueError(
+                    f"{self._tokens.source}: these are not the tokens that the loader's state is "
+                    "of: they were changed, or are in another order; resume with the data of the "
+                    "run that saved it, or begin a new run"
+                )
             if state[name] != ours[name]:
                 raise ValueError(
                     f"the loader's state has {name}={state[name]!r}, but this loader "

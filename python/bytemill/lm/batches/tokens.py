@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,18 @@ if TYPE_CHECKING:
 Ids = npt.NDArray[np.integer[Any]]
 
 _PIECE = 1 << 24
+_SAMPLES, _SAMPLE = 16, 2048
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What reading all of a bare array tells."""
+
+    least: int
+    greatest: int
+    """-1 if there are no ids; `least` is 0 then."""
+    sha256: str
+    """Of the ids' bytes."""
 
 
 @dataclass(frozen=True)
@@ -95,12 +109,44 @@ class Tokens:
             'separator_at="start", or train on random windows'
         )
 
+    @cached_property
+    def scan(self) -> Scan:
+        """Of a bare array: read once, at the first call."""
+        digest = hashlib.sha256()
+        least, greatest = 0, -1
+        for at in range(0, len(self), _PIECE):
+            piece = np.ascontiguousarray(self[at : at + _PIECE])
+            digest.update(piece.view(np.uint8).data)
+            low, high = int(piece.min()), int(piece.max())
+            least = min(least, low) if at else low
+            greatest = max(greatest, high)
+        return Scan(least, greatest, digest.hexdigest())
+
+    @cached_property
+    def content(self) -> str:
+        """Tells these ids from others, and from the same in another order: a SHA-256.
+
+        Of a bare array's type and all of its ids; of shards' checksums in their manifest, in order,
+        and of ids at 16 places of each, so that a file that was changed without its manifest is
+        found if it was changed there, or replaced.
+        """
+        if not isinstance(self.ids, Shards):
+            whole = f"{self.dtype.str} {len(self)} {self.scan.sha256}"
+            return hashlib.sha256(whole.encode()).hexdigest()
+        manifest = self.ids.manifest
+        digest = hashlib.sha256(f"{manifest.fingerprint} {manifest.dtype}".encode())
+        for shard, ids in zip(manifest.splits[self.ids.split], self.ids.arrays, strict=True):
+            sums = (shard.tokens, shard.documents, shard.crc32, shard.documents_crc32)
+            digest.update(repr(sums).encode())
+            for at in np.linspace(0, max(len(ids) - _SAMPLE, 0), _SAMPLES, dtype=np.int64):
+                digest.update(np.ascontiguousarray(ids[at : at + _SAMPLE]).view(np.uint8).data)
+        return digest.hexdigest()
+
     def largest_id(self) -> int:
         """The greatest id, or -1 if there is none. Reads all of a bare array."""
         if isinstance(self.ids, Shards):
             return self.ids.manifest.n_vocab - 1
-        pieces = (self.ids[at : at + _PIECE] for at in range(0, len(self.ids), _PIECE))
-        return max((int(piece.max()) for piece in pieces), default=-1)
+        return self.scan.greatest
 
 
 def open_tokens(

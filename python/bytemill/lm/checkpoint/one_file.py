@@ -59,7 +59,7 @@ def save_checkpoint(
         "format": FORMAT,
         "version": str(state.VERSION),
         "iteration": str(int(iteration)),
-        "optimizer": json.dumps(data),
+        "optimizer": state.to_json(data),
     }
     content = state.to_bytes(tensors, metadata)
     if isinstance(out, (str, os.PathLike)):
@@ -71,7 +71,7 @@ def save_checkpoint(
 def load_checkpoint(
     src: StrPath | BinaryIO, model: torch.nn.Module, optimizer: state.Optimizers
 ) -> int:
-    """Reads what `save_checkpoint` wrote into a model and its optimizer.
+    """Reads what `save_checkpoint` wrote into a model and its optimizer: both, or neither.
 
     Args:
         src: A path, or a file opened for reading bytes.
@@ -93,8 +93,10 @@ def load_checkpoint(
     state.check_format(source, metadata.get("format"), metadata.get("version"), FORMAT)
     weights = {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}
     try:
-        state.load_weights(model, weights)
+        iteration = int(metadata["iteration"])
+        state.check_weights(model, weights)
         state.unpack_optimizers(optimizer, json.loads(metadata["optimizer"]), tensors)
-        return int(metadata["iteration"])
+        state.load_weights(model, weights)
+        return iteration
     except (KeyError, ValueError) as error:
         raise ValueError(f"{source}: {error}") from None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -48,6 +50,8 @@ def flatten(value: Any, name: str, tensors: Tensors) -> Any:
     if isinstance(value, (list, tuple)):
         kind = "list" if isinstance(value, list) else "tuple"
         return {kind: [flatten(item, f"{name}.{i}", tensors) for i, item in enumerate(value)]}
+    if isinstance(value, float) and not math.isfinite(value):  # JSON has no such number
+        return {"float": repr(float(value))}
     if value is None or type(value) in (bool, int, float, str):
         return value
     raise TypeError(
@@ -68,6 +72,8 @@ def unflatten(data: Any, tensors: Mapping[str, Tensor]) -> Any:
         ((kind, items),) = data.items()
         if kind == "tensor" and isinstance(items, str) and items in tensors:
             return tensors[items]
+        if kind == "float" and items in ("inf", "-inf", "nan"):
+            return float(items)
         if kind == "list" and isinstance(items, list):
             return [unflatten(item, tensors) for item in items]
         if kind == "tuple" and isinstance(items, list):
@@ -75,6 +81,30 @@ def unflatten(data: Any, tensors: Mapping[str, Tensor]) -> Any:
         if kind == "dict" and isinstance(items, list):
             return {key: unflatten(item, tensors) for key, item in items}
     raise ValueError(f"the saved state is damaged at {str(data)[:80]}")
+
+
+class NonFiniteStateError(ValueError):
+    """Weights, or an optimizer's state, hold NaN or infinity: nothing that one could go on from."""
+
+
+def check_finite(what: str, tensors: Mapping[str, Tensor]) -> None:
+    """Raises NonFiniteStateError if one of `tensors` holds NaN or infinity; the message names it.
+
+    Args:
+        what: What they are, for the message.
+        tensors: Those that hold no floating-point numbers are fine.
+    """
+    floating = {name: t.detach() for name, t in tensors.items() if t.is_floating_point()}
+    for name, tensor in floating.items():
+        if bad := int((~tensor.isfinite()).sum()):
+            raise NonFiniteStateError(
+                f"{what}: {bad:,} of the {tensor.numel():,} numbers of {name} are NaN or infinite"
+            )
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """As `json.dumps`, and always JSON: ValueError for NaN and infinity, which it has not."""
+    return json.dumps(value, indent=indent, allow_nan=False)
 
 
 def as_list(optimizers: Optimizers) -> list[torch.optim.Optimizer]:
@@ -89,8 +119,20 @@ def pack_optimizers(optimizers: Optimizers, tensors: Tensors) -> Any:
     return flatten(states, "optimizer", tensors)
 
 
+@contextlib.contextmanager
+def unchanged_on_error(optimizers: Optimizers) -> Iterator[None]:
+    """Gives the optimizers back the state that they had, if the block raises."""
+    before = [(one, one.state, one.param_groups) for one in as_list(optimizers)]
+    try:
+        yield
+    except BaseException:
+        for one, state, groups in before:
+            one.state, one.param_groups = state, groups
+        raise
+
+
 def unpack_optimizers(optimizers: Optimizers, data: Any, tensors: Mapping[str, Tensor]) -> None:
-    """Gives the optimizers the state that `pack_optimizers` has taken.
+    """Gives the optimizers the state that `pack_optimizers` has taken; all of them, or none.
 
     Raises:
         ValueError: If they are others: of another number, or with other parameter groups.
@@ -103,8 +145,12 @@ def unpack_optimizers(optimizers: Optimizers, data: Any, tensors: Mapping[str, T
             f"the checkpoint holds the state of {n} optimizers, not of {len(several)}; make the "
             "optimizers as for the run that saved it"
         )
-    for optimizer, state in zip(several, states, strict=True):
-        optimizer.load_state_dict(state)
+    with unchanged_on_error(several):
+        for optimizer, state in zip(several, states, strict=True):
+            try:
+                optimizer.load_state_dict(state)
+            except (AttributeError, IndexError, KeyError, TypeError) as error:
+                raise ValueError(f"the optimizer's state is damaged ({error!r})") from None
 
 
 def unwrapped(model: torch.nn.Module) -> torch.nn.Module:
@@ -113,8 +159,8 @@ def unwrapped(model: torch.nn.Module) -> torch.nn.Module:
     return inner if isinstance(inner, torch.nn.Module) else model
 
 
-def load_weights(model: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Copies `tensors` into the model's parameters.
+def check_weights(model: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Whether `load_weights` can copy `tensors` into the model.
 
     Raises:
         ValueError: If names or shapes are not the model's; the message lists the first of them.
@@ -133,6 +179,12 @@ def load_weights(model: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
             f"the checkpoint is of another model: {'; '.join(wrong[:3])}{more}; build the model "
             "from the configuration that was saved with it"
         )
+
+
+def load_weights(model: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Copies `tensors` into the model's parameters; ValueError as `check_weights`, and then none
+    was copied."""
+    check_weights(model, tensors)
     unwrapped(model).load_state_dict(dict(tensors))
 
 

@@ -5,7 +5,7 @@
     step-00000123/model.safetensors        the weights, under the names of the model's state dict
     step-00000123/optimizer.safetensors    the optimizers' tensors and the random generators' states
     step-00000123/state.json               format, version, step, configuration, loader, metrics,
-                                           and the SHA-256 of the two files
+                                           and the SHA-256 of the two files and of itself
 
 A folder is built under a hidden name, flushed to disk and renamed, so that whatever bears a step's
 name is whole: a crash or kill leaves what was there before.
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import math
 import os
@@ -73,12 +74,16 @@ class Checkpoint:
                 f"like RUN/{FOLDER}/step-00001000"
             )
         try:
-            fields = json.loads(file.read_bytes())
-        except ValueError:
+            fields = json.loads(file.read_bytes(), parse_constant=_no_json)
+        except (RecursionError, ValueError):
             raise _damaged(file, "it is no JSON") from None
         if not isinstance(fields, dict):
             raise _damaged(file, "it is no JSON object")
-        check_format(str(file), fields.pop("format", None), fields.pop("version", None), FORMAT)
+        check_format(str(file), fields.get("format"), fields.get("version"), FORMAT)
+        if fields != sealed(fields):
+            raise _damaged(file, 'its content is not what its "sha256" is of')
+        for name in ("format", "version", SEAL):
+            del fields[name]
         try:
             result = cls(path=folder, **fields)
         except TypeError:
@@ -87,6 +92,17 @@ class Checkpoint:
         if not good or not all(isinstance(x, dict) for x in (result.model_config, result.extra)):
             raise _damaged(file, "its fields are not what they should be")
         return result
+
+    def load(self, model: torch.nn.Module, optimizers: state.Optimizers) -> None:
+        """All of it: weights, the optimizers' state, the random generators'; or, where it raises
+        ValueError because something is damaged or of another model, nothing."""
+        weights = self._read(_MODEL)
+        try:
+            state.check_weights(model, weights)
+        except ValueError as error:
+            raise ValueError(f"{self.path / _MODEL}: {error}") from None
+        self.load_training(optimizers)
+        state.load_weights(model, weights)
 
     def load_weights(self, model: torch.nn.Module) -> None:
         """Copies the weights into `model`; ValueError if they are damaged or of another model."""
@@ -99,12 +115,15 @@ class Checkpoint:
     def load_training(self, optimizers: state.Optimizers) -> None:
         """Gives back the optimizers' state and the random generators'; ValueError if damaged."""
         tensors = self._read(_OPTIMIZER)
-        try:
-            state.unpack_optimizers(optimizers, self.optimizer, tensors)
-        except ValueError as error:
-            raise ValueError(f"{self.path / _OPTIMIZER}: {error}") from None
         rng = {name[4:]: t for name, t in tensors.items() if name.startswith("rng.")}
-        runtime.set_rng_state(rng)
+        before = runtime.rng_state()
+        try:
+            with state.unchanged_on_error(optimizers):
+                state.unpack_optimizers(optimizers, self.optimizer, tensors)
+                runtime.set_rng_state(rng)
+        except (RuntimeError, TypeError, ValueError) as error:
+            runtime.set_rng_state(before)
+            raise ValueError(f"{self.path / _OPTIMIZER}: {error}") from None
 
     def _read(self, name: str) -> state.Tensors:
         path = self.path / name
@@ -115,6 +134,23 @@ class Checkpoint:
         if found != self.files[name]:
             raise _damaged(path, f"its SHA-256 is not the one in {STATE_NAME}")
         return state.read_file(path)
+
+
+def _no_json(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+SEAL: Final = "sha256"
+
+
+def sealed(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a state.json with its own SHA-256, by which an edited one is known.
+
+    It is that of the other fields as JSON without spaces, with sorted keys.
+    """
+    plain = json.loads(state.to_json({k: v for k, v in fields.items() if k != SEAL}))
+    canonical = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return {**plain, SEAL: hashlib.sha256(canonical.encode()).hexdigest()}
 
 
 def _damaged(path: Path, reason: str) -> ValueError:
@@ -181,7 +217,7 @@ class CheckpointStore:
             model: Its weights are saved in their own dtype.
             optimizers: In the order in which they will be loaded.
             model_config: `ModelConfig.to_dict()`.
-            metrics: Numbers; "val_loss" decides which checkpoint is best.
+            metrics: Finite numbers; "val_loss" decides which checkpoint is best.
             extra: JSON data that `Checkpoint.extra` gives back.
 
         Returns:
@@ -189,6 +225,9 @@ class CheckpointStore:
 
         Raises:
             FileExistsError: The step has a checkpoint.
+            NonFiniteStateError: Parameters, or the optimizers' state, hold NaN or infinity; nothing
+                is written, and nothing removed.
+            ValueError: `metrics` or `extra` hold what JSON cannot, like NaN.
             OSError: It cannot be written, for example as the disk is full; what was there before is
                 as it was.
         """
@@ -197,13 +236,20 @@ class CheckpointStore:
             raise FileExistsError(
                 errno.EEXIST, "the step has a checkpoint; remove it to write another", str(target)
             )
+        tensors: state.Tensors = {}
+        optimizer = state.pack_optimizers(optimizers, tensors)
+        state.check_finite("the weights", dict(state.unwrapped(model).named_parameters()))
+        state.check_finite("the optimizer's state", tensors)
+        try:
+            state.to_json([dict(metrics or {}), dict(extra or {})])
+        except ValueError as error:
+            raise ValueError(f"step {step}: the metrics cannot be saved: {error}") from None
         self.folder.mkdir(parents=True, exist_ok=True)
         beside = self.folder / f".{target.name}.{secrets.token_hex(6)}.tmp"
         beside.mkdir()
         try:
             weights = state.unwrapped(model).state_dict()
-            tensors = {f"rng.{name}": t for name, t in runtime.rng_state().items()}
-            optimizer = state.pack_optimizers(optimizers, tensors)
+            tensors |= {f"rng.{name}": t for name, t in runtime.rng_state().items()}
             files = {
                 _MODEL: state.write_file(beside / _MODEL, weights),
                 _OPTIMIZER: state.write_file(beside / _OPTIMIZER, tensors),
@@ -213,7 +259,7 @@ class CheckpointStore:
                 "model_config": dict(model_config), "metrics": dict(metrics or {}),
                 "extra": dict(extra or {}), "files": files, "optimizer": optimizer,
             }  # fmt: skip
-            write_bytes(beside / STATE_NAME, (json.dumps(whole, indent=1) + "\n").encode())
+            write_bytes(beside / STATE_NAME, (state.to_json(sealed(whole), 1) + "\n").encode())
             _flush_folder(beside)
             beside.rename(target)
             _flush_folder(self.folder)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -15,10 +17,10 @@ from bytemill.lm.evaluate.measures import bits_per_byte
 from bytemill.lm.model.loss import chunked_cross_entropy
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from bytemill.lm.model.transformer import Transformer
+
+Batches: TypeAlias = Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
+"""Inputs and targets, (B, T) each, as `fixed_batches` makes them."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Validation:
 
 def validate(
     model: Transformer,
-    batches: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]],
+    batches: Batches,
     token_bytes: Tensor | None,
     *,
     device: torch.device,

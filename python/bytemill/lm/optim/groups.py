@@ -16,16 +16,24 @@ from bytemill.lm.optim.polar import MOST_STEPS
 from bytemill.lm.settings import check, option
 
 REFERENCE_WIDTH = 768
-"""The model width (d_model) for which the learning rates are given."""
+"""The model width (d_model) that the default learning rates are for."""
+RATES = {
+    "embedding": "embedding_lr",
+    "head": "head_lr",
+    "matrices": "matrix_lr",
+    "vectors": "vector_lr",
+}
+"""Parameter groups, and the fields that have their peak learning rates."""
 
 
 @dataclass(frozen=True)
 class OptimConfig:
     """How to change the weights: the optimizer, and the peak learning rate of each group of them.
 
-    A field of None is the kind's default (see `resolved`). Rates that AdamW uses are for a width of
-    768 and are multiplied by (d_model / 768) ** -0.5, as nanochat does; Muon's is the same for any
-    width. Their defaults are for a step of 2^19 tokens; a training run scales those it is not given
+    A rate that is given is the rate that is used. A field of None is the kind's default (see
+    `resolved`). Default rates are for a width of 768 and a step of 2^19 tokens, and scaled to the
+    run's own: those that AdamW uses by (d_model / 768) ** -0.5, as nanochat does (Muon's is the
+    same for any width), and in a training run all of them by the root of the batch
     (`bytemill.lm.train.plan.lr_scale`).
 
     Raises:
@@ -56,6 +64,16 @@ class OptimConfig:
         least=0,
         help="peak learning rate, norms' weights",
         derived="Muon: 4e-3, AdamW: 1e-3, scaled",
+    )
+    lr_width_scaling: bool = option(
+        True,
+        help="multiply default rates of AdamW by (d_model / 768) ** -0.5; rates that are given are "
+        "used as they are",
+    )
+    lr_batch_scaling: bool = option(
+        True,
+        help="multiply default rates by the root of a step's tokens over 2^19, at least by 0.5; "
+        "rates that are given are used as they are",
     )
     beta1: float | None = option(
         None,
@@ -91,12 +109,20 @@ class OptimConfig:
     def __post_init__(self) -> None:
         check(self)
 
-    def resolved(self) -> OptimConfig:
-        """The same with the kind's defaults in place of None."""
+    def resolved(self, width: int = REFERENCE_WIDTH) -> OptimConfig:
+        """The same with defaults in place of None: the kind's, for a model of that width."""
+        scale = self.width_scale(width)
         open_: dict[str, Any] = {
             k: v for k, v in _DEFAULTS[self.kind].items() if getattr(self, k) is None
         }
+        for name in RATES.values():
+            if name in open_ and not (self.kind == "muon" and name == "matrix_lr"):
+                open_[name] *= scale
         return replace(self, **open_)
+
+    def width_scale(self, width: int) -> float:
+        """What AdamW's default rates are multiplied by for a model of a width."""
+        return (width / REFERENCE_WIDTH) ** -0.5 if self.lr_width_scaling else 1.0
 
 
 _DEFAULTS: dict[str, dict[str, float]] = {
@@ -145,7 +171,6 @@ def build_optimizers(
         ValueError: The model has no `token_embeddings.weight` or no trainable parameter.
     """
     wait_briefly()
-    c = config.resolved()
     groups: dict[str, list[Tensor]] = {"embedding": [], "head": [], "matrices": [], "vectors": []}
     width = None
     for name, weight in model.named_parameters():
@@ -157,6 +182,7 @@ def build_optimizers(
         raise ValueError("the model has no token_embeddings.weight; pass a Transformer")
     if not any(groups.values()):
         raise ValueError("no parameter of the model is trainable: set requires_grad")
+    c = config.resolved(width)
     lrs = used_rates(c, width)
     adam_groups: list[dict[str, Any]] = []
     muon_groups: list[dict[str, Any]] = []
@@ -193,17 +219,9 @@ def build_optimizers(
 
 
 def used_rates(config: OptimConfig, width: int) -> dict[str, float]:
-    """The peak learning rates by parameter group for a model of a width, with all scaling done."""
-    c = config.resolved()
-    scale = (width / REFERENCE_WIDTH) ** -0.5
-    given = {
-        "embedding": c.embedding_lr,
-        "head": c.head_lr,
-        "matrices": c.matrix_lr,
-        "vectors": c.vector_lr,
-    }
-    muons = ("matrices",) if c.kind == "muon" else ()
-    return {name: (lr or 0.0) * (1.0 if name in muons else scale) for name, lr in given.items()}
+    """The peak learning rates by parameter group: those given, and for a width the defaults."""
+    c = config.resolved(width)
+    return {group: getattr(c, field) for group, field in RATES.items()}
 
 
 def set_learning_rates(optimizers: Iterable[Optimizer], multiplier: float) -> None:

@@ -17,9 +17,10 @@ from bytemill.lm.optim.polar import Coefficients, orthogonalize
 class Muon(Optimizer):
     """Momentum, made orthogonal: for the matrices inside a Transformer (Jordan et al. 2024).
 
-    Equal to torch.optim.Muon when given its coefficients and dtype (its five equal steps leave
-    singular values from 0.68 down to 0; see `bytemill.lm.polar` for those taken here). Matrices of
-    one shape are made orthogonal together.
+    Equal to torch.optim.Muon, bit by bit, with its coefficients, one quintic a step, and its
+    dtype: `ns_coefficients=((3.4445, -4.775, 2.0315),) * 5, ns_dtype=torch.bfloat16`. (These leave
+    singular values from 0.68 down to 0.) Without coefficients the quintics are those of
+    `bytemill.lm.optim.polar`, and matrices of one shape are made orthogonal together.
 
     Args:
         params: Tensors of two dimensions (out, in), or parameter groups.
@@ -27,7 +28,7 @@ class Muon(Optimizer):
         momentum: Decay of the average of the gradient.
         nesterov: Look one step ahead.
         weight_decay: Times `lr`, the share that a weight loses in each step.
-        ns_steps: Newton-Schulz steps; see `orthogonalize`.
+        ns_steps: Newton-Schulz steps; see `orthogonalize`. With coefficients there is one for each.
         ns_coefficients: Their quintics; the best ones if None.
         ns_dtype: What they are computed in; see `orthogonalize`.
 

@@ -25,6 +25,7 @@ _MARGIN: Final = 1.02
 # More would bring singular values down to where rounding drowns them, before they go up.
 _MOST_IN_BFLOAT16: Final = 5
 _TINY: Final = 1e-30
+_TORCHS_EPS: Final = 1e-7
 
 
 def orthogonalize(
@@ -44,7 +45,9 @@ def orthogonalize(
         matrix: (..., rows, columns); leading dimensions are a batch.
         steps: How many quintics, 1 to 12; in bfloat16 five at most, as more would gain nothing.
             Each costs three products of matrices.
-        coefficients: The quintics' (a, b, c), for a x + b x^3 + c x^5; the best ones if None.
+        coefficients: The quintics' (a, b, c), for a x + b x^3 + c x^5; the best ones if None. With
+            them `steps` and the figures above do not count, and the operations and their rounding
+            are those of torch.optim.Muon: x is divided by its norm alone, in `dtype`.
         dtype: What to compute in: bfloat16 if None and on CUDA, float32 if None elsewhere.
 
     Returns:
@@ -57,10 +60,13 @@ def orthogonalize(
         raise ValueError(f"matrix of shape {tuple(matrix.shape)}: it must have two dimensions")
     if dtype is None:
         dtype = torch.bfloat16 if matrix.is_cuda else torch.float32
-    most = _MOST_IN_BFLOAT16 if dtype == torch.bfloat16 else MOST_STEPS
-    chosen = newton_schulz(min(check_steps("steps", steps), most))
+    check_steps("steps", steps)
     if coefficients is not None:
-        chosen = coefficients
+        flat = matrix.reshape(-1, *matrix.shape[-2:])
+        found = [_with_coefficients(one, coefficients, dtype) for one in flat]
+        return torch.stack(found).reshape(matrix.shape) if found else matrix.to(dtype)
+    most = _MOST_IN_BFLOAT16 if dtype == torch.bfloat16 else MOST_STEPS
+    chosen = newton_schulz(min(steps, most))
     is_tall = matrix.shape[-2] > matrix.shape[-1]
     x: Tensor = (matrix.mT if is_tall else matrix).float()
     x = (x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=_TINY)).to(dtype)
@@ -73,6 +79,18 @@ def orthogonalize(
             gram = x @ x.mT
         x = a * x + (b * gram + c * (gram @ gram)) @ x
     return x.mT if is_tall else x
+
+
+def _with_coefficients(matrix: Tensor, coefficients: Coefficients, dtype: torch.dtype) -> Tensor:
+    """Of one matrix, by the operations of torch.optim.Muon in their order, for the same bits."""
+    is_tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.to(dtype)
+    x = x.T if is_tall else x
+    x = x / x.norm().clamp(min=_TORCHS_EPS)
+    for a, b, c in coefficients:
+        gram = x @ x.T
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.T if is_tall else x
 
 
 def reach(steps: int) -> float:

@@ -89,8 +89,11 @@ class RunConfig:
     eval_every: int = option(
         250, least=0, decides=False, help="steps between validations; 0: at the end only"
     )
-    eval_batches: int = option(
-        20, least=1, decides=False, help="batches of a validation, always the same"
+    eval_tokens: int = option(
+        1 << 17,
+        least=1,
+        decides=False,
+        help="tokens of a validation: the same ones each time, whatever the batch; in whole rows",
     )
     sample_every: int = option(0, least=0, decides=False, help="steps between samples; 0: none")
     sample_tokens: int = option(64, least=1, decides=False, help="tokens in a sample")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from bytemill.lm.checkpoint.state import NonFiniteStateError
 from bytemill.lm.evaluate.validation import Validation
 from bytemill.lm.optim.clip import clip_gradients
 from bytemill.lm.optim.groups import set_learning_rates
@@ -39,7 +40,7 @@ _OFF_BY: Final = 1.25
 
 
 class NonFiniteLossError(ValueError):
-    """The loss, or the gradients' norm, is not a finite number.
+    """The loss, the gradients' norm, the weights or an optimizer's state are not finite numbers.
 
     Attributes:
         step: The step that gave it, counted from 1.
@@ -71,7 +72,8 @@ class Work(Protocol):
         ...
 
     def save(self, metrics: dict[str, float]) -> Path:
-        """Writes a checkpoint of all that is needed to go on, and returns its folder."""
+        """Writes a checkpoint of all that is needed to go on, and returns its folder;
+        NonFiniteStateError if that is NaN or infinite."""
         ...
 
 
@@ -213,11 +215,14 @@ class Loop:
             what = f"the loss is {loss_value}"
             if math.isfinite(loss_value):
                 what = f"the gradients' norm is {norm_value}"
-            raise NonFiniteLossError(self.step + 1, what, self.saved[1] if self.saved else None)
+            raise self._not_finite(self.step + 1, what)
         self._last_seconds = time.perf_counter() - self._began
         self.pace.stepped(self._last_seconds)
         self._report(loss_value, norm_value, multiplier)
         self._check_estimate()
+
+    def _not_finite(self, step: int, what: str) -> NonFiniteLossError:
+        return NonFiniteLossError(step, what, self.saved[1] if self.saved else None)
 
     def _report(self, loss: float, norm: float, multiplier: float) -> None:
         pace = self.pace
@@ -259,6 +264,8 @@ class Loop:
         if found is None:
             return
         self.pace.paused("validation", time.perf_counter() - began)
+        if not math.isfinite(found.loss):
+            raise self._not_finite(self.step, f"the validation loss is {found.loss}")
         is_best = found.loss < self.best
         self.best = min(self.best, found.loss)
         self.validation = self.step, found
@@ -278,7 +285,10 @@ class Loop:
         figures: dict[str, float] = {}
         if self.validation and self.validation[0] == self.step:
             figures = _figures(self.validation[1])
-        path = self._work.save(figures)
+        try:
+            path = self._work.save(figures)
+        except NonFiniteStateError as error:
+            raise self._not_finite(self.step, str(error)) from None
         self.saved = self.step, path
         self.pace.paused("save", time.perf_counter() - began)
         self._tell(Saved(self.step, path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -80,7 +81,7 @@ class MetricsLog:
         self._file = path.open("ab")
 
     def log(self, step: int, figures: Mapping[str, Any]) -> None:
-        """Writes a line; it is with the system when this returns."""
+        """Writes a line; it is with the system when this returns. NaN and infinity become null."""
         self._file.write(_line({"step": step, **figures}))
         self._file.flush()
         if self._wandb is not None:
@@ -111,7 +112,12 @@ class MetricsLog:
 
 
 def _line(row: Mapping[str, Any]) -> bytes:
-    return (json.dumps(row) + "\n").encode()
+    known = {name: None if _is_no_number(value) else value for name, value in row.items()}
+    return (json.dumps(known, allow_nan=False) + "\n").encode()
+
+
+def _is_no_number(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _start_wandb(project: str, run: Path, config: dict[str, Any]) -> Any:
@@ -147,7 +153,7 @@ def plot(run: str | os.PathLike[str]) -> Path | None:
     curves: dict[str, list[tuple[float, float]]] = {"loss": [], "val_loss": []}
     for row in rows:
         for name, points in curves.items():
-            if name in row:
+            if row.get(name) is not None:
                 points.append((row["tokens"], row[name]))
     if not any(curves.values()):
         return None

@@ -15,7 +15,7 @@ from typing import Final, Literal, get_args
 
 from bytemill.lm.model.accounting import count_parameters, training_flops_per_token
 from bytemill.lm.model.config import ModelConfig
-from bytemill.lm.optim.groups import OptimConfig
+from bytemill.lm.optim.groups import RATES, OptimConfig
 from bytemill.lm.optim.schedule import Schedule, ScheduleConfig
 from bytemill.lm.train.model_settings import ModelSettings, model_config
 
@@ -53,6 +53,10 @@ class Plan:
     n_params: int
     flops_per_token: float
     """Of training, forward and backward."""
+    width_scale: float
+    """What default rates of AdamW were multiplied by for the width; 1 where that is off."""
+    batch_scale: float
+    """What all default rates were multiplied by for the batch; 1 where that is off."""
 
     @property
     def tokens_per_step(self) -> int:
@@ -111,9 +115,10 @@ def plan(
     warmup = schedule.warmup_steps
     if warmup is None:
         warmup = min(round(_WARMUP_SHARE * steps), _MOST_WARMUP)
+    batch_scale = lr_scale(per_step) if optimizer.lr_batch_scaling else 1.0
     return Plan(
         model=model,
-        optimizer=_optimizer(optimizer, per_step),
+        optimizer=_optimizer(optimizer, model.d_model, batch_scale),
         schedule=Schedule(
             kind=schedule.kind,
             warmup_steps=warmup,
@@ -125,6 +130,8 @@ def plan(
         steps=steps,
         n_params=count_parameters(model).total,
         flops_per_token=flops_per_token,
+        width_scale=optimizer.width_scale(model.d_model),
+        batch_scale=batch_scale,
     )
 
 
@@ -166,13 +173,12 @@ def lr_scale(tokens_per_step: int) -> float:
     return max(scale, _LEAST_LR_SCALE)
 
 
-def _optimizer(config: OptimConfig, tokens_per_step: int) -> OptimConfig:
-    """Learning rates that are given stay; the defaults go with the batch."""
-    scale = lr_scale(tokens_per_step)
-    full = config.resolved()
+def _optimizer(config: OptimConfig, width: int, scale: float) -> OptimConfig:
+    """Learning rates that are given stay; the defaults go with width and batch."""
+    full = config.resolved(width)
     scaled = {
         name: getattr(full, name) * scale
-        for name in ("embedding_lr", "head_lr", "matrix_lr", "vector_lr")
+        for name in RATES.values()
         if getattr(config, name) is None
     }
     return replace(full, **scaled)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +14,13 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from bytemill.lm.batches.loaders import fixed_batches
 from bytemill.lm.checkpoint.loading import TOKENIZER_FOLDER
+from bytemill.lm.checkpoint.state import NonFiniteStateError
 from bytemill.lm.checkpoint.store import Checkpoint, CheckpointStore
 from bytemill.lm.device import runtime
 from bytemill.lm.device.threads import wait_briefly
-from bytemill.lm.evaluate.validation import Validation, validate
+from bytemill.lm.evaluate.validation import Batches, Validation, validate
 from bytemill.lm.generate.text import stream_text
 from bytemill.lm.model.accounting import largest_batch
 from bytemill.lm.model.transformer import Transformer
@@ -146,6 +149,8 @@ class Trainer:
                 f"sample_every={run.sample_every}: samples need a tokenizer; give one, or 0"
             )
         saved = SavedRun.read(checkpoint, self.config) if checkpoint else None
+        if saved is not None:
+            self.data.check_resumed(saved.tokenizer)
         self._dial: Dial = "cpu" if self.device.type == "cpu" else "gpu"
         if saved is not None:
             self._dial = saved.dial
@@ -164,7 +169,7 @@ class Trainer:
         generator = torch.Generator().manual_seed(run.seed)
         self.model = Transformer(self.plan.model, device=self.device, generator=generator)
         self.optimizers = build_optimizers(self.model, self.plan.optimizer, ns_dtype=self.dtype)
-        self._val_batches = self.data.val_batches(run.eval_batches, self.plan.batch_size, length)
+        self._val_batches = self.data.val_batches(run.eval_tokens, self.plan.batch_size, length)
         self._token_bytes = self.data.token_bytes(self.plan.model.vocab_size)
         loop = self._make_loop()
         rows = run.micro_batch_size or (saved.micro_batch_size if saved else self._default_rows())
@@ -225,10 +230,9 @@ class Trainer:
 
     def _load(self, loop: Loop, checkpoint: Checkpoint, saved: SavedRun) -> None:
         """Takes the checkpoint's state."""
-        checkpoint.load_weights(self.model)
-        checkpoint.load_training(self.optimizers)
         self._loader.load_state_dict(saved.loader)
         loop.pace.load_state_dict(saved.pace, checkpoint.step)
+        checkpoint.load(self.model, self.optimizers)
         loop.window, loop.best = saved.window, saved.best_val_loss
         loop.saved = checkpoint.step, checkpoint.path
 
@@ -287,11 +291,12 @@ class Trainer:
 
     def validate(self) -> Validation | None:
         """As `bytemill.lm.train.loop.Work` says."""
-        if not self._val_batches:
-            return None
+        return self._validate(self._val_batches) if self._val_batches else None
+
+    def _validate(self, batches: Batches) -> Validation:
         found = validate(
             self.model.eval(),
-            self._val_batches,
+            batches,
             self._token_bytes,
             device=self.device,
             computing=lambda: runtime.autocast(self.device, self.dtype),
@@ -322,6 +327,11 @@ class Trainer:
         loop = self._loop
         if loop is None:
             raise RuntimeError("the run has not begun; call run()")
+        if not self._val_batches:  # or else the loop has validated, and looked at the loss
+            length = self.plan.model.context_length
+            tried = self._validate(fixed_batches(self.data.train, length, 1, length))
+            if not math.isfinite(tried.loss):
+                raise NonFiniteStateError(f"the loss of the weights to be saved is {tried.loss}")
         saved = SavedRun(
             self._loader.state_dict(),
             self._micro.rows,
@@ -329,6 +339,8 @@ class Trainer:
             loop.best,
             self._dial,
             loop.pace.state_dict(),
+            self.data.tokenizer.fingerprint if self.data.tokenizer else None,
+            self.data.val.content if self.data.val else None,
         )
         return self._store.save(
             loop.step,

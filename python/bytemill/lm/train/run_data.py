@@ -38,17 +38,21 @@ class RunData:
 
         Args:
             config: What to read.
-            kept: Where a run keeps its tokenizer; taken if there is one and no other is named.
+            kept: Where a run keeps its tokenizer; taken if there is one. Another is refused.
 
         Raises:
             FileNotFoundError: Data or tokenizer are not there.
             ValueError: They are damaged or empty, or do not go together.
         """
-        tokenizer = None
+        own = Tokenizer.load(kept) if kept is not None and kept.is_dir() else None
+        tokenizer = own
         if config.tokenizer is not None:
             tokenizer = Tokenizer.load(config.tokenizer)
-        elif kept is not None and kept.is_dir():
-            tokenizer = Tokenizer.load(kept)
+            if own is not None and own.fingerprint != tokenizer.fingerprint:
+                raise ValueError(
+                    f"tokenizer={config.tokenizer!r}: it is not the one that this run began with, "
+                    f"which is in {kept}; leave it out to use that one, or choose another folder"
+                )
         train = open_tokens(config.path, split="train", tokenizer=tokenizer)
         if not len(train):
             raise ValueError(
@@ -84,6 +88,15 @@ class RunData:
         for tokens in (self.train, self.val):
             if tokens is not None:
                 check_vocabulary(tokens, vocab_size)
+
+    def check_resumed(self, fingerprint: str | None) -> None:
+        """Raises ValueError if a run that began with a tokenizer goes on with another."""
+        own = self.tokenizer.fingerprint if self.tokenizer else None
+        if fingerprint is not None and own != fingerprint:
+            raise ValueError(
+                f"the run began with the tokenizer of fingerprint {fingerprint}, and this one's is "
+                f"{own}; put that one back, or begin a new run in another folder"
+            )
 
     def loader(
         self,
@@ -125,12 +138,12 @@ class RunData:
         return self._bos_id(config.bos) if special else int(self.train[:1][0])
 
     def val_batches(
-        self, n: int, batch_size: int, context_length: int
+        self, n_tokens: int, batch_size: int, context_length: int
     ) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-        """The batches of every validation, `n` at most; none without validation tokens."""
+        """Every validation's batches, of `n_tokens` at most; none without validation tokens."""
         if self.val is None:
             return []
-        return fixed_batches(self.val, n, batch_size, context_length)
+        return fixed_batches(self.val, n_tokens, batch_size, context_length)
 
     def token_bytes(self, vocab_size: int) -> torch.Tensor | None:
         """Bytes of each id, (V,) int64; None without a tokenizer."""

@@ -29,6 +29,10 @@ class SavedRun:
     """Whose defaults the plan was made with: a run may go on on another device."""
     pace: dict[str, Any]
     """The pace's `state_dict()`."""
+    tokenizer: str | None
+    """The fingerprint of the run's tokenizer; None without one."""
+    val_content: str | None
+    """`Tokens.content` of what it is validated on; None without that."""
 
     def to_dict(self, config: TrainConfig) -> dict[str, Any]:
         """As JSON data, with the run's configuration."""
@@ -55,6 +59,8 @@ class SavedRun:
                 best_val_loss=math.inf if best is None else float(best),
                 dial=DIALS[DIALS.index(extra["dial"])],
                 pace=dict(extra["pace"]),
+                tokenizer=extra["tokenizer"],
+                val_content=extra["val_content"],
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(

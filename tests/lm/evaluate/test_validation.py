@@ -1,0 +1,68 @@
+"""Validation: the same tokens and the same loss, whatever the batch."""
+
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from bytemill.lm.batches.loaders import fixed_batches
+from bytemill.lm.batches.tokens import Tokens
+from bytemill.lm.evaluate.validation import validate
+from bytemill.lm.train import Trainer
+from bytemill.lm.train.run_data import RunData
+from tests.support.lm_runs import config, make_ids, tiny_model
+
+T = 16
+IDS = np.random.default_rng(3).integers(0, 64, size=3000)
+
+
+def found(model, batch_size, token_bytes=None):
+    return validate(
+        model,
+        fixed_batches(Tokens.of(IDS), 2000, batch_size, T),
+        token_bytes,
+        device=torch.device("cpu"),
+        computing=nullcontext,
+        rows=5,
+    )
+
+
+def by_hand(model):
+    """Nats of each of the 125 rows' targets, by torch in fp64."""
+    starts = [i * (2999 // T) // 125 * T for i in range(125)]
+    x = torch.tensor(np.array([IDS[s : s + T] for s in starts]))
+    y = torch.tensor(np.array([IDS[s + 1 : s + T + 1] for s in starts]))
+    with torch.no_grad():
+        logits = model.double()(x).double()
+    model.float()
+    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none"), y
+
+
+@pytest.mark.parametrize("batch_size", [1, 8, 64])
+def test_the_loss_does_not_depend_on_the_batch(batch_size):
+    model = tiny_model()
+    nats, targets = by_hand(model)
+    sizes = torch.arange(64) % 5  # some ids have no bytes: special tokens
+    validation = found(model, batch_size, sizes)
+    assert validation.loss == pytest.approx(nats.mean().item(), rel=1e-6)
+    of_text = sizes[targets.flatten()] > 0
+    bits = nats[of_text].sum().item() / np.log(2) / sizes[targets].sum().item()
+    assert validation.bits_per_byte == pytest.approx(bits, rel=1e-6)
+
+
+def test_a_run_validates_on_the_tokens_it_is_told(tmp_path):
+    make_ids(tmp_path)
+    counts = set()
+    for batch_size in (1, 8, 64):
+        settings = config(
+            tmp_path, batch_size=batch_size, eval_tokens=500, val_data=str(tmp_path / "ids.npy"),
+            steps=1, out=str(tmp_path / f"run{batch_size}"),
+        )  # fmt: skip
+        trainer = Trainer(settings)
+        trainer.run()
+        counts.add(sum(y.size for _, y in trainer._val_batches))
+    assert counts == {496}
+    data = RunData.open(settings.data)
+    assert sum(y.size for _, y in data.val_batches(500, 3, 16)) == 496
