@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from bytemill._arguments import check_integer
 from bytemill.lm.model import kernels
+from bytemill.lm.model.ids import check_range
 
 Reduction: TypeAlias = Literal["mean", "sum"]
 
@@ -29,17 +31,27 @@ def cross_entropy(
 
     Args:
         logits: (..., V).
-        targets: (...) int64; `ignore_index` where a place does not count.
-        ignore_index: The target that does not count.
+        targets: (...) integers from 0 up to V; `ignore_index` where a place does not count.
+        ignore_index: The target that does not count, any integer. Unlike torch's it is -1, and a
+            target of -100 is refused unless it is given here.
         reduction: "mean" over the places that count (0 if none does), or "sum".
 
     Returns:
         A scalar, in nats.
+
+    Raises:
+        TypeError: targets are not integers, or `ignore_index` is not one.
+        ValueError: targets are not of the logits' shape without its last axis, or one is neither
+            `ignore_index` nor in the vocabulary. Values are looked at on the CPU only, as an
+            accelerator would have to be waited for; on CUDA such a target fails torch's assertion
+            "index out of bounds", as in torch's own cross-entropy.
     """
     _check_reduction(reduction)
+    if not logits.ndim:
+        raise ValueError("logits of shape (): expected (..., V)")
+    target, valid = _counted(targets, logits.shape[:-1], logits.shape[-1], ignore_index)
     wide = kernels.widened(logits)
-    valid = targets != ignore_index
-    picked = wide.gather(-1, targets.clamp_min(0).unsqueeze(-1)).squeeze(-1)
+    picked = wide.gather(-1, target.unsqueeze(-1)).squeeze(-1)
     nll = torch.where(valid, wide.logsumexp(-1) - picked, 0.0).sum()
     return nll / valid.sum().clamp_min(1) if reduction == "mean" else nll
 
@@ -68,9 +80,9 @@ def chunked_cross_entropy(
     Args:
         hidden: (N, C).
         weight: (V, C).
-        targets: (N,) int64; `ignore_index` where a row does not count.
+        targets: (N,) integers from 0 up to V; `ignore_index` where a row does not count.
         softcap: s, for logits s * tanh(logits / s).
-        ignore_index: The target that does not count.
+        ignore_index: The target that does not count, as of `cross_entropy`.
         reduction: "mean" over the rows that count (0 if none does), or "sum".
         chunk_size: Rows at a time; None chooses.
 
@@ -78,7 +90,8 @@ def chunked_cross_entropy(
         A scalar in fp32, in nats.
 
     Raises:
-        ValueError: Shapes that do not go together, or a `chunk_size` below 1.
+        TypeError: As `cross_entropy`.
+        ValueError: As `cross_entropy`; shapes that do not go together, or a `chunk_size` below 1.
     """
     _check_reduction(reduction)
     if hidden.ndim != 2 or weight.ndim != 2 or hidden.shape[1] != weight.shape[1]:
@@ -86,20 +99,16 @@ def chunked_cross_entropy(
             f"hidden {tuple(hidden.shape)} and weight {tuple(weight.shape)}: expected (N, C) and "
             "(V, C)"
         )
-    if targets.shape != hidden.shape[:1]:
-        raise ValueError(
-            f"targets {tuple(targets.shape)}: expected one for each row of hidden, "
-            f"({hidden.shape[0]},)"
-        )
+    target, valid = _counted(targets, hidden.shape[:1], weight.shape[0], ignore_index)
     chunk_size = rows_of_chunk(hidden, weight.shape[0], chunk_size)
     kind = hidden.device.type
     dtype = torch.promote_types(hidden.dtype, weight.dtype)
     if torch.is_autocast_enabled(kind):
         dtype = torch.get_autocast_dtype(kind)
-    divisor = (targets != ignore_index).sum().clamp_min(1) if reduction == "mean" else None
+    divisor = valid.sum().clamp_min(1) if reduction == "mean" else None
     with torch.autocast(kind, enabled=False):
         loss: Tensor = _ChunkedCrossEntropy.apply(
-            hidden, weight, targets, divisor, softcap, ignore_index, chunk_size, dtype
+            hidden, weight, target, valid, divisor, softcap, chunk_size, dtype
         )
     return loss
 
@@ -126,9 +135,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         hidden: Tensor,
         weight: Tensor,
         targets: Tensor,
+        valid_rows: Tensor,
         divisor: Tensor | None,
         cap: float | None,
-        ignore_index: int,
         chunk_size: int,
         dtype: torch.dtype,
     ) -> Tensor:
@@ -140,9 +149,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         grad_weight = torch.zeros_like(weight, dtype=sums) if wants_weight else None
         for start in range(0, h.shape[0], chunk_size):
             rows = slice(start, start + chunk_size)
-            target = targets[rows, None]
-            valid = target != ignore_index
-            target = target.masked_fill(~valid, 0)
+            target, valid = targets[rows, None], valid_rows[rows, None]
             logits = kernels.matmul(h[rows], w).to(sums)
             tanh = None
             if cap is not None:
@@ -186,3 +193,39 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 def _check_reduction(reduction: str) -> None:
     if reduction not in ("mean", "sum"):
         raise ValueError(f'reduction={reduction!r}: it must be "mean" or "sum"')
+
+
+def _counted(
+    targets: Tensor, shape: torch.Size, vocab_size: int, ignore_index: int
+) -> tuple[Tensor, Tensor]:
+    """Targets as int64, those that do not count set to 0, and which ones count.
+
+    Raises:
+        TypeError, ValueError: As `cross_entropy`.
+    """
+    ignore_index = check_integer("ignore_index", ignore_index)
+    check_targets(targets, shape)
+    targets = targets.long()  # before comparing: in uint8, 255 would be -1
+    valid = targets != ignore_index
+    counted = targets.masked_fill(~valid, 0)
+    check_range(
+        counted,
+        vocab_size,
+        "target",
+        f"mark places that do not count with the ignore_index, here {ignore_index}",
+    )
+    return counted, valid
+
+
+def check_targets(targets: Tensor, shape: torch.Size) -> None:
+    """Raises unless targets are integers of this very shape, which nothing broadcasts to.
+
+    Raises:
+        TypeError, ValueError: As `cross_entropy`.
+    """
+    if targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
+        raise TypeError(f"targets of {targets.dtype}: they must be integers, such as int64")
+    if targets.shape != shape:
+        raise ValueError(
+            f"targets {tuple(targets.shape)}: expected one for each place, {tuple(shape)}"
+        )

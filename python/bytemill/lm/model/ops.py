@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bytemill.lm.model import kernels
+from bytemill.lm.model.ids import check_range
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:
@@ -40,8 +41,19 @@ def embedding(ids: Tensor, weight: Tensor) -> Tensor:
 
     Returns:
         (..., C).
+
+    Raises:
+        TypeError: ids are not integers.
+        ValueError: One of them is not in the vocabulary (on the CPU; on CUDA torch's assertion on
+            the index fails).
     """
-    return F.embedding(ids, weight)
+    if ids.dtype not in (torch.int64, torch.int32):
+        raise TypeError(f"ids of {ids.dtype}: they must be int64")
+    try:
+        return F.embedding(ids, weight)
+    except IndexError:
+        check_range(ids, weight.shape[0], "id", "is this the tokenizer that the table is for?")
+        raise
 
 
 def rmsnorm(x: Tensor, weight: Tensor | None = None, eps: float = 1e-5) -> Tensor:

@@ -18,9 +18,11 @@ from torch.utils.checkpoint import checkpoint
 from bytemill.lm.model.attention import Attention
 from bytemill.lm.model.cache import KVCache, Place, uncompiled
 from bytemill.lm.model.config import ModelConfig
+from bytemill.lm.model.ids import check_range
 from bytemill.lm.model.layers import Embedding, FeedForward, Linear, RMSNorm, TiedHead
 from bytemill.lm.model.loss import (
     Reduction,
+    check_targets,
     chunked_cross_entropy,
     cross_entropy,
     rows_of_chunk,
@@ -229,7 +231,8 @@ class Transformer(nn.Module):
 
         Args:
             ids: (B, T) int64.
-            targets: (B, T) int64; -1 where a place does not count.
+            targets: (B, T) integers from 0 up to V; -1 where a place does not count. Unlike in
+                torch -100 is refused.
             reduction: "mean" over the places that count (0 if none does), or "sum".
             chunk: Positions at a time; None chooses.
 
@@ -237,12 +240,11 @@ class Transformer(nn.Module):
             A scalar in fp32.
 
         Raises:
-            TypeError, ValueError: As `forward`; or targets are not ids' shape.
+            TypeError, ValueError: As `forward`, and as `loss.cross_entropy`: targets are not
+                integers of ids' shape, or one is neither -1 nor in the vocabulary (on the CPU; on
+                CUDA torch's assertion "index out of bounds" fails).
         """
-        if targets.shape != ids.shape:
-            raise ValueError(
-                f"targets {tuple(targets.shape)} must have the shape of ids, {tuple(ids.shape)}"
-            )
+        check_targets(targets, ids.shape)
         hidden = self.hidden(ids).flatten(0, 1)
         return self.loss_of(hidden, targets.flatten(), reduction=reduction, chunk=chunk)
 
@@ -255,6 +257,7 @@ class Transformer(nn.Module):
         chunk: int | None = None,
     ) -> Tensor:
         """`loss` of vectors (N, C) that `hidden` gave, for targets (N,)."""
+        check_targets(targets, hidden.shape[:1])
         if has_plain_weight(self.lm_head):
             return chunked_cross_entropy(
                 hidden,
@@ -288,14 +291,7 @@ class Transformer(nn.Module):
                 f"{ids.shape[1]} tokens are more than the context length, {config.context_length}; "
                 "give fewer, or make a model with a longer context"
             )
-        # On an accelerator this would wait for it, every time.
-        if ids.device.type == "cpu" and not torch.compiler.is_compiling():
-            low, high = (int(end) for end in ids.aminmax())
-            if low < 0 or high >= config.vocab_size:
-                raise ValueError(
-                    f"id {low if low < 0 else high} is not in the vocabulary: ids run from 0 to "
-                    f"{config.vocab_size - 1}; is this the model's tokenizer?"
-                )
+        check_range(ids, config.vocab_size, "id", "is this the model's tokenizer?")
 
 
 def _end_stds(config: ModelConfig) -> tuple[float, float]:
