@@ -100,6 +100,7 @@ def test_seeds():
         (2**63 - 1, ValueError, "2\\*\\*63"),
         ([1, 2], ValueError, "2 seeds for 3 rows"),
         (1.5, TypeError, "seed=1.5"),
+        ([1, 2, 1.5], TypeError, "seed has 1.5"),
         ("7", TypeError, "seed='7'"),
     ):
         with pytest.raises(error, match=message):

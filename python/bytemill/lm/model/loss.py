@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from bytemill._arguments import check_integer
 from bytemill.lm.model import kernels
-from bytemill.lm.model.ids import check_range
+from bytemill.lm.model.arguments import check_range, integer
 
 Reduction: TypeAlias = Literal["mean", "sum"]
 
@@ -117,12 +116,14 @@ def rows_of_chunk(hidden: Tensor, vocab_size: int, chunk_size: int | None = None
     """How many rows of `hidden` (N, C) to make logits of at a time: what is given, or a choice.
 
     Raises:
+        TypeError: A `chunk_size` that is not an integer.
         ValueError: A `chunk_size` below 1.
     """
     if chunk_size is None:
         kind = "cpu" if hidden.device.type == "cpu" else "other"
         most = max(_FEW_ROWS, -(-hidden.shape[0] // _CHUNKS))
         return max(1, min(most, _CHUNK_ELEMENTS[kind] // vocab_size))
+    chunk_size = integer("chunk_size", chunk_size)
     if chunk_size < 1:
         raise ValueError(f"chunk_size={chunk_size}: it must be at least 1")
     return chunk_size
@@ -203,7 +204,7 @@ def _counted(
     Raises:
         TypeError, ValueError: As `cross_entropy`.
     """
-    ignore_index = check_integer("ignore_index", ignore_index)
+    ignore_index = integer("ignore_index", ignore_index)
     check_targets(targets, shape)
     targets = targets.long()  # before comparing: in uint8, 255 would be -1
     valid = targets != ignore_index

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bytemill.lm.model import kernels
-from bytemill.lm.model.ids import check_range
+from bytemill.lm.model.arguments import check_range
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from bytemill.lm.model.arguments import check_range
 from bytemill.lm.model.attention import Attention
 from bytemill.lm.model.cache import KVCache, Place, uncompiled
 from bytemill.lm.model.config import ModelConfig
-from bytemill.lm.model.ids import check_range
 from bytemill.lm.model.layers import Embedding, FeedForward, Linear, RMSNorm, TiedHead
 from bytemill.lm.model.loss import (
     Reduction,
