@@ -19,6 +19,7 @@ from bytemill.lm.generate.weights import DecodingWeights, obstacle
 from bytemill.lm.model.arguments import check_range, integer, integers
 from bytemill.lm.model.attention import growing
 from bytemill.lm.model.cache import KVCache
+from bytemill.lm.model.kernels import aside
 from bytemill.lm.model.plain import hooked
 from bytemill.lm.model.transformer import Transformer
 
@@ -82,7 +83,10 @@ class Decoder:
                 f"prompts of {lengths} tokens: each must have from 1 to {self._max_length}"
             )
         weights = self._weights
-        self._calls_modules = weights.obstacle is not None or obstacle(weights.model) is not None
+        # What counts or records operations knows the modules' better.
+        self._calls_modules = (
+            weights.obstacle is not None or obstacle(weights.model) is not None or aside()
+        )
         longest = max(lengths)
         padded = [[*prompt, *[prompt[0]] * (longest - len(prompt))] for prompt in prompts]
         ids = torch.tensor(padded, dtype=torch.int64, device=weights.device)

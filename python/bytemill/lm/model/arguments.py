@@ -12,6 +12,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from bytemill.lm.model.kernels import watched
+
 _TEXT: Final = (str, bytes, bytearray, memoryview)
 
 
@@ -81,8 +83,8 @@ def _has_list(value: Any) -> bool:
 def check_range(ids: Tensor, vocab_size: int, name: str, remedy: str) -> None:
     """ValueError if an id is not from 0 up to `vocab_size`, where that can be seen at once.
 
-    An accelerator would have to be waited for, and what is compiled has no values yet: there
-    nothing is checked, and it is up to the operation that looks them up.
+    An accelerator would have to be waited for, and what is compiled or vectorized has no values
+    yet: there nothing is checked, and it is up to the operation that looks them up.
 
     Args:
         ids: Integers of any shape.
@@ -90,7 +92,14 @@ def check_range(ids: Tensor, vocab_size: int, name: str, remedy: str) -> None:
         name: What one of them is called.
         remedy: How the message ends.
     """
-    if ids.device.type != "cpu" or torch.compiler.is_compiling() or not ids.numel():
+    if (
+        torch.compiler.is_compiling()
+        or ids.device.type != "cpu"
+        or not ids.numel()
+        or type(ids) is not Tensor
+        or watched()
+        or torch._C._functorch.is_functorch_wrapped_tensor(ids)
+    ):
         return
     low, high = (int(end) for end in ids.aminmax())
     if low < 0 or high >= vocab_size:

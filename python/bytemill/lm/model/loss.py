@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Literal, TypeAlias
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from bytemill.lm.model import kernels
 from bytemill.lm.model.arguments import check_range, integer
@@ -49,9 +49,7 @@ def cross_entropy(
     if not logits.ndim:
         raise ValueError("logits of shape (): expected (..., V)")
     target, valid = _counted(targets, logits.shape[:-1], logits.shape[-1], ignore_index)
-    wide = kernels.widened(logits)
-    picked = wide.gather(-1, target.unsqueeze(-1)).squeeze(-1)
-    nll = torch.where(valid, wide.logsumexp(-1) - picked, 0.0).sum()
+    nll = _nll(kernels.widened(logits), target, valid)
     return nll / valid.sum().clamp_min(1) if reduction == "mean" else nll
 
 
@@ -73,8 +71,9 @@ def chunked_cross_entropy(
     """Cross-entropy of the logits hidden @ weight^T, some rows at a time.
 
     A chunk's gradients are made while its logits are at hand, as in Liger Kernel (Hsu et al. 2024,
-    section 3.2), so that the logits of all rows never exist at once. Products are in autocast's
-    dtype, or the inputs'; the rest in fp32.
+    section 3.2), so that the logits of all rows never exist at once; but they do where the faster
+    forms step aside (`kernels.aside`), or gradients are differentiated again. Products are in
+    autocast's dtype, or the inputs'; the rest in fp32.
 
     Args:
         hidden: (N, C).
@@ -101,15 +100,37 @@ def chunked_cross_entropy(
     target, valid = _counted(targets, hidden.shape[:1], weight.shape[0], ignore_index)
     chunk_size = rows_of_chunk(hidden, weight.shape[0], chunk_size)
     kind = hidden.device.type
-    dtype = torch.promote_types(hidden.dtype, weight.dtype)
-    if torch.is_autocast_enabled(kind):
-        dtype = torch.get_autocast_dtype(kind)
+    dtype = kernels.autocast_dtype(kind) or torch.promote_types(hidden.dtype, weight.dtype)
     divisor = valid.sum().clamp_min(1) if reduction == "mean" else None
-    with torch.autocast(kind, enabled=False):
+    with kernels.without_autocast(kind):
+        if kernels.aside(hidden, weight, targets):
+            return _plain(hidden, weight, target, valid, divisor, softcap, dtype)
         loss: Tensor = _ChunkedCrossEntropy.apply(
             hidden, weight, target, valid, divisor, softcap, chunk_size, dtype
         )
     return loss
+
+
+def _plain(
+    hidden: Tensor,
+    weight: Tensor,
+    target: Tensor,
+    valid: Tensor,
+    divisor: Tensor | None,
+    cap: float | None,
+    dtype: torch.dtype,
+) -> Tensor:
+    """What `_ChunkedCrossEntropy` computes, all rows at once."""
+    sums = torch.promote_types(dtype, torch.float32)
+    logits = softcap(F.linear(hidden.to(dtype), weight.to(dtype)).to(sums), cap)
+    total = _nll(logits, target, valid)
+    return total if divisor is None else total / divisor
+
+
+def _nll(logits: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """The sum of -log softmax(logits)[target] where it is valid; targets are ids everywhere."""
+    picked = logits.gather(-1, target.unsqueeze(-1)).squeeze(-1)
+    return (logits.logsumexp(-1) - picked).masked_fill(~valid, 0.0).sum()
 
 
 def rows_of_chunk(hidden: Tensor, vocab_size: int, chunk_size: int | None = None) -> int:
@@ -174,19 +195,25 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             if grad_weight is not None:
                 grad_weight += kernels.matmul(grad.t(), (h[rows] * valid).t())
             del grad
-        ctx.save_for_backward(grad_hidden, grad_weight, divisor)
-        ctx.dtypes = hidden.dtype, weight.dtype
+        # The inputs are kept for gradients that are differentiated again.
+        ctx.save_for_backward(
+            hidden, weight, targets, valid_rows, divisor, grad_hidden, grad_weight
+        )
+        ctx.plain = cap, dtype
         return total if divisor is None else total / divisor
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        *grads, divisor = ctx.saved_tensors
+        hidden, weight, *rest, divisor, grad_hidden, grad_weight = ctx.saved_tensors
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            options = (*rest, divisor, *ctx.plain)
+            found = kernels.gradients(_plain, (hidden, weight), options, grad)
+            return (*found, None, None, None, None, None, None)
         if divisor is not None:
             grad = grad / divisor
         scaled = (
-            None if part is None else (part * grad).to(dtype)
-            for part, dtype in zip(grads, ctx.dtypes, strict=True)
+            None if part is None else (part * grad).to(whole.dtype)
+            for part, whole in ((grad_hidden, hidden), (grad_weight, weight))
         )
         return (*scaled, None, None, None, None, None, None)
 

@@ -19,6 +19,7 @@ from bytemill.lm.model.arguments import check_range
 from bytemill.lm.model.attention import Attention
 from bytemill.lm.model.cache import KVCache, Place, uncompiled
 from bytemill.lm.model.config import ModelConfig
+from bytemill.lm.model.kernels import aside
 from bytemill.lm.model.layers import Embedding, FeedForward, Linear, RMSNorm, TiedHead
 from bytemill.lm.model.loss import (
     Reduction,
@@ -267,10 +268,10 @@ class Transformer(nn.Module):
                 reduction=reduction,
                 chunk_size=chunk,
             )
-        total = torch.zeros((), device=hidden.device)
+        total = hidden.new_zeros((), dtype=torch.float32)
         size = rows_of_chunk(hidden, self.config.vocab_size, chunk)
         for rows, wanted in zip(torch.split(hidden, size), torch.split(targets, size), strict=True):
-            if torch.is_grad_enabled():
+            if torch.is_grad_enabled() and not aside(hidden):
                 part = checkpoint(self._nll, rows, wanted, use_reentrant=False)
             else:
                 part = self._nll(rows, wanted)
