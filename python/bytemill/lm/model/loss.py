@@ -42,8 +42,8 @@ def cross_entropy(
         TypeError: targets are not integers, or `ignore_index` is not one.
         ValueError: targets are not of the logits' shape without its last axis, or one is neither
             `ignore_index` nor in the vocabulary. Values are looked at on the CPU only, as an
-            accelerator would have to be waited for; on CUDA such a target fails torch's assertion
-            "index out of bounds", as in torch's own cross-entropy.
+            accelerator would have to be waited for; on CUDA such a target triggers a device-side
+            assertion, as in torch's own cross-entropy.
     """
     _check_reduction(reduction)
     if not logits.ndim:

@@ -43,8 +43,8 @@ def embedding(ids: Tensor, weight: Tensor) -> Tensor:
 
     Raises:
         TypeError: ids are not integers.
-        ValueError: One of them is not in the vocabulary (on the CPU; on CUDA torch's assertion on
-            the index fails).
+        ValueError: One of them is not in the vocabulary (on the CPU; on CUDA a device-side
+            assertion is triggered).
     """
     if ids.dtype not in (torch.int64, torch.int32):
         raise TypeError(f"ids of {ids.dtype}: they must be int64")

@@ -243,7 +243,7 @@ class Transformer(nn.Module):
         Raises:
             TypeError, ValueError: As `forward`, and as `loss.cross_entropy`: targets are not
                 integers of ids' shape, or one is neither -1 nor in the vocabulary (on the CPU; on
-                CUDA torch's assertion "index out of bounds" fails).
+                CUDA a device-side assertion is triggered).
         """
         check_targets(targets, ids.shape)
         hidden = self.hidden(ids).flatten(0, 1)
