@@ -17,13 +17,18 @@ from bytemill.lm.model.kernels import watched
 _TEXT: Final = (str, bytes, bytearray, memoryview)
 
 
+def plain_value(value: Any) -> Any:
+    """What an array or tensor without axes, or a NumPy scalar, holds; all else as it is."""
+    return value.item() if _has_list(value) and getattr(value, "shape", None) == () else value
+
+
 def integer(name: str, value: Any) -> int:
     """A Python, NumPy or torch integer as an int.
 
     Raises:
         TypeError: It is something else, a bool and 3.0 included.
     """
-    plain = _scalar(value)
+    plain = plain_value(value)
     if isinstance(plain, Integral) and not isinstance(plain, bool):
         return int(plain)
     raise TypeError(f"{name}={value!r}: it must be an integer")
@@ -34,10 +39,14 @@ def number(name: str, value: Any) -> float:
 
     Raises:
         TypeError: It is something else, a bool included.
+        ValueError: It is an integer beyond the range of a float.
     """
-    plain = _scalar(value)
+    plain = plain_value(value)
     if isinstance(plain, Real) and not isinstance(plain, bool):
-        return float(plain)
+        try:
+            return float(plain)
+        except OverflowError:
+            raise ValueError(f"{name}={value!r}: it is beyond what a float can hold") from None
     raise TypeError(f"{name}={value!r}: it must be a number")
 
 
@@ -58,7 +67,7 @@ def integers(name: str, value: Any, *, unordered: bool = False) -> list[int]:
         raise TypeError(f"{name}={value!r}: it must be a list of integers")
     found = []
     for item in plain:
-        one = item if type(item) is int else _scalar(item)
+        one = item if type(item) is int else plain_value(item)
         if not isinstance(one, Integral) or isinstance(one, bool):
             raise TypeError(f"{name} has {item!r}: ids are integers")
         found.append(int(one))
@@ -67,12 +76,7 @@ def integers(name: str, value: Any, *, unordered: bool = False) -> list[int]:
 
 def is_scalar(value: Any) -> bool:
     """Whether it is one number, if not of the right kind: Python's, NumPy's or torch's."""
-    return isinstance(_scalar(value), Number)
-
-
-def _scalar(value: Any) -> Any:
-    """What an array or tensor without axes, or a NumPy scalar, holds; all else as it is."""
-    return value.item() if _has_list(value) and getattr(value, "shape", None) == () else value
+    return isinstance(plain_value(value), Number)
 
 
 def _has_list(value: Any) -> bool:
