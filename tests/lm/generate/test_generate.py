@@ -1,5 +1,9 @@
 """Generation against the model without a cache, token by token."""
 
+import math
+from array import array
+
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -7,6 +11,7 @@ torch = pytest.importorskip("torch")
 from bytemill import Tokenizer
 from bytemill.lm import ModelConfig, Transformer
 from bytemill.lm.generate.decoder import Decoder
+from bytemill.lm.generate.sampling import Sampling
 from bytemill.lm.generate.text import generate, generate_steps, stream_text
 from bytemill.lm.generate.weights import DecodingWeights
 from tests.support.one_thread import one_thread  # noqa: F401
@@ -168,6 +173,106 @@ def test_stop_ids_end_their_row_only(model):
         assert column == new + [None] * (len(steps) - len(new))
 
 
+FORMS = {
+    "list": list,
+    "tuple": tuple,
+    "set": set,
+    "frozenset": frozenset,
+    "keys": lambda ids: dict.fromkeys(ids).keys(),
+    "numpy ints": lambda ids: [np.int64(id_) for id_ in ids],
+    "numpy": np.array,
+    "numpy uint16": lambda ids: np.array(ids, np.uint16),
+    "stdlib array": lambda ids: array("i", ids),
+    "tensor": torch.tensor,
+    "tensors": lambda ids: [torch.tensor(id_) for id_ in ids],
+    "int32 tensor": lambda ids: torch.tensor(ids, dtype=torch.int32),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_stop_ids_of_every_form(form):
+    model, rows = make("cs336"), prompts([4, 7])
+    (first, second) = generate(model, rows, max_new_tokens=12, temperature=0)
+    stop = [first[3], second[5]]
+    expected = [
+        new[: min((i for i, token in enumerate(new) if token in stop), default=12)]
+        for new in (first, second)
+    ]
+    assert expected != [first, second]
+    assert generate(model, rows, max_new_tokens=12, temperature=0, stop=FORMS[form](stop)) == (
+        expected
+    )
+
+
+@pytest.mark.parametrize("form", [int, np.int64, np.uint8, np.array, torch.tensor])
+def test_a_single_stop_id(form):
+    model, rows = make("cs336"), [[1, 2, 3]]
+    (free,) = generate(model, rows, max_new_tokens=12, temperature=0)
+    stop = free[4] if form is not np.uint8 else next(t for t in free if t < 256)
+    found = generate(model, rows, max_new_tokens=12, temperature=0, stop=form(stop))
+    assert found == [free[: free.index(stop)]]
+
+
+@pytest.mark.parametrize(
+    "form", [form for form in FORMS if form not in ("set", "frozenset", "keys")]
+)
+def test_prompts_and_seeds_of_every_form(form):
+    model, rows, seeds = make("cs336"), prompts([4, 4]), [3, 11]
+    options = {"max_new_tokens": 6}
+    expected = generate(model, rows, seed=seeds, **options)
+    make_ids = FORMS[form]
+    as_rows = [make_ids(row) for row in rows]
+    assert generate(model, as_rows, seed=make_ids(seeds), **options) == expected
+    assert generate(model, tuple(as_rows), seed=seeds, **options) == expected
+    assert generate(model, rows[:1], seed=make_ids([3])[0], **options) == expected[:1]
+    for whole in (torch.tensor, np.array):
+        assert generate(model, whole(rows), seed=seeds, **options) == expected
+    decoder = Decoder(DecodingWeights(model))
+    assert torch.equal(decoder.prefill(as_rows), decoder.prefill(rows))
+
+
+def test_numbers_of_numpy_and_torch():
+    model, rows = make("cs336"), [[1, 2, 3]] * 3
+    plain = {"max_new_tokens": 6, "top_k": 9, "temperature": 0.5, "top_p": 0.75, "seed": 5}
+    expected = generate(model, rows, **plain)
+    for integer, real in (
+        (np.int32, np.float32), (np.uint8, np.float64), (np.array, np.array),
+        (torch.tensor, torch.tensor),
+    ):  # fmt: skip
+        options = {name: integer(plain[name]) for name in ("max_new_tokens", "top_k", "seed")}
+        options |= {name: real(plain[name]) for name in ("temperature", "top_p")}
+        assert generate(model, rows, **options) == expected
+    found = Sampling(np.float32(0.5), np.int64(9), torch.tensor(0.75))
+    assert found == Sampling(0.5, 9, 0.75)
+    kinds = [type(value) for value in (found.temperature, found.top_k, found.top_p)]
+    assert kinds == [float, int, float]
+
+
+@pytest.mark.parametrize("name", ["cs336", "gpt"])
+@pytest.mark.parametrize("n_rows", [1, 2])
+def test_decoder_refuses_what_is_not_an_id(name, n_rows):
+    decoder = Decoder(DecodingWeights(make(name)))
+    rows = [[1, 2]] * n_rows
+    for bad, error, message in (
+        (1.5, TypeError, "has 1.5: ids are integers"),
+        (True, TypeError, "has True: ids are integers"),
+        (V, ValueError, f"id {V} is not in the vocabulary"),
+        (-1, ValueError, "id -1 is not in the vocabulary"),
+    ):
+        with pytest.raises(error, match=message):
+            decoder.prefill([[1, bad]] * n_rows)
+    decoder.prefill(rows)
+    for bad, error, message in (
+        (1.0, TypeError, "tokens of torch.float32"),
+        (True, TypeError, "tokens of torch.bool"),
+        (V, ValueError, f"token {V} is not in the vocabulary"),
+        (-1, ValueError, "token -1 is not in the vocabulary"),
+    ):
+        with pytest.raises(error, match=message):
+            decoder.step(torch.tensor([bad] * n_rows))
+    assert decoder.lengths == [2] * n_rows
+
+
 def test_nothing_asked_nothing_made(model):
     assert generate(model, [[1], [2]], max_new_tokens=0) == [[], []]
     assert generate(model, [[1]], max_new_tokens=0, overflow="slide") == [[]]
@@ -229,6 +334,51 @@ def test_streamed_text_is_the_text_of_the_ids(model):
         ([[1]], {"overflow": "slide"}, ValueError, "max_new_tokens=None"),
         ([[1]], {"temperature": -1}, ValueError, "temperature=-1"),
         ([[1]], {"seed": -1}, ValueError, "seed=-1"),
+        ([[True]], {}, TypeError, r"prompts\[0\] has True: ids are integers"),
+        ([[1, "a"]], {}, TypeError, r"prompts\[0\] has 'a': ids are integers"),
+        ([[[1]]], {}, TypeError, r"prompts\[0\] has \[1\]: ids are integers"),
+        ([{1, 2}], {}, TypeError, r"prompts\[0\]=\{1, 2\}: it must be a list"),
+        ([b"ab"], {}, TypeError, r"prompts\[0\]=b'ab'"),
+        ([bytearray(b"ab")], {}, TypeError, r"prompts\[0\]=bytearray"),
+        ([memoryview(b"ab")], {}, TypeError, r"prompts\[0\]=<memory"),
+        ([None], {}, TypeError, r"prompts\[0\]=None"),
+        (torch.tensor([1, 2]), {}, TypeError, r"prompts\[0\]=tensor\(1\): a prompt is a list"),
+        (torch.tensor([[1.0]]), {}, TypeError, r"prompts\[0\] has 1.0: ids are integers"),
+        (np.array([[True]]), {}, TypeError, r"prompts\[0\] has True"),
+        (np.array([[1.5]]), {}, TypeError, r"prompts\[0\] has 1.5"),
+        (torch.tensor(1), {}, TypeError, r"prompts=tensor\(1\)"),
+        ({1: [2]}, {}, TypeError, r"prompts=\{1: \[2\]\}"),
+        (([1] for _ in range(2)), {}, TypeError, "prompts=<generator"),
+        ([[1]], {"stop": "5"}, TypeError, "stop='5'"),
+        ([[1]], {"stop": b"5"}, TypeError, "stop=b'5'"),
+        ([[1]], {"stop": ["5"]}, TypeError, "stop has '5': ids are integers"),
+        ([[1]], {"stop": 5.0}, TypeError, "stop=5.0: it must be an integer"),
+        ([[1]], {"stop": {5.0}}, TypeError, "stop has 5.0"),
+        ([[1]], {"stop": True}, TypeError, "stop=True"),
+        ([[1]], {"stop": [True]}, TypeError, "stop has True"),
+        ([[1]], {"stop": None}, TypeError, "stop=None"),
+        ([[1]], {"stop": {5: "five"}}, TypeError, "stop={5: 'five'}"),
+        ([[1]], {"stop": torch.tensor([5.0])}, TypeError, "stop has 5.0"),
+        ([[1]], {"stop": torch.tensor([[5]])}, TypeError, r"stop has \[5\]"),
+        ([[1]], {"stop": [3, V]}, ValueError, "stop has the id 260, which never comes"),
+        ([[1]], {"stop": -1}, ValueError, "stop has the id -1, which never comes"),
+        ([[1]], {"max_new_tokens": math.nan}, TypeError, "max_new_tokens=nan"),
+        ([[1]], {"max_new_tokens": 3.0}, TypeError, "max_new_tokens=3.0"),
+        ([[1]], {"max_new_tokens": np.float32(3)}, TypeError, "max_new_tokens="),
+        ([[1]], {"max_new_tokens": True}, TypeError, "max_new_tokens=True"),
+        ([[1]], {"max_new_tokens": "3"}, TypeError, "max_new_tokens='3'"),
+        ([[1]], {"max_new_tokens": torch.tensor([3])}, TypeError, "max_new_tokens=tensor"),
+        ([[1]], {"seed": True}, TypeError, "seed=True"),
+        ([[1]], {"seed": [False]}, TypeError, "seed has False"),
+        ([[1]], {"seed": {1}}, TypeError, r"seed=\{1\}"),
+        ([[1]], {"seed": torch.tensor(1.0)}, TypeError, r"seed=tensor\(1.\)"),
+        ([[1]], {"top_k": True}, TypeError, "top_k=True"),
+        ([[1]], {"top_k": np.float64(2)}, TypeError, "top_k="),
+        ([[1]], {"top_p": True}, TypeError, "top_p=True"),
+        ([[1]], {"temperature": True}, TypeError, "temperature=True"),
+        ([[1]], {"temperature": np.True_}, TypeError, "temperature="),
+        ([[1]], {"temperature": torch.tensor([1.0])}, TypeError, r"temperature=tensor\(\[1.\]\)"),
+        ([[1]], {"temperature": None}, TypeError, "temperature=None"),
     ],
 )
 def test_bad_input(rows, options, error, message):

@@ -100,6 +100,7 @@ def test_seeds():
         (2**63 - 1, ValueError, "2\\*\\*63"),
         ([1, 2], ValueError, "2 seeds for 3 rows"),
         (1.5, TypeError, "seed=1.5"),
+        ([1, 2, 1.5], TypeError, "seed has 1.5"),
         ("7", TypeError, "seed='7'"),
     ):
         with pytest.raises(error, match=message):
@@ -112,6 +113,7 @@ def test_seeds():
         ({"temperature": -0.1}, ValueError, "temperature=-0.1"),
         ({"temperature": math.nan}, ValueError, "temperature=nan"),
         ({"temperature": math.inf}, ValueError, "temperature=inf"),
+        ({"temperature": 10**400}, ValueError, "temperature=1000.*what a float can hold"),
         ({"temperature": "hot"}, TypeError, "temperature='hot'"),
         ({"top_k": 0}, ValueError, "top_k=0"),
         ({"top_k": 2.5}, TypeError, "top_k=2.5"),

@@ -451,7 +451,7 @@ def test_in_another_dtype():
 def test_streamed_text_of_a_wrapped_model():
     from bytemill import Tokenizer
 
-    tokenizer = Tokenizer({bytes([i]): i for i in range(256)})
+    tokenizer = Tokenizer.from_ranks({bytes([i]): i for i in range(256)})
     model = small_model(vocab_size=256).eval().requires_grad_(False)
     options = {"max_new_tokens": 12, "temperature": 0}
     text = "".join(stream_text(model, tokenizer, "abc", **options))

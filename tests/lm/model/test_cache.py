@@ -1,5 +1,6 @@
 """Logits with a cache against logits without one."""
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -72,7 +73,8 @@ def test_reset_and_truncate(model):
     torch.testing.assert_close(model(ids, cache), expected, **NEAR)
     cache.truncate(10)
     torch.testing.assert_close(model(ids[:, 10:20], cache), expected[:, 10:20], **NEAR)
-    cache.truncate([4, 15])
+    cache.truncate(torch.tensor([9, 15]))
+    cache.truncate([4, np.int64(15)])
     nexts = torch.stack([ids[0, 4:9], ids[1, 15:20]])
     got = model(nexts, cache)
     torch.testing.assert_close(got[0], expected[0, 4:9], **NEAR)
@@ -102,6 +104,13 @@ def test_bad_arguments(model):
     ]:
         with pytest.raises(ValueError, match=message):
             KVCache(model.config, **arguments)
+    for arguments in (
+        {"batch_size": True},
+        {"batch_size": 2.0},
+        {"batch_size": 1, "max_length": 2.0},
+    ):
+        with pytest.raises(TypeError, match="it must be an integer"):
+            KVCache(model.config, **arguments)
     cache = KVCache(model.config, 3)
     with pytest.raises(ValueError, match="2 rows, but the cache was made for 3"):
         model(ids, cache)
@@ -111,5 +120,7 @@ def test_bad_arguments(model):
             model(ids, cache, lengths=lengths)
     with pytest.raises(ValueError, match="row 0 holds 0 tokens"):
         cache.truncate(1)
+    with pytest.raises(TypeError, match=r"lengths=0\.0"):
+        cache.truncate(0.0)
     with pytest.raises(ValueError, match="each of 2 rows"):
         cache.truncate([0])

@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+from fractions import Fraction
 
+import numpy as np
 import pytest
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 
 from bytemill.lm import ModelConfig
 from tests.support.models import small_config
@@ -28,6 +30,30 @@ def test_presets():
 def test_round_trip():
     for config in (small_config("cs336"), small_config("gpt", logit_softcap=7.5)):
         assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_numbers_of_numpy_and_torch_are_kept_as_pythons():
+    plain = {
+        "vocab_size": 97, "d_model": 64, "n_layer": 2, "n_kv_head": 2, "d_ff": 96, "window": 8,
+        "logit_softcap": 7.5, "rope_theta": 500.0, "norm_eps": 0.125, "dropout": 0.25,
+    }  # fmt: skip
+    expected = small_config(**plain, window_pattern="SL", tie_embeddings=True)
+    wholes = [np.int64, np.uint8, np.array, torch.tensor]
+    reals = [np.float64, np.float32, np.array, torch.tensor, Fraction]
+    for whole, real in zip([*wholes, int], reals, strict=True):
+        fields = {k: (whole if isinstance(v, int) else real)(v) for k, v in plain.items()}
+        config = small_config(
+            **fields, window_pattern=np.str_("SL"), tie_embeddings=np.True_, mlp=np.str_("swiglu")
+        )
+        assert config == expected
+        types = [type(value) for value in config.to_dict().values()]
+        assert types == [type(value) for value in expected.to_dict().values()]
+        text = json.dumps(config.to_dict(), allow_nan=False)
+        assert ModelConfig.from_dict(json.loads(text)) == expected
+    # d_ff follows from the width, whatever kind of number that is.
+    assert small_config(d_model=np.int64(384)).d_ff == 1024
+    # An int where a float is meant is one: files say the same either way.
+    assert type(small_config(rope_theta=500).rope_theta) is float
 
 
 def test_windows_of_layers():
@@ -77,6 +103,16 @@ def test_every_field_says_its_meaning():
         ({"window_pattern": "SL"}, ValueError, "window=None and window_pattern='SL'"),
         ({"window_pattern": "SXL"}, ValueError, "window_pattern='SXL'"),
         ({"window_pattern": ""}, ValueError, "window_pattern=''"),
+        ({"n_layer": np.float64(2)}, TypeError, "n_layer=.*2.0.*: it must be an int"),
+        ({"n_layer": np.True_}, TypeError, "n_layer=.*True.*: it must be an int"),
+        ({"n_layer": np.array([2])}, TypeError, r"n_layer=array\(\[2\]\)"),
+        ({"n_layer": torch.tensor(True)}, TypeError, r"n_layer=tensor\(True\)"),
+        ({"dropout": True}, TypeError, "dropout=True: it must be a number"),
+        ({"norm_eps": np.float32("nan")}, ValueError, "norm_eps=.*nan"),
+        ({"norm_eps": 10**400}, ValueError, "norm_eps=1000.*range of a float"),
+        ({"rope_theta": "10"}, TypeError, "rope_theta='10'"),
+        ({"mlp": ["swiglu"]}, ValueError, r"mlp=\['swiglu'\]"),
+        ({"qk_norm": torch.tensor(1)}, TypeError, r"qk_norm=tensor\(1\)"),
         ({"label_smoothing": 0.1}, ValueError, "field of the model config: label_smoothing"),
     ],
 )

@@ -150,6 +150,12 @@ def test_embedding_and_softcap():
     weight = randn(11, 4)
     ids = torch.tensor([[0, 10], [3, 3]])
     assert torch.equal(functional.embedding(ids, weight), weight[ids])
+    for bad in (11, -1, -100):
+        with pytest.raises(ValueError, match=rf"id {bad} is not in the vocabulary.*0 to 10"):
+            functional.embedding(torch.tensor([3, bad]), weight)
+    for dtype in (torch.float32, torch.bool):
+        with pytest.raises(TypeError, match=f"ids of {dtype}"):
+            functional.embedding(ids.to(dtype), weight)
     x = torch.tensor([0.0, 1.0, -1000.0])
     expected = torch.tensor([0.0, 15 * math.tanh(1 / 15), -15.0])
     torch.testing.assert_close(functional.softcap(x, 15.0), expected)

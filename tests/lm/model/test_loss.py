@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -91,6 +92,77 @@ def test_another_ignore_index_and_wild_logits():
     logits = big @ weight.t()
     plain = cross_entropy(logits, targets, ignore_index=-100)
     torch.testing.assert_close(plain, expected, rtol=1e-6, atol=0)
+
+
+def plain(hidden, weight, targets, **options):
+    return cross_entropy(hidden @ weight.t(), targets, **options)
+
+
+FORMS = pytest.mark.parametrize("loss", [plain, chunked_cross_entropy])
+
+
+@FORMS
+@pytest.mark.parametrize("ignored", [-100, -1, -7, 0, 3, 69, 70, 1000])
+def test_any_integer_can_mark_what_does_not_count(loss, ignored):
+    hidden, weight, targets = inputs(masked=False)
+    targets[::3] = ignored
+    exact = [x.detach().double().requires_grad_() for x in (hidden, weight)]
+    expected = full(*exact, targets, ignore_index=ignored)
+    expected.backward()
+    for index in (ignored, np.int64(ignored)):
+        hidden.grad = weight.grad = None
+        got = loss(hidden, weight, targets, ignore_index=index)
+        got.backward()
+        torch.testing.assert_close(got.double(), expected, rtol=1e-5, atol=0)
+        torch.testing.assert_close(hidden.grad.double(), exact[0].grad, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(weight.grad.double(), exact[1].grad, rtol=1e-4, atol=1e-6)
+
+
+@FORMS
+@pytest.mark.parametrize(
+    ("bad", "ignored"), [(-100, -1), (-2, -1), (-1, -100), (70, -1), (-1, 70), (2**40, -1)]
+)
+def test_a_target_that_is_not_an_id_is_refused(loss, bad, ignored):
+    hidden, weight, targets = inputs(masked=False)
+    targets[7] = bad
+    message = rf"target {bad} is not in the vocabulary: ids run from 0 to 69; .* here {ignored}$"
+    for reduction in ("mean", "sum"):
+        with pytest.raises(ValueError, match=message):
+            loss(hidden, weight, targets, ignore_index=ignored, reduction=reduction)
+
+
+@FORMS
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.uint16, torch.int32])
+def test_narrow_targets(loss, dtype):
+    hidden, weight, targets = inputs(v=300, masked=False)
+    targets[5] = 255  # not -1, which it would be in 8 bits
+    expected = full(hidden, weight, targets.clamp_max_(255))
+    torch.testing.assert_close(loss(hidden, weight, targets.to(dtype)), expected)
+
+
+@FORMS
+@pytest.mark.parametrize(
+    ("targets", "error", "message"),
+    [
+        (torch.zeros(1, dtype=torch.int64), ValueError, r"targets \(1,\).*\(50,\)"),
+        (torch.zeros((), dtype=torch.int64), ValueError, r"targets \(\)"),
+        (torch.zeros(50, 1, dtype=torch.int64), ValueError, r"targets \(50, 1\)"),
+        (torch.zeros(1, 50, dtype=torch.int64), ValueError, r"targets \(1, 50\)"),
+        (torch.zeros(50), TypeError, "targets of torch.float32"),
+        (torch.zeros(50, dtype=torch.bool), TypeError, "targets of torch.bool"),
+    ],
+)
+def test_targets_of_another_form(loss, targets, error, message):
+    hidden, weight, _ = inputs()
+    with pytest.raises(error, match=message):
+        loss(hidden, weight, targets)
+
+
+@FORMS
+@pytest.mark.parametrize("bad", [1.0, True, None, "x", math.nan])
+def test_ignore_index_is_an_integer(loss, bad):
+    with pytest.raises(TypeError, match=f"ignore_index={bad!r}"):
+        loss(*inputs(), ignore_index=bad)
 
 
 def test_bf16_under_autocast():

@@ -206,8 +206,25 @@ def test_bad_targets_and_lengths():
     ids = ids_like(model, 2, 8)
     with pytest.raises(ValueError, match=r"targets \(2, 7\)"):
         model.loss(ids, ids[:, 1:])
+    with pytest.raises(ValueError, match=r"targets \(16, 1\).*\(16,\)"):
+        model.loss_of(model.hidden(ids).flatten(0, 1), ids.view(16, 1))
     with pytest.raises(ValueError, match="without a cache"):
         model(ids, lengths=[8, 8])
+
+
+@pytest.mark.parametrize("own_head", [True, False])
+@pytest.mark.parametrize("bad", [97, 1000, -2, -100])
+def test_loss_refuses_targets_that_are_not_ids(own_head, bad):
+    model = small_model()
+    if not own_head:
+        model.lm_head = torch.nn.Linear(64, 97)
+    ids = ids_like(model, 2, 8)
+    targets = ids.clone()
+    targets[1, 3] = bad
+    with pytest.raises(ValueError, match=rf"target {bad} is not in the vocabulary.*0 to 96; .*-1"):
+        model.loss(ids, targets)
+    with pytest.raises(TypeError, match=r"targets of torch\.float32"):
+        model.loss(ids, targets.float())
 
 
 def test_chunks_and_loss_agree_with_logits():

@@ -16,8 +16,10 @@ from torch import Tensor
 from bytemill.lm.generate.one_row import OneRow
 from bytemill.lm.generate.rows import Rows
 from bytemill.lm.generate.weights import DecodingWeights, obstacle
+from bytemill.lm.model.arguments import check_range, integer, integers
 from bytemill.lm.model.attention import growing
 from bytemill.lm.model.cache import KVCache
+from bytemill.lm.model.kernels import aside
 from bytemill.lm.model.plain import hooked
 from bytemill.lm.model.transformer import Transformer
 
@@ -31,12 +33,14 @@ class Decoder:
         max_length: The most tokens of a sequence; the context length if None.
 
     Raises:
+        TypeError: `max_length` is not an integer.
         ValueError: `max_length` is above the context length, or below 1.
     """
 
     def __init__(self, weights: DecodingWeights, max_length: int | None = None) -> None:
         self._weights = weights
         length = weights.config.context_length if max_length is None else max_length
+        length = integer("max_length", length)
         if not 1 <= length <= weights.config.context_length:
             raise ValueError(
                 f"max_length={length}: it must be from 1 up to the model's context length, "
@@ -68,15 +72,21 @@ class Decoder:
             Logits of the tokens that follow, (B, V) fp32.
 
         Raises:
-            ValueError: There is no prompt, or one is empty or too long.
+            TypeError: An id is not an integer.
+            ValueError: There is no prompt, one is empty or too long, or has an id that is not in
+                the vocabulary (on the CPU).
         """
+        prompts = [integers(f"prompts[{i}]", prompt) for i, prompt in enumerate(prompts)]
         lengths = [len(prompt) for prompt in prompts]
         if not lengths or not 1 <= min(lengths) <= max(lengths) <= self._max_length:
             raise ValueError(
                 f"prompts of {lengths} tokens: each must have from 1 to {self._max_length}"
             )
         weights = self._weights
-        self._calls_modules = weights.obstacle is not None or obstacle(weights.model) is not None
+        # What counts or records operations knows the modules' better.
+        self._calls_modules = (
+            weights.obstacle is not None or obstacle(weights.model) is not None or aside()
+        )
         longest = max(lengths)
         padded = [[*prompt, *[prompt[0]] * (longest - len(prompt))] for prompt in prompts]
         ids = torch.tensor(padded, dtype=torch.int64, device=weights.device)
@@ -108,7 +118,9 @@ class Decoder:
             Logits of the tokens that follow, (B, V) fp32; the next step overwrites them.
 
         Raises:
-            ValueError: A row is full, or the number of rows is another.
+            TypeError: tokens are not integers.
+            ValueError: A row is full, the number of rows is another, or a token is not in the
+                vocabulary (on the CPU).
         """
         weights, cache, lengths = self._weights, self._cache, self.lengths
         if cache is None or tokens.shape != (len(lengths),):
@@ -116,6 +128,9 @@ class Decoder:
                 f"tokens of shape {tuple(tokens.shape)}: expected ({len(lengths)},), one "
                 "for each row"
             )
+        if tokens.dtype not in (torch.int64, torch.int32):
+            raise TypeError(f"tokens of {tokens.dtype}: they must be int64")
+        check_range(tokens, weights.config.vocab_size, "token", "is this the model's tokenizer?")
         if max(lengths) >= self._max_length:
             raise ValueError(
                 f"a row holds {self._max_length} tokens, the most there is room for; begin anew "

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import torch
 from torch import Tensor
+
+from bytemill.lm.model.arguments import integer, integers, is_scalar, number
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Ids: TypeAlias = "Sequence[int] | Tensor | NDArray[Any]"
+"""Integers in an order."""
 
 SEEDS: Final = 2**63
 _BLOCK: Final = 64
@@ -25,7 +32,7 @@ class Sampling:
     is taken to be the greater. What is left is drawn from in proportion to its probabilities.
 
     Raises:
-        TypeError: A value is no number.
+        TypeError: A value is not a number (Python's, NumPy's or torch's).
         ValueError: A value is out of range.
     """
 
@@ -37,20 +44,22 @@ class Sampling:
     """Above 0, up to 1; None for all."""
 
     def __post_init__(self) -> None:
-        temperature = _number("temperature", self.temperature)
+        temperature = number("temperature", self.temperature)
         if not 0 <= temperature < math.inf:
             raise ValueError(f"temperature={self.temperature}: it must be 0 (greedy) or greater")
+        object.__setattr__(self, "temperature", temperature)
         if self.top_k is not None:
-            try:
-                top_k = operator.index(self.top_k)
-            except TypeError:
-                raise TypeError(f"top_k={self.top_k!r}: it must be an integer") from None
+            top_k = integer("top_k", self.top_k)
             if top_k < 1:
                 raise ValueError(f"top_k={top_k}: it must be at least 1; None keeps all tokens")
-        if self.top_p is not None and not 0 < _number("top_p", self.top_p) <= 1:
-            raise ValueError(
-                f"top_p={self.top_p}: it must be above 0, up to 1; None keeps all tokens"
-            )
+            object.__setattr__(self, "top_k", top_k)
+        if self.top_p is not None:
+            top_p = number("top_p", self.top_p)
+            if not 0 < top_p <= 1:
+                raise ValueError(
+                    f"top_p={self.top_p}: it must be above 0, up to 1; None keeps all tokens"
+                )
+            object.__setattr__(self, "top_p", top_p)
 
     @property
     def is_greedy(self) -> bool:
@@ -130,22 +139,18 @@ class Chance:
         return self._block[:, self._at - 1]
 
 
-def row_seeds(seed: int | Sequence[int], n_rows: int) -> list[int]:
+def row_seeds(seed: int | Ids, n_rows: int) -> list[int]:
     """A seed for each row: those given, or `seed`, `seed + 1`, ... if it is one number.
 
     Raises:
-        TypeError: A seed is no integer.
+        TypeError: A seed is not an integer, or they are not in an order.
         ValueError: There is not one for each row; one is negative or has more than 63 bits.
     """
-    if isinstance(seed, (str, bytes)):
-        raise TypeError(f"seed={seed!r}: it must be an integer, or one for each row")
-    try:
-        if isinstance(seed, Sequence):
-            seeds = [operator.index(one) for one in seed]
-        else:
-            seeds = [operator.index(seed) + row for row in range(n_rows)]
-    except TypeError:
-        raise TypeError(f"seed={seed!r}: it must be an integer, or one for each row") from None
+    if is_scalar(seed):
+        first = integer("seed", seed)
+        seeds = [first + row for row in range(n_rows)]
+    else:
+        seeds = integers("seed", seed)
     if len(seeds) != n_rows:
         raise ValueError(f"seed: {len(seeds)} seeds for {n_rows} rows; give one for each, or one")
     for one in seeds:
@@ -160,12 +165,6 @@ def _greatest(logits: Tensor, k: int) -> Tensor:
     above, ties = logits > least, logits == least
     room = k - above.sum(-1, keepdim=True)
     return above | (ties & (ties.cumsum(-1) <= room))
-
-
-def _number(name: str, value: float) -> float:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    raise TypeError(f"{name}={value!r}: it must be a number")
 
 
 def _not_finite() -> ValueError:

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 from torch import nn
 
 from bytemill.lm.generate.decoder import Decoder
-from bytemill.lm.generate.sampling import Chance, Sampling, row_seeds
+from bytemill.lm.generate.sampling import Chance, Ids, Sampling, row_seeds
 from bytemill.lm.generate.weights import DecodingWeights, config_of
+from bytemill.lm.model.arguments import integer, integers, is_scalar
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from bytemill import Tokenizer
 
 Overflow = Literal["error", "slide"]
+Prompts: TypeAlias = "Sequence[Ids] | torch.Tensor | NDArray[Any]"
+Stop: TypeAlias = "int | Collection[int] | torch.Tensor | NDArray[Any]"
 
 
 def generate(
     model: nn.Module | DecodingWeights,
-    prompts: Sequence[Sequence[int]],
+    prompts: Prompts,
     *,
     max_new_tokens: int | None = None,
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
-    stop: Collection[int] = (),
-    seed: int | Sequence[int] = 0,
+    stop: Stop = (),
+    seed: int | Ids = 0,
     overflow: Overflow = "error",
 ) -> list[list[int]]:
     """Continues prompts.
@@ -36,13 +41,19 @@ def generate(
         model: A `Transformer`, a module around one, or the weights of either laid out for decoding,
             which saves doing so at each call. Hooks, wrappers and replaced parts are called, at the
             cost of speed: see `bytemill.lm.generate.weights.obstacle`.
-        prompts: Ids of each prompt, at least one. Prompts may differ in length; several rows with
-            the same prompt are independent samples, and the prompt is read once.
+        prompts: Ids of each prompt, at least one: lists, or arrays or tensors of integers (a
+            two-dimensional one has a prompt in each row). Prompts may differ in length; several
+            rows with the same prompt are independent samples, and the prompt is read once.
         max_new_tokens: The most tokens to add to each; None adds until the context is full.
         temperature, top_k, top_p: See `sampling.Sampling`; temperature 0 is greedy.
-        stop: Ids that end a row. They are not part of it.
+        stop: The id, or the ids in any collection, array or tensor, that end a row. They are not
+            part of it.
         seed: Row i's chance comes from `seed + i`, or from the i-th of several seeds, and from
-            nothing else: a row is the same alone or among others.
+            nothing else. So a row is the same alone or among others, as far as its logits are:
+            how many rows a product has changes how it is rounded, which decides where two tokens
+            are nearly equal. In fp32 that is up to 1e-5 of the largest logit, and rarely seen; in
+            bf16 up to 1e-2, and texts part after some tokens. Where rows must not depend
+            on each other in bf16, continue one prompt at a time.
         overflow: What to do about text that outgrows the context length T. "error" refuses it
             beforehand. "slide" goes on with a window: a prompt's last T tokens at first, and, each
             time the window is full, its newest T / 2 (at least 1), which are read again. The model
@@ -52,13 +63,12 @@ def generate(
         The new ids of each row.
 
     Raises:
-        TypeError: An id or an argument is of the wrong type.
-        ValueError: There is no prompt, an empty one, or one with an id outside the vocabulary; text
-            would outgrow the context and `overflow` is "error"; an argument is out of range; the
-            model's logits are not finite.
+        TypeError: An id or an argument is of the wrong type; a bool is not a number, nor text ids.
+        ValueError: There is no prompt, an empty one, or an id, one to stop at included, that is not
+            in the vocabulary; text would outgrow the context and `overflow` is "error"; an
+            argument is out of range; the model's logits are not finite.
     """
-    rows: list[list[int]] = [[] for _ in prompts]
-    for step in generate_steps(
+    steps = generate_steps(
         model,
         prompts,
         max_new_tokens=max_new_tokens,
@@ -68,7 +78,9 @@ def generate(
         stop=stop,
         seed=seed,
         overflow=overflow,
-    ):
+    )
+    rows: list[list[int]] = [[] for _ in range(len(prompts))]
+    for step in steps:
         for row, token in zip(rows, step, strict=True):
             if token is not None:
                 row.append(token)
@@ -77,14 +89,14 @@ def generate(
 
 def generate_steps(
     model: nn.Module | DecodingWeights,
-    prompts: Sequence[Sequence[int]],
+    prompts: Prompts,
     *,
     max_new_tokens: int | None = None,
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
-    stop: Collection[int] = (),
-    seed: int | Sequence[int] = 0,
+    stop: Stop = (),
+    seed: int | Ids = 0,
     overflow: Overflow = "error",
 ) -> Iterator[list[int | None]]:
     """As `generate`, a token of each row at a time.
@@ -99,24 +111,27 @@ def generate_steps(
     config = weights.config
     if overflow not in ("error", "slide"):
         raise ValueError(f'overflow={overflow!r}: it must be "error" or "slide"')
-    if max_new_tokens is not None and max_new_tokens < 0:
-        raise ValueError(f"max_new_tokens={max_new_tokens}: it must not be negative")
-    _check_prompts(prompts, config.vocab_size)
-    seeds = row_seeds(seed, len(prompts))
-    limits = _limits([len(p) for p in prompts], max_new_tokens, config.context_length, overflow)
-    return _steps(weights, prompts, limits, sampling, frozenset(stop), Chance(seeds))
+    if max_new_tokens is not None:
+        max_new_tokens = integer("max_new_tokens", max_new_tokens)
+        if max_new_tokens < 0:
+            raise ValueError(f"max_new_tokens={max_new_tokens}: it must not be negative")
+    rows = _prompt_ids(prompts, config.vocab_size)
+    seeds = row_seeds(seed, len(rows))
+    limits = _limits([len(row) for row in rows], max_new_tokens, config.context_length, overflow)
+    ends = _stop_ids(stop, config.vocab_size)
+    return _steps(weights, rows, limits, sampling, ends, Chance(seeds))
 
 
 def _steps(
     weights: DecodingWeights,
-    prompts: Sequence[Sequence[int]],
+    prompts: list[list[int]],
     limits: Sequence[int],
     sampling: Sampling,
     stop: frozenset[int],
     chance: Chance,
 ) -> Iterator[list[int | None]]:
     context = weights.config.context_length
-    windows = [[int(id_) for id_ in prompt[-context:]] for prompt in prompts]
+    windows = [prompt[-context:] for prompt in prompts]
     active = [row for row, limit in enumerate(limits) if limit]
     if not active:
         return
@@ -155,13 +170,13 @@ def _steps(
 def stream_text(
     model: nn.Module | DecodingWeights,
     tokenizer: Tokenizer,
-    prompt: str | Sequence[int],
+    prompt: str | Ids,
     *,
     max_new_tokens: int | None = None,
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
-    stop: Collection[int] = (),
+    stop: Stop = (),
     seed: int = 0,
     overflow: Overflow = "error",
 ) -> Iterator[str]:
@@ -228,27 +243,46 @@ def _read(decoder: Decoder, prompts: list[list[int]]) -> torch.Tensor:
     return logits
 
 
-def _check_prompts(prompts: Sequence[Sequence[int]], vocab_size: int) -> None:
-    if isinstance(prompts, (str, bytes)):
+def _prompt_ids(prompts: Prompts, vocab_size: int) -> list[list[int]]:
+    """The ids of each prompt, checked."""
+    if isinstance(prompts, (str, bytes)) or not hasattr(prompts, "__len__") or is_scalar(prompts):
         raise TypeError(f"prompts={prompts!r}: pass lists of ids, one for each prompt")
+    if isinstance(prompts, (Mapping, Set)):
+        raise TypeError(f"prompts={prompts!r}: pass lists of ids in an order, as results come")
     if not len(prompts):
         raise ValueError("there is no prompt; give at least one")
-    for row, prompt in enumerate(prompts):
-        if isinstance(prompt, (str, bytes, int)):
-            raise TypeError(f"prompts[{row}]={prompt!r}: a prompt is a list of ids")
-        if not len(prompt):
+    rows = []
+    for i, prompt in enumerate(prompts):
+        if is_scalar(prompt) or isinstance(prompt, (str, bytes)):
+            raise TypeError(f"prompts[{i}]={prompt!r}: a prompt is a list of ids")
+        ids = integers(f"prompts[{i}]", prompt)
+        if not ids:
             raise ValueError(
-                f"prompts[{row}] is empty: a model needs at least one token to go on from, such as "
+                f"prompts[{i}] is empty: a model needs at least one token to go on from, such as "
                 "the one that separates documents"
             )
-        for id_ in prompt:
-            if isinstance(id_, (str, bytes, float)):
-                raise TypeError(f"prompts[{row}] has {id_!r}: ids are integers")
+        for id_ in ids:
             if not 0 <= id_ < vocab_size:
                 raise ValueError(
-                    f"prompts[{row}] has the id {id_}: the model's go from 0 to {vocab_size - 1}; "
+                    f"prompts[{i}] has the id {id_}: the model's go from 0 to {vocab_size - 1}; "
                     "is this the model's tokenizer?"
                 )
+        rows.append(ids)
+    return rows
+
+
+def _stop_ids(stop: Stop, vocab_size: int) -> frozenset[int]:
+    """The ids that end a row, checked."""
+    if isinstance(stop, (str, bytes)):
+        raise TypeError(f"stop={stop!r}: it takes ids; see Tokenizer.encode_single_token")
+    ids = [integer("stop", stop)] if is_scalar(stop) else integers("stop", stop, unordered=True)
+    for id_ in ids:
+        if not 0 <= id_ < vocab_size:
+            raise ValueError(
+                f"stop has the id {id_}, which never comes: the model's go from 0 to "
+                f"{vocab_size - 1}"
+            )
+    return frozenset(ids)
 
 
 def _limits(

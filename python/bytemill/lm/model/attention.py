@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bytemill.lm.model import ops
 from bytemill.lm.model.cache import Past, Place, sees, uncompiled
-from bytemill.lm.model.kernels import widened
+from bytemill.lm.model.kernels import name_limits, transformed, watched, widened
 from bytemill.lm.model.layers import Linear, RMSNorm
 from bytemill.lm.model.rope import rope
 
@@ -79,15 +79,26 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, window: int | None = None)
 def attend(q: Tensor, past: Past) -> Tensor:
     """Attention of queries (B, T, n_head, head_dim) over a past; (B, T, n_head head_dim)."""
     q = q.transpose(1, 2)
-    y = F.scaled_dot_product_attention(
-        q,
-        past.keys.to(q.dtype),
-        past.values.to(q.dtype),
-        attn_mask=past.mask,
-        is_causal=past.causal,
-        enable_gqa=past.keys.shape[1] != q.shape[1],
-    )
-    return y.transpose(1, 2).flatten(-2)
+    with sdpa_kernel(SDPBackend.MATH) if _needs_plain(q) else nullcontext():
+        y = F.scaled_dot_product_attention(
+            q,
+            past.keys.to(q.dtype),
+            past.values.to(q.dtype),
+            attn_mask=past.mask,
+            is_causal=past.causal,
+            enable_gqa=past.keys.shape[1] != q.shape[1],
+        )
+    return name_limits(y).transpose(1, 2).flatten(-2)
+
+
+def _needs_plain(q: Tensor) -> bool:
+    """Whether attention must be made of products: fused kernels have one derivative only.
+
+    And not every version of torch counts the FLOPs of that on CPUs.
+    """
+    if torch.compiler.is_compiling():
+        return False
+    return transformed() or (q.device.type == "cpu" and watched())
 
 
 def multihead_self_attention(

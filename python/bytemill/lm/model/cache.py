@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from bytemill.lm.model.arguments import integer, integers, is_scalar
 from bytemill.lm.model.config import ModelConfig
 
 
@@ -25,6 +26,7 @@ class KVCache:
         dtype: Of keys and values: the model's compute dtype.
 
     Raises:
+        TypeError: A size is not an integer.
         ValueError: A size is below 1, or `max_length` is above the context length.
     """
 
@@ -43,6 +45,7 @@ class KVCache:
         dtype: torch.dtype | None = None,
     ) -> None:
         length = config.context_length if max_length is None else max_length
+        length, batch_size = integer("max_length", length), integer("batch_size", batch_size)
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}: it must be at least 1")
         if not 1 <= length <= config.context_length:
@@ -80,9 +83,13 @@ class KVCache:
         """Forgets the tokens of each row after its first `lengths`.
 
         Raises:
+            TypeError: A length is not an integer.
             ValueError: A row holds fewer, or the number of rows is another.
         """
-        rows = [lengths] * self.batch_size if isinstance(lengths, int) else list(lengths)
+        if is_scalar(lengths):
+            rows = [integer("lengths", lengths)] * self.batch_size
+        else:
+            rows = integers("lengths", lengths)
         if len(rows) != self.batch_size:
             raise ValueError(f"lengths={rows}: expected one for each of {self.batch_size} rows")
         for row, (wanted, held) in enumerate(zip(rows, self._lengths, strict=True)):

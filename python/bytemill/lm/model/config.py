@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import Field, asdict, dataclass, fields
+from numbers import Integral, Real
 from types import NoneType
 from typing import Any, Final, Literal, TypeAlias, get_args, get_origin, get_type_hints
 
+from bytemill.lm.model.arguments import plain_value
 from bytemill.lm.model.variants import (
     MLPS,
     NORM_POSITIONS,
@@ -47,6 +49,9 @@ class ModelConfig:
     """A decoder-only Transformer: sizes first, then what varies.
 
     Each field's metadata has its help text and range; see `bytemill.lm.settings.option`.
+
+    Fields are kept as Python's own numbers, whether given as such or as NumPy's or torch's scalars,
+    so that they can be written as JSON.
 
     Raises:
         TypeError: A field is of the wrong type.
@@ -119,7 +124,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
         for field in fields(self):
-            _check(field, hints[field.name], getattr(self, field.name))
+            value = _checked(field, hints[field.name], getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
         if self.dropout == 1:
             raise ValueError("dropout=1: it must be below 1, or nothing is left")
         if self.d_model % self.n_head:
@@ -211,8 +217,9 @@ class ModelConfig:
             raise ValueError(f"preset {name!r}: it must be one of {', '.join(PRESETS)}")
         _reject_unknown(overrides)
         chosen = {**_VARIATIONS[name], **overrides}
-        if d_ff is None and isinstance(d_model, int) and chosen["mlp"] in MLPS:
-            d_ff = MLPS[chosen["mlp"]].width(d_model)
+        d_model, mlp = plain_value(d_model), chosen["mlp"]
+        if d_ff is None and isinstance(d_model, Integral) and isinstance(mlp, str) and mlp in MLPS:
+            d_ff = MLPS[mlp].width(int(d_model))
         return cls(
             vocab_size=vocab_size,
             context_length=context_length,
@@ -247,21 +254,26 @@ class ModelConfig:
 _NAMES: Final[dict[type, str]] = {int: "an int", bool: "True or False", str: "a str"}
 
 
-def _check(field: Field[Any], hint: Any, value: Any) -> None:
-    """Raises unless a value is of its field's type and in its range."""
+def _checked(field: Field[Any], hint: Any, value: Any) -> Any:
+    """A value that is of its field's type and in its range, as Python's own; raises otherwise."""
     said = f"{field.name}={value!r}: it must be"
+    value = plain_value(value)
     if get_origin(hint) is Literal:
-        if value not in get_args(hint):
+        if not isinstance(value, str) or value not in get_args(hint):
             *most, last = (f'"{choice}"' for choice in get_args(hint))
             raise ValueError(f"{said} {', '.join(most)} or {last}")
-        return
+        return str(value)
     kinds = get_args(hint) or (hint,)
     if value is None and NoneType in kinds:
-        return
+        return value
     kind = kinds[0]
-    allowed = (int, float) if kind is float else kind
+    allowed = {int: Integral, float: Real}.get(kind, kind)
     if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
         raise TypeError(f"{said} {_NAMES.get(kind, 'a number')}")
+    try:
+        value = kind(value)
+    except OverflowError:
+        raise ValueError(f"{said} within the range of a float") from None
     least, above, most = (field.metadata[name] for name in ("least", "above", "most"))
     if above is not None and not (math.isfinite(value) and value > above):
         raise ValueError(f"{said} finite and above {above}")
@@ -269,6 +281,7 @@ def _check(field: Field[Any], hint: Any, value: Any) -> None:
         raise ValueError(f"{said} at least {least}")
     if most is not None and not value <= most:
         raise ValueError(f"{said} at most {most}")
+    return value
 
 
 def _reject_unknown(values: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 from bytemill.lm.model import ops
 from bytemill.lm.model.variants import MLPS, Mlp
@@ -24,8 +25,8 @@ Device = torch.device | str | None
 @torch.no_grad()
 def draw_(weight: Tensor, std: float, generator: torch.Generator | None) -> None:
     """Fills a weight from a normal distribution cut at three standard deviations; none if 0."""
-    if weight.is_meta:
-        return
+    if weight.is_meta or isinstance(weight, FakeTensor):
+        return  # it has no values
     if std == 0:
         weight.zero_()
         return

@@ -7,12 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bytemill.lm.model import kernels
+from bytemill.lm.model.arguments import check_range
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:
     """Autocast's dtype if it is on for x's device, else x's own."""
-    kind = x.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+    return kernels.autocast_dtype(x.device.type) or x.dtype
 
 
 def linear(x: Tensor, weight: Tensor) -> Tensor:
@@ -25,7 +25,7 @@ def linear(x: Tensor, weight: Tensor) -> Tensor:
     Returns:
         (..., d_out).
     """
-    if not torch.is_autocast_enabled(x.device.type) and kernels.has_onednn(x, weight):
+    if kernels.has_onednn(x, weight) and kernels.autocast_dtype("cpu") is None:
         out: Tensor = kernels.OneDnnLinear.apply(x.reshape(-1, x.shape[-1]), weight)
         return out.view(*x.shape[:-1], -1)
     return F.linear(x, weight)
@@ -40,8 +40,19 @@ def embedding(ids: Tensor, weight: Tensor) -> Tensor:
 
     Returns:
         (..., C).
+
+    Raises:
+        TypeError: ids are not integers.
+        ValueError: One of them is not in the vocabulary (on the CPU; on CUDA a device-side
+            assertion is triggered).
     """
-    return F.embedding(ids, weight)
+    if ids.dtype not in (torch.int64, torch.int32):
+        raise TypeError(f"ids of {ids.dtype}: they must be int64")
+    try:
+        return F.embedding(ids, weight)
+    except IndexError:
+        check_range(ids, weight.shape[0], "id", "is this the tokenizer that the table is for?")
+        raise
 
 
 def rmsnorm(x: Tensor, weight: Tensor | None = None, eps: float = 1e-5) -> Tensor:
@@ -58,14 +69,11 @@ def rmsnorm(x: Tensor, weight: Tensor | None = None, eps: float = 1e-5) -> Tenso
         (..., C) in autocast's dtype, or x's without autocast.
     """
     dtype = compute_dtype(x)
-    if x.device.type == "cpu" and x.dtype.itemsize <= 4 and not torch.compiler.is_compiling():
-        fast: Tensor = kernels.RmsNorm.apply(x, weight, eps, dtype)
-        return fast
-    wide = kernels.widened(x)
-    out = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
-    if weight is not None:
-        out = out * weight
-    return out.to(dtype)
+    fast = x.device.type == "cpu" and x.dtype.itemsize <= 4 and not torch.compiler.is_compiling()
+    if fast and not kernels.aside(*((x,) if weight is None else (x, weight))):
+        out: Tensor = kernels.RmsNorm.apply(x, weight, eps, dtype)
+        return out
+    return kernels.plain_rmsnorm(x, weight, eps, dtype)
 
 
 def silu(x: Tensor) -> Tensor:
@@ -80,7 +88,7 @@ def silu_mul(gate: Tensor, up: Tensor) -> Tensor:
 
 def relu_squared(x: Tensor) -> Tensor:
     """max(x, 0)^2, any shape: So et al. 2021, "Primer", section 4."""
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or kernels.aside(x):
         return F.relu(x).square()
     out: Tensor = kernels.ReluSquared.apply(x)
     return out

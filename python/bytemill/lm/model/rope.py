@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from bytemill.lm.model.kernels import widened
+from bytemill.lm.model.kernels import aside, widened
 
 
 def rope_table(head_dim: int, length: int, theta: float = 10_000.0) -> Tensor:
@@ -51,7 +51,7 @@ def rope(x: Tensor, table: Tensor) -> Tensor:
     """
     wide = widened(x).contiguous()
     pairs = wide.view(*x.shape[:-1], -1, 2)
-    if x.device.type == "cpu" and not torch.compiler.is_compiling():
+    if x.device.type == "cpu" and not (torch.compiler.is_compiling() or aside(x, table)):
         # One pass over memory. Inductor has no complex kernels, hence the other form.
         turned = torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(table))
     else:

@@ -15,12 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from bytemill.lm.model.arguments import check_range
 from bytemill.lm.model.attention import Attention
 from bytemill.lm.model.cache import KVCache, Place, uncompiled
 from bytemill.lm.model.config import ModelConfig
+from bytemill.lm.model.kernels import aside
 from bytemill.lm.model.layers import Embedding, FeedForward, Linear, RMSNorm, TiedHead
 from bytemill.lm.model.loss import (
     Reduction,
+    check_targets,
     chunked_cross_entropy,
     cross_entropy,
     rows_of_chunk,
@@ -229,7 +232,8 @@ class Transformer(nn.Module):
 
         Args:
             ids: (B, T) int64.
-            targets: (B, T) int64; -1 where a place does not count.
+            targets: (B, T) integers from 0 up to V; -1 where a place does not count. Unlike in
+                torch -100 is refused.
             reduction: "mean" over the places that count (0 if none does), or "sum".
             chunk: Positions at a time; None chooses.
 
@@ -237,12 +241,11 @@ class Transformer(nn.Module):
             A scalar in fp32.
 
         Raises:
-            TypeError, ValueError: As `forward`; or targets are not ids' shape.
+            TypeError, ValueError: As `forward`, and as `loss.cross_entropy`: targets are not
+                integers of ids' shape, or one is neither -1 nor in the vocabulary (on the CPU; on
+                CUDA a device-side assertion is triggered).
         """
-        if targets.shape != ids.shape:
-            raise ValueError(
-                f"targets {tuple(targets.shape)} must have the shape of ids, {tuple(ids.shape)}"
-            )
+        check_targets(targets, ids.shape)
         hidden = self.hidden(ids).flatten(0, 1)
         return self.loss_of(hidden, targets.flatten(), reduction=reduction, chunk=chunk)
 
@@ -255,6 +258,7 @@ class Transformer(nn.Module):
         chunk: int | None = None,
     ) -> Tensor:
         """`loss` of vectors (N, C) that `hidden` gave, for targets (N,)."""
+        check_targets(targets, hidden.shape[:1])
         if has_plain_weight(self.lm_head):
             return chunked_cross_entropy(
                 hidden,
@@ -264,10 +268,10 @@ class Transformer(nn.Module):
                 reduction=reduction,
                 chunk_size=chunk,
             )
-        total = torch.zeros((), device=hidden.device)
+        total = hidden.new_zeros((), dtype=torch.float32)
         size = rows_of_chunk(hidden, self.config.vocab_size, chunk)
         for rows, wanted in zip(torch.split(hidden, size), torch.split(targets, size), strict=True):
-            if torch.is_grad_enabled():
+            if torch.is_grad_enabled() and not aside(hidden):
                 part = checkpoint(self._nll, rows, wanted, use_reentrant=False)
             else:
                 part = self._nll(rows, wanted)
@@ -288,14 +292,7 @@ class Transformer(nn.Module):
                 f"{ids.shape[1]} tokens are more than the context length, {config.context_length}; "
                 "give fewer, or make a model with a longer context"
             )
-        # On an accelerator this would wait for it, every time.
-        if ids.device.type == "cpu" and not torch.compiler.is_compiling():
-            low, high = (int(end) for end in ids.aminmax())
-            if low < 0 or high >= config.vocab_size:
-                raise ValueError(
-                    f"id {low if low < 0 else high} is not in the vocabulary: ids run from 0 to "
-                    f"{config.vocab_size - 1}; is this the model's tokenizer?"
-                )
+        check_range(ids, config.vocab_size, "id", "is this the model's tokenizer?")
 
 
 def _end_stds(config: ModelConfig) -> tuple[float, float]:
