@@ -148,7 +148,7 @@ def remove_shards(out: Path) -> None:
         ValueError: Another process is writing there.
     """
     nothing = Manifest(fingerprint="", n_vocab=0, dtype="uint16", settings={}, inputs=[], splits={})
-    with ShardRun(out, nothing, []).locked():
+    with ShardRun(out, nothing).locked():
         # The manifest first: what is left without one is never taken for a whole.
         names = [MANIFEST_NAME, STATE_NAME]
         names += [

@@ -13,6 +13,7 @@ from bytemill.lm.optim.clip import clip_gradients
 from bytemill.lm.optim.groups import OptimConfig, build_optimizers, set_learning_rates
 from bytemill.lm.optim.muon import Muon
 from bytemill.lm.optim.polar import newton_schulz, orthogonalize, reach
+from tests.support.models import small_model
 
 
 def network(seed=0):
@@ -270,6 +271,15 @@ def test_groups(kind):
     whole = {g["name"]: g["lr"] for o in build_optimizers(model, config) for g in o.param_groups}
     defaults = (0.2, 4e-3, 0.02) if kind == "muon" else (1e-3,) * 3
     assert (whole["embedding"], whole["head"], whole["matrices"]) == defaults
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_a_tied_embedding_has_the_rate_of_a_head(kind):
+    model = small_model(tie_embeddings=True)
+    groups = build_optimizers(model, OptimConfig(kind=kind, embedding_lr=0.2, head_lr=0.004))
+    found = [g for o in groups for g in o.param_groups if g["params"][0] is model.lm_head.weight]
+    assert [(group["name"], group["base_lr"]) for group in found] == [("head", 0.004)]
+    assert not any(g["name"] == "embedding" for o in groups for g in o.param_groups)
 
 
 def test_bad_configs():

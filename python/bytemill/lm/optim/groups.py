@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from bytemill.lm.device.threads import wait_briefly
+from bytemill.lm.model.layers import TiedHead
 from bytemill.lm.optim.muon import Muon
 from bytemill.lm.optim.polar import MOST_STEPS
 from bytemill.lm.settings import check, option
@@ -155,8 +156,8 @@ def build_optimizers(
     """One or two optimizers over all trainable parameters of a `Transformer`.
 
     Each parameter group has, beside what its optimizer needs, "name": "embedding", "head",
-    "matrices" or "vectors", and "base_lr", its peak learning rate; `set_learning_rates` changes
-    "lr". AdamW is torch's, fused where the device has that.
+    "matrices" or "vectors" (a tied embedding is a "head"), and "base_lr", its peak learning rate;
+    `set_learning_rates` changes "lr". AdamW is torch's, fused where the device has that.
 
     Args:
         model: A `Transformer`.
@@ -173,11 +174,12 @@ def build_optimizers(
     wait_briefly()
     groups: dict[str, list[Tensor]] = {"embedding": [], "head": [], "matrices": [], "vectors": []}
     width = None
+    is_tied = isinstance(getattr(model, "lm_head", None), TiedHead)
     for name, weight in model.named_parameters():
         if name == "token_embeddings.weight":
             width = weight.shape[1]
         if weight.requires_grad:
-            groups[_group_of(name, weight)].append(weight)
+            groups[_group_of(name, weight, is_tied)].append(weight)
     if width is None:
         raise ValueError("the model has no token_embeddings.weight; pass a Transformer")
     if not any(groups.values()):
@@ -236,9 +238,11 @@ def peak_rates(optimizers: Iterable[Optimizer]) -> dict[str, float]:
     return {group["name"]: group["base_lr"] for o in optimizers for group in o.param_groups}
 
 
-def _group_of(name: str, weight: Tensor) -> str:
+def _group_of(name: str, weight: Tensor, is_tied: bool) -> str:
     if name.startswith("token_embeddings."):
-        return "embedding"
+        # A weight that is both has gradients everywhere in each step, as a head has: at the rate of
+        # embeddings, of which few rows do, training diverges.
+        return "head" if is_tied else "embedding"
     if name.startswith("lm_head."):
         return "head"
     return "matrices" if weight.ndim == 2 else "vectors"
