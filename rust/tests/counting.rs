@@ -174,6 +174,14 @@ fn saved_counts_come_back_and_damage_is_seen() -> Result<(), Box<dyn std::error:
         std::fs::write(&path, &bytes[..cut])?;
         assert!(counts_file::load(&path).is_err(), "cut at {cut}");
     }
+    // What follows the checksum is under none.
+    for more in ["\n", "YQ== 7\n", "end 00000000\n", " "] {
+        std::fs::write(&path, [&bytes[..], more.as_bytes()].concat())?;
+        assert!(counts_file::load(&path).is_err(), "followed by {more:?}");
+    }
+    let last = bytes.len() - 1;
+    std::fs::write(&path, [&bytes[..last], b" 7\n"].concat())?;
+    assert!(counts_file::load(&path).is_err(), "more in the last line");
     for at in 0..bytes.len() - 1 {
         let mut damaged = bytes.clone();
         damaged[at] ^= 1;

@@ -1,7 +1,7 @@
 //! Text -> pretokens: the spans that a split pattern cuts text into, before any merging.
 //!
-//! A span is what `re.finditer` would give: text between matches belongs to no pretoken. All named
-//! patterns match every character, so nothing is lost with them.
+//! A span is what `re.finditer` would give, except that matches of nothing are passed over: text between
+//! matches belongs to no pretoken. All named patterns match every character, so nothing is lost with them.
 //!
 //! Named patterns ([`pattern`]) have scanners (`scan`, `scan_*`, with the character classes of `unicode`).
 //! Other patterns of their kind are compiled (`grammar` -> `automaton` -> `chain` -> `compiled`); the rest

@@ -113,11 +113,16 @@ pub fn load(path: &Path) -> Result<Counts> {
             {
                 return Err(bad("its checksum does not match its content".into()));
             }
+            // What was appended is under no checksum: it may be other counts.
+            let is_last = fields.next().is_none() && input.fill_buf().map_err(&io)?.is_empty();
+            if !is_last {
+                return Err(bad("something follows its last line".into()));
+            }
             break;
         }
         crc.update(&line);
-        match (BASE64.decode(first), second.parse::<u64>()) {
-            (Ok(word), Ok(n)) => items.push((word, n)),
+        match (BASE64.decode(first), second.parse::<u64>(), fields.next()) {
+            (Ok(word), Ok(n), None) => items.push((word, n)),
             _ => return Err(bad(format!("line {number} is not a pretoken and a count"))),
         }
     }
