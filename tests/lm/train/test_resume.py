@@ -204,6 +204,33 @@ def test_another_tokenizer(tmp_path):
     assert Trainer(config(tmp_path, tokenizer=str(tmp_path / "own")), resume=True).run().is_finished
 
 
+@pytest.mark.parametrize(("first", "later"), [(True, False), (False, True)])
+def test_dtype_auto_stays_what_it_was(tmp_path, monkeypatch, first, later):
+    make_ids(tmp_path)
+    settings = config(tmp_path, dtype="auto", steps=2)
+    monkeypatch.setattr("bytemill.lm.device.runtime.is_fast_at_bf16", lambda device: first)
+    begun = stopping(settings, 1)
+    assert not begun.run().is_finished
+    monkeypatch.setattr("bytemill.lm.device.runtime.is_fast_at_bf16", lambda device: later)
+    told = []
+    resumed = Trainer(settings, on_event=told.append, resume=True)
+    resumed.run()
+    assert resumed.dtype == begun.dtype == (torch.bfloat16 if first else torch.float32)
+    assert told[0].dtype == ("bfloat16" if first else "float32")
+
+
+def test_another_machine_is_told(folder):
+    def notes(**changes):
+        told = []
+        Trainer(config(folder, **changes), on_event=told.append, resume=True).run()
+        return [event.message for event in told if isinstance(event, events.Warned)]
+
+    assert not any("not the same" in note for note in notes())
+    assert any("1 threads, torch" in note and "2 threads" in note for note in notes(threads=2))
+    (note,) = notes(val_data=str(folder / "ids.npy"))
+    assert "the validation tokens are others" in note
+
+
 def test_a_folder_that_was_moved(folder):
     (folder / "run").rename(folder / "elsewhere")
     (folder / "run").mkdir()
