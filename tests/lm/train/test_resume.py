@@ -18,7 +18,7 @@ from bytemill import Tokenizer
 from bytemill.lm.batches.tokens import open_tokens
 from bytemill.lm.checkpoint import state
 from bytemill.lm.checkpoint.one_file import CheckpointStore
-from bytemill.lm.train import Trainer, events
+from bytemill.lm.train import TrainConfig, Trainer, events
 from bytemill.lm.train.metrics import read_metrics
 from tests.support.lm_runs import BOS, TEXT, config, documents, edit_state, make_ids, make_shards
 
@@ -229,6 +229,34 @@ def test_another_machine_is_told(folder):
     assert any("1 threads, torch" in note and "2 threads" in note for note in notes(threads=2))
     (note,) = notes(val_data=str(folder / "ids.npy"))
     assert "the validation tokens are others" in note
+
+
+def test_from_another_working_folder(tmp_path, monkeypatch):
+    make_shards(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    settings = config(Path(), data="shards", val_data="shards", tokenizer="tokenizer", out="run")
+    stopping(settings, 3).run()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    saved = TrainConfig.load("../run/config.json")
+    assert saved.data.path == str(tmp_path / "shards")
+    assert Trainer(saved.but(out="../run"), resume=True).run().is_finished
+
+
+def test_dropout_goes_on_to_the_same_bits(tmp_path):
+    make_ids(tmp_path)
+    settings = config(tmp_path, dropout=0.3, steps=8, n_layer=2)
+    straight = Trainer(settings.but(out=str(tmp_path / "straight")))
+    straight.run()
+    torch.manual_seed(4321)
+    for stop_at in (2, 5, 8):
+        trainer = stopping(settings, stop_at)
+        assert trainer.run().step == stop_at
+        torch.rand(99)  # what others draw meanwhile
+    assert fingerprint(trainer) == fingerprint(straight)
+    without = Trainer(settings.but(out=str(tmp_path / "without"), dropout=0.0))
+    without.run()
+    assert fingerprint(without) != fingerprint(straight), "dropout does something"
 
 
 def test_a_folder_that_was_moved(folder):

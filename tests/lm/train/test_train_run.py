@@ -123,7 +123,14 @@ def test_stop_saves(folder):
     assert CheckpointStore(folder / "run").steps() == [2]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+SAVING = [
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+    if hasattr(signal, name)
+]
+
+
+@pytest.mark.parametrize("number", SAVING)
 def test_signals_save(folder, number):
     before = signal.getsignal(number)
 

@@ -108,8 +108,8 @@ class Trainer:
     def run(self) -> Result:
         """Trains to the end of the horizon.
 
-        Ctrl-C and SIGTERM end the run after the step that is being made, with a checkpoint; a
-        second one ends it at once. (Signals reach the main thread only.)
+        Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 end the run after the step that is being made, with a
+        checkpoint; a second of the first two ends it at once. (Signals reach the main thread only.)
 
         Raises:
             FileNotFoundError: Data, tokenizer or checkpoint are not there.
@@ -200,7 +200,7 @@ class Trainer:
             if self._checkpoint() is not None:  # another run came and went meanwhile
                 raise ValueError(f"{self._run}: another run has begun here; resume once more")
         self._store.clean()
-        self.config.save(self._run / CONFIG)
+        self.config.placed().save(self._run / CONFIG)
         if self.data.tokenizer is not None:
             self.data.tokenizer.save(self._run / TOKENIZER_FOLDER)
         return loop
