@@ -33,8 +33,8 @@ from bytemill.lm.train.events import (
     Validated,
     Warned,
 )
-from bytemill.lm.train.metrics import PLOT
 from bytemill.lm.train.plan import Plan
+from bytemill.lm.train.plot import PLOT
 from bytemill.lm.train.pretrain import CONFIG
 
 NOT_SAVED: Final = "nothing was saved since the last save"

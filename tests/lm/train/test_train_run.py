@@ -266,6 +266,15 @@ def test_metrics_are_json_lines(folder):
     assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
 
 
+def test_metrics_have_the_rates_of_their_step(folder):
+    settings = config(folder, matrix_lr=0.5, head_lr=0.25, schedule="linear", decay_fraction=1.0)
+    Trainer(settings).run()
+    for row in read_metrics(folder / "run" / "metrics.jsonl"):
+        left = (6 - row["step"] + 1) / 6  # the first step has the whole rate, the last a sixth
+        assert row["lr_matrices"] == pytest.approx(0.5 * left)
+        assert row["lr_head"] == pytest.approx(0.25 * left)
+
+
 def notes(told):
     return [event.message for event in told if isinstance(event, events.Warned)]
 

@@ -1,4 +1,4 @@
-"""Figures of a run over time: JSON lines, a plot, and, where asked for, trackers."""
+"""Figures of a run over time: JSON lines and, where asked for, trackers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib
 import json
 import math
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +15,6 @@ from typing import Any, Final
 from bytemill import files
 
 FILE: Final = "metrics.jsonl"
-PLOT: Final = "loss.png"
 
 
 def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -81,8 +81,9 @@ class MetricsLog:
         self._file = path.open("ab")
 
     def log(self, step: int, figures: Mapping[str, Any]) -> None:
-        """Writes a line; it is with the system when this returns. NaN and infinity become null."""
-        self._file.write(_line({"step": step, **figures}))
+        """Writes a line, with the seconds since 1970 as "time"; it is with the system when this
+        returns. NaN and infinity become null."""
+        self._file.write(_line({"step": step, "time": round(time.time(), 3), **figures}))
         self._file.flush()
         if self._wandb is not None:
             self._wandb.log(dict(figures), step=step)
@@ -136,38 +137,3 @@ def _start_tensorboard(run: Path) -> Any:
             "tensorboard=True: it is not installed; pip install tensorboard"
         ) from None
     return tensorboard.SummaryWriter(str(run / "tensorboard"))
-
-
-def plot(run: str | os.PathLike[str]) -> Path | None:
-    """Draws the loss curves of RUN/metrics.jsonl to RUN/loss.png.
-
-    Returns:
-        The picture's path; None if matplotlib is not installed or there is nothing to draw.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        return None
-    folder = Path(run)
-    rows = read_metrics(folder / FILE)
-    curves: dict[str, list[tuple[float, float]]] = {"loss": [], "val_loss": []}
-    for row in rows:
-        for name, points in curves.items():
-            if row.get(name) is not None:
-                points.append((row["tokens"], row[name]))
-    if not any(curves.values()):
-        return None
-    # No pyplot: it picks a backend for the whole process.
-    figure = Figure(figsize=(7, 4), dpi=140, layout="constrained")
-    axes = figure.add_subplot()
-    for name, label, marker in (("loss", "training", ""), ("val_loss", "validation", "o")):
-        if points := curves[name]:
-            axes.plot(*zip(*points, strict=True), label=label, marker=marker, ms=3.5, lw=1)
-    axes.set_xlabel("tokens")
-    axes.set_ylabel("loss, nats per token")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    target = folder / PLOT
-    with files.replacing(target) as file:
-        figure.savefig(file, format="png")
-    return target

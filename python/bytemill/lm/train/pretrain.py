@@ -39,6 +39,7 @@ from bytemill.lm.train.interrupts import interrupts
 from bytemill.lm.train.loop import DAY, Every, Loop, NonFiniteLossError, too_long
 from bytemill.lm.train.pace import Pace
 from bytemill.lm.train.plan import Dial, Plan, plan
+from bytemill.lm.train.plot import plot
 from bytemill.lm.train.run_data import RunData
 from bytemill.lm.train.run_lock import locked
 from bytemill.lm.train.saved_run import SavedRun
@@ -127,7 +128,7 @@ class Trainer:
                 try:
                     loop.run(log, estimate)
                 finally:
-                    metrics.plot(self._run)
+                    plot(self._run)
         validation = loop.validation[1] if loop.validation else None
         checkpoint = loop.saved[1] if loop.saved else None
         return Result(loop.step, loop.is_finished, validation, checkpoint)
