@@ -61,6 +61,11 @@ def test_wandb_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         log.log(1, {"loss": 2.0})
     assert given["project"] == "mine" and given["config"] == {"steps": 5}
     assert run.logged == [(1, {"loss": 2.0})] and run.is_finished
+    begun = given["id"]
+    with MetricsLog(tmp_path, wandb="mine", resume_at=1):
+        assert (given["id"], given["resume"]) == (begun, "allow")
+    with MetricsLog(tmp_path, wandb="mine"):
+        assert given["id"] != begun, "a new run is another one there"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import importlib
 import json
 import math
 import os
+import secrets
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, Final
 from bytemill import files
 
 FILE: Final = "metrics.jsonl"
+WANDB_ID: Final = "wandb-id"
 
 
 def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -53,7 +55,8 @@ class MetricsLog:
         run: The run's folder.
         resume_at: When a run goes on: the step it goes on from. Lines of later steps, which will
             come again, are removed. None begins a new file.
-        wandb: A project of Weights & Biases to log to as well.
+        wandb: A project of Weights & Biases to log to as well; RUN/wandb-id has the name by which
+            a run that goes on goes on there.
         tensorboard: Log to RUN/tensorboard as well.
         config: What trackers show as the run's configuration.
 
@@ -76,7 +79,9 @@ class MetricsLog:
         if resume_at is not None and path.exists():
             kept = [row for row in read_metrics(path) if row["step"] <= resume_at]
         files.write_bytes(path, b"".join(_line(row) for row in kept))
-        self._wandb = _start_wandb(wandb, self._run, dict(config or {})) if wandb else None
+        self._wandb = None
+        if wandb:
+            self._wandb = _start_wandb(wandb, self._run, dict(config or {}), resume_at is None)
         self._board = _start_tensorboard(self._run) if tensorboard else None
         self._file = path.open("ab")
 
@@ -121,12 +126,20 @@ def _is_no_number(value: Any) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
 
 
-def _start_wandb(project: str, run: Path, config: dict[str, Any]) -> Any:
+def _start_wandb(project: str, run: Path, config: dict[str, Any], is_new: bool) -> Any:
+    """A run there, or the one of before that goes on."""
     try:
         wandb: Any = importlib.import_module("wandb")
     except ImportError:
         raise ImportError(f"wandb={project!r}: it is not installed; pip install wandb") from None
-    return wandb.init(project=project, name=run.name, config=config, dir=str(run))
+    file = run / WANDB_ID
+    id_ = "" if is_new or not file.is_file() else file.read_text().strip()
+    if not id_:
+        id_ = secrets.token_hex(8)
+        files.write_bytes(file, id_.encode())
+    return wandb.init(
+        project=project, name=run.name, config=config, dir=str(run), id=id_, resume="allow"
+    )
 
 
 def _start_tensorboard(run: Path) -> Any:
