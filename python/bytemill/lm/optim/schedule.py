@@ -39,7 +39,7 @@ class ScheduleConfig:
     minutes: float | None = option(
         None,
         above=0,
-        help="the longest that training may take; where the horizon takes longer, the schedule is "
+        help="minutes that training may take; where the horizon takes longer, the schedule is "
         "drawn together while it trains, and the run cannot be repeated bit by bit",
         derived="no limit",
     )
