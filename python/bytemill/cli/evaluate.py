@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
 def measure(args: argparse.Namespace, paths: list[str]) -> None:
     """Measures shards, or the texts at `paths`."""
     loaded, dtype = model.load(args)
-    device = loaded.model.lm_head.weight.device
+    device = next(loaded.model.parameters()).device
     has_tokenizer = loaded.tokenizer is not None or args.tokenizer is not None
     # A bare array of ids can be scored without one, but for bits per byte.
     tokenizer = model.tokenizer_of(args, loaded) if has_tokenizer or args.text else None

@@ -7,6 +7,7 @@ bytemill train --out runs/first --resume
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 import threading
@@ -32,8 +33,8 @@ from bytemill.lm.train.events import (
     Validated,
     Warned,
 )
-from bytemill.lm.train.metrics import PLOT
 from bytemill.lm.train.plan import Plan
+from bytemill.lm.train.plot import PLOT
 from bytemill.lm.train.pretrain import CONFIG
 
 NOT_SAVED: Final = "nothing was saved since the last save"
@@ -125,7 +126,14 @@ class Screen:
         self._note = ""
 
     def __call__(self, event: Event) -> None:
-        """Shows one."""
+        """Shows one; to a terminal that has gone, as after SIGHUP, nothing: the run is to save."""
+        try:
+            self._show(event)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+
+    def _show(self, event: Event) -> None:
         if isinstance(event, Stepped):
             self._note = f"loss {event.loss:.3f}  {event.tokens_per_second:,.0f} tokens/s"
             if event.mfu is not None:

@@ -146,7 +146,8 @@ def range_of(field: dataclasses.Field[Any]) -> str:
 
 
 def check(settings: Any) -> None:
-    """Checks all fields of a dataclass of settings; integers in fields of numbers become floats.
+    """Checks all fields of a dataclass of settings; integers in fields of numbers become floats,
+    and NumPy's numbers Python's.
 
     Raises:
         TypeError: A field has a value of another type; the message names both.
@@ -156,6 +157,9 @@ def check(settings: Any) -> None:
     known = kinds(group)
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
+        if hasattr(value, "dtype") and getattr(value, "ndim", None) == 0:
+            value = value.item()
+            object.__setattr__(settings, field.name, value)
         if error := fault(field, known[field.name], value):
             raise type(error)(f"{field.name}={value!r}: {error}")
         if known[field.name].plain is float and isinstance(value, int):

@@ -286,12 +286,25 @@ def test_other_tokenizers_shards(shards, tokenizer):
 def test_vocabulary(shards, tokenizer):
     tokens = open_tokens(shards)
     check_vocabulary(tokens, tokenizer.n_vocab)
-    with pytest.raises(ValueError, match=f"vocab_size is {tokenizer.n_vocab - 1};"):
+    with pytest.raises(ValueError, match=f"vocab_size is {tokenizer.n_vocab - 1} "):
         check_vocabulary(tokens, tokenizer.n_vocab - 1)
     flat = Tokens.of(np.array([1, 5, 2]))
     check_vocabulary(flat, 6)
-    with pytest.raises(ValueError, match="ids go up to 5, but the model's vocab_size is 5"):
+    with pytest.raises(
+        ValueError, match=r"ids go up to 5, but .* vocab_size is 5 \(.* at token 1\)"
+    ):
         check_vocabulary(flat, 5)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.int64, ">i4"])
+def test_negative_ids_are_named_before_anything_is_done(tmp_path, monkeypatch, dtype):
+    monkeypatch.setattr("bytemill.lm.batches.tokens._PIECE", 100)
+    ids = np.ones(1000, dtype)
+    check_vocabulary(Tokens.of(ids), 2)
+    ids[[777, 901]] = -100, -1
+    np.save(tmp_path / "ids.npy", ids)
+    with pytest.raises(ValueError, match=r"ids.npy: the id at token 777 is -100, and ids are at"):
+        check_vocabulary(open_tokens(tmp_path / "ids.npy"), 1000)
 
 
 def test_short_data():

@@ -2,6 +2,7 @@
 
 import io
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -12,6 +13,7 @@ from bytemill.lm.checkpoint import state
 from bytemill.lm.checkpoint.one_file import load_checkpoint, save_checkpoint
 from bytemill.lm.optim.adamw import AdamW
 from bytemill.lm.optim.groups import OptimConfig, build_optimizers
+from bytemill.lm.optim.muon import Muon
 from tests.support.lm_runs import tiny_model
 
 MAKERS = {
@@ -141,6 +143,52 @@ def test_another_optimizer(tmp_path):
     save_checkpoint(model, MAKERS["muon"](model)[0], 1, tmp_path / "a")
     with pytest.raises(ValueError, match="parameter group"):
         load_checkpoint(tmp_path / "a", model, MAKERS["torch"](model))
+
+
+@pytest.mark.parametrize("as_file", [False, True])
+def test_tied_weights(tmp_path, as_file):
+    def make(seed):
+        torch.manual_seed(seed)
+        model = torch.nn.Sequential(torch.nn.Embedding(9, 4), torch.nn.Linear(4, 9))
+        model[1].weight = model[0].weight
+        model.register_buffer("part", torch.arange(12.0)[3:7])
+        model.register_buffer("whole", model.part.view(2, 2))
+        return model
+
+    model, other = make(0), make(1)
+    optimizer = torch.optim.AdamW(model.parameters())
+    file = tmp_path / "a" if as_file else io.BytesIO()
+    save_checkpoint(model, optimizer, 3, file)
+    if not as_file:
+        file.seek(0)
+    assert load_checkpoint(file, other, torch.optim.AdamW(other.parameters())) == 3
+    assert other[1].weight is other[0].weight
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(other.state_dict()[name], tensor), name
+    state.write_file(tmp_path / "b", model.state_dict())
+    assert torch.equal(state.read_file(tmp_path / "b")["1.weight"], model[0].weight)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int64])
+@pytest.mark.parametrize("maker", [AdamW, Muon, torch.optim.AdamW, torch.optim.SGD])
+def test_numpys_numbers(kind, maker):
+    ours, plain = (torch.nn.Parameter(torch.ones(3, 3)) for _ in range(2))
+    rate = kind(1) if kind is np.int64 else kind(0.25)
+    optimizers = maker([ours], lr=rate), maker([plain], lr=rate.item())
+    for weight, one in zip((ours, plain), optimizers, strict=True):
+        weight.grad = torch.eye(3)
+        one.step()
+    assert torch.equal(ours, plain)
+    file = io.BytesIO()
+    model = torch.nn.Module()
+    model.weight = ours
+    save_checkpoint(model, optimizers[0], np.int64(7), file)
+    file.seek(0)
+    assert load_checkpoint(file, model, optimizers[0]) == 7
+    found = optimizers[0].param_groups[0]["lr"]
+    assert found == rate.item() and type(found) in (int, float)
+    assert OptimConfig(matrix_lr=rate) == OptimConfig(matrix_lr=float(rate))
+    assert type(OptimConfig(matrix_lr=rate).matrix_lr) is float
 
 
 def test_what_cannot_be_saved():

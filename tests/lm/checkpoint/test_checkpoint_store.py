@@ -85,6 +85,39 @@ def test_a_model_for_use(tmp_path):
     assert {p.dtype for p in loaded.model.parameters()} == {torch.bfloat16}
 
 
+def test_every_name_of_a_folder_finds_the_model_and_its_tokenizer(tmp_path, monkeypatch):
+    store = CheckpointStore(tmp_path)
+    save(store, 3)
+    path = save(store, 4)
+    tokenizer = make_shards(tmp_path)
+    for folder, name, step in (
+        (tmp_path, ".", 4),
+        (tmp_path, "checkpoints", 4),
+        (tmp_path, "checkpoints/step-00000003", 3),
+        (path.parent, ".", 4),
+        (path.parent, "step-00000003", 3),
+        (path.parent, "..", 4),
+        (path, ".", 4),
+        (path, "../step-00000003", 3),
+        (tmp_path.parent, tmp_path.name, 4),
+    ):
+        monkeypatch.chdir(folder)
+        loaded = load_model(name, which="last")
+        assert (loaded.step, loaded.tokenizer) == (step, tokenizer), (folder, name)
+
+
+def test_an_empty_folder_is_no_checkpoint(tmp_path):
+    store = CheckpointStore(tmp_path)
+    save(store, 4)
+    store.path(9).mkdir()
+    assert (store.steps(), store.last().step, load_model(tmp_path).step) == ([4], 4, 4)
+    save(store, 9)
+    assert store.steps() == [4, 9]
+    (store.path(9) / "state.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"delete the folder .*step-00000009"):
+        store.last()
+
+
 def test_nothing_there(tmp_path):
     with pytest.raises(FileNotFoundError, match="no checkpoint is there"):
         load_model(tmp_path)

@@ -9,6 +9,7 @@ torch = pytest.importorskip("torch")
 
 from bytemill.lm.batches.loaders import fixed_batches
 from bytemill.lm.batches.tokens import Tokens
+from bytemill.lm.evaluate.corpus import evaluate
 from bytemill.lm.evaluate.validation import validate
 from bytemill.lm.train import Trainer
 from bytemill.lm.train.run_data import RunData
@@ -66,3 +67,28 @@ def test_a_run_validates_on_the_tokens_it_is_told(tmp_path):
     assert counts == {496}
     data = RunData.open(settings.data)
     assert sum(y.size for _, y in data.val_batches(500, 3, 16)) == 496
+
+
+@pytest.mark.parametrize("way", ["bias", "hook"])
+def test_a_changed_head_is_honoured(way):
+    model = tiny_model()
+    plain = found(model, 8).loss
+    bias = torch.linspace(-2, 2, 64)
+    if way == "bias":
+        own = model.lm_head.weight
+        model.lm_head = torch.nn.Linear(32, 64)
+        with torch.no_grad():
+            model.lm_head.weight.copy_(own)
+            model.lm_head.bias.copy_(bias)
+    else:
+        model.lm_head.register_forward_hook(lambda module, given, output: output + bias)
+    nats, _ = by_hand(model)
+    wanted = nats.mean().item()
+    assert abs(wanted - plain) > 0.1
+    assert found(model, 8).loss == pytest.approx(wanted, rel=1e-6)
+    # The same rows as a corpus: every window of T of the whole text.
+    whole = evaluate(model, Tokens.of(IDS), max_tokens=T + 1).loss
+    with torch.no_grad():
+        logits = model.double()(torch.tensor(IDS[None, :T])).double()[0]
+    expected = torch.nn.functional.cross_entropy(logits, torch.tensor(IDS[1 : T + 1])).item()
+    assert whole == pytest.approx(expected, rel=1e-6)

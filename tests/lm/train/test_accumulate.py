@@ -110,7 +110,11 @@ def test_other_errors_pass():
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "most", "rows"), [(16, 5, 4), (16, 99, 16), (7, 3, 1), (12, 6, 6), (1, 0, 1)]
-)
+    ("batch_size", "most", "rows"),
+    [
+        (16, 5, 4), (16, 99, 16), (7, 3, 3), (12, 6, 6), (1, 0, 1), (97, 96, 49), (97, 32, 25),
+        (31, 1, 1), (10, 4, 2),
+    ],
+)  # fmt: skip
 def test_default_rows(batch_size, most, rows):
     assert default_rows(batch_size, most) == rows

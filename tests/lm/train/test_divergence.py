@@ -9,6 +9,7 @@ torch = pytest.importorskip("torch")
 from bytemill.lm.checkpoint.one_file import CheckpointStore, load_model
 from bytemill.lm.model.transformer import Transformer
 from bytemill.lm.train import NonFiniteLossError, Trainer, events
+from bytemill.lm.train.metrics import read_metrics
 from tests.support.lm_runs import config, make_ids
 
 
@@ -73,6 +74,21 @@ def test_weights_that_are_no_numbers_are_not_saved(folder, optimizer, rate, vali
         text = (store.path(3) / "state.json").read_text()
         json.loads(text, parse_constant=pytest.fail)
         assert all(p.isfinite().all() for p in load_model(folder / "run").model.parameters())
+
+
+@pytest.mark.parametrize(("at", "steps"), [(1, [1]), (4, [3, 4])])
+def test_a_run_that_diverges_before_the_first_line_has_a_curve(folder, monkeypatch, at, steps):
+    told = []
+    poison(monkeypatch, at, float("nan"))
+    with pytest.raises(NonFiniteLossError):
+        Trainer(config(folder, log_every=100), on_event=told.append).run()
+    rows = read_metrics(folder / "run" / "metrics.jsonl")
+    assert [row["step"] for row in rows] == steps
+    assert (rows[-1]["loss"], rows[-1]["tokens"]) == (None, at * 64)
+    losses = [event.loss for event in told if isinstance(event, events.Stepped)]
+    if at > 1:
+        assert rows[0]["loss"] == pytest.approx(sum(losses) / 3)
+        assert (folder / "run" / "loss.png").exists()
 
 
 def test_no_number_before_the_first_checkpoint(folder, monkeypatch):

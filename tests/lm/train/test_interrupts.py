@@ -54,7 +54,7 @@ needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX 
 
 
 @needs_signals
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", 0)])
 def test_the_answer_does_not_wait(number):
     assert lines_after(number) == ["ready", "told 1", "stop", "returned", "left"]
 
@@ -64,6 +64,37 @@ def test_two_presses_during_one_call_end_it():
     # Python sees one signal where two came.
     lines = lines_after(signal.SIGINT, signal.SIGINT)
     assert lines == ["ready", "told 1", "told 2", "stop", "KeyboardInterrupt"]
+
+
+@needs_signals
+def test_requests_to_save_may_come_twice_and_a_press_after_them_is_the_first():
+    numbers = [signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM]
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True
+    ) as process:
+        lines = [process.stdout.readline().strip()]
+        time.sleep(0.3)
+        for number in [*numbers[:2], *numbers[:2], numbers[2]]:
+            process.send_signal(number)
+            time.sleep(0.1)
+        lines += process.stdout.read().split("\n")[:-1]
+    assert process.returncode == 0
+    assert lines[0] == "ready" and lines[-2:] == ["returned", "left"]
+    assert [line for line in lines if line.startswith("told")] == ["told 1", "told 1"]
+    assert "stop" in lines
+
+
+@needs_signals
+def test_what_is_ignored_stays_so():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    stops = []
+    try:
+        with interrupts(lambda: stops.append(1), lambda n: None):
+            signal.raise_signal(signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert stops == []
 
 
 def test_what_was_set_before_comes_back():

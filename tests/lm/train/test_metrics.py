@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import types
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from bytemill.lm.train.metrics import FILE, MetricsLog, plot, read_metrics
+from bytemill.lm.train.metrics import FILE, MetricsLog, read_metrics
+from bytemill.lm.train.plot import plot
 
 
 def test_lines_of_later_steps_come_again(tmp_path: Path) -> None:
@@ -59,6 +61,11 @@ def test_wandb_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         log.log(1, {"loss": 2.0})
     assert given["project"] == "mine" and given["config"] == {"steps": 5}
     assert run.logged == [(1, {"loss": 2.0})] and run.is_finished
+    begun = given["id"]
+    with MetricsLog(tmp_path, wandb="mine", resume_at=1):
+        assert (given["id"], given["resume"]) == (begun, "allow")
+    with MetricsLog(tmp_path, wandb="mine"):
+        assert given["id"] != begun, "a new run is another one there"
 
 
 @pytest.mark.parametrize(
@@ -90,3 +97,52 @@ def test_a_plot(tmp_path: Path) -> None:
         log.log(1, {"tokens": 10, "val_loss": 2.5})
     picture = plot(tmp_path)
     assert picture is not None and picture.read_bytes().startswith(b"\x89PNG")
+
+
+def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What is drawn from now on: the curves by their names, and the texts at the x axis."""
+    figure = pytest.importorskip("matplotlib.figure")
+    found: dict[str, Any] = {}
+    save = figure.Figure.savefig
+
+    def savefig(self: Any, *arguments: Any, **options: Any) -> None:
+        save(self, *arguments, **options)
+        (axes,) = self.axes
+        found["curves"] = {
+            line.get_label(): [tuple(point) for point in line.get_xydata().tolist()]
+            for line in axes.lines
+        }
+        found["colors"] = [line.get_color() for line in axes.lines]
+        found["ticks"] = [label.get_text() for label in axes.get_xticklabels()]
+
+    monkeypatch.setattr(figure.Figure, "savefig", savefig)
+    return found
+
+
+def test_several_runs_in_one_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = drawn(monkeypatch)
+    for name, loss in (("a", 2.0), ("b", 3.0)):
+        (tmp_path / name).mkdir()
+        with MetricsLog(tmp_path / name) as log:
+            for step in (1, 2):
+                log.log(step, {"tokens": 10_000 * step, "loss": loss / step})
+            log.log(2, {"tokens": 20_000, "val_loss": loss})
+    picture = plot([tmp_path / "a", tmp_path / "b"], tmp_path / "both.png")
+    assert picture == tmp_path / "both.png" and picture.read_bytes().startswith(b"\x89PNG")
+    assert found["curves"] == {
+        "a, training": [(10_000, 2.0), (20_000, 1.0)],
+        "a, validation": [(20_000, 2.0)],
+        "b, training": [(10_000, 3.0), (20_000, 1.5)],
+        "b, validation": [(20_000, 3.0)],
+    }
+    assert found["colors"] == ["C0", "C0", "C1", "C1"]
+    assert "10,000" in found["ticks"]
+
+
+def test_lines_have_the_time(tmp_path: Path) -> None:
+    before = time.time()
+    with MetricsLog(tmp_path) as log:
+        log.log(1, {"loss": float("nan"), "tokens": 3})
+    (row,) = read_metrics(tmp_path / FILE)
+    assert before - 0.01 <= row["time"] <= time.time() + 0.01
+    assert row["loss"] is None

@@ -18,7 +18,7 @@ from bytemill import Tokenizer
 from bytemill.lm.batches.tokens import open_tokens
 from bytemill.lm.checkpoint import state
 from bytemill.lm.checkpoint.one_file import CheckpointStore
-from bytemill.lm.train import Trainer, events
+from bytemill.lm.train import TrainConfig, Trainer, events
 from bytemill.lm.train.metrics import read_metrics
 from tests.support.lm_runs import BOS, TEXT, config, documents, edit_state, make_ids, make_shards
 
@@ -98,6 +98,7 @@ def test_forty_steps_equal_twenty_a_kill_and_twenty(optimizer, loader, preset, k
     rows = [read_metrics(tmp_path / run / "metrics.jsonl") for run in ("run", "straight")]
     for row in rows[0] + rows[1]:
         row.pop("tokens_per_second", None)
+        row.pop("time")
     assert rows[0] == rows[1]
 
 
@@ -202,6 +203,61 @@ def test_another_tokenizer(tmp_path):
     with pytest.raises(ValueError, match=f"began with the tokenizer of .* {own.fingerprint}"):
         Trainer(config(tmp_path, tokenizer=str(tmp_path / "other")), resume=True).run()
     assert Trainer(config(tmp_path, tokenizer=str(tmp_path / "own")), resume=True).run().is_finished
+
+
+@pytest.mark.parametrize(("first", "later"), [(True, False), (False, True)])
+def test_dtype_auto_stays_what_it_was(tmp_path, monkeypatch, first, later):
+    make_ids(tmp_path)
+    settings = config(tmp_path, dtype="auto", steps=2)
+    monkeypatch.setattr("bytemill.lm.device.runtime.is_fast_at_bf16", lambda device: first)
+    begun = stopping(settings, 1)
+    assert not begun.run().is_finished
+    monkeypatch.setattr("bytemill.lm.device.runtime.is_fast_at_bf16", lambda device: later)
+    told = []
+    resumed = Trainer(settings, on_event=told.append, resume=True)
+    resumed.run()
+    assert resumed.dtype == begun.dtype == (torch.bfloat16 if first else torch.float32)
+    assert told[0].dtype == ("bfloat16" if first else "float32")
+
+
+def test_another_machine_is_told(folder):
+    def notes(**changes):
+        told = []
+        Trainer(config(folder, **changes), on_event=told.append, resume=True).run()
+        return [event.message for event in told if isinstance(event, events.Warned)]
+
+    assert not any("not the same" in note for note in notes())
+    assert any("1 threads, torch" in note and "2 threads" in note for note in notes(threads=2))
+    (note,) = notes(val_data=str(folder / "ids.npy"))
+    assert "the validation tokens are others" in note
+
+
+def test_from_another_working_folder(tmp_path, monkeypatch):
+    make_shards(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    settings = config(Path(), data="shards", val_data="shards", tokenizer="tokenizer", out="run")
+    stopping(settings, 3).run()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    saved = TrainConfig.load("../run/config.json")
+    assert saved.data.path == str(tmp_path / "shards")
+    assert Trainer(saved.but(out="../run"), resume=True).run().is_finished
+
+
+def test_dropout_goes_on_to_the_same_bits(tmp_path):
+    make_ids(tmp_path)
+    settings = config(tmp_path, dropout=0.3, steps=8, n_layer=2)
+    straight = Trainer(settings.but(out=str(tmp_path / "straight")))
+    straight.run()
+    torch.manual_seed(4321)
+    for stop_at in (2, 5, 8):
+        trainer = stopping(settings, stop_at)
+        assert trainer.run().step == stop_at
+        torch.rand(99)  # what others draw meanwhile
+    assert fingerprint(trainer) == fingerprint(straight)
+    without = Trainer(settings.but(out=str(tmp_path / "without"), dropout=0.0))
+    without.run()
+    assert fingerprint(without) != fingerprint(straight), "dropout does something"
 
 
 def test_a_folder_that_was_moved(folder):

@@ -123,7 +123,14 @@ def test_stop_saves(folder):
     assert CheckpointStore(folder / "run").steps() == [2]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+SAVING = [
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+    if hasattr(signal, name)
+]
+
+
+@pytest.mark.parametrize("number", SAVING)
 def test_signals_save(folder, number):
     before = signal.getsignal(number)
 
@@ -257,6 +264,15 @@ def test_metrics_are_json_lines(folder):
     Trainer(config(folder)).run()
     lines = (folder / "run" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+
+
+def test_metrics_have_the_rates_of_their_step(folder):
+    settings = config(folder, matrix_lr=0.5, head_lr=0.25, schedule="linear", decay_fraction=1.0)
+    Trainer(settings).run()
+    for row in read_metrics(folder / "run" / "metrics.jsonl"):
+        left = (6 - row["step"] + 1) / 6  # the first step has the whole rate, the last a sixth
+        assert row["lr_matrices"] == pytest.approx(0.5 * left)
+        assert row["lr_head"] == pytest.approx(0.25 * left)
 
 
 def notes(told):

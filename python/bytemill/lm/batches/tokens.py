@@ -142,6 +142,23 @@ class Tokens:
                 digest.update(np.ascontiguousarray(ids[at : at + _SAMPLE]).view(np.uint8).data)
         return digest.hexdigest()
 
+    def first_outside(self, low: int | None, end: int | None) -> int | None:
+        """Where the first id is that is below `low`, or not below `end`; None if there is none."""
+        for at in range(0, len(self), _PIECE):
+            piece = np.asarray(self[at : at + _PIECE])
+            wrong = np.zeros(len(piece), bool)
+            if low is not None:
+                wrong |= piece < low
+            if end is not None:
+                wrong |= piece >= end
+            if wrong.any():
+                return at + int(wrong.argmax())
+        return None
+
+    def least_id(self) -> int:
+        """The least id, or 0 if there is none; below 0 it is none. Reads all of a bare array."""
+        return 0 if self.dtype.kind == "u" else self.scan.least
+
     def largest_id(self) -> int:
         """The greatest id, or -1 if there is none. Reads all of a bare array."""
         if isinstance(self.ids, Shards):

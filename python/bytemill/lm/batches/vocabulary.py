@@ -24,15 +24,25 @@ def separator(tokenizer: Tokenizer) -> int | None:
 
 
 def check_vocabulary(tokens: Tokens, vocab_size: int) -> None:
-    """Raises ValueError if ids could lie outside a model's vocabulary.
+    """Raises ValueError if ids could lie outside a model's vocabulary, or lie below 0.
 
-    Shards know their tokenizer's size; a bare array is read once.
+    Shards know their tokenizer's size; a bare array is read once, and the place of the first id
+    that is outside is named.
     """
+    if tokens.least_id() < 0 and (at := tokens.first_outside(0, None)) is not None:
+        raise ValueError(
+            f"{tokens.source}: the id at token {at} is {int(tokens[at : at + 1][0])}, and ids are "
+            "at least 0; encode the text again, or take out what is no token (targets that do not "
+            "count have no place in the data)"
+        )
     largest = tokens.largest_id()
     if largest >= vocab_size:
+        at = tokens.first_outside(None, vocab_size)
+        where = "" if at is None else f" (the first beyond it is at token {at})"
         raise ValueError(
-            f"{tokens.source}: ids go up to {largest}, but the model's vocab_size is {vocab_size}; "
-            f"make the model with vocab_size={largest + 1} or more, or use its own tokenizer's ids"
+            f"{tokens.source}: ids go up to {largest}, but the model's vocab_size is {vocab_size}"
+            f"{where}; make the model with vocab_size={largest + 1} or more, or "
+            "use its own tokenizer's ids"
         )
 
 

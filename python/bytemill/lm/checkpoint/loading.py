@@ -37,7 +37,7 @@ def find_checkpoint(path: StrPath, which: str | int = "best") -> Checkpoint:
     """The checkpoint in a folder, or the one of a run that is asked for.
 
     Args:
-        path: A run's folder, or one checkpoint's.
+        path: A run's folder, that of its checkpoints, or one checkpoint's.
         which: "best" (by validation loss), "last", or a step; decides nothing for a checkpoint's
             folder.
 
@@ -48,9 +48,11 @@ def find_checkpoint(path: StrPath, which: str | int = "best") -> Checkpoint:
     folder = Path(path)
     if which not in ("best", "last") and (not isinstance(which, int) or isinstance(which, bool)):
         raise ValueError(f'which={which!r}: it must be "best", "last" or a step')
-    if (folder / STATE_NAME).is_file() or folder.parent.name == FOLDER:
+    # What "." and a bare name stand for shows in the whole path only.
+    whole = folder.resolve()
+    if (folder / STATE_NAME).is_file() or (whole.parent.name == FOLDER and whole.is_dir()):
         return Checkpoint.read(folder)
-    store = CheckpointStore(folder)
+    store = CheckpointStore(whole.parent if whole.name == FOLDER else folder)
     steps = store.steps()
     if not steps:
         if folder.is_file():
@@ -101,7 +103,7 @@ def load_model(
     checkpoint.load_weights(model)
     model = model.to(device=device, dtype=dtype).eval().requires_grad_(False)
     tokenizer = None
-    for folder in (checkpoint.path, checkpoint.path.parent.parent):
+    for folder in (checkpoint.path, checkpoint.path.resolve().parent.parent):
         if (folder / TOKENIZER_FOLDER).is_dir():
             tokenizer = Tokenizer.load(folder / TOKENIZER_FOLDER)
             break

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -33,7 +34,7 @@ def flatten(value: Any, name: str, tensors: Tensors) -> Any:
     """`value` as JSON data; the tensors in it go to `tensors`, under names that begin with `name`.
 
     Dicts with int or str keys, lists, tuples, numbers, str and None come back from `unflatten` as
-    they were, types included.
+    they were, types included; NumPy's numbers come back as Python's.
 
     Raises:
         TypeError: For anything else, named.
@@ -50,6 +51,8 @@ def flatten(value: Any, name: str, tensors: Tensors) -> Any:
     if isinstance(value, (list, tuple)):
         kind = "list" if isinstance(value, list) else "tuple"
         return {kind: [flatten(item, f"{name}.{i}", tensors) for i, item in enumerate(value)]}
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, float) and not math.isfinite(value):  # JSON has no such number
         return {"float": repr(float(value))}
     if value is None or type(value) in (bool, int, float, str):
@@ -189,8 +192,15 @@ def load_weights(model: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _plain(tensors: Mapping[str, Tensor]) -> Tensors:
-    # safetensors takes no views into a larger storage, and no non-contiguous tensors.
-    return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    # safetensors takes no tensors that share memory, as tied weights do, and no strided ones.
+    plain: Tensors = {}
+    seen: set[tuple[torch.device, int]] = set()
+    for name, tensor in tensors.items():
+        own = tensor.detach().contiguous()
+        key = own.device, own.untyped_storage().data_ptr()
+        plain[name] = own.clone() if key in seen and own.numel() else own
+        seen.add(key)
+    return plain
 
 
 def to_bytes(tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> bytes:

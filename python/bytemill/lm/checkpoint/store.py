@@ -71,7 +71,8 @@ class Checkpoint:
         if not file.is_file():
             raise FileNotFoundError(
                 f"{file}: no such file; a checkpoint is a folder that a training run has written, "
-                f"like RUN/{FOLDER}/step-00001000"
+                f"like RUN/{FOLDER}/step-00001000; if it is what is left of one, delete the folder "
+                f"{folder}"
             )
         try:
             fields = json.loads(file.read_bytes(), parse_constant=_no_json)
@@ -178,7 +179,12 @@ class CheckpointStore:
         """The steps that have a checkpoint, ascending."""
         if not self.folder.is_dir():
             return []
-        found = (_NAME.fullmatch(path.name) for path in self.folder.iterdir())
+        # An empty folder, as copying and synchronizing may leave, is no checkpoint.
+        found = (
+            _NAME.fullmatch(path.name)
+            for path in self.folder.iterdir()
+            if path.is_dir() and any(path.iterdir())
+        )
         return sorted(int(match[1]) for match in found if match)
 
     def path(self, step: int) -> Path:
@@ -232,6 +238,8 @@ class CheckpointStore:
                 as it was.
         """
         target = self.path(step)
+        with contextlib.suppress(OSError):  # it goes if it is empty
+            target.rmdir()
         if target.exists():
             raise FileExistsError(
                 errno.EEXIST, "the step has a checkpoint; remove it to write another", str(target)

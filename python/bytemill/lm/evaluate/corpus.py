@@ -18,7 +18,6 @@ from bytemill.lm.batches.tokens import Tokens
 from bytemill.lm.batches.vocabulary import check_tokenizer, check_vocabulary, separator
 from bytemill.lm.device.threads import wait_briefly
 from bytemill.lm.evaluate.measures import bits_per_byte, perplexity, token_bytes
-from bytemill.lm.model.loss import softcap
 from bytemill.lm.model.transformer import Transformer
 
 if TYPE_CHECKING:
@@ -185,7 +184,7 @@ def _score(
     computing: Callable[[], AbstractContextManager[object]],
 ) -> tuple[Tensor, Tensor]:
     """Negative log-likelihoods (N,) fp64 of the targets, and these (N,), both on the CPU."""
-    device = model.lm_head.weight.device
+    device = next(model.parameters()).device
     x, y = x.to(device), y.to(device)
     with computing():
         hidden = model.hidden(x)
@@ -194,6 +193,6 @@ def _score(
         rows = max(1, _CHUNK_ELEMENTS // model.config.vocab_size)
         parts = []
         for some, of in zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True):
-            logits = softcap(model.lm_head(some).float(), model.config.logit_softcap)
-            parts.append(F.cross_entropy(logits, of, reduction="none").cpu().double())
+            nll = F.cross_entropy(model.logits(some), of, reduction="none")
+            parts.append(nll.cpu().double())
     return torch.cat(parts), targets.cpu()

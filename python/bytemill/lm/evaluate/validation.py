@@ -14,7 +14,6 @@ from torch import Tensor
 
 from bytemill.lm.batches.loaders import IGNORED
 from bytemill.lm.evaluate.measures import bits_per_byte
-from bytemill.lm.model.loss import chunked_cross_entropy
 
 if TYPE_CHECKING:
     from bytemill.lm.model.transformer import Transformer
@@ -61,7 +60,7 @@ def validate(
                 flat = targets.flatten().to(device)
                 with computing():
                     hidden = model.hidden(ids.to(device)).flatten(0, 1)
-                    loss = _loss_sum(model, hidden, flat)
+                    loss = float(model.loss_of(hidden, flat, reduction="sum"))
                 total += loss
                 n_targets += int((targets != IGNORED).sum())
                 if token_bytes is None:
@@ -74,17 +73,7 @@ def validate(
                 of_text += loss
                 if special.any():
                     with computing():
-                        of_text -= _loss_sum(model, hidden[special], flat[special])
+                        part = model.loss_of(hidden[special], flat[special], reduction="sum")
+                    of_text -= float(part)
     bpb = bits_per_byte(of_text, n_bytes) if n_bytes else None
     return Validation(total / max(n_targets, 1), bpb)
-
-
-def _loss_sum(model: Transformer, hidden: Tensor, targets: Tensor) -> float:
-    loss = chunked_cross_entropy(
-        hidden,
-        model.lm_head.weight,
-        targets,
-        softcap=model.config.logit_softcap,
-        reduction="sum",
-    )
-    return float(loss)

@@ -36,6 +36,7 @@ class AdamW(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.01,
     ) -> None:
+        lr = float(lr)  # NumPy's numbers, too
         check_least("lr", lr)
         check_least("eps", eps)
         check_least("weight_decay", weight_decay)

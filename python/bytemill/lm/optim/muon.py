@@ -48,6 +48,7 @@ class Muon(Optimizer):
         ns_coefficients: Coefficients | None = None,
         ns_dtype: torch.dtype | None = None,
     ) -> None:
+        lr = float(lr)  # NumPy's numbers, too
         check_least("lr", lr)
         check_least("weight_decay", weight_decay)
         check_below_one("momentum", momentum)

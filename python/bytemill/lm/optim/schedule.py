@@ -39,8 +39,8 @@ class ScheduleConfig:
     minutes: float | None = option(
         None,
         above=0,
-        help="the most minutes that training may take; where the horizon takes longer, the "
-        "schedule is drawn together while it trains, and the run cannot be repeated bit by bit",
+        help="minutes that training may take; where the horizon takes longer, the schedule is "
+        "drawn together while it trains, and the run cannot be repeated bit by bit",
         derived="no limit",
     )
     batch_size: int | None = option(

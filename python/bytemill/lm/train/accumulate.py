@@ -96,5 +96,13 @@ class MicroBatches:
 
 
 def default_rows(batch_size: int, most: int) -> int:
-    """The largest divisor of the batch that is at most `most`: micro-batches of one shape."""
-    return max(n for n in range(1, batch_size + 1) if batch_size % n == 0 and (n <= most or n == 1))
+    """Rows at a time, at most `most`.
+
+    A divisor of the batch, for micro-batches of one shape, if one is at least half of `most`; or
+    else as many as make the micro-batches few and nearly equal.
+    """
+    most = max(min(most, batch_size), 1)
+    divisor = max(n for n in range(1, most + 1) if batch_size % n == 0)
+    if 2 * divisor >= most:
+        return divisor
+    return -(-batch_size // -(-batch_size // most))

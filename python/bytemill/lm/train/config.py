@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from bytemill.lm.optim.groups import OptimConfig
@@ -130,3 +131,12 @@ class TrainConfig(Tree):
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     data: DataConfig
     run: RunConfig
+
+    def placed(self) -> TrainConfig:
+        """The same with whole paths to the data, which stay right in another working folder."""
+        paths = {
+            name: str(Path(path).absolute())
+            for name in ("data", "val_data", "tokenizer")
+            if (path := self.flat()[name]) is not None
+        }
+        return self.but(**paths)

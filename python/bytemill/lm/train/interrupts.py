@@ -1,4 +1,4 @@
-"""Ctrl-C that lets a step end first, and says so at once."""
+"""Ctrl-C, and the signals of preemption, that let a step end first; and an answer at once."""
 
 from __future__ import annotations
 
@@ -11,13 +11,19 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final
 
-_NUMBERS: Final = (signal.SIGINT, signal.SIGTERM)
+_PRESSES: Final = (signal.SIGINT, signal.SIGTERM)
+# A closing terminal and clusters send these, often more than once: they ask to save, and a second
+# one asks for nothing more. (Windows has neither.)
+_REQUESTS: Final = tuple(
+    getattr(signal, name) for name in ("SIGHUP", "SIGUSR1") if hasattr(signal, name)
+)
 _GRACE_SECONDS: Final = 0.5
 
 
 @contextmanager
 def interrupts(stop: Callable[[], None], told: Callable[[int], None]) -> Iterator[None]:
-    """Within the block Ctrl-C and SIGTERM call `stop`; a second one does what it did before.
+    """Within the block Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 call `stop`; a second of the first two
+    does what it did before. A signal that is ignored, as nohup has SIGHUP, stays so.
 
     Python runs a signal's handler between two of its own instructions, and one call of torch can
     take seconds. So a thread that the system wakes at once calls `told`, in that thread, with 1 for
@@ -28,20 +34,26 @@ def interrupts(stop: Callable[[], None], told: Callable[[int], None]) -> Iterato
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before: dict[int, Any] = {number: signal.getsignal(number) for number in _NUMBERS}
+    before: dict[int, Any] = {
+        number: signal.getsignal(number)
+        for number in (*_PRESSES, *_REQUESTS)
+        if number in _PRESSES or signal.getsignal(number) != signal.SIG_IGN
+    }
     ended = threading.Event()
     seen: list[int] = []
     calls = 0
 
     def handle(number: int, frame: FrameType | None) -> None:
         nonlocal calls
-        calls += 1
         stop()
+        if number in _REQUESTS:
+            return
+        calls += 1
         # Two signals that came during one call of torch are one call of this.
         if max(calls, len(seen)) < 2:
             return
         ended.set()
-        for other in _NUMBERS:
+        for other in _PRESSES:
             signal.signal(other, before[other])
         if callable(before[number]):
             before[number](number, frame)
@@ -56,14 +68,14 @@ def interrupts(stop: Callable[[], None], told: Callable[[int], None]) -> Iterato
     )
     outer = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     watch.start()
-    for number in _NUMBERS:
+    for number in before:
         signal.signal(number, handle)
     try:
         yield
     finally:
         ended.set()
         signal.set_wakeup_fd(outer)
-        for number in _NUMBERS:
+        for number in before:
             signal.signal(number, before[number])
         writer.close()
         watch.join()
@@ -73,9 +85,13 @@ def interrupts(stop: Callable[[], None], told: Callable[[int], None]) -> Iterato
 def _watch(
     reader: socket.socket, told: Callable[[int], None], seen: list[int], ended: threading.Event
 ) -> None:
+    requested = False
     while numbers := reader.recv(64):
         for number in numbers:
-            if number in _NUMBERS and len(seen) < 2:
+            if number in _REQUESTS and not requested and not seen:
+                requested = True
+                told(1)
+            if number in _PRESSES and len(seen) < 2:
                 seen.append(number)
                 told(len(seen))
                 # The handler may have run just before the second signal was seen here.

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from bytemill.lm.checkpoint.state import NonFiniteStateError
 from bytemill.lm.evaluate.validation import Validation
 from bytemill.lm.optim.clip import clip_gradients
-from bytemill.lm.optim.groups import set_learning_rates
+from bytemill.lm.optim.groups import peak_rates, set_learning_rates
 from bytemill.lm.optim.schedule import Schedule
 from bytemill.lm.train.events import (
     Listener,
@@ -212,6 +212,7 @@ class Loop:
         # The one point of a step that waits for the device.
         loss_value, norm_value = torch.stack([loss, norm.to(loss.device)]).tolist()
         if not math.isfinite(loss_value) or not math.isfinite(norm_value):
+            self._log_diverged(loss_value, norm_value, multiplier)
             what = f"the loss is {loss_value}"
             if math.isfinite(loss_value):
                 what = f"the gradients' norm is {norm_value}"
@@ -220,6 +221,17 @@ class Loop:
         self.pace.stepped(self._last_seconds)
         self._report(loss_value, norm_value, multiplier)
         self._check_estimate()
+
+    def _log_diverged(self, loss: float, norm: float, multiplier: float) -> None:
+        """Writes what came since the last line, and the step that is no number: the curve's end."""
+        if self.window[1]:
+            self._log_step(self.step, {"loss": self.window[0] / self.window[1]})
+            self.window = [0.0, 0.0]
+        figures = {"loss": loss, "grad_norm": norm, "lr_multiplier": multiplier}
+        self._log_step(self.step + 1, figures)
+
+    def _log_step(self, step: int, figures: dict[str, Any]) -> None:
+        self._log.log(step, {"tokens": step * self._tokens_per_step, **figures})
 
     def _not_finite(self, step: int, what: str) -> NonFiniteLossError:
         return NonFiniteLossError(step, what, self.saved[1] if self.saved else None)
@@ -231,14 +243,15 @@ class Loop:
         tokens = self.step * self._tokens_per_step
         self.window = [self.window[0] + loss, self.window[1] + 1]
         if _is_due(self.step, self._every.log) or self.is_finished:
+            rates = peak_rates(self._optimizers)
             figures: dict[str, Any] = {
-                "tokens": tokens,
                 "loss": self.window[0] / self.window[1],
                 "grad_norm": norm,
                 "lr_multiplier": multiplier,
+                **{f"lr_{name}": rate * multiplier for name, rate in rates.items()},
                 "tokens_per_second": round(speed),
             }
-            self._log.log(self.step, figures if mfu is None else {**figures, "mfu": mfu})
+            self._log_step(self.step, figures if mfu is None else {**figures, "mfu": mfu})
             self.window = [0.0, 0.0]
         left = pace.seconds_left
         self._tell(Stepped(self.step, pace.steps, loss, norm, multiplier, tokens, speed, mfu, left))
@@ -269,7 +282,7 @@ class Loop:
         is_best = found.loss < self.best
         self.best = min(self.best, found.loss)
         self.validation = self.step, found
-        self._log.log(self.step, {"tokens": self.step * self._tokens_per_step, **_figures(found)})
+        self._log_step(self.step, dict(_figures(found)))
         self._tell(Validated(self.step, found.loss, found.bits_per_byte, is_best))
 
     def _sample(self) -> None:

@@ -1,4 +1,4 @@
-"""Figures of a run over time: JSON lines, a plot, and, where asked for, trackers."""
+"""Figures of a run over time: JSON lines and, where asked for, trackers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import importlib
 import json
 import math
 import os
+import secrets
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +16,7 @@ from typing import Any, Final
 from bytemill import files
 
 FILE: Final = "metrics.jsonl"
-PLOT: Final = "loss.png"
+WANDB_ID: Final = "wandb-id"
 
 
 def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -53,7 +55,8 @@ class MetricsLog:
         run: The run's folder.
         resume_at: When a run goes on: the step it goes on from. Lines of later steps, which will
             come again, are removed. None begins a new file.
-        wandb: A project of Weights & Biases to log to as well.
+        wandb: A project of Weights & Biases to log to as well; RUN/wandb-id has the name by which
+            a run that goes on goes on there.
         tensorboard: Log to RUN/tensorboard as well.
         config: What trackers show as the run's configuration.
 
@@ -76,13 +79,16 @@ class MetricsLog:
         if resume_at is not None and path.exists():
             kept = [row for row in read_metrics(path) if row["step"] <= resume_at]
         files.write_bytes(path, b"".join(_line(row) for row in kept))
-        self._wandb = _start_wandb(wandb, self._run, dict(config or {})) if wandb else None
+        self._wandb = None
+        if wandb:
+            self._wandb = _start_wandb(wandb, self._run, dict(config or {}), resume_at is None)
         self._board = _start_tensorboard(self._run) if tensorboard else None
         self._file = path.open("ab")
 
     def log(self, step: int, figures: Mapping[str, Any]) -> None:
-        """Writes a line; it is with the system when this returns. NaN and infinity become null."""
-        self._file.write(_line({"step": step, **figures}))
+        """Writes a line, with the seconds since 1970 as "time"; it is with the system when this
+        returns. NaN and infinity become null."""
+        self._file.write(_line({"step": step, "time": round(time.time(), 3), **figures}))
         self._file.flush()
         if self._wandb is not None:
             self._wandb.log(dict(figures), step=step)
@@ -120,12 +126,20 @@ def _is_no_number(value: Any) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
 
 
-def _start_wandb(project: str, run: Path, config: dict[str, Any]) -> Any:
+def _start_wandb(project: str, run: Path, config: dict[str, Any], is_new: bool) -> Any:
+    """A run there, or the one of before that goes on."""
     try:
         wandb: Any = importlib.import_module("wandb")
     except ImportError:
         raise ImportError(f"wandb={project!r}: it is not installed; pip install wandb") from None
-    return wandb.init(project=project, name=run.name, config=config, dir=str(run))
+    file = run / WANDB_ID
+    id_ = "" if is_new or not file.is_file() else file.read_text().strip()
+    if not id_:
+        id_ = secrets.token_hex(8)
+        files.write_bytes(file, id_.encode())
+    return wandb.init(
+        project=project, name=run.name, config=config, dir=str(run), id=id_, resume="allow"
+    )
 
 
 def _start_tensorboard(run: Path) -> Any:
@@ -136,38 +150,3 @@ def _start_tensorboard(run: Path) -> Any:
             "tensorboard=True: it is not installed; pip install tensorboard"
         ) from None
     return tensorboard.SummaryWriter(str(run / "tensorboard"))
-
-
-def plot(run: str | os.PathLike[str]) -> Path | None:
-    """Draws the loss curves of RUN/metrics.jsonl to RUN/loss.png.
-
-    Returns:
-        The picture's path; None if matplotlib is not installed or there is nothing to draw.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        return None
-    folder = Path(run)
-    rows = read_metrics(folder / FILE)
-    curves: dict[str, list[tuple[float, float]]] = {"loss": [], "val_loss": []}
-    for row in rows:
-        for name, points in curves.items():
-            if row.get(name) is not None:
-                points.append((row["tokens"], row[name]))
-    if not any(curves.values()):
-        return None
-    # No pyplot: it picks a backend for the whole process.
-    figure = Figure(figsize=(7, 4), dpi=140, layout="constrained")
-    axes = figure.add_subplot()
-    for name, label, marker in (("loss", "training", ""), ("val_loss", "validation", "o")):
-        if points := curves[name]:
-            axes.plot(*zip(*points, strict=True), label=label, marker=marker, ms=3.5, lw=1)
-    axes.set_xlabel("tokens")
-    axes.set_ylabel("loss, nats per token")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    target = folder / PLOT
-    with files.replacing(target) as file:
-        figure.savefig(file, format="png")
-    return target

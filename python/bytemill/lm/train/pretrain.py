@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import math
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,6 +12,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from bytemill.files import naming_full_disk
 from bytemill.lm.batches.loaders import fixed_batches
 from bytemill.lm.checkpoint.loading import TOKENIZER_FOLDER
 from bytemill.lm.checkpoint.state import NonFiniteStateError
@@ -40,7 +39,9 @@ from bytemill.lm.train.interrupts import interrupts
 from bytemill.lm.train.loop import DAY, Every, Loop, NonFiniteLossError, too_long
 from bytemill.lm.train.pace import Pace
 from bytemill.lm.train.plan import Dial, Plan, plan
+from bytemill.lm.train.plot import plot
 from bytemill.lm.train.run_data import RunData
+from bytemill.lm.train.run_lock import locked
 from bytemill.lm.train.saved_run import SavedRun
 
 __all__ = ["CONFIG", "NonFiniteLossError", "Result", "Trainer"]
@@ -92,6 +93,7 @@ class Trainer:
         self._store = CheckpointStore(self._run, config.run.keep_last)
         self._loop: Loop | None = None
         self._is_stopped = False
+        self._notes: list[str] = []
 
     @property
     def step(self) -> int:
@@ -107,17 +109,18 @@ class Trainer:
     def run(self) -> Result:
         """Trains to the end of the horizon.
 
-        Ctrl-C and SIGTERM end the run after the step that is being made, with a checkpoint; a
-        second one ends it at once. (Signals reach the main thread only.)
+        Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 end the run after the step that is being made, with a
+        checkpoint; a second of the first two ends it at once. (Signals reach the main thread only.)
 
         Raises:
             FileNotFoundError: Data, tokenizer or checkpoint are not there.
             NonFiniteLossError: The loss is not a number any more.
             OSError: The disk is full; the checkpoints before are whole.
-            ValueError: Anything wrong with the configuration, the data or the checkpoint.
+            ValueError: Anything wrong with the configuration, the data or the checkpoint; or
+                another run is in the folder.
         """
-        with _disk_full_named(self._run):
-            loop = self._set_up()
+        with naming_full_disk(self._run, "resume the run"), ExitStack() as held:
+            loop = self._set_up(held)
             with interrupts(self.stop, self._interrupted), self._log(loop) as log:
                 estimate = self._start(loop)
                 if self._is_stopped:
@@ -125,7 +128,7 @@ class Trainer:
                 try:
                     loop.run(log, estimate)
                 finally:
-                    metrics.plot(self._run)
+                    plot(self._run)
         validation = loop.validation[1] if loop.validation else None
         checkpoint = loop.saved[1] if loop.saved else None
         return Result(loop.step, loop.is_finished, validation, checkpoint)
@@ -135,22 +138,28 @@ class Trainer:
 
     # Setting up
 
-    def _set_up(self) -> Loop:
+    def _set_up(self, held: ExitStack) -> Loop:
         run = self.config.run
+        is_new = not self._run.is_dir()
+        if not is_new:
+            held.enter_context(locked(self._run))
         checkpoint = self._checkpoint()
         if run.threads is not None:
             torch.set_num_threads(run.threads)
         wait_briefly()
         self.device = runtime.choose_device(run.device)
-        self.dtype = runtime.choose_dtype(run.dtype, self.device)
         self.data = RunData.open(self.config.data, self._run / TOKENIZER_FOLDER)
         if run.sample_every and self.data.tokenizer is None:
             raise ValueError(
                 f"sample_every={run.sample_every}: samples need a tokenizer; give one, or 0"
             )
         saved = SavedRun.read(checkpoint, self.config) if checkpoint else None
+        # "auto" was settled when the run began.
+        self.dtype = runtime.choose_dtype(saved.dtype if saved else run.dtype, self.device)
+        self._is_compiled = runtime.wants_compile(run.compile, self.device)
         if saved is not None:
             self.data.check_resumed(saved.tokenizer)
+            self._notes = saved.changes(self._machine(), self._val_content())
         self._dial: Dial = "cpu" if self.device.type == "cpu" else "gpu"
         if saved is not None:
             self._dial = saved.dial
@@ -177,7 +186,6 @@ class Trainer:
             torch.manual_seed(run.seed)
         else:
             self._load(loop, checkpoint, saved)
-        self._is_compiled = runtime.wants_compile(run.compile, self.device)
         self._micro = MicroBatches(
             torch.compile(self._loss_sum, dynamic=False) if self._is_compiled else self._loss_sum,
             self.model,
@@ -188,8 +196,12 @@ class Trainer:
         self._loop = loop
         # Only now, when nothing is wrong with the arguments, is anything written.
         self._run.mkdir(parents=True, exist_ok=True)
+        if is_new:
+            held.enter_context(locked(self._run))
+            if self._checkpoint() is not None:  # another run came and went meanwhile
+                raise ValueError(f"{self._run}: another run has begun here; resume once more")
         self._store.clean()
-        self.config.save(self._run / CONFIG)
+        self.config.placed().save(self._run / CONFIG)
         if self.data.tokenizer is not None:
             self.data.tokenizer.save(self._run / TOKENIZER_FOLDER)
         return loop
@@ -270,6 +282,8 @@ class Trainer:
                 val_tokens=len(self.data.val) if self.data.val else 0,
             )
         )
+        for note in self._notes:
+            self._tell(Warned(note))
         if self.data.val is None:
             self._tell(Warned("there are no validation tokens: nothing is validated"))
         if epochs > _MOST_EPOCHS:
@@ -340,7 +354,9 @@ class Trainer:
             self._dial,
             loop.pace.state_dict(),
             self.data.tokenizer.fingerprint if self.data.tokenizer else None,
-            self.data.val.content if self.data.val else None,
+            self._val_content(),
+            "float32" if self.dtype == torch.float32 else "bfloat16",
+            self._machine(),
         )
         return self._store.save(
             loop.step,
@@ -350,6 +366,15 @@ class Trainer:
             metrics=metrics,
             extra=saved.to_dict(self.config),
         )
+
+    def _val_content(self) -> str | None:
+        return self.data.val.content if self.data.val else None
+
+    def _machine(self) -> str:
+        """What rounding depends on, besides the dtype."""
+        threads = f"{torch.get_num_threads()} threads, " if self.device.type == "cpu" else ""
+        compiled = ", compiled" if self._is_compiled else ""
+        return f"{runtime.device_name(self.device)}, {threads}torch {torch.__version__}{compiled}"
 
     def _loss_sum(self, ids: Tensor, targets: Tensor) -> Tensor:
         with runtime.autocast(self.device, self.dtype):
@@ -370,15 +395,3 @@ class Trainer:
 
 def _ignore(event: Event) -> None:
     pass
-
-
-@contextmanager
-def _disk_full_named(run: Path) -> Iterator[None]:
-    full = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None or error.errno not in full:
-            raise
-        message = f"{os.strerror(error.errno)}; make room and resume the run"
-        raise OSError(error.errno, message, error.filename or str(run)) from error

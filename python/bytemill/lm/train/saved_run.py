@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Literal, get_args
 
 from bytemill.lm.checkpoint.store import Checkpoint
 from bytemill.lm.settings_tree import leaves
 from bytemill.lm.train.config import TrainConfig
 from bytemill.lm.train.plan import DIALS, Dial
+
+Dtype = Literal["float32", "bfloat16"]
+_DTYPES: Final[tuple[Dtype, ...]] = get_args(Dtype)
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,31 @@ class SavedRun:
     """The fingerprint of the run's tokenizer; None without one."""
     val_content: str | None
     """`Tokens.content` of what it is validated on; None without that."""
+    dtype: Dtype
+    """What it computes in, which "auto" has come to."""
+    machine: str
+    """Device, threads and version of torch, in words."""
 
     def to_dict(self, config: TrainConfig) -> dict[str, Any]:
         """As JSON data, with the run's configuration."""
         best = None if math.isinf(self.best_val_loss) else self.best_val_loss
         fields = {**dataclasses.asdict(self), "best_val_loss": best}
         return {"config": config.to_dict(), **fields}
+
+    def changes(self, machine: str, val_content: str | None) -> list[str]:
+        """What a person may want to know when the run goes on elsewhere, or is measured anew."""
+        notes = []
+        if machine != self.machine:
+            notes.append(
+                f"the run was on {self.machine} and goes on on {machine}: its numbers are not the "
+                "same to the last bit as those of one that stays"
+            )
+        if val_content != self.val_content:
+            notes.append(
+                "the validation tokens are others than before: losses do not compare with those "
+                "before, by which the best checkpoint was chosen"
+            )
+        return notes
 
     @classmethod
     def read(cls, checkpoint: Checkpoint, config: TrainConfig) -> SavedRun:
@@ -61,6 +83,8 @@ class SavedRun:
                 pace=dict(extra["pace"]),
                 tokenizer=extra["tokenizer"],
                 val_content=extra["val_content"],
+                dtype=_DTYPES[_DTYPES.index(extra["dtype"])],
+                machine=str(extra["machine"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
