@@ -11,6 +11,7 @@ from bytemill.lm.settings_tree import Leaf, Tree, flat_fields, leaves, read_part
 
 _T = TypeVar("_T", bound=Tree)
 _METAVARS: Final = {str: "TEXT", int: "N", float: "X"}
+_PATHS: Final = ("data", "val_data", "tokenizer", "out")
 
 
 def flag_of(name: str) -> str:
@@ -49,7 +50,7 @@ def _add(group: argparse._ArgumentGroup, name: str, leaf: Leaf) -> None:
     elif leaf.kind.choices:
         group.add_argument(flag_of(name), choices=leaf.kind.choices, **common)
     else:
-        metavar = _METAVARS[leaf.kind.plain]
+        metavar = "PATH" if name in _PATHS else _METAVARS[leaf.kind.plain]
         group.add_argument(flag_of(name), type=_reader(leaf), metavar=metavar, **common)
 
 

@@ -107,7 +107,7 @@ def _declared() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         usage="%(prog)s [-h] [--version] COMMAND ...",
         description="Byte-level BPE tokenizers, and language models trained on their tokens.",
-        epilog=f"commands:\n{listed}\n\n{end}",
+        epilog=f"commands:\n{listed}\n\n* needs the model stack, the extra `lm`\n\n{end}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     result.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")

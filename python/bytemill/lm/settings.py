@@ -166,12 +166,18 @@ def check(settings: Any) -> None:
             object.__setattr__(settings, field.name, float(value))
 
 
+def word(value: Any) -> str:
+    """A value as it is written on a command line, or "empty"."""
+    is_word = value is None or isinstance(value, bool)
+    return (str(value).lower() if is_word else str(value)) or "empty"
+
+
 def description(field: dataclasses.Field[Any]) -> str:
     """A field's help with its range and its default, on one line."""
     text = str(field.metadata.get("help", ""))
     if words := range_of(field):
         text += f"; {words}"
     default = field.default
-    shown = "" if default is dataclasses.MISSING else str(default).lower() or "empty"
+    shown = "" if default is dataclasses.MISSING else word(default)
     shown = field.metadata.get("derived") or shown
     return f"{text} (default: {shown})" if shown else text

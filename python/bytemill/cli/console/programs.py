@@ -36,11 +36,11 @@ PROGRAMS = {
     "tok-train": Program("bytemill.cli.tok_train", "text files -> a tokenizer", True),
     "tok-encode": Program("bytemill.cli.tok_encode", "text files -> token shards", True),
     "tok-eval": Program("bytemill.cli.tok_eval", "compare the compression of tokenizers", False),
-    "train": Program("bytemill.cli.train", "token shards -> a language model", True),
-    "generate": Program("bytemill.cli.generate", "a prompt -> the text a model writes", False),
-    "evaluate": Program("bytemill.cli.evaluate", "a model's loss and bits per byte", False),
-    "account": Program("bytemill.cli.account", "a model's parameters, memory and FLOPs", False),
-    "demo": Program("bytemill.cli.demo", "all of it in minutes, on Python's own source", True),
+    "train": Program("bytemill.cli.train", "token shards -> a language model *", True),
+    "generate": Program("bytemill.cli.generate", "a prompt -> the text a model writes *", False),
+    "evaluate": Program("bytemill.cli.evaluate", "a model's loss and bits per byte *", False),
+    "account": Program("bytemill.cli.account", "a model's parameters, memory and FLOPs *", False),
+    "demo": Program("bytemill.cli.demo", "all of it in minutes, on Python's own source *", True),
     "completion": Program(
         "bytemill.cli.completion", "a script by which the shell completes commands", False
     ),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from bytemill.lm.model.config import ModelConfig, Preset
-from bytemill.lm.settings import AUTO, LIMITS, check, option
+from bytemill.lm.settings import AUTO, LIMITS, check, option, word
 
 WIDTH_PER_LAYER: Final = 64
 DEFAULT_DEPTH: Final = 4
@@ -59,9 +59,7 @@ def _fields() -> list[tuple[str, Any, Any]]:
             text = "tokens in a row, T"
             result.append((field.name, int, option(512, help=text, least=1)))
             continue
-        usual = (
-            "the preset's" if field.default is dataclasses.MISSING else str(field.default).lower()
-        )
+        usual = "the preset's" if field.default is dataclasses.MISSING else word(field.default)
         derived = _DERIVED.get(field.name, usual)
         setting = option(AUTO, help=text, derived=derived, **limits)
         result.append((field.name, kinds[field.name] | _AUTO, setting))
