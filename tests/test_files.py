@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -158,3 +159,44 @@ def test_an_empty_path_is_not_the_current_folder(empty, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
     tokenizer.save(".")
     assert Tokenizer.load(".") == tokenizer
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in folders here")
+def test_a_pipe_is_written_to_and_stays_one(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        files.write_bytes(path, b"text")
+        assert os.read(reader, 10) == b"text"
+        assert path.is_fifo() and list(tmp_path.iterdir()) == [path]
+    finally:
+        os.close(reader)
+
+
+def test_a_link_stays_one(tmp_path):
+    (tmp_path / "there").mkdir()
+    real, link = tmp_path / "there" / "real", tmp_path / "link"
+    real.write_bytes(b"old")
+    link.symlink_to(real)
+    files.write_bytes(link, b"new")
+    assert link.is_symlink() and real.read_bytes() == b"new"
+    assert [path.name for path in real.parent.iterdir()] == ["real"]
+
+
+def test_a_full_device_stays_one(tmp_path):
+    full = Path("/dev/full")
+    if not full.is_char_device():
+        pytest.skip("there is no /dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        files.write_bytes(full, b"text")
+    assert full.is_char_device()
+
+
+def test_a_folder_and_a_missing_one_are_named(tmp_path):
+    with pytest.raises(IsADirectoryError) as error:
+        files.write_bytes(tmp_path, b"")
+    assert error.value.filename == str(tmp_path)
+    with pytest.raises(FileNotFoundError) as error:
+        files.write_bytes(tmp_path / "no" / "x", b"")
+    assert error.value.filename == str(tmp_path / "no")

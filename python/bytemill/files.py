@@ -49,13 +49,25 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
     Readers see the old file or the new one, never a part; when the block raises, `path` is as it
     was and nothing is left beside it. The data is flushed to disk before the rename. What a killed
-    process left beside `path` is removed: its file is not locked any more.
+    process left beside `path` is removed: its file is not locked any more. Of a symbolic link it is
+    the file at its end that is replaced; a device or a pipe is written to, as nothing can take its
+    place.
 
     Raises:
-        OSError: If the folder cannot be written to.
+        OSError: If the folder cannot be written to, or `path` is one.
         ValueError: If `path` is empty.
     """
     target = named("path", path)
+    if target.is_symlink():
+        target = Path(os.path.realpath(target))
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    if target.exists() and not target.is_file():
+        with target.open("wb") as file:
+            yield file
+        return
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(target.parent))
     _remove_abandoned(target)
     # Not tempfile: its files are private to the user, while these should follow the umask.
     beside = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")

@@ -226,3 +226,13 @@ class TestBrokenOutput:
         )
         assert (done.returncode, done.stderr) == (0, "")
         assert (tmp_path / "t" / "bytemill.json").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it takes a shell")
+def test_a_closed_stderr(tmp_path):
+    (tmp_path / "a.txt").write_text("low lower lowest " * 50)
+    command = (
+        f"exec {sys.executable} -m bytemill tok-train --input a.txt --vocab-size 260 --out t 2>&-"
+    )
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, timeout=60)
+    assert done.returncode == 0 and (tmp_path / "t" / "bytemill.json").exists()

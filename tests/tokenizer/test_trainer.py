@@ -316,3 +316,11 @@ def test_what_a_progress_callback_raises_comes_out():
     counting = CountingPass("gpt2", [], progress=stop)
     with pytest.raises(Stop):
         counting.feed("text " * 1000 for _ in range(1_000_000))
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * (1 << 20), b"x" * (1 << 20)])
+def test_what_is_no_file_of_counts_is_told_by_its_first_byte(content, tmp_path):
+    path = tmp_path / "counts"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="this is not a file of pretoken counts"):
+        Counts.load(path)

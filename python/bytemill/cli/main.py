@@ -7,9 +7,11 @@ line, the exit statuses of `bytemill.cli.command`, an answer to Ctrl-C, output t
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import bytemill
@@ -24,6 +26,7 @@ __all__ = ["main", "parsers", "run"]
 
 def main(argv: Sequence[str] | None = None, prog: str = "bytemill") -> int:
     """Runs `bytemill` with the words after its name; returns the exit status."""
+    _have_stderr()
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] in PROGRAMS:
         return run(words[0], words[1:], f"{prog} {words[0]}")
@@ -33,6 +36,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "bytemill") -> int:
 
 def run(name: str, argv: Sequence[str], prog: str) -> int:
     """Runs a program, which its help calls `prog`; returns the exit status."""
+    _have_stderr()
     program = PROGRAMS[name]
 
     def work() -> int:
@@ -68,6 +72,12 @@ def _after_help(end: SystemExit) -> int:
         return int(end.code or 0)
 
     return exit_status(work, "the help is not complete")
+
+
+def _have_stderr() -> None:
+    """A closed stderr (`2>&-`) is None in Python: what is written there goes nowhere then."""
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
 
 
 def _without_command(words: Sequence[str], prog: str) -> int:

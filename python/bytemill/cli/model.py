@@ -9,6 +9,7 @@ import torch
 from bytemill import Tokenizer
 from bytemill.lm.checkpoint.loading import LoadedModel, load_model
 from bytemill.lm.device import runtime
+from bytemill.lm.device.threads import MOST_THREADS
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -50,8 +51,8 @@ def load(args: argparse.Namespace) -> tuple[LoadedModel, torch.dtype]:
         ValueError: It is damaged; there is no such device; `--threads` is out of range.
     """
     if args.threads is not None:
-        if args.threads < 1:
-            raise ValueError(f"--threads {args.threads}: it must be at least 1")
+        if not 1 <= args.threads <= MOST_THREADS:
+            raise ValueError(f"--threads {args.threads}: it must be from 1 to {MOST_THREADS}")
         torch.set_num_threads(args.threads)
     device = runtime.choose_device(args.device)
     dtype = runtime.choose_dtype(args.dtype, device)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import sys
 import types
 import typing
 from dataclasses import dataclass
@@ -128,7 +129,8 @@ def fault(field: dataclasses.Field[Any], kind: Kind, value: Any) -> Exception | 
             or (high is not None and value > high)
             or (below is not None and value >= below)
         )
-        if outside or not math.isfinite(value):
+        # Integers may be too large to be a number of that kind.
+        if outside or (abs(value) > sys.float_info.max if is_int else not math.isfinite(value)):
             return ValueError(f"it must be {range_of(field) or 'finite'}")
     return None
 

@@ -188,7 +188,7 @@ def read_parts(tree: type[Tree], path: str | os.PathLike[str]) -> dict[str, Any]
         )
     try:
         parts = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (RecursionError, ValueError) as error:  # nested too deep, bad UTF-8, bad JSON
         raise ValueError(f"{file}: it is not JSON ({error}); mend it or save it again") from None
     if not isinstance(parts, dict):
         raise ValueError(

@@ -10,11 +10,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 const FORMAT: &str = "bytemill counts";
 const VERSION: u64 = 1;
+/// Of the first line, which holds a pattern and special tokens.
+const MOST_HEADER_BYTES: u64 = 1 << 26;
 
 /// Writes `counts` to `path`, beside it first and then renamed, so that no half file is ever there.
 ///
@@ -67,7 +69,16 @@ pub fn load(path: &Path) -> Result<Counts> {
     };
     let mut input = BufReader::new(File::open(path).map_err(&io)?);
     let mut line = Vec::new();
-    input.read_until(b'\n', &mut line).map_err(&io)?;
+    // Something else may have no end of a line, and no end at all.
+    if input.fill_buf().map_err(&io)?.first() != Some(&b'{') {
+        return Err(bad(
+            "this is not a file of pretoken counts (its first line is not JSON)".into(),
+        ));
+    }
+    (&mut input)
+        .take(MOST_HEADER_BYTES)
+        .read_until(b'\n', &mut line)
+        .map_err(&io)?;
     let mut crc = crc32fast::Hasher::new();
     crc.update(&line);
     let header: Value = serde_json::from_slice(&line).map_err(|_| {

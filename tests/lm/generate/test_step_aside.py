@@ -469,3 +469,17 @@ def test_a_cache_of_a_wrapped_model_is_filled():
     cache = KVCache(model.module.config, 1)
     model(torch.tensor([[1, 2, 3]]), cache)
     assert cache.lengths == (3,)
+
+
+@pytest.mark.parametrize("name", ["hidden", "logits"])
+def test_a_method_of_the_class_that_was_changed(name, monkeypatch):
+    model = small_model()
+    before = generate(model, [[1, 2, 3]], max_new_tokens=8, temperature=0)
+    own = getattr(Transformer, name)
+    monkeypatch.setattr(Transformer, name, lambda *args, **options: -own(*args, **options))
+    row = [1, 2, 3]
+    for _ in range(8):
+        with torch.no_grad():
+            row.append(int(model(torch.tensor([row]))[0, -1].argmax()))
+    found = generate(model, [[1, 2, 3]], max_new_tokens=8, temperature=0)
+    assert found == [row[3:]] and found != before

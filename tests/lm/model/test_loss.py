@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
 from bytemill import Tokenizer
+from bytemill.lm import Transformer
 from bytemill.lm.evaluate.measures import bits_per_byte, perplexity, token_bytes
 from bytemill.lm.model.loss import chunked_cross_entropy, cross_entropy
 from tests.support.models import ids_like, small_model
@@ -240,3 +241,35 @@ def test_token_bytes():
     assert lengths[ids].sum() == len(text.encode())
     assert lengths[ids[-1]] == 0
     assert (lengths[:256] == 1).all()
+
+
+class Tripled(Transformer):
+    def logits(self, hidden):
+        return 3 * super().logits(hidden)
+
+
+class Halved(Transformer):
+    def forward(self, ids, *args, **options):
+        return 0.5 * super().forward(ids, *args, **options)
+
+
+@pytest.mark.parametrize("kind", [Tripled, Halved, "hook", "instance", "class"])
+def test_the_loss_is_of_what_the_model_gives_when_called(kind, monkeypatch):
+    model = small_model() if isinstance(kind, str) else kind(small_model().config)
+    if kind == "hook":
+        model.register_forward_hook(lambda module, args, out: out.flip(-1))
+    elif kind == "instance":
+        logits = model.logits
+        model.logits = lambda hidden: 2 * logits(hidden)
+    elif kind == "class":
+        logits = Transformer.logits
+        monkeypatch.setattr(Transformer, "logits", lambda self, hidden: 2 * logits(self, hidden))
+    ids, targets = ids_like(model, 3, 12), ids_like(model, 3, 12, seed=2)
+    targets[0, :5] = -1
+    expected = F.cross_entropy(model(ids).flatten(0, 1), targets.flatten(), ignore_index=-1)
+    plain = small_model()
+    plain.load_state_dict(model.state_dict())
+    found = model.loss(ids, targets)
+    assert abs(float((found - expected).detach())) < 1e-5
+    if kind != "class":
+        assert abs(float((found - plain.loss(ids, targets)).detach())) > 1e-2

@@ -241,3 +241,19 @@ def test_bad_files(text, words, tmp_path):
 def test_no_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.json: no such file"):
         TrainConfig.load(tmp_path / "none.json")
+
+
+def test_numbers_too_large_for_any_field(tmp_path):
+    path = tmp_path / "c.json"
+    path.write_text('{"schedule": {"minutes": 1' + "0" * 400 + '}, "run": {"out": "o"}}')
+    with pytest.raises(ValueError, match="minutes"):
+        TrainConfig.load(path)
+    with pytest.raises(ValueError, match="seed=18446744073709551616"):
+        simple(seed=2**64)
+
+
+def test_a_file_that_is_nested_too_deep(tmp_path):
+    path = tmp_path / "c.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"c\.json: it is not JSON"):
+        TrainConfig.load(path)

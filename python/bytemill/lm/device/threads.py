@@ -24,6 +24,9 @@ from typing import Final
 VARIABLES: Final = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 """What a person sets to decide how threads wait; if one is set, nothing here changes that."""
 
+MOST_THREADS: Final = 1024
+"""Of the CPU; with very many torch does not return."""
+
 _KEPT: Final[dict[int, threading.Thread]] = {}
 """By process: the thread that `wait_briefly` keeps."""
 _LOCK: Final = threading.Lock()

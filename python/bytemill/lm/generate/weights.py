@@ -36,7 +36,12 @@ _CLASSES: Final = (
     Transformer, Block, Attention, FeedForward, Linear, TiedHead, Embedding, RMSNorm, Rope,
     nn.ModuleList,
 )  # fmt: skip
-_METHODS: Final = tuple((kind, kind.forward, kind.__call__) for kind in _CLASSES)
+_METHODS: Final = tuple(
+    (kind, name, getattr(kind, name))
+    for kind in _CLASSES
+    for name in ("forward", "__call__", "hidden", "logits")
+    if hasattr(kind, name)
+)
 
 
 @dataclass(frozen=True)
@@ -166,8 +171,8 @@ def obstacle(model: nn.Module) -> str | None:
     """
     if type(model) is not Transformer:
         return f"the model is a {type(model).__name__}"
-    for kind, forward, call in _METHODS:
-        if kind.forward is not forward or kind.__call__ is not call:
+    for kind, name, method in _METHODS:
+        if getattr(kind, name) is not method:
             return f"the class {kind.__name__} was changed"
     modules, expected = dict(model.named_modules()), _parts(model.config)
     if modules.keys() != expected.keys():

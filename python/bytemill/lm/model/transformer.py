@@ -228,7 +228,8 @@ class Transformer(nn.Module):
         """Cross-entropy of the targets, in nats, without holding the full logits.
 
         A head that is not this model's own, or has hooks, is called as it is, some rows at a time,
-        and for gradients once more in the backward pass.
+        and for gradients once more in the backward pass; so is another `logits`. A model with hooks
+        of its own, or another `forward`, is called as a whole.
 
         Args:
             ids: (B, T) int64.
@@ -246,6 +247,9 @@ class Transformer(nn.Module):
                 CUDA a device-side assertion is triggered).
         """
         check_targets(targets, ids.shape)
+        if not torch.compiler.is_compiling() and self._is_called_otherwise():
+            logits = self(ids).flatten(0, 1)
+            return cross_entropy(logits, targets.flatten(), reduction=reduction)
         hidden = self.hidden(ids).flatten(0, 1)
         return self.loss_of(hidden, targets.flatten(), reduction=reduction, chunk=chunk)
 
@@ -259,7 +263,7 @@ class Transformer(nn.Module):
     ) -> Tensor:
         """`loss` of vectors (N, C) that `hidden` gave, for targets (N,)."""
         check_targets(targets, hidden.shape[:1])
-        if has_plain_weight(self.lm_head):
+        if self._makes_logits_itself() and has_plain_weight(self.lm_head):
             return chunked_cross_entropy(
                 hidden,
                 self.lm_head.weight,
@@ -277,6 +281,17 @@ class Transformer(nn.Module):
                 part = self._nll(rows, wanted)
             total = total + part
         return total / (targets != -1).sum().clamp_min(1) if reduction == "mean" else total
+
+    def _makes_logits_itself(self) -> bool:
+        """Whether `logits` is this class's own."""
+        if type(self).logits is not _LOGITS:
+            return False
+        return torch.compiler.is_compiling() or "logits" not in self.__dict__
+
+    def _is_called_otherwise(self) -> bool:
+        """Whether calling the model does more than `forward` below: hooks, or another method."""
+        is_own = type(self).forward is _FORWARD and "forward" not in self.__dict__
+        return not is_own or bool(self._forward_hooks or self._forward_pre_hooks)
 
     def _nll(self, hidden: Tensor, targets: Tensor) -> Tensor:
         return cross_entropy(self.logits(hidden), targets, reduction="sum")
@@ -301,3 +316,7 @@ def _end_stds(config: ModelConfig) -> tuple[float, float]:
     if config.tie_embeddings:
         return of_head, of_head
     return 1.0, 0.001 if config.zero_init_output else of_head
+
+
+# As they are before anyone changes them.
+_FORWARD, _LOGITS = Transformer.forward, Transformer.logits

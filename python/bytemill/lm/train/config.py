@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from bytemill.lm.device.threads import MOST_THREADS
 from bytemill.lm.optim.groups import OptimConfig
 from bytemill.lm.optim.schedule import ScheduleConfig
 from bytemill.lm.settings import check, option
@@ -67,7 +68,9 @@ class RunConfig:
     out: str = option(
         decides=False, help="the run's folder: configuration, metrics, plot, checkpoints"
     )
-    seed: int = option(0, least=0, help="of the weights, the batches and the samples")
+    seed: int = option(
+        0, least=0, most=2**63 - 1, help="of the weights, the batches and the samples"
+    )
     device: str = option("auto", decides=False, help='"auto", "cpu", "cuda", "cuda:N" or "mps"')
     dtype: Literal["auto", "float32", "bfloat16"] = option(
         "auto", help="of the matrix products; weights are float32"
@@ -76,7 +79,12 @@ class RunConfig:
         "auto", decides=False, help="torch.compile; auto: on CUDA"
     )
     threads: int | None = option(
-        None, least=1, decides=False, help="CPU threads", derived="torch's choice, one a core"
+        None,
+        least=1,
+        most=MOST_THREADS,
+        decides=False,
+        help="CPU threads",
+        derived="torch's choice, one a core",
     )
     micro_batch_size: int | None = option(
         None,
