@@ -16,7 +16,8 @@ from bytemill.data.inputs import COMPRESSIONS, FORMATS
 # What --format calls a form -> the file name's end that the readers know it by.
 ENDS = {
     kind + compression: extension + compression
-    for extension, kind in FORMATS.items()
+    # Of several for one kind the first counts, the kind's own.
+    for extension, kind in reversed(FORMATS.items())
     for compression in ("", *COMPRESSIONS)
 }
 
