@@ -11,10 +11,12 @@ PROGRAM = """
 import importlib, pkgutil, sys, threading, torch
 before = torch.random.get_rng_state(), torch.get_num_threads(), torch.get_default_dtype()
 import bytemill.lm
-for module in pkgutil.iter_modules(bytemill.lm.__path__):
-    importlib.import_module(f"bytemill.lm.{module.name}")
+for module in pkgutil.walk_packages(bytemill.lm.__path__, "bytemill.lm."):
+    importlib.import_module(module.name)
 after = torch.random.get_rng_state(), torch.get_num_threads(), torch.get_default_dtype()
 heavy = {"transformers", "matplotlib", "wandb", "tensorboard", "pyarrow", "tiktoken"}
+# torch's compiler: importing it takes as long as torch itself, and 150 MB.
+heavy |= {"torch._dynamo", "sympy"}
 print(
     sorted(heavy & set(sys.modules)),
     threading.active_count(),

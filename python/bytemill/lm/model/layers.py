@@ -10,11 +10,11 @@ at three standard deviations (CS336 assignment 1, section 3.4.1); norms' weights
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor
 
 from bytemill.lm.model import ops
 from bytemill.lm.model.variants import MLPS, Mlp
@@ -25,7 +25,9 @@ Device = torch.device | str | None
 @torch.no_grad()
 def draw_(weight: Tensor, std: float, generator: torch.Generator | None) -> None:
     """Fills a weight from a normal distribution cut at three standard deviations; none if 0."""
-    if weight.is_meta or isinstance(weight, FakeTensor):
+    # Importing FakeTensor would import sympy; where it is not, no tensor is one.
+    fake = sys.modules.get("torch._subclasses.fake_tensor")
+    if weight.is_meta or (fake is not None and isinstance(weight, fake.FakeTensor)):
         return  # it has no values
     if std == 0:
         weight.zero_()
