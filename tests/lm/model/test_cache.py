@@ -1,5 +1,7 @@
 """Logits with a cache against logits without one."""
 
+import logging
+
 import numpy as np
 import pytest
 
@@ -124,3 +126,23 @@ def test_bad_arguments(model):
         cache.truncate(0.0)
     with pytest.raises(ValueError, match="each of 2 rows"):
         cache.truncate([0])
+
+
+def test_a_compiled_model_is_not_compiled_again_for_each_token(model, caplog):
+    ids = ids_like(model, 1, T)
+    graphs = []
+
+    def backend(graph, _):
+        graphs.append(graph)
+        return graph.forward
+
+    compiled = torch.compile(model, backend=backend)
+    cache = KVCache(model.config, 1)
+    counts = []
+    with torch.inference_mode(), caplog.at_level(logging.WARNING):
+        for i in range(T):
+            found = compiled(ids[:, i : i + 1], cache)
+            counts.append(len(graphs))
+    torch.testing.assert_close(found[:, -1], model(ids)[:, -1], **NEAR)
+    assert counts[-1] == counts[10]
+    assert "recompile_limit" not in caplog.text

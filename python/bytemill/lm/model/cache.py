@@ -285,6 +285,7 @@ def uncompiled(function: F) -> F:
         if "torch._dynamo" not in sys.modules:
             return function(*args, **kwargs)
         if disabled is None:
+            torch._dynamo.decorators.skip(call)
             disabled = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
         return disabled(*args, **kwargs)
 
