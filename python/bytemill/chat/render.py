@@ -1,0 +1,234 @@
+"""Conversations to token ids, and which of them a model is trained to write.
+
+The format is nanochat's (https://github.com/karpathy/nanochat). In brackets, whether an id is
+trained on:
+
+    <|bos|> [0]
+    <|user_start|> text <|user_end|> [0]
+    <|assistant_start|> [0]
+        text [1]
+        <|python_start|> expression <|python_end|> [1]
+        <|output_start|> result <|output_end|> [0]
+    <|assistant_end|> [1]
+
+A system message is put before the first user's, a blank line between them. Text is encoded as
+ordinary text, part by part: whatever a person writes, special tokens are only those of the format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from bytemill.chat.conversation import Conversation, Message, Part, PartType
+from bytemill.tokenizer.tokenizer import Tokenizer
+
+SPECIAL_TOKENS: Final = (
+    "<|bos|>",
+    "<|user_start|>",
+    "<|user_end|>",
+    "<|assistant_start|>",
+    "<|assistant_end|>",
+    "<|python_start|>",
+    "<|python_end|>",
+    "<|output_start|>",
+    "<|output_end|>",
+)
+"""What a tokenizer needs for conversations, in the order in which they get their ids."""
+
+MAX_TOKENS: Final = 2048
+"""Where conversations are cut, if nothing else is said."""
+
+_BOS, _USER, _USER_END, _ASSISTANT, _ASSISTANT_END, _PYTHON, _PYTHON_END, _OUTPUT, _OUTPUT_END = (
+    SPECIAL_TOKENS
+)
+_AROUND: Final[dict[PartType, tuple[str, str]]] = {
+    "python": (_PYTHON, _PYTHON_END),
+    "python_output": (_OUTPUT, _OUTPUT_END),
+}
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How a conversation was cut to its length."""
+
+    n_tokens: int
+    """Of the whole conversation."""
+    message: int
+    """The number of the message that is cut, from 1; what follows it is missing."""
+    before_call: bool
+    """Whether it was cut before a call of a tool, which did not fit as a whole."""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A conversation as token ids."""
+
+    ids: list[int]
+    mask: list[int]
+    """As long as `ids`: 1 for what the assistant is to write, 0 for what it is given."""
+    cut: Cut | None
+    """None if it is whole."""
+
+
+class Renderer:
+    """Renders conversations for a tokenizer.
+
+    Args:
+        tokenizer: It has `SPECIAL_TOKENS`; see `with_special_tokens`.
+
+    Raises:
+        ValueError: It lacks some of them; the message names them.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        special = tokenizer.special_tokens
+        missing = [token for token in SPECIAL_TOKENS if token not in special]
+        if missing:
+            raise ValueError(
+                f"the tokenizer has no special token {', '.join(missing)}: train it with those of "
+                "bytemill.chat.SPECIAL_TOKENS, or add them with bytemill.chat.with_special_tokens"
+            )
+        self.tokenizer = tokenizer
+        self.special = {token: special[token] for token in SPECIAL_TOKENS}
+        """The ids of `SPECIAL_TOKENS`."""
+
+    @property
+    def stop_id(self) -> int:
+        """What ends an assistant's message."""
+        return self.special[_ASSISTANT_END]
+
+    def render(self, conversation: Conversation, max_tokens: int | None = MAX_TOKENS) -> Rendered:
+        """All of a conversation, for training.
+
+        Args:
+            conversation: What to render.
+            max_tokens: Where it is cut, at the end. A tool's call and its result are cut as one:
+                they are whole, or are not there. None does not cut.
+
+        Raises:
+            ValueError: `max_tokens` is below 1; a part's ids are not of its text.
+        """
+        if max_tokens is not None and max_tokens < 1:
+            raise ValueError(f"max_tokens={max_tokens}: it must be at least 1")
+        ids, mask = [self.special[_BOS]], [0]
+        ends: list[int] = []
+        calls: list[tuple[int, int]] = []
+        for role, parts in self._turns(conversation):
+            is_user = role == "user"
+            ids.append(self.special[_USER if is_user else _ASSISTANT])
+            mask.append(0)
+            for part in parts:
+                start = len(ids)
+                around = _AROUND.get(part.type)
+                ids += [self.special[around[0]]] if around else []
+                ids += self._ids(part)
+                ids += [self.special[around[1]]] if around else []
+                is_trained = not is_user and part.type != "python_output"
+                mask += [int(is_trained)] * (len(ids) - start)
+                if part.type == "python":
+                    calls.append((start, len(ids)))
+                elif part.type == "python_output":
+                    calls[-1] = calls[-1][0], len(ids)
+            ids.append(self.special[_USER_END if is_user else _ASSISTANT_END])
+            mask.append(int(not is_user))
+            ends.append(len(ids))
+        if max_tokens is None or len(ids) <= max_tokens:
+            return Rendered(ids, mask, None)
+        end, before_call = max_tokens, False
+        for start, call_end in calls:
+            if start < end < call_end:
+                end, before_call = start, True
+        turn = next(i for i, n in enumerate(ends) if n > end)
+        cut = Cut(len(ids), turn + 1 + conversation.has_system, before_call)
+        return Rendered(ids[:end], mask[:end], cut)
+
+    def prompt(self, conversation: Conversation) -> list[int]:
+        """What a model is given to write the next assistant's message.
+
+        An assistant's message at the end is left out: it is what is asked for.
+        """
+        rendered = self.render(conversation.but_last_reply(), None)
+        return [*rendered.ids, self.special[_ASSISTANT]]
+
+    def reply(self, ids: Iterable[int]) -> Message:
+        """The assistant's message of ids that a model wrote after a `prompt`, with forced results.
+
+        Each part keeps its ids, so that rendering the message gives them again. Reading ends at
+        the end of the message. Special tokens that have no place there are left out, and a part
+        that is not closed ends where the ids do.
+        """
+        kinds: dict[int, PartType] = {
+            self.special[start]: kind for kind, (start, _) in _AROUND.items()
+        }
+        ends = {self.special[end]: kind for kind, (_, end) in _AROUND.items()}
+        parts: list[Part] = []
+        kind: PartType = "text"
+        kept: list[int] = []
+
+        def close() -> None:
+            nonlocal kind
+            follows = bool(parts) and parts[-1].type == "python"
+            if kind == "python_output" and not follows:
+                kind = "text"  # no call that it could be the result of
+            if kept or kind != "text":
+                text = self.tokenizer.decode(kept)
+                parts.append(Part(kind, text, tuple(kept)))
+            kept.clear()
+            kind = "text"
+
+        for id in ids:
+            if id == self.stop_id:
+                break
+            if id in kinds:
+                close()
+                kind = kinds[id]
+            elif id in ends:
+                if kind == ends[id]:
+                    close()
+            elif not self.tokenizer.is_special_token(id):
+                kept.append(id)
+        close()
+        return Message("assistant", tuple(parts))
+
+    def _turns(self, conversation: Conversation) -> Iterable[tuple[str, Sequence[Part]]]:
+        """Roles and parts, the system's text put into the first user's message."""
+        messages = conversation.messages
+        before = ""
+        if conversation.has_system:
+            before, messages = f"{messages[0].text}\n\n", messages[1:]
+        for message in messages:
+            if message.role == "user":
+                yield message.role, [Part("text", before + message.text)]
+                before = ""
+            else:
+                yield message.role, message.parts
+
+    def _ids(self, part: Part) -> Sequence[int]:
+        if part.ids is None:
+            return self.tokenizer.encode_ordinary(part.text)
+        has_special = any(self.tokenizer.is_special_token(id) for id in part.ids)
+        if has_special or self.tokenizer.decode(part.ids) != part.text:
+            raise ValueError(
+                f"a part of type {part.type!r} has ids that are not of its text "
+                f"{part.text[:40]!r}; leave them out to encode the text"
+            )
+        return part.ids
+
+
+def with_special_tokens(tokenizer: Tokenizer) -> Tokenizer:
+    """The tokenizer with those of `SPECIAL_TOKENS` that it lacks, after its highest id.
+
+    Ordinary text gets the ids that it got before. A model made for the old one needs a larger
+    vocabulary.
+    """
+    special = dict(tokenizer.special_tokens)
+    next_id = tokenizer.n_vocab
+    for token in SPECIAL_TOKENS:
+        if token not in special:
+            special[token] = next_id
+            next_id += 1
+    return Tokenizer.from_ranks(
+        tokenizer.mergeable_ranks, special, pattern=tokenizer.pat_str, name=tokenizer.name
+    )

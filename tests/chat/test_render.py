@@ -1,0 +1,210 @@
+"""Ids and masks: worked examples, a naive renderer, hostile texts, cuts, replies."""
+
+import os
+import random
+
+import pytest
+
+from bytemill.chat import SPECIAL_TOKENS, Conversation, Message, Part, Renderer, with_special_tokens
+from tests.support.chats import chat_tokenizer, conversation, text
+from tests.support.vocabularies import generated_text, train
+
+CASES = int(os.environ.get("BYTEMILL_CASES", "1"))
+TOKENIZER = chat_tokenizer()
+RENDERER = Renderer(TOKENIZER)
+NAMES = {id: name for name, id in TOKENIZER.special_tokens.items()}
+
+
+def spelled(ids):
+    """The names of special tokens, and the text between them."""
+    out, pending = [], []
+    for id in [*ids, None]:
+        if id is None or id in NAMES:
+            if pending:
+                out.append(TOKENIZER.decode(pending))
+            pending = []
+            out += [NAMES[id]] if id is not None else []
+        else:
+            pending.append(id)
+    return out
+
+
+def naive(conversation):
+    """(piece of ids, trained) from the format's definition, by another way: text first."""
+    pieces = [(["<|bos|>"], 0)]
+    messages = list(conversation.to_dict()["messages"])
+    if messages[0]["role"] == "system":
+        system = messages.pop(0)["content"]
+        messages[0] = {"role": "user", "content": system + "\n\n" + messages[0]["content"]}
+    for message in messages:
+        content = message["content"]
+        if message["role"] == "user":
+            pieces += [(["<|user_start|>"], 0), (content, 0), (["<|user_end|>"], 0)]
+            continue
+        pieces.append((["<|assistant_start|>"], 0))
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        run = ""
+        for part in [*parts, {"type": "end", "text": ""}]:
+            if part["type"] == "text":
+                run += part["text"]
+                continue
+            pieces.append((run, 1))
+            run = ""
+            if part["type"] == "python":
+                pieces += [(["<|python_start|>"], 1), (part["text"], 1), (["<|python_end|>"], 1)]
+            elif part["type"] == "python_output":
+                pieces += [(["<|output_start|>"], 0), (part["text"], 0), (["<|output_end|>"], 0)]
+        pieces.append((["<|assistant_end|>"], 1))
+    ids, mask = [], []
+    for piece, trained in pieces:
+        if isinstance(piece, list):
+            new = [TOKENIZER.special_tokens[piece[0]]]
+        else:
+            new = TOKENIZER.encode(piece, allowed_special=set(), disallowed_special=())
+        ids += new
+        mask += [trained] * len(new)
+    return ids, mask
+
+
+def test_a_worked_example():
+    rendered = RENDERER.render(
+        Conversation(
+            (
+                Message("system", "S"),
+                Message("user", "u"),
+                Message(
+                    "assistant",
+                    (Part("text", "a"), Part("python", "1+1"), Part("python_output", "2")),
+                ),
+            )
+        )
+    )
+    s = TOKENIZER.special_tokens
+    (one,) = TOKENIZER.encode_ordinary("a")
+    call = TOKENIZER.encode_ordinary("1+1")
+    assert spelled(rendered.ids) == [
+        "<|bos|>", "<|user_start|>", "S\n\nu", "<|user_end|>", "<|assistant_start|>", "a",
+        "<|python_start|>", "1+1", "<|python_end|>", "<|output_start|>", "2", "<|output_end|>",
+        "<|assistant_end|>",
+    ]  # fmt: skip
+    trained = [id for id, m in zip(rendered.ids, rendered.mask, strict=True) if m]
+    assert trained == [
+        one, s["<|python_start|>"], *call, s["<|python_end|>"], s["<|assistant_end|>"],
+    ]  # fmt: skip
+    assert rendered.cut is None
+
+
+def test_special_tokens_have_their_order():
+    assert list(SPECIAL_TOKENS) == sorted(SPECIAL_TOKENS, key=TOKENIZER.special_tokens.get)
+
+
+def test_random_conversations_as_the_naive_renderer():
+    """No text yields a special token, however hostile: the naive renderer allows none."""
+    r = random.Random(1)
+    for _ in range(1500 * CASES):
+        c = conversation(r)
+        rendered = RENDERER.render(c, None)
+        assert (rendered.ids, rendered.mask) == naive(c)
+        n_special = sum(id in NAMES for id in rendered.ids)
+        n_parts = sum(
+            2 * sum(p.type != "text" for p in m.parts) + 2 for m in c.messages if m.role != "system"
+        )
+        assert n_special == n_parts + 1
+
+
+def test_cut_at_every_length():
+    r = random.Random(2)
+    for _ in range(40):
+        c = conversation(r)
+        whole = RENDERER.render(c, None)
+        for length in range(1, len(whole.ids) + 2):
+            cut = RENDERER.render(c, length)
+            n = len(cut.ids)
+            assert cut.ids == whole.ids[:n]
+            assert cut.mask == whole.mask[:n]
+            if length >= len(whole.ids):
+                assert cut.cut is None
+                continue
+            assert cut.cut.n_tokens == len(whole.ids)
+            names = [NAMES.get(id) for id in cut.ids]
+            assert names.count("<|python_start|>") == names.count("<|python_end|>")
+            assert names.count("<|output_start|>") == names.count("<|output_end|>")
+            assert cut.cut.before_call == (n < length)
+            n_before = [NAMES.get(id) for id in cut.ids].count("<|user_end|>")
+            n_before += names.count("<|assistant_end|>") + c.has_system
+            assert cut.cut.message == n_before + 1
+    with pytest.raises(ValueError, match="max_tokens=0"):
+        RENDERER.render(c, 0)
+
+
+def test_prompt_is_a_prefix_of_the_conversation():
+    r = random.Random(3)
+    for _ in range(200):
+        c = conversation(r)
+        prompt = RENDERER.prompt(c)
+        assert NAMES[prompt[-1]] == "<|assistant_start|>"
+        if c.messages[-1].role == "assistant":
+            whole = RENDERER.render(c, None).ids
+            assert prompt == whole[: len(prompt)]
+        else:
+            assert prompt[:-1] == RENDERER.render(c, None).ids
+
+
+def test_a_reply_is_rendered_with_the_ids_it_was_written_with():
+    """A model's tokens are often not those that encoding its text gives."""
+    r = random.Random(4)
+    s = TOKENIZER.special_tokens
+    ordinary = [id for id in range(TOKENIZER.n_vocab) if id not in NAMES]
+    differs = 0
+    for _ in range(300):
+        written = r.choices(ordinary, k=r.randint(0, 5))
+        for _ in range(r.randint(0, 2)):
+            call, result = r.choices(ordinary, k=3), TOKENIZER.encode_ordinary(text(r))
+            written += [s["<|python_start|>"], *call, s["<|python_end|>"]]
+            if r.random() < 0.7:
+                written += [s["<|output_start|>"], *result, s["<|output_end|>"]]
+            written += r.choices(ordinary, k=r.randint(0, 3))
+        end = s["<|assistant_end|>"]
+        message = RENDERER.reply([*written, end, 65, 66])
+        c = Conversation((Message("user", "x"), message))
+        assert RENDERER.render(c, None).ids == [*RENDERER.prompt(c), *written, end]
+        again = Conversation.of(c.to_dict())
+        differs += RENDERER.render(again, None).ids != RENDERER.render(c, None).ids
+        assert again == c
+    assert differs > 100
+
+
+def test_replies_out_of_order():
+    s = TOKENIZER.special_tokens
+    (a,) = TOKENIZER.encode_ordinary("a")
+    cases = {
+        (s["<|python_start|>"], a): [("python", "a")],
+        (s["<|python_end|>"], a): [("text", "a")],
+        (s["<|output_start|>"], a, s["<|output_end|>"]): [("text", "a")],
+        (s["<|python_start|>"], s["<|bos|>"], a, s["<|output_end|>"]): [("python", "a")],
+        (s["<|user_start|>"],): [],
+        (): [],
+    }
+    for ids, parts in cases.items():
+        assert [(p.type, p.text) for p in RENDERER.reply(ids).parts] == parts
+
+
+def test_ids_that_are_not_of_the_text():
+    a, b = TOKENIZER.encode_ordinary("a") + TOKENIZER.encode_ordinary("b")
+    for ids in ((b,), (a, TOKENIZER.special_tokens["<|bos|>"])):
+        message = Message("assistant", (Part("text", "a", ids),))
+        with pytest.raises(ValueError, match="not of its text 'a'"):
+            RENDERER.render(Conversation((Message("user", "x"), message)))
+
+
+def test_a_tokenizer_without_the_special_tokens():
+    plain = train([generated_text()], 300, ["<|bos|>", "<|x|>"])
+    with pytest.raises(ValueError, match=r"no special token <\|user_start\|>, .*with_special_tok"):
+        Renderer(plain)
+    more = with_special_tokens(plain)
+    assert more.n_vocab == plain.n_vocab + 8
+    assert more.special_tokens["<|bos|>"] == plain.special_tokens["<|bos|>"]
+    assert more.special_tokens["<|user_start|>"] == plain.n_vocab
+    sample = generated_text(5, 50)
+    assert more.encode_ordinary(sample) == plain.encode_ordinary(sample)
+    Renderer(more)
