@@ -1,0 +1,181 @@
+"""Spelling words, and counting their letters: generated, seeded, endless."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from bytemill.chat.conversation import Conversation, Message, Part
+from bytemill.tasks.task import Item, Task
+from bytemill.tools.calculator import calculate
+
+SPELL: Final = (
+    "Spell the word '{word}'.",
+    "How do you spell '{word}'?",
+    "Please spell '{word}' for me.",
+    "Can you spell '{word}'?",
+    "spell '{word}'",
+    "Spell out '{word}', letter by letter.",
+    "What are the letters of '{word}'?",
+    "Write '{word}' one letter at a time.",
+    "Take '{word}' apart into its letters.",
+    "I want to know how '{word}' is spelled.",
+    "What is the spelling of '{word}'?",
+    "Give me the letters in '{word}'.",
+    "List the letters of the word '{word}'.",
+    "Which letters make up '{word}'?",
+    "Could you spell the word '{word}' please?",
+    "'{word}': how is it spelled?",
+    "Show me '{word}' letter by letter.",
+    "Tell me the spelling of '{word}'.",
+)
+"""Wordings to train on."""
+SPELL_HELD_OUT: Final = (
+    "Break '{word}' into single letters.",
+    "Help me spell '{word}', please.",
+    "What letters does '{word}' have, in order?",
+    "Spelling of '{word}'?",
+)
+"""Wordings never to be trained on."""
+COUNT: Final = (
+    "How many '{letter}' are in '{word}'?",
+    "How often does '{letter}' occur in '{word}'?",
+    "Count the letter '{letter}' in '{word}'.",
+    "How many times is '{letter}' in the word '{word}'?",
+    "count '{letter}' in '{word}'",
+    "What is the number of '{letter}' in '{word}'?",
+    "Please count how many '{letter}' the word '{word}' has.",
+    "Can you count the '{letter}' in '{word}'?",
+    "In '{word}', how many '{letter}' are there?",
+    "How many letters '{letter}' does '{word}' have?",
+    "Tell me how many '{letter}' are in '{word}'.",
+    "I need the count of '{letter}' in '{word}'.",
+    "How many times do you see '{letter}' in '{word}'?",
+    "Number of '{letter}' in '{word}'?",
+    "The word '{word}' has how many '{letter}'?",
+    "How many '{letter}' does it take to write '{word}'?",
+    "Look at '{word}'. How many '{letter}' are there?",
+    "Say how often '{letter}' stands in '{word}'.",
+)
+"""Wordings to train on."""
+COUNT_HELD_OUT: Final = (
+    "How many '{letter}' can you find in '{word}'?",
+    "Find the number of letters '{letter}' in '{word}'.",
+    "Does '{word}' have any '{letter}', and how many?",
+    "Give me the count of the letter '{letter}' in '{word}'.",
+)
+"""Wordings never to be trained on."""
+
+_WORD: Final = re.compile(r"[a-z]{3,12}")
+
+
+def words_of(texts: Sequence[str]) -> list[str]:
+    """The words of 3 to 12 small letters in texts, each once, the most frequent first."""
+    counts: dict[str, int] = {}
+    for text in texts:
+        for word in re.findall(r"(?<![\w'’])[a-z]+(?![\w'’])", text):
+            if _WORD.fullmatch(word):
+                counts[word] = counts.get(word, 0) + 1
+    return sorted(counts, key=lambda word: (-counts[word], word))
+
+
+class _Words(Task):
+    def __init__(self, words: Sequence[str], wordings: Sequence[str], size: int, seed: int) -> None:
+        bad = [word for word in words if not word.isalpha()]
+        if bad or not words:
+            raise ValueError(
+                f"words: {bad[0]!r} is not letters only" if bad else "words: there are none"
+            )
+        self._words, self._wordings, self._size, self._seed = words, wordings, size, seed
+
+    def __len__(self) -> int:
+        """As many as were asked for."""
+        return self._size
+
+    def _random(self, index: int) -> random.Random:
+        return random.Random(f"{self.name} {self._seed} {index}")
+
+
+class Spelling(_Words):
+    """Asks for the letters of a word; the answer has them between hyphens, such as c-a-t.
+
+    Args:
+        words: What to ask for; those to be tried on are best kept out of those to train on.
+        wordings: Of the question, with {word}.
+        size: How many items there are.
+        seed: Item i depends on it and on i alone.
+
+    Raises:
+        ValueError: There is no word, or one is not letters only.
+    """
+
+    name = "spelling"
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        wordings: Sequence[str] = SPELL,
+        size: int = 1_000_000,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(words, wordings, size, seed)
+
+    def item(self, index: int) -> Item:
+        """A word to spell."""
+        r = self._random(index)
+        word = r.choice(self._words)
+        asked = r.choice(self._wordings).format(word=word)
+        spelled = "-".join(word)
+        reply = Message("assistant", spelled)
+        return Item(Conversation((Message("user", asked), reply)), spelled)
+
+    def judge(self, item: Item, reply: Message) -> float:
+        """1 if the letters are in the reply, in order, between hyphens, and nothing else is."""
+        return float(reply.text.strip().rstrip(".") == item.answer)
+
+
+class Counting(_Words):
+    """Asks how often a letter is in a word; the answer calls the tool: 'word'.count('x').
+
+    Args:
+        words: As in `Spelling`.
+        wordings: Of the question, with {word} and {letter}.
+        size: How many items there are.
+        seed: Item i depends on it and on i alone.
+
+    Raises:
+        ValueError: There is no word, or one is not letters only.
+    """
+
+    name = "counting"
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        wordings: Sequence[str] = COUNT,
+        size: int = 1_000_000,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(words, wordings, size, seed)
+
+    def item(self, index: int) -> Item:
+        """A word and a letter, which is in the word nine times of ten."""
+        r = self._random(index)
+        word = r.choice(self._words)
+        letter = r.choice(word) if r.random() < 0.9 else r.choice("abcdefghijklmnopqrstuvwxyz")
+        asked = r.choice(self._wordings).format(word=word, letter=letter)
+        expression = f"'{word}'.count('{letter}')"
+        result = calculate(expression)
+        parts = (
+            Part("python", expression),
+            Part("python_output", result),
+            Part("text", f"The letter '{letter}' is in '{word}' {result} times."),
+        )
+        return Item(Conversation((Message("user", asked), Message("assistant", parts))), result)
+
+    def judge(self, item: Item, reply: Message) -> float:
+        """1 if the last number in the text is the right one."""
+        numbers = re.findall(r"\d+", reply.text)
+        return float(bool(numbers) and numbers[-1] == item.answer)
