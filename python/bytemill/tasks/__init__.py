@@ -7,6 +7,7 @@ published ones read their data from a folder (`rows`), others make theirs up fro
 from bytemill.tasks.arc import Arc
 from bytemill.tasks.arithmetic import Arithmetic
 from bytemill.tasks.gsm8k import Gsm8k
+from bytemill.tasks.humaneval import HumanEval
 from bytemill.tasks.identity import Identity
 from bytemill.tasks.messages import Messages
 from bytemill.tasks.mmlu import Mmlu
@@ -20,6 +21,7 @@ __all__ = [
     "Chain",
     "Counting",
     "Gsm8k",
+    "HumanEval",
     "Identity",
     "Item",
     "Messages",
