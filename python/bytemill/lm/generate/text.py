@@ -137,7 +137,7 @@ def _steps(
         return
     longest = max(len(windows[row]) + limits[row] - 1 for row in active)
     decoder = Decoder(weights, min(context, longest))
-    logits = _read(decoder, [windows[row] for row in active])
+    logits = read_prompts(decoder, [windows[row] for row in active])
     n_new = 0
     while True:
         n_new += 1
@@ -232,7 +232,7 @@ def check_vocabulary(tokenizer: Tokenizer, vocab_size: int) -> None:
         )
 
 
-def _read(decoder: Decoder, prompts: list[list[int]]) -> torch.Tensor:
+def read_prompts(decoder: Decoder, prompts: list[list[int]]) -> torch.Tensor:
     """Logits after each prompt; one that comes several times is read once."""
     first: dict[tuple[int, ...], int] = {}
     which = [first.setdefault(tuple(prompt), len(first)) for prompt in prompts]
