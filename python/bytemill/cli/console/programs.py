@@ -39,7 +39,12 @@ PROGRAMS = {
     "train": Program("bytemill.cli.train", "token shards -> a language model *", True),
     "generate": Program("bytemill.cli.generate", "a prompt -> the text a model writes *", False),
     "evaluate": Program("bytemill.cli.evaluate", "a model's loss and bits per byte *", False),
-    "base-eval": Program("bytemill.cli.base_eval", "a base model's CORE, and samples *", True),
+    "base-eval": Program(
+        "bytemill.cli.evaluation.base_eval", "a base model's CORE, and samples *", True
+    ),
+    "chat-eval": Program(
+        "bytemill.cli.evaluation.chat_eval", "an assistant's answers to tasks *", True
+    ),
     "account": Program("bytemill.cli.account", "a model's parameters, memory and FLOPs *", False),
     "demo": Program("bytemill.cli.demo", "all of it in minutes, on Python's own source *", True),
     "completion": Program(
