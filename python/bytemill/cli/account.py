@@ -108,6 +108,14 @@ def run(args: argparse.Namespace) -> None:
         ("  feed-forward", share(of.feed_forward, of.total)),
         ("  norms", share(of.norms, of.total)),
         ("  head", share(of.head, of.total)),
+        *(
+            (f"  {name}", share(number, of.total))
+            for name, number in (
+                ("value embeddings", of.value_embeddings),
+                ("scalars", of.scalars),
+            )
+            if number
+        ),
         (f"forward FLOPs, {length:,} tokens", f"{forward.total:.4g}"),
         ("  attention projections", share(forward.attention_projections, forward.total)),
         ("  attention scores", share(forward.attention_scores, forward.total)),
