@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import Field, asdict, dataclass, fields
-from numbers import Integral, Real
-from types import NoneType
-from typing import Any, Final, Literal, TypeAlias, get_args, get_origin, get_type_hints
+from dataclasses import asdict, dataclass, fields
+from numbers import Integral
+from typing import Any, Final, Literal, TypeAlias, get_type_hints
 
-from bytemill.lm.model.arguments import plain_value
+from bytemill.lm.model.arguments import field_value, plain_value
 from bytemill.lm.model.variants import (
     INITS,
     MLPS,
@@ -61,6 +60,11 @@ _VARIATIONS: Final[dict[str, dict[str, Any]]] = {
     },
 }
 PRESETS: Final = tuple(_VARIATIONS)
+
+
+def preset_fields(name: Preset) -> dict[str, Any]:
+    """The fields of `ModelConfig` that a preset decides, but for the window."""
+    return dict(_VARIATIONS[name])
 
 
 @dataclass(frozen=True)
@@ -184,7 +188,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
         for field in fields(self):
-            value = _checked(field, hints[field.name], getattr(self, field.name))
+            value = field_value(field, hints[field.name], getattr(self, field.name))
             object.__setattr__(self, field.name, value)
         if self.dropout == 1:
             raise ValueError("dropout=1: it must be below 1, or nothing is left")
@@ -338,39 +342,6 @@ class ModelConfig:
                 f"model config without {', '.join(missing)}; to_dict writes every field"
             )
         return cls(**values)
-
-
-_NAMES: Final[dict[type, str]] = {int: "an int", bool: "True or False", str: "a str"}
-
-
-def _checked(field: Field[Any], hint: Any, value: Any) -> Any:
-    """A value that is of its field's type and in its range, as Python's own; raises otherwise."""
-    said = f"{field.name}={value!r}: it must be"
-    value = plain_value(value)
-    if get_origin(hint) is Literal:
-        if not isinstance(value, str) or value not in get_args(hint):
-            *most, last = (f'"{choice}"' for choice in get_args(hint))
-            raise ValueError(f"{said} {', '.join(most)} or {last}")
-        return str(value)
-    kinds = get_args(hint) or (hint,)
-    if value is None and NoneType in kinds:
-        return value
-    kind = kinds[0]
-    allowed = {int: Integral, float: Real}.get(kind, kind)
-    if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
-        raise TypeError(f"{said} {_NAMES.get(kind, 'a number')}")
-    try:
-        value = kind(value)
-    except OverflowError:
-        raise ValueError(f"{said} within the range of a float") from None
-    least, above, most = (field.metadata[name] for name in ("least", "above", "most"))
-    if above is not None and not (math.isfinite(value) and value > above):
-        raise ValueError(f"{said} finite and above {above}")
-    if least is not None and not value >= least:
-        raise ValueError(f"{said} at least {least}")
-    if most is not None and not value <= most:
-        raise ValueError(f"{said} at most {most}")
-    return value
 
 
 def _with_window(
