@@ -22,6 +22,7 @@ __all__ = [
     "Recipe",
     "apply_schedule",
     "build_optimizers",
+    "model_groups",
     "peak_rates",
     "set_learning_rates",
     "used_rates",
@@ -64,24 +65,16 @@ def build_optimizers(
         ValueError: The model has no `token_embeddings.weight` or no trainable parameter.
     """
     wait_briefly()
-    groups: dict[str, list[Tensor]] = {name: [] for name in _ORDER}
-    width = None
-    is_tied = isinstance(getattr(model, "lm_head", None), TiedHead)
-    for name, weight in model.named_parameters():
-        if name == "token_embeddings.weight":
-            width = weight.shape[1]
-        if weight.requires_grad:
-            groups[_group_of(name, weight, is_tied)].append(weight)
-    if width is None:
+    table = dict(model.named_parameters()).get("token_embeddings.weight")
+    if table is None:
         raise ValueError("the model has no token_embeddings.weight; pass a Transformer")
-    if not any(groups.values()):
+    groups = model_groups(model)
+    if not groups:
         raise ValueError("no parameter of the model is trainable: set requires_grad")
-    c = config.resolved(width)
+    c = config.resolved(table.shape[1])
     adam_groups: list[dict[str, Any]] = []
     muon_groups: list[dict[str, Any]] = []
     for name, weights in groups.items():
-        if not weights:
-            continue
         lr, decay = getattr(c, RATES[name]), c.decay(name)
         group = {
             "params": weights,
@@ -107,6 +100,17 @@ def build_optimizers(
     if muon_groups:
         optimizers.append(_muon(muon_groups, c, ns_dtype))
     return optimizers
+
+
+def model_groups(model: nn.Module) -> dict[str, list[Tensor]]:
+    """A `Transformer`'s trainable parameters by the name of their group, in the groups' order;
+    groups that it has none of are left out."""
+    groups: dict[str, list[Tensor]] = {name: [] for name in _ORDER}
+    is_tied = isinstance(getattr(model, "lm_head", None), TiedHead)
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            groups[_group_of(name, weight, is_tied)].append(weight)
+    return {name: weights for name, weights in groups.items() if weights}
 
 
 def _muon(groups: list[dict[str, Any]], config: OptimConfig, dtype: torch.dtype | None) -> Muon:
