@@ -8,7 +8,7 @@ import torch
 
 from bytemill.lm import ModelConfig, Transformer
 from bytemill.lm.model.config import PRESETS
-from bytemill.lm.model.variants import MLPS, NORM_POSITIONS, Position
+from bytemill.lm.model.variants import INITS, MLPS, NORM_POSITIONS, Position
 
 # What can be chosen apart from sizes; a later choice does not depend on an earlier one.
 CHOICES = {
@@ -27,6 +27,13 @@ CHOICES = {
         {"window": 7, "window_pattern": "SL"},
         {"window": 48, "window_pattern": "LSS"},
     ],
+    **{
+        name: [{name: True}, {name: False}]
+        for name in ("value_embeddings", "resid_scalars", "x0_scalars", "smear", "backout")
+    },
+    "qk_scale": [{"qk_scale": 1.3}, {"qk_scale": 1.0}],
+    "vocab_multiple": [{"vocab_multiple": 50}, {"vocab_multiple": 1}],
+    "init": [{"init": name} for name in INITS],
     "n_kv_head": [{"n_kv_head": n} for n in (1, 2, 4)],
     "n_layer": [{"n_layer": n} for n in (1, 3)],
     "sizes": [{}, {"rope_theta": 500.0, "norm_eps": 0.1}, {"d_model": 40, "d_ff": 72}],
@@ -36,7 +43,11 @@ CHOICES = {
 def variants(n_mixed, seed=0):
     """Every preset, with every variant alone, and `n_mixed` combinations: (preset, fields)."""
     alone = [fields for choices in CHOICES.values() for fields in choices]
-    found = [(name, fields) for name, fields in itertools.product(PRESETS, [{}, *alone])]
+    # What a preset has anyway is not tried once more.
+    found = {}
+    for name, fields in itertools.product(PRESETS, [{}, *alone]):
+        found.setdefault(small_config(name, **fields), (name, fields))
+    found = list(found.values())
     draw = random.Random(seed)
     for _ in range(n_mixed):
         fields = {}
@@ -67,7 +78,12 @@ def small_model(name="cs336", seed=0, **fields):
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
             scale = inner if name.startswith("layers.") else 0.15
-            parameter.copy_(1 + 0.3 * noise if parameter.ndim == 1 else scale * noise)
+            if "gate" in name:
+                scale = 1.0  # gates of all sizes
+            if name.startswith("backout."):
+                parameter.copy_(0.3 + 0.1 * noise)  # about 1 it would cancel a short model
+            else:
+                parameter.copy_(1 + 0.3 * noise if parameter.ndim == 1 else scale * noise)
     return model
 
 

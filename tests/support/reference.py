@@ -19,6 +19,18 @@ def rotate(x, theta):
     return out
 
 
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def smeared(x, w, scale):
+    """Each vector of x (T, C) plus scale sigmoid(w . its first 24 numbers) times the one before."""
+    out = x.copy()
+    for t in range(1, len(x)):
+        out[t] += scale * sigmoid(w @ x[t, : len(w)]) * x[t - 1]
+    return out
+
+
 def attend(q, k, v, window=None):
     """q, k, v (T, head_dim), causal; each sees the last `window` tokens, itself among them."""
     out = np.empty_like(v)
@@ -62,6 +74,10 @@ def logits(config, state, ids):
     def attention(n, inner):
         at = f"layers.{n}.attn"
         q, k, v = (inner @ state[f"{at}.{p}_proj.weight"].T for p in "qkv")
+        if config.value_embeddings and (config.n_layer - 1 - n) % 2 == 0:
+            gate = state[f"{at}.value_gate.weight"]
+            gates = 3 * sigmoid(inner[:, : gate.shape[1]] @ gate.T)
+            v = v + np.repeat(gates, size, -1) * state[f"value_embeddings.{n}.weight"][ids]
         heads = []
         for head in range(config.n_head):
             mine = slice(head * size, (head + 1) * size)
@@ -71,7 +87,8 @@ def logits(config, state, ids):
             if config.qk_norm:
                 one_q, one_k = norm(one_q, f"{at}.q_norm"), norm(one_k, f"{at}.k_norm")
             seen = window_of(config, n)
-            heads.append(attend(turned(one_q), turned(one_k), v[:, theirs], seen))
+            one_q, one_k = config.qk_scale * turned(one_q), config.qk_scale * turned(one_k)
+            heads.append(attend(one_q, one_k, v[:, theirs], seen))
         return np.concatenate(heads, -1) @ state[f"{at}.output_proj.weight"].T
 
     def feed_forward(n, inner):
@@ -88,12 +105,22 @@ def logits(config, state, ids):
     x = state["token_embeddings.weight"][ids]
     if config.embedding_norm:
         x = norm(x, "ln_embedding")
+    if config.smear:
+        x = smeared(x, state["smear.gate.weight"][0], state["smear.scale.weight"][0])
+    first, outputs = x, []
     for n in range(config.n_layer):
+        if config.resid_scalars:
+            x = state["resid.weight"][n] * x
+        if config.x0_scalars:
+            x = x + state["x0.weight"][n] * first
         x = added(x, f"layers.{n}.ln1", lambda inner, n=n: attention(n, inner))
         x = added(x, f"layers.{n}.ln2", lambda inner, n=n: feed_forward(n, inner))
+        outputs.append(x)
+    if config.backout:
+        x = x - state["backout.weight"][0] * outputs[config.n_layer // 2]
     if config.norm_position == "pre":
         x = norm(x, "ln_final")
     head = "token_embeddings" if config.tie_embeddings else "lm_head"
-    out = x @ state[f"{head}.weight"].T
+    out = x @ state[f"{head}.weight"][: config.vocab_size].T
     cap = config.logit_softcap
     return out if cap is None else cap * np.tanh(out / cap)

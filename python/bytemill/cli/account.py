@@ -19,7 +19,8 @@ from bytemill.lm.checkpoint.loading import find_checkpoint
 from bytemill.lm.device.gpus import GPUS, gpu
 from bytemill.lm.model import accounting
 from bytemill.lm.model.config import ModelConfig
-from bytemill.lm.optim.groups import OptimConfig, used_rates
+from bytemill.lm.model.transformer import Transformer
+from bytemill.lm.optim.groups import OptimConfig, model_groups, used_rates
 from bytemill.lm.settings_tree import leaves
 from bytemill.lm.train import TrainConfig
 from bytemill.lm.train.plan import Dial, Plan, plan
@@ -108,6 +109,14 @@ def run(args: argparse.Namespace) -> None:
         ("  feed-forward", share(of.feed_forward, of.total)),
         ("  norms", share(of.norms, of.total)),
         ("  head", share(of.head, of.total)),
+        *(
+            (f"  {name}", share(number, of.total))
+            for name, number in (
+                ("value embeddings", of.value_embeddings),
+                ("scalars", of.scalars),
+            )
+            if number
+        ),
         (f"forward FLOPs, {length:,} tokens", f"{forward.total:.4g}"),
         ("  attention projections", share(forward.attention_projections, forward.total)),
         ("  attention scores", share(forward.attention_scores, forward.total)),
@@ -124,7 +133,8 @@ def run(args: argparse.Namespace) -> None:
     ]
     if account.plan is not None:
         rates = used_rates(account.plan.optimizer, config.d_model)
-        rows += plan_rows(account.plan, rates)
+        of_model = model_groups(Transformer(config, device="meta"))
+        rows += plan_rows(account.plan, {name: rates[name] for name in of_model})
     print(report.rows([*rows, *limits(args, account, of.total)]))
 
 

@@ -226,7 +226,8 @@ def scaling(plan: Plan) -> str:
     """What the default learning rates were multiplied by."""
     by_width = f"AdamW's x {plan.width_scale:.3g} by width"
     by_batch = f"all x {plan.batch_scale:.3g} by batch"
-    return f"of default rates {by_width}, {by_batch}; given ones are used as given"
+    decay = "" if plan.decay_scale == 1 else f", and the decay x {plan.decay_scale:.3g}"
+    return f"of default rates {by_width}, {by_batch}{decay}; given ones are used as given"
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from bytemill.lm.train.config import TrainConfig
 from bytemill.lm.train.events import Event, MemoryRanOut, Stepped
 from bytemill.lm.train.pretrain import Trainer
 
-PRESETS: Final[tuple[Preset, ...]] = ("gpt", "cs336")
+PRESETS: Final[tuple[Preset, ...]] = ("gpt", "cs336", "nanochat-2026")
 _SHAPE: Final = {
     "vocab_size": 512, "context_length": 128, "d_model": 128, "n_layer": 3, "n_head": 4,
     "n_kv_head": 2,

@@ -42,6 +42,11 @@ VARIANTS = [
     small("cs336", norm_position="post", qk_norm=True, embedding_norm=True, dropout=0.2),
     small("cs336", dropout=0.1, window=5, window_pattern="SSL", n_layer=4),
     small("gpt", window=40, window_pattern="S"),
+    small("nanochat-2026", n_kv_head=2, n_layer=5),
+    small("nanochat-2026", n_layer=4, norm_weights=True, vocab_multiple=1, x0_scalars=False),
+    small("nanochat-2026", n_layer=3, embedding_norm=False, resid_scalars=False, smear=False),
+    small("cs336", value_embeddings=True, smear=True, backout=True, x0_scalars=True),
+    small("gpt", value_embeddings=True, backout=True, n_layer=4),
 ]
 
 
@@ -61,6 +66,39 @@ def test_gpt2_xl_by_hand():
     at_16k = account.forward_flops(GPT2_XL, length=16_384)
     # At a context of 16,384 the scores, quadratic in it, are more than half of all.
     assert at_16k.attention_scores / at_16k.total == pytest.approx(0.5516, abs=1e-4)
+
+
+def test_the_recipe_of_2026_by_hand():
+    """Depth 12: width 768, 6 heads of 128, 32,768 ids, 2,048 tokens."""
+    shape = {"d_model": 768, "n_layer": 12, "n_head": 6}
+    config = ModelConfig.preset("nanochat-2026", vocab_size=32_768, context_length=2_048, **shape)
+    of = account.count_parameters(config)
+    assert of.embedding == of.head == 32_768 * 768 == 25_165_824
+    # A layer: four matrices of 768 x 768, one up to 3,072 and one back. Six layers have gates from
+    # 12 numbers to 6 heads.
+    assert of.attention == 12 * 4 * 589_824 + 6 * 12 * 6 == 28_311_984
+    assert of.feed_forward == 12 * 2 * 768 * 3_072 == 56_623_104
+    assert of.value_embeddings == 6 * 25_165_824 == 150_994_944
+    # A number for each layer and one for x0, smear's gate and its number, and that of backout.
+    assert of.scalars == 12 + 12 + 24 + 1 + 1 == 50
+    assert of.norms == 0
+    assert of.total == 2 * 25_165_824 + 28_311_984 + 56_623_104 + 150_994_944 + 50 == 286_261_730
+    flops = account.forward_flops(config)
+    assert flops.attention_projections == 2 * 2_048 * 28_311_984
+    assert flops.feed_forward == 2 * 2_048 * 56_623_104
+    assert flops.head == 2 * 2_048 * 25_165_824
+    assert flops.smear == 2 * 2_048 * 24
+    # SSSL three times: 9 layers see 512 tokens, 3 all 2,048; 2 products of 768 numbers a key.
+    assert flops.attention_scores == 2_048 * 4 * 768 * (9 * 512 + 3 * 2_048) == 67_645_734_912
+    per_token = 3 * 2 * (28_311_984 + 56_623_104 + 25_165_824 + 24) + 3 * 4 * 768 * 10_752
+    assert account.training_flops_per_token(config) == per_token == 759_696_048
+    # 50,257 ids are padded to 50,304.
+    assert (
+        account.count_parameters(
+            ModelConfig.preset("nanochat-2026", vocab_size=50_257, context_length=2_048, **shape)
+        ).head
+        == 50_304 * 768
+    )
 
 
 def test_gpt2_xl_trains_for_years_on_one_a100():

@@ -129,3 +129,33 @@ def test_bad_dicts():
         ModelConfig.from_dict({k: v for k, v in good.items() if k not in ("d_ff", "mlp")})
     with pytest.raises(ValueError, match=r"preset 'llama'.*cs336, gpt"):
         small_config("llama")
+
+
+def test_the_shape_of_2026():
+    config = small_config("nanochat-2026", context_length=2048, n_layer=6)
+    # S: a quarter of 2,048, which is whole blocks of 128; the last layer sees all.
+    assert config.windows == (512, 512, 512, None, 512, None)
+    for length, window in ((48, 128), (512, 128), (513, 256), (2049, 640)):
+        assert small_config("nanochat-2026", context_length=length).window == window
+    assert small_config("nanochat-2026", window=3).windows == (3, None)
+    assert small_config("nanochat-2026", window_pattern="L").window is None
+    assert small_config("nanochat-2026", window=None).windows == (None, None)
+    assert small_config("nanochat-2026", window_pattern="LS", n_layer=3).windows == (
+        None,
+        128,
+        None,
+    )
+    with pytest.raises(ValueError, match="window=None and window_pattern='S'"):
+        small_config("nanochat-2026", window=None, window_pattern="S")
+    assert (config.rope_theta, config.logit_softcap, config.qk_scale) == (100_000, 15, 1.2)
+    assert config.value_layers == (1, 3, 5) and config.backout_layer == 3
+    assert small_config("nanochat-2026", n_layer=5).value_layers == (0, 2, 4)
+    assert config.padded_vocab_size == 128
+    assert small_config("nanochat-2026", vocab_size=128).padded_vocab_size == 128
+    # `gpt` and what is switched on.
+    switches = {
+        "rope_theta": 10_000.0, "window_pattern": "L", "qk_scale": 1.0, "value_embeddings": False,
+        "resid_scalars": False, "x0_scalars": False, "smear": False, "backout": False,
+        "vocab_multiple": 1, "init": "normal",
+    }  # fmt: skip
+    assert small_config("nanochat-2026", **switches) == small_config("gpt")

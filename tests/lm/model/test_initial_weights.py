@@ -8,6 +8,7 @@ from bytemill.lm import ModelConfig, Transformer
 from bytemill.lm.model.attention import Attention
 from bytemill.lm.model.layers import Embedding, FeedForward, Linear, RMSNorm
 from bytemill.lm.model.transformer import Block
+from bytemill.lm.model.variants import Normal
 from tests.support.models import small_config
 from tests.support.one_thread import one_thread  # noqa: F401
 
@@ -52,9 +53,9 @@ def seeded(make):
 def test_linear_and_embedding():
     state = seeded(lambda **factory: Linear(100, 60, **factory))
     assert is_normal(state["weight"], (2 / 160) ** 0.5)
-    assert is_normal(seeded(lambda **f: Linear(100, 60, init_std=0.3, **f))["weight"], 0.3)
+    assert is_normal(seeded(lambda **f: Linear(100, 60, start=Normal(0.3), **f))["weight"], 0.3)
     assert is_normal(seeded(lambda **f: Embedding(100, 60, **f))["weight"], 1.0)
-    assert not Linear(10, 6, init_std=0.0).weight.any()
+    assert not Linear(10, 6, start=Normal(0.0)).weight.any()
     assert RMSNorm(7).weight.tolist() == [1.0] * 7
     assert RMSNorm(7, weights=False).weight is None
 
@@ -117,3 +118,45 @@ def test_models_of_a_seed_are_what_they_were(name):
         assert model(ids)[0, -1, :8].tolist() == pytest.approx(logits, rel=1e-4, abs=1e-5)
         found = model.loss(ids[:, :-1], ids[:, 1:]).item()
     assert found == pytest.approx(loss, rel=1e-5)
+
+
+def test_the_recipe_of_2026():
+    config = ModelConfig.preset(
+        "nanochat-2026", vocab_size=1000, context_length=48, d_model=256, n_layer=4, n_head=2
+    )
+    model = Transformer(config, generator=torch.Generator().manual_seed(4))
+    state = {name: value.detach() for name, value in model.named_parameters()}
+
+    def is_even(name, low, high):
+        weight, width = state[name], high - low
+        assert low <= weight.min() < low + 0.02 * width
+        assert high - 0.02 * width < weight.max() <= high
+        assert weight.std().item() == pytest.approx(width / 12**0.5, rel=0.2)
+
+    most = 3**0.5 / 256**0.5
+    for name in ("q", "k", "v"):
+        is_even(f"layers.1.attn.{name}_proj.weight", -most, most)
+    is_even("layers.3.ffn.w1.weight", -0.4 * most, 0.4 * most)
+    is_even("value_embeddings.3.weight", -most, most)
+    is_even("value_embeddings.1.weight", -most, most)
+    for name in ("layers.1.attn.value_gate.weight", "smear.gate.weight"):
+        assert 0 <= state[name].min() < 0.004 and 0.016 < state[name].max() <= 0.02
+    for name in ("layers.2.attn.output_proj.weight", "layers.2.ffn.w2.weight"):
+        assert not state[name].any()
+    # Normal, and not cut.
+    embedding, head = state["token_embeddings.weight"], state["lm_head.weight"]
+    assert embedding.shape == head.shape == (1024, 256)
+    for weight, std in ((embedding, 0.8), (head, 0.001)):
+        assert weight.std().item() == pytest.approx(std, rel=0.01)
+        assert weight.abs().max() > 3.5 * std
+    assert state["resid.weight"].tolist() == pytest.approx(
+        [1.15, 1.15 - 0.1 / 3, 1.15 - 0.2 / 3, 1.05]
+    )
+    assert state["x0.weight"].tolist() == pytest.approx([0.2, 0.15, 0.1, 0.05])
+    assert (state["smear.scale.weight"], state["backout.weight"].item()) == (
+        0,
+        pytest.approx(0.2),
+    )
+    assert set(model.value_embeddings) == {"1", "3"}
+    model.reset_parameters(torch.Generator().manual_seed(4))
+    assert torch.equal(model.value_embeddings["3"].weight, state["value_embeddings.3.weight"])

@@ -197,3 +197,59 @@ def test_windows_hide_what_is_before_them():
     hook.remove()
     differs = (seen[0] != seen[1]).any(-1).nonzero().flatten().tolist()
     assert differs == [3, 4, 5, 6, 7]
+
+
+def test_a_cache_that_is_cut_smears_from_the_token_that_is_left():
+    model = small_model("nanochat-2026", n_layer=3)
+    ids = ids_like(model, 2, T)
+    cache = KVCache(model.config, 2)
+    with torch.no_grad():
+        logits = model(ids)
+        model(ids[:, :15], cache)
+        cache.truncate([4, 9])
+        got = model(torch.stack((ids[0, 4:8], ids[1, 9:13])), cache)
+    assert_near(got, torch.stack((logits[0, 4:8], logits[1, 9:13])), logits)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_padding_of_the_vocabulary_changes_nothing(dtype):
+    padded = small_model("nanochat-2026", vocab_multiple=64)
+    model = small_model("nanochat-2026", vocab_multiple=1)
+    shapes = {name: value.shape for name, value in model.state_dict().items()}
+    state = {name: value[: shapes[name][0]] for name, value in padded.state_dict().items()}
+    model.load_state_dict(state)
+    ids = ids_like(model, 3, T)
+    targets = ids.roll(-1, 1)
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
+        assert torch.equal(padded(ids), model(ids))
+        ours, theirs = padded.loss(ids, targets, chunk=7), model.loss(ids, targets, chunk=7)
+        plain = torch.nn.functional.cross_entropy(padded(ids).flatten(0, 1), targets.flatten())
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-6)
+    assert ours.item() == pytest.approx(plain.item(), rel=1e-5 if dtype == "float32" else 1e-2)
+    ours.backward(), theirs.backward()
+    grad = padded.lm_head.weight.grad
+    assert not grad[97:].any() and not padded.token_embeddings.weight.grad[97:].any()
+    torch.testing.assert_close(grad[:97], model.lm_head.weight.grad)
+
+
+def test_gradients_of_the_refinements():
+    """Autograd's against differences, in fp64."""
+    model = small_model("nanochat-2026", n_layer=3).double()
+    ids = ids_like(model, 2, 9)
+    model.loss(ids, ids.roll(-1, 1)).backward()
+    names = [
+        "resid.weight", "x0.weight", "smear.scale.weight", "smear.gate.weight", "backout.weight",
+        "value_embeddings.2.weight", "layers.2.attn.value_gate.weight",
+    ]  # fmt: skip
+    parameters = dict(model.named_parameters())
+    for name in names:
+        weight = parameters[name]
+        at = weight.grad.abs().argmax()
+        grad, flat = weight.grad.flatten()[at].item(), weight.data.view(-1)
+        losses = []
+        for step in (1e-5, -2e-5):
+            flat[at] += step
+            losses.append(model.loss(ids, ids.roll(-1, 1)).item())
+        flat[at] += 1e-5
+        assert abs(grad) > 1e-4
+        assert (losses[0] - losses[1]) / 2e-5 == pytest.approx(grad, rel=1e-4), name

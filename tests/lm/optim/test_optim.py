@@ -10,9 +10,15 @@ torch = pytest.importorskip("torch")
 
 from bytemill.lm.optim.adamw import AdamW
 from bytemill.lm.optim.clip import clip_gradients
-from bytemill.lm.optim.groups import OptimConfig, build_optimizers, set_learning_rates
+from bytemill.lm.optim.groups import (
+    OptimConfig,
+    apply_schedule,
+    build_optimizers,
+    set_learning_rates,
+)
 from bytemill.lm.optim.muon import Muon
 from bytemill.lm.optim.polar import newton_schulz, orthogonalize, reach
+from bytemill.lm.optim.schedule import Schedule
 from tests.support.models import small_model
 
 
@@ -280,6 +286,72 @@ def test_a_tied_embedding_has_the_rate_of_a_head(kind):
     found = [g for o in groups for g in o.param_groups if g["params"][0] is model.lm_head.weight]
     assert [(group["name"], group["base_lr"]) for group in found] == [("head", 0.004)]
     assert not any(g["name"] == "embedding" for o in groups for g in o.param_groups)
+
+
+GROUPS_OF_2026 = {
+    # Rate, betas, decay; the first three rates are for a width of 768, of which 192 is a quarter.
+    "embedding": (0.6, (0.8, 0.995), 0.001),
+    "head": (0.016, (0.8, 0.96), 0.01),
+    "value_embeddings": (0.3, (0.8, 0.995), 0.01),
+    "resid": (0.005, (0.8, 0.95), 0.05),
+    "x0": (0.5, (0.96, 0.95), 0.0),
+    "smear": (0.2, (0.8, 0.95), 0.0),
+}
+
+
+def test_groups_of_2026():
+    model = small_model("nanochat-2026", d_model=192, n_layer=3)
+    optimizers = build_optimizers(model, OptimConfig(recipe="nanochat-2026"))
+    adamw, muon = optimizers
+    found = {group["name"]: group for group in adamw.param_groups}
+    assert {
+        name: (pytest.approx(group["base_lr"]), group["betas"], group["weight_decay"])
+        for name, group in found.items()
+    } == GROUPS_OF_2026
+    assert all(group["eps"] == 1e-10 for group in found.values())
+    names = {id(weight): name for name, weight in model.named_parameters()}
+    held = {name: [names[id(p)] for p in group["params"]] for name, group in found.items()}
+    assert held["value_embeddings"] == ["value_embeddings.0.weight", "value_embeddings.2.weight"]
+    assert held["smear"] == ["smear.gate.weight", "smear.scale.weight", "backout.weight"]
+    assert (held["resid"], held["x0"]) == (["resid.weight"], ["x0.weight"])
+    (matrices,) = muon.param_groups
+    rest = {names[id(p)] for p in matrices["params"]}
+    assert rest == {name for name in names.values() if name.startswith("layers.")}
+    settings = {
+        "base_lr": 0.02, "momentum": 0.97, "ns_steps": 5, "weight_decay": 0.28, "beta2": 0.9,
+        "ns_quintics": "polar-express", "ns_divisor": "norm", "row_norm": True, "unit_norm": True,
+        "cautious": True, "nesterov": True,
+    }  # fmt: skip
+    assert {name: matrices[name] for name in settings} == settings
+    # Its groups share settings where they are given.
+    shared = OptimConfig(recipe="nanochat-2026", beta2=0.9, own_decays=False)
+    for group in build_optimizers(model, shared)[0].param_groups:
+        assert group["betas"] == (GROUPS_OF_2026[group["name"]][1][0], 0.9)
+        assert group["weight_decay"] == 0
+
+
+def test_a_schedule_is_applied_to_what_may_change():
+    model = small_model("nanochat-2026", n_layer=2)
+    optimizers = build_optimizers(
+        model, OptimConfig(recipe="nanochat-2026", lr_width_scaling=False)
+    )
+    schedule = Schedule(
+        "linear", 0, 100, 0.05, 0.65, momentum_start=0.85, momentum_warmup_steps=20,
+        momentum_end=0.9, decay="cosine",
+    )  # fmt: skip
+    assert apply_schedule(optimizers, schedule, 50) == pytest.approx(0.05 + 0.95 * 50 / 65)
+    adamw, muon = optimizers
+    (matrices,) = muon.param_groups
+    assert matrices["lr"] == pytest.approx(0.02 * (0.05 + 0.95 * 50 / 65))
+    assert matrices["weight_decay"] == pytest.approx(0.14)
+    assert matrices["momentum"] == pytest.approx(0.9 + 0.07 * 50 / 65)
+    for group in adamw.param_groups:
+        _, betas, decay = GROUPS_OF_2026[group["name"]]
+        assert group["lr"] == pytest.approx(group["base_lr"] * matrices["lr"] / 0.02)
+        assert (group["betas"], group["weight_decay"]) == (betas, decay)
+    # The bases stay, so that it does not matter where it was before.
+    apply_schedule(optimizers, schedule, 0)
+    assert (matrices["lr"], matrices["weight_decay"], matrices["momentum"]) == (0.02, 0.28, 0.85)
 
 
 def test_bad_configs():

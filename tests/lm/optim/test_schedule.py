@@ -70,3 +70,42 @@ def test_bad_fields():
         Schedule("cosine", 1.0, 10)
     with pytest.raises(TypeError, match="final_fraction='0'"):
         Schedule("cosine", 1, 10, "0")
+
+
+def test_momentum_by_hand():
+    schedule = Schedule(
+        "linear", 40, 2000, 0.05, 0.65, momentum_start=0.85, momentum_warmup_steps=400,
+        momentum_end=0.9,
+    )  # fmt: skip
+    # Up for 400 steps, 0.97 until step 700, then down for the last 1,300.
+    table = {0: 0.85, 100: 0.88, 200: 0.91, 400: 0.97, 700: 0.97, 1350: 0.935, 2000: 0.9, 2500: 0.9}
+    for step, expected in table.items():
+        assert schedule.momentum(step, 0.97) == pytest.approx(expected), step
+    # In a short run it comes down before it was up.
+    short = Schedule(
+        "linear", 40, 100, 0.05, 0.65, momentum_start=0.85, momentum_warmup_steps=400,
+        momentum_end=0.9,
+    )  # fmt: skip
+    assert [short.momentum(n, 0.97) for n in (0, 50, 100)] == pytest.approx([0.85, 0.865, 0.88])
+    assert Schedule("linear", 0, 10).momentum(3, 0.95) == 0.95
+
+
+def test_decay_by_hand():
+    schedule = Schedule("linear", 0, 12, decay="cosine")
+    cosines = [math.cos(math.pi * n / 12) for n in range(13)]
+    assert [schedule.decay_share(n) for n in range(13)] == pytest.approx(
+        [(1 + c) / 2 for c in cosines]
+    )
+    assert schedule.decay_share(12) == schedule.decay_share(99) == 0
+    assert Schedule("linear", 0, 12).decay_share(7) == 1
+
+
+def test_bad_momenta():
+    for fields, named in (
+        ({"momentum_start": 1.0}, "momentum_start=1"),
+        ({"momentum_end": -0.1}, "momentum_end=-0.1"),
+        ({"momentum_warmup_steps": -1}, "momentum_warmup_steps=-1"),
+        ({"decay": "linear"}, "decay='linear'"),
+    ):
+        with pytest.raises(ValueError, match=named):
+            Schedule("linear", 1, 10, **fields)

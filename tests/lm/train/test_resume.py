@@ -64,14 +64,18 @@ def fingerprint(trainer):
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 @pytest.mark.parametrize(
     ("optimizer", "loader", "preset", "kill_at"),
-    [("muon", "documents", "gpt", 20), ("adamw", "windows", "cs336", 27)],
+    [
+        ("muon", "documents", "gpt", 20),
+        ("adamw", "windows", "cs336", 27),
+        ("muon", "windows", "nanochat-2026", 27),
+    ],
 )
 def test_forty_steps_equal_twenty_a_kill_and_twenty(optimizer, loader, preset, kill_at, tmp_path):
     make_shards(tmp_path)
     settings = config(
         tmp_path, data=str(tmp_path / "shards"), tokenizer=str(tmp_path / "tokenizer"), steps=40,
         optimizer=optimizer, loader=loader, preset=preset, checkpoint_every=20, eval_every=10,
-        log_every=3, micro_batch_size=3,
+        log_every=3, micro_batch_size=3, n_layer=3 if preset == "nanochat-2026" else 1,
     )  # fmt: skip
     straight = Trainer(settings.but(out=str(tmp_path / "straight")))
     straight.run()

@@ -30,10 +30,9 @@ class OneRow(Step["Product"]):
         config, size = self.config, self.config.head_dim
         self._cache = cache
         self._past = list(zip(cache.keys[:, 0], cache.values[:, 0], strict=True))
-        self._x = torch.empty(config.d_model)
         self._eps = torch.tensor(config.norm_eps)
         self._groups = (config.n_kv_head, -1, size)
-        self._score_scale = 1 / math.sqrt(size)
+        self._score_scale = config.score_scale or 1 / math.sqrt(size)
         self._position = 0
         self._turn: Tensor | None = None
 
@@ -48,7 +47,15 @@ class OneRow(Step["Product"]):
 
     def embed(self, tokens: Tensor) -> Tensor:
         """(C,)."""
-        return self._x.copy_(self.weights.embedding[int(tokens)])
+        return self.weights.embedding[int(tokens)].clone()
+
+    def remember(self, tokens: Tensor) -> Tensor:
+        """(1,)."""
+        ids = self._cache.ids
+        if ids is None:
+            raise ValueError("the cache keeps no ids; make it from the config of this model")
+        ids[:, self._position] = tokens
+        return ids[0, self._position - 1 : self._position]
 
     def normed(self, x: Tensor, weight: Tensor | None) -> Tensor:
         """Of x (C,), in place."""

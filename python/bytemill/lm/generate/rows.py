@@ -37,6 +37,11 @@ class Rows(Step[Tensor]):
         """(B, C) in the compute dtype."""
         return F.embedding(tokens, self.weights.embedding).to(self.weights.dtype)
 
+    def remember(self, tokens: Tensor) -> Tensor:
+        """(B,)."""
+        before = self._place.remember(tokens[:, None])
+        return tokens if before is None else before[0][:, 0]
+
     def normed(self, x: Tensor, weight: Tensor | None) -> Tensor:
         """Of x (B, C)."""
         x = self._norm(x)
@@ -67,7 +72,9 @@ class Rows(Step[Tensor]):
         past = self._place.store(qk[:, None, n_head:], qkv[:, None, heads:], layer.window)
         # The query heads that share keys stand in for time, so nothing is repeated.
         q = qk[:, :n_head].reshape(n_rows, config.n_kv_head, -1, config.head_dim)
-        y = F.scaled_dot_product_attention(q, past.keys, past.values, attn_mask=past.mask)
+        y = F.scaled_dot_product_attention(
+            q, past.keys, past.values, attn_mask=past.mask, scale=config.score_scale
+        )
         return y.flatten(1)
 
     def _norm(self, x: Tensor) -> Tensor:

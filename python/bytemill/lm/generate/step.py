@@ -10,9 +10,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Generic, TypeVar
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from bytemill.lm.generate.weights import DecodingWeights, Layer
+from bytemill.lm.model.variants import VALUE_GATE_MOST
 
 M = TypeVar("M")
 
@@ -33,11 +35,22 @@ class Step(ABC, Generic[M]):
     def logits(self, tokens: Tensor) -> Tensor:
         """Logits (B, V) before softcap, for tokens (B,)."""
         norms, joined = self.config.norms, self.config.activation.joined
-        x = self.embed(tokens)
-        if self.config.embedding_norm:
-            x = self.normed(x, self.weights.embedding_weight)
+        weights, backout_layer = self.weights, self.config.backout_layer
+        x = self._embedded(tokens)
+        if weights.smear_gate is not None:
+            previous = self._embedded(self.remember(tokens))
+            share = (x[..., : len(weights.smear_gate)] @ weights.smear_gate).sigmoid()
+            x = x.addcmul(share.unsqueeze(-1), previous, value=weights.smear_scale)
+        first = middle = x
         for i, layer in enumerate(self._layers):
-            y = self.attend(i, layer, self.product(x, layer.qkv, norms.before))
+            if weights.resid is not None:
+                x = x * weights.resid[i]
+            if weights.x0 is not None:
+                x = x.add(first, alpha=weights.x0[i])
+            qkv = self.product(x, layer.qkv, norms.before)
+            if layer.values is not None:
+                qkv = self._with_values(qkv, F.embedding(tokens, layer.values))
+            y = self.attend(i, layer, qkv)
             x = self.add(x, y, layer.output)
             if norms.after:
                 x = self.normed(x, layer.norm1)
@@ -45,11 +58,38 @@ class Step(ABC, Generic[M]):
             x = self.add(x, y, layer.down)
             if norms.after:
                 x = self.normed(x, layer.norm2)
+            if i == backout_layer:
+                middle = x.clone()  # x may be overwritten
+        if backout_layer is not None:
+            x = x.sub(middle, alpha=weights.backout)
         return self.product(x, self._head, norms.final)
+
+    def _embedded(self, tokens: Tensor) -> Tensor:
+        x = self.embed(tokens)
+        if self.config.embedding_norm:
+            x = self.normed(x, self.weights.embedding_weight)
+        return x
+
+    def _with_values(self, qkv: Tensor, more: Tensor) -> Tensor:
+        """Queries, keys and values (..., C + 2 n_kv_head head_dim) of a product that has the gates
+        of value embeddings (B, n_kv_head head_dim) behind them."""
+        config = self.config
+        end = config.d_model + 2 * config.kv_width
+        gates = qkv[..., end : end + config.n_kv_head].sigmoid()
+        qkv = qkv[..., :end]
+        values = qkv[..., end - config.kv_width :]
+        values = values.view(*values.shape[:-1], config.n_kv_head, -1)
+        more = more.to(qkv.dtype).view(values.shape)
+        values.addcmul_(gates.unsqueeze(-1), more, value=VALUE_GATE_MOST)
+        return qkv
 
     @abstractmethod
     def embed(self, tokens: Tensor) -> Tensor:
-        """What the residual stream starts with, (B, C)."""
+        """What the residual stream starts with, (B, C), which no other call overwrites."""
+
+    @abstractmethod
+    def remember(self, tokens: Tensor) -> Tensor:
+        """Keeps the tokens (B,) for the next step; those before them, of which there are some."""
 
     @abstractmethod
     def normed(self, x: Tensor, weight: Tensor | None) -> Tensor:

@@ -3,6 +3,8 @@
 - Queries, keys and values are one product, as are both halves of SwiGLU.
 - Matrices are (d_in, d_out): a vector times such a matrix runs along memory.
 - RMSNorm's weights are multiplied into the matrix that follows.
+- The gates of value embeddings, which look at the same vector, are further columns of the product
+  of queries, keys and values.
 
 What decodes with them calls no module, so they are made only of a model whose modules do nothing
 but what they were written to: see `obstacle`.
@@ -16,25 +18,29 @@ from functools import lru_cache
 from typing import Any, Final, Generic, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bytemill.lm.model.attention import Attention
 from bytemill.lm.model.config import ModelConfig
 from bytemill.lm.model.layers import Embedding, FeedForward, Linear, RMSNorm, TiedHead
 from bytemill.lm.model.plain import hooked, is_plain_parameter
+from bytemill.lm.model.refinements import Scalars, Smear
 from bytemill.lm.model.rope import Rope
 from bytemill.lm.model.transformer import Block, Transformer
 
 M = TypeVar("M")
 N = TypeVar("N")
 
+# So that the threads of `one_row.Product` get whole cache lines each.
+_COLUMNS: Final = 64
 _DTYPES: Final = (torch.float32, torch.bfloat16, torch.float16)
 # What `nn.Module` itself keeps in a module's __dict__, and what decides no result. Whatever else is
 # there, a model just made from the same config has too.
-_IGNORED: Final = frozenset({*vars(nn.Module()), "tied_to", "init_std"})
+_IGNORED: Final = frozenset({*vars(nn.Module()), "tied_to", "start", "ends"})
 _CLASSES: Final = (
     Transformer, Block, Attention, FeedForward, Linear, TiedHead, Embedding, RMSNorm, Rope,
-    nn.ModuleList,
+    Scalars, Smear, nn.ModuleList, nn.ModuleDict,
 )  # fmt: skip
 _METHODS: Final = tuple(
     (kind, name, getattr(kind, name))
@@ -49,7 +55,8 @@ class Layer(Generic[M]):
     """One block's weights; `M` is what stands for a matrix (d_in, d_out)."""
 
     qkv: M
-    """(C, C + 2 n_kv_head head_dim)."""
+    """(C, C + 2 n_kv_head head_dim); with value embeddings also a column for each of their gates,
+    and columns of zeros, to a multiple of 64."""
     qk_weight: Tensor | None
     """QK-norm's weights for each head, (n_head + n_kv_head, head_dim); None without."""
     output: M
@@ -63,6 +70,8 @@ class Layer(Generic[M]):
     """Weights (C,) of norms that no matrix follows at once; None without."""
     window: int | None
     """How many tokens are seen; None for all."""
+    values: Tensor | None
+    """The value embeddings, (V, n_kv_head head_dim); None without."""
 
     def map(self, change: Callable[[M], N]) -> Layer[N]:
         """The same with another thing for each matrix."""
@@ -75,6 +84,7 @@ class Layer(Generic[M]):
             self.norm1,
             self.norm2,
             self.window,
+            self.values,
         )
 
 
@@ -111,16 +121,28 @@ class DecodingWeights:
         # Neither clones if the dtype is the weights' own: they are read as they are.
         self.embedding = model.token_embeddings.weight.detach()
         self.embedding_weight = model.ln_embedding.weight if config.embedding_norm else None
-        self.layers = [self._layer(block) for block in model.layers]  # type: ignore[arg-type]
+        self.layers = [
+            self._layer(block, model.value_embeddings[str(i)] if i in config.value_layers else None)  # type: ignore[arg-type]
+            for i, block in enumerate(model.layers)
+        ]
         final = model.ln_final if config.norms.final else None
-        self.head = self._matrix(final, model.lm_head.weight)
+        self.head = self._matrix(final, model.lm_head.weight[: config.vocab_size])
+        self.resid = model.resid.weight.tolist() if config.resid_scalars else None
+        self.x0 = model.x0.weight.tolist() if config.x0_scalars else None
+        self.backout = model.backout.weight.item() if config.backout else 0.0
+        self.smear_gate: Tensor | None = None
+        """(24 or C,)."""
+        self.smear_scale = 0.0
+        if config.smear:
+            self.smear_gate = model.smear.gate.weight[0].to(self.dtype)
+            self.smear_scale = model.smear.scale.weight.item()
         self.rope: Tensor | None = None
         """(T, 1, head_dim / 2) complex64."""
         if config.position == "rope":
             table = model.rope.table.float()
             self.rope = torch.view_as_complex(table.contiguous()).unsqueeze(1)
 
-    def _layer(self, block: Block) -> Layer[Tensor]:
+    def _layer(self, block: Block, values: Embedding | None) -> Layer[Tensor]:
         attn, ffn, config = block.attn, block.ffn, self.config
         qk_weight = None
         if config.qk_norm and config.norm_weights:
@@ -129,8 +151,14 @@ class DecodingWeights:
         up = [ffn.w1.weight, ffn.w3.weight] if config.activation.n_up == 2 else [ffn.w1.weight]
         before = (block.ln1, block.ln2) if config.norms.before else (None, None)
         after = (block.ln1.weight, block.ln2.weight) if config.norms.after else (None, None)
+        qkv: list[Tensor] = [attn.q_proj.weight, attn.k_proj.weight, attn.v_proj.weight]
+        if values is not None:
+            gates = attn.value_gate.weight
+            rows = -(-config.n_kv_head // _COLUMNS) * _COLUMNS
+            empty = (0, config.d_model - gates.shape[1], 0, rows - config.n_kv_head)
+            qkv.append(F.pad(gates, empty))
         return Layer(
-            qkv=self._matrix(before[0], attn.q_proj.weight, attn.k_proj.weight, attn.v_proj.weight),
+            qkv=self._matrix(before[0], *qkv),
             qk_weight=qk_weight,
             output=self._matrix(None, attn.output_proj.weight),
             up=self._matrix(before[1], *up),
@@ -138,6 +166,7 @@ class DecodingWeights:
             norm1=after[0],
             norm2=after[1],
             window=attn.window,
+            values=None if values is None else values.weight.detach(),
         )
 
     def _matrix(self, norm: RMSNorm | None, *weights: Tensor) -> Tensor:

@@ -9,8 +9,10 @@ forward pass, and what is computed a second time to save memory is not counted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Final, Literal
+
+from bytemill.lm.model.variants import SMEAR_GATE_WIDTH, VALUE_GATE_WIDTH
 
 if TYPE_CHECKING:
     from bytemill.lm.model.config import ModelConfig
@@ -21,7 +23,8 @@ ComputeDtype = Literal["float32", "bfloat16"]
 FP32: Final = 4
 WIDTHS: Final[dict[str, int]] = {"float32": 4, "bfloat16": 2}
 # Numbers of fp32 that an optimizer keeps for each parameter: of the matrices in the layers, and of
-# all others. Muon has a momentum for the former and leaves the latter to AdamW.
+# all others. Muon has a momentum for the former and leaves the latter to AdamW; what it keeps for
+# rows and columns is not counted.
 STATES: Final[dict[str, tuple[int, int]]] = {"adamw": (2, 2), "muon": (1, 2), "sgd": (0, 0)}
 SECONDS_PER_DAY: Final = 86_400
 
@@ -33,13 +36,18 @@ class Parameters:
     embedding: int
     """(V, C)."""
     attention: int
-    """Query, key, value and output projections: 2 C (C + n_kv_head head_dim) each layer."""
+    """Query, key, value and output projections: 2 C (C + n_kv_head head_dim) each layer; and
+    the gates of value embeddings, 12 n_kv_head where there are some."""
     feed_forward: int
     """2 C d_ff each layer, 3 C d_ff for SwiGLU."""
     norms: int
     """C for each norm with weights: two each layer, one at the end; head_dim for those of heads."""
     head: int
     """(V, C); 0 if it is the embedding's."""
+    value_embeddings: int = 0
+    """(V, n_kv_head head_dim) in every other layer."""
+    scalars: int = 0
+    """Numbers by which the residual stream is mixed, and the gate of smear."""
 
     @property
     def matrices(self) -> int:
@@ -49,7 +57,8 @@ class Parameters:
     @property
     def total(self) -> int:
         """All of them."""
-        return self.embedding + self.matrices + self.norms + self.head
+        looked_up = self.embedding + self.value_embeddings
+        return looked_up + self.matrices + self.norms + self.head + self.scalars
 
 
 @dataclass(frozen=True)
@@ -61,20 +70,16 @@ class Flops:
     """Queries with keys, and weights with values."""
     feed_forward: float
     head: float
+    smear: float = 0.0
+    """Of its gate."""
 
     @property
     def total(self) -> float:
         """All of them."""
-        parts = (self.attention_projections, self.attention_scores, self.feed_forward, self.head)
-        return sum(parts)
+        return float(sum(astuple(self)))
 
     def __mul__(self, factor: float) -> Flops:
-        return Flops(
-            self.attention_projections * factor,
-            self.attention_scores * factor,
-            self.feed_forward * factor,
-            self.head * factor,
-        )
+        return Flops(*(part * factor for part in astuple(self)))
 
 
 @dataclass(frozen=True)
@@ -104,13 +109,17 @@ class Memory:
 def count_parameters(config: ModelConfig) -> Parameters:
     """How many parameters a model of this config has, by kind."""
     width, layers = config.d_model, config.n_layer
-    table = config.vocab_size * width
+    table, n_valued = config.padded_vocab_size * width, len(config.value_layers)
+    gates = n_valued * min(width, VALUE_GATE_WIDTH) * config.n_kv_head
+    scalars = layers * (config.resid_scalars + config.x0_scalars) + config.backout
     return Parameters(
         embedding=table,
-        attention=layers * 2 * width * (width + config.kv_width),
+        attention=layers * 2 * width * (width + config.kv_width) + gates,
         feed_forward=layers * (config.activation.n_up + 1) * width * config.d_ff,
         norms=_norm_weights(config),
         head=0 if config.tie_embeddings else table,
+        value_embeddings=n_valued * config.padded_vocab_size * config.kv_width,
+        scalars=scalars + (_smear_gate(config) + 1 if config.smear else 0),
     )
 
 
@@ -135,6 +144,7 @@ def forward_flops(config: ModelConfig, *, batch_size: int = 1, length: int | Non
         attention_scores=float(tokens * _score_flops(config, time)),
         feed_forward=2.0 * tokens * of.feed_forward,
         head=2.0 * tokens * _head(config),
+        smear=2.0 * tokens * _smear_gate(config),
     )
 
 
@@ -152,7 +162,8 @@ def decoding_flops_per_token(config: ModelConfig, position: int) -> float:
     """FLOPs of the next token with keys and values cached, `position` tokens being there."""
     _check("position", position)
     of = count_parameters(config)
-    return 2.0 * (of.matrices + _head(config)) + _score_flops(config, position)
+    weights = of.matrices + _head(config) + _smear_gate(config)
+    return 2.0 * weights + _score_flops(config, position)
 
 
 def cache_bytes(
@@ -211,7 +222,7 @@ def training_memory(
         gradients=FP32 * of.total,
         optimizer=FP32 * (of_matrix * of.matrices + of_other * (of.total - of.matrices)),
         activations=tokens * activation_bytes_per_token(config, dtype) + masks,
-        loss=2 * FP32 * chunk * config.vocab_size + width * tokens * config.d_model,
+        loss=2 * FP32 * chunk * config.padded_vocab_size + width * tokens * config.d_model,
     )
 
 
@@ -237,7 +248,8 @@ def activation_bytes_per_token(config: ModelConfig, dtype: ComputeDtype = "float
     if config.dropout:  # what the numbers are multiplied by
         layer += 2 * narrow * width
         dropped = stream * width
-    total = FP32 * (width + 1) if config.embedding_norm else 0
+    total = FP32 * (width + 1.0) if config.embedding_norm else 0.0
+    total += _mixing_bytes(config, stream, narrow)
     total += dropped + config.n_layer * layer
     if norms.before:
         total += config.n_layer * 2 * norm
@@ -245,6 +257,28 @@ def activation_bytes_per_token(config: ModelConfig, dtype: ComputeDtype = "float
         # The first sees the stream as the embedding left it, the others what norms made of it.
         total += norm + (2 * config.n_layer - 1) * (narrow * width + FP32)
     return total + norm if norms.final else total
+
+
+def _mixing_bytes(config: ModelConfig, stream: int, narrow: int) -> float:
+    """What is kept of the refinements, in bytes for each token.
+
+    A product keeps both factors where both have gradients: a number's share and the stream it is
+    multiplied with, a gate and the vector that it lets in.
+    """
+    whole = stream * config.d_model
+    streams = config.n_layer if config.resid_scalars else int(config.x0_scalars)
+    # The layer after keeps it, if there is one that keeps its input as it comes.
+    is_last = config.backout_layer == config.n_layer - 1
+    is_kept = config.resid_scalars or (config.norms.before and not config.x0_scalars)
+    if config.backout and (is_last or not is_kept):
+        streams += 1
+    total = float(streams * whole)
+    if config.smear:
+        # The vectors before, what the gate looks at (a view of the stream), and what it gives.
+        looked_at = whole if stream == narrow else narrow * _smear_gate(config)
+        total += whole + looked_at + 2 * narrow
+    of_layer = narrow * (config.kv_width + 2 * config.n_kv_head)
+    return total + len(config.value_layers) * of_layer
 
 
 def largest_batch(
@@ -340,7 +374,12 @@ def _norm_weights(config: ModelConfig) -> int:
 
 def _head(config: ModelConfig) -> int:
     """Numbers in the matrix that makes logits, whether it has them to itself or not."""
-    return config.vocab_size * config.d_model
+    return config.padded_vocab_size * config.d_model
+
+
+def _smear_gate(config: ModelConfig) -> int:
+    """Numbers in the gate of smear."""
+    return min(config.d_model, SMEAR_GATE_WIDTH) if config.smear else 0
 
 
 def _score_flops(config: ModelConfig, keys: int) -> int:

@@ -5,15 +5,19 @@ NumPy's and torch's scalars are what they say; a bool, a str and what rounds are
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence, Set
+from dataclasses import Field
 from numbers import Integral, Number, Real
-from typing import Any, Final
+from types import NoneType
+from typing import Any, Final, Literal, get_args, get_origin
 
 import torch
 from torch import Tensor
 
 from bytemill.lm.model.kernels import watched
 
+_NAMES: Final[dict[type, str]] = {int: "an int", bool: "True or False", str: "a str"}
 _TEXT: Final = (str, bytes, bytearray, memoryview)
 
 
@@ -82,6 +86,41 @@ def is_scalar(value: Any) -> bool:
 def _has_list(value: Any) -> bool:
     """Whether it is an array, a tensor or a NumPy scalar; a view of bytes is not."""
     return hasattr(value, "tolist") and not isinstance(value, memoryview)
+
+
+def field_value(field: Field[Any], hint: Any, value: Any) -> Any:
+    """A value for a dataclass's field, whose metadata has its range, as Python's own number.
+
+    Raises:
+        TypeError: It is of another type than `hint`; the message names the field.
+        ValueError: It is out of range, or not among the choices.
+    """
+    said = f"{field.name}={value!r}: it must be"
+    value = plain_value(value)
+    if get_origin(hint) is Literal:
+        if not isinstance(value, str) or value not in get_args(hint):
+            *most, last = (f'"{choice}"' for choice in get_args(hint))
+            raise ValueError(f"{said} {', '.join(most)} or {last}")
+        return str(value)
+    kinds = get_args(hint) or (hint,)
+    if value is None and NoneType in kinds:
+        return value
+    kind = kinds[0]
+    allowed = {int: Integral, float: Real}.get(kind, kind)
+    if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
+        raise TypeError(f"{said} {_NAMES.get(kind, 'a number')}")
+    try:
+        value = kind(value)
+    except OverflowError:
+        raise ValueError(f"{said} within the range of a float") from None
+    least, above, most = (field.metadata[name] for name in ("least", "above", "most"))
+    if above is not None and not (math.isfinite(value) and value > above):
+        raise ValueError(f"{said} finite and above {above}")
+    if least is not None and not value >= least:
+        raise ValueError(f"{said} at least {least}")
+    if most is not None and not value <= most:
+        raise ValueError(f"{said} at most {most}")
+    return value
 
 
 def check_range(ids: Tensor, vocab_size: int, name: str, remedy: str) -> None:

@@ -16,6 +16,12 @@ from bytemill.lm.model.cache import Past, Place, sees, uncompiled
 from bytemill.lm.model.kernels import name_limits, transformed, watched, widened
 from bytemill.lm.model.layers import Linear, RMSNorm
 from bytemill.lm.model.rope import rope
+from bytemill.lm.model.variants import (
+    GATE_START,
+    VALUE_GATE_MOST,
+    VALUE_GATE_WIDTH,
+    Start,
+)
 
 # For growing keys cuDNN would make a new plan at each length, which takes milliseconds.
 _GROWING: Final = [
@@ -57,13 +63,16 @@ def scaled_dot_product_attention(
     return softmax(scores) @ v
 
 
-def causal_attention(q: Tensor, k: Tensor, v: Tensor, window: int | None = None) -> Tensor:
+def causal_attention(
+    q: Tensor, k: Tensor, v: Tensor, window: int | None = None, scale: float | None = None
+) -> Tensor:
     """Attention in which each token sees itself and those before it.
 
     Args:
         q: (B, T, n_head, head_dim).
         k, v: (B, T, n_kv_head, head_dim), each head shared by n_head / n_kv_head query heads.
         window: How many tokens each one sees, itself included; None for all.
+        scale: What scores are multiplied by; 1 / sqrt(head_dim) if None.
 
     Returns:
         (B, T, n_head head_dim).
@@ -73,11 +82,14 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, window: int | None = None)
         positions = torch.arange(length, device=q.device)
         mask = sees(positions, positions, window)
     past = Past(k.transpose(1, 2), v.transpose(1, 2), mask, mask is None)
-    return attend(q, past)
+    return attend(q, past, scale)
 
 
-def attend(q: Tensor, past: Past) -> Tensor:
-    """Attention of queries (B, T, n_head, head_dim) over a past; (B, T, n_head head_dim)."""
+def attend(q: Tensor, past: Past, scale: float | None = None) -> Tensor:
+    """Attention of queries (B, T, n_head, head_dim) over a past; (B, T, n_head head_dim).
+
+    Scores are multiplied by `scale`, or 1 / sqrt(head_dim) if None.
+    """
     q = q.transpose(1, 2)
     with sdpa_kernel(SDPBackend.MATH) if _needs_plain(q) else nullcontext():
         y = F.scaled_dot_product_attention(
@@ -86,6 +98,7 @@ def attend(q: Tensor, past: Past) -> Tensor:
             past.values.to(q.dtype),
             attn_mask=past.mask,
             is_causal=past.causal,
+            scale=scale,
             enable_gqa=past.keys.shape[1] != q.shape[1],
         )
     return name_limits(y).transpose(1, 2).flatten(-2)
@@ -166,7 +179,10 @@ class Attention(nn.Module):
         n_kv_head: Heads of keys and values; as many as `n_head` if None.
         qk_norm: RMSNorm of each head's queries and keys, with `norm_eps` and `norm_weights`.
         window: How many tokens each one sees, itself included; None for all.
-        output_std: `init_std` of output_proj.
+        scale: What scores are multiplied by; 1 / sqrt(head_dim) if None.
+        value_gate: Whether values are added to what v_proj gives, each head's times a gate.
+        start: Of q_proj, k_proj and v_proj, as of `Linear`.
+        output_start: Of output_proj.
         **factory: `device`, `dtype` and `generator`, as of `Linear`.
 
     Raises:
@@ -183,7 +199,10 @@ class Attention(nn.Module):
         norm_eps: float = 1e-5,
         norm_weights: bool = True,
         window: int | None = None,
-        output_std: float | None = None,
+        scale: float | None = None,
+        value_gate: bool = False,
+        start: Start | None = None,
+        output_start: Start | None = None,
         **factory: Any,
     ) -> None:
         super().__init__()
@@ -195,20 +214,29 @@ class Attention(nn.Module):
             )
         if window is not None and window < 1:
             raise ValueError(f"window={window}: it must be at least 1, the token itself")
-        self.window = window
+        self.window, self.scale = window, scale
         self.head_dim = d_model // n_head
         kv_width = n_kv_head * self.head_dim
-        self.q_proj = Linear(d_model, d_model, **factory)
-        self.k_proj = Linear(d_model, kv_width, **factory)
-        self.v_proj = Linear(d_model, kv_width, **factory)
-        self.output_proj = Linear(d_model, d_model, init_std=output_std, **factory)
+        self.q_proj = Linear(d_model, d_model, start=start, **factory)
+        self.k_proj = Linear(d_model, kv_width, start=start, **factory)
+        self.v_proj = Linear(d_model, kv_width, start=start, **factory)
+        self.output_proj = Linear(d_model, d_model, start=output_start, **factory)
+        if value_gate:
+            width = min(d_model, VALUE_GATE_WIDTH)
+            self.value_gate = Linear(width, n_kv_head, start=GATE_START, **factory)
         self.qk_norm = qk_norm
         if qk_norm:
             norm = (self.head_dim, norm_eps, norm_weights)
             self.q_norm = RMSNorm(*norm, **factory)
             self.k_norm = RMSNorm(*norm, **factory)
 
-    def forward(self, x: Tensor, table: Tensor | None = None, place: Place | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        table: Tensor | None = None,
+        place: Place | None = None,
+        value: Tensor | None = None,
+    ) -> Tensor:
         """Attention over x, and what `place`'s cache holds before it.
 
         Args:
@@ -216,20 +244,24 @@ class Attention(nn.Module):
             table: RoPE's rows for x's positions, (T, head_dim / 2, 2) or (B, T, head_dim / 2, 2),
                 as of `bytemill.lm.model.rope.Rope.at`; None for no positions.
             place: Where in a cache x goes; None attends within x alone.
+            value: (B, T, n_kv_head head_dim), what the gates let into the values.
         """
         x = x.to(ops.compute_dtype(x))  # once, and not by each projection
         heads = (-1, self.head_dim)
         q = self.q_proj(x).unflatten(-1, heads)
         k = self.k_proj(x).unflatten(-1, heads)
         v = self.v_proj(x).unflatten(-1, heads)
+        if value is not None:
+            gate = VALUE_GATE_MOST * self.value_gate(x[..., :VALUE_GATE_WIDTH]).sigmoid()
+            v = v + gate.unsqueeze(-1) * value.to(v.dtype).view(v.shape)
         if self.qk_norm:
             q, k = self.q_norm(q), self.k_norm(k)
         if table is not None:
             table = table.unsqueeze(-3)  # the same for all heads
             q, k = rope(q, table), rope(k, table)
         if place is None:
-            y = causal_attention(q, k, v, self.window)
+            y = causal_attention(q, k, v, self.window, self.scale)
         else:
-            y = attend(q, _store(place, k, v, self.window))
+            y = attend(q, _store(place, k, v, self.window), self.scale)
         out: Tensor = self.output_proj(y)
         return out

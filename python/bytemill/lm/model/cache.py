@@ -36,6 +36,8 @@ class KVCache:
     """(n_layer, B, n_kv_head, max_length, head_dim)"""
     values: Tensor
     """(n_layer, B, n_kv_head, max_length, head_dim)"""
+    ids: Tensor | None
+    """(B, max_length) int64; None unless a token's vector depends on the one before (smear)."""
 
     def __init__(
         self,
@@ -59,6 +61,9 @@ class KVCache:
         # Zeros: a masked place is multiplied by 0, and 0 * NaN is NaN.
         self.keys = torch.zeros(shape, device=device, dtype=dtype)
         self.values = torch.zeros(shape, device=device, dtype=dtype)
+        self.ids = None
+        if config.smear:
+            self.ids = torch.zeros(batch_size, length, device=device, dtype=torch.int64)
         self._lengths = [0] * batch_size
         self._starts: Tensor | None = None  # the lengths, where the cache lies; None if not known
 
@@ -109,6 +114,8 @@ class KVCache:
         index = torch.tensor(rows, device=self.keys.device)
         self.keys = self.keys.index_select(1, index)
         self.values = self.values.index_select(1, index)
+        if self.ids is not None:
+            self.ids = self.ids.index_select(0, index)
 
     def advance(self, new: Sequence[int]) -> None:
         """Counts tokens of each row, once all layers have stored their keys and values."""
@@ -255,6 +262,30 @@ class Place:
             keys = torch.arange(first, self._end, device=device)
             self._masks[window] = sees(positions, keys, window)[:, None]
         return self._masks[window]
+
+    def remember(self, ids: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Keeps the new tokens' ids (B, T), for a model whose vectors depend on the one before.
+
+        Not the vectors: of ids, those before any place are at hand after `KVCache.truncate`, too.
+
+        Returns:
+            The id before each row's first new one, (B, 1), and whether there is one, (B, 1) bool;
+            None if no row has any.
+
+        Raises:
+            ValueError: The cache was made for a model that needs none.
+        """
+        kept = self._cache.ids
+        if kept is None:
+            raise ValueError("the cache keeps no ids; make it from the config of this model")
+        if self._start is not None:
+            kept[:, self._start : self._end] = ids
+        else:
+            kept[self._rows, self.positions] = ids.to(kept.dtype)
+        if self._end == self._length:
+            return None
+        starts = self._cache.starts()[:, None]
+        return kept.gather(1, (starts - 1).clamp(min=0)), starts > 0
 
     def rows_of(self, table: Tensor) -> Tensor:
         """The rows of a table (length, ...) for the new tokens: (T, ...), or (B, T, ...)."""

@@ -4,25 +4,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import Field, asdict, dataclass, fields
-from numbers import Integral, Real
-from types import NoneType
-from typing import Any, Final, Literal, TypeAlias, get_args, get_origin, get_type_hints
+from dataclasses import asdict, dataclass, fields
+from numbers import Integral
+from typing import Any, Final, Literal, TypeAlias, get_type_hints
 
-from bytemill.lm.model.arguments import plain_value
+from bytemill.lm.model.arguments import field_value, plain_value
 from bytemill.lm.model.variants import (
+    INITS,
     MLPS,
     NORM_POSITIONS,
     Activation,
+    Init,
+    InitialValues,
     Mlp,
     NormPlaces,
     NormPosition,
     Position,
+    has_value_embedding,
+    window_of_a_quarter,
 )
 from bytemill.lm.settings import option
 
-Preset: TypeAlias = Literal["cs336", "gpt"]
+Preset: TypeAlias = Literal["cs336", "gpt", "nanochat-2026"]
 
+_GPT: Final[dict[str, Any]] = {
+    "mlp": "relu2",
+    "norm_weights": False,
+    "qk_norm": True,
+    "embedding_norm": True,
+    "logit_softcap": 15.0,
+    "zero_init_output": True,
+}
 _VARIATIONS: Final[dict[str, dict[str, Any]]] = {
     "cs336": {
         "mlp": "swiglu",
@@ -32,16 +44,27 @@ _VARIATIONS: Final[dict[str, dict[str, Any]]] = {
         "logit_softcap": None,
         "zero_init_output": False,
     },
-    "gpt": {
-        "mlp": "relu2",
-        "norm_weights": False,
-        "qk_norm": True,
-        "embedding_norm": True,
-        "logit_softcap": 15.0,
-        "zero_init_output": True,
+    "gpt": _GPT,
+    "nanochat-2026": {
+        **_GPT,
+        "rope_theta": 100_000.0,
+        "window_pattern": "SSSL",
+        "qk_scale": 1.2,
+        "value_embeddings": True,
+        "resid_scalars": True,
+        "x0_scalars": True,
+        "smear": True,
+        "backout": True,
+        "vocab_multiple": 64,
+        "init": "uniform",
     },
 }
 PRESETS: Final = tuple(_VARIATIONS)
+
+
+def preset_fields(name: Preset) -> dict[str, Any]:
+    """The fields of `ModelConfig` that a preset decides, but for the window."""
+    return dict(_VARIATIONS[name])
 
 
 @dataclass(frozen=True)
@@ -120,11 +143,52 @@ class ModelConfig:
         help="layers from the first on, S (sees the last `window` tokens) or L (sees all), "
         "repeated as often as needed; the last layer always sees all",
     )
+    qk_scale: float = option(
+        1.0,
+        help="queries and keys are multiplied by it, after their norm: attention's scores by its "
+        "square",
+        above=0,
+    )
+    value_embeddings: bool = option(
+        False,
+        help="in every other layer, the last among them, add to the values a learned vector of "
+        "the token, times 3 sigmoid(w x[:12]) for each head of values",
+    )
+    resid_scalars: bool = option(
+        False, help="multiply the residual stream by a learned number before each layer"
+    )
+    x0_scalars: bool = option(
+        False,
+        help="before each layer, add to the residual stream what it began with, times a learned "
+        "number",
+    )
+    smear: bool = option(
+        False,
+        help="add to each token's vector, after the embedding's norm, that of the token before, "
+        "times a learned number and sigmoid(w x[:24])",
+    )
+    backout: bool = option(
+        False,
+        help="after the last layer, subtract the output of layer n_layer // 2 (counted from 0), "
+        "times a learned number",
+    )
+    vocab_multiple: int = option(
+        1,
+        help="embeddings and head have rows for the next multiple of it above the vocabulary's "
+        "size, which GPUs multiply faster; those beyond it stand for nothing",
+        least=1,
+    )
+    init: Init = option(  # noqa: RUF009
+        "normal",
+        help="initial values: normal draws matrices with variance 2 / (d_in + d_out), embeddings "
+        "with 1; uniform draws queries, keys and values with a deviation of d_model ** -0.5, the "
+        "feed-forward layers' first matrices with 0.4 times that, the embedding with 0.8",
+    )
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
         for field in fields(self):
-            value = _checked(field, hints[field.name], getattr(self, field.name))
+            value = field_value(field, hints[field.name], getattr(self, field.name))
             object.__setattr__(self, field.name, value)
         if self.dropout == 1:
             raise ValueError("dropout=1: it must be below 1, or nothing is left")
@@ -165,6 +229,27 @@ class ModelConfig:
         return self.n_kv_head * self.head_dim
 
     @property
+    def padded_vocab_size(self) -> int:
+        """The rows of embeddings and head: V, and what is added to make it a multiple."""
+        return -(-self.vocab_size // self.vocab_multiple) * self.vocab_multiple
+
+    @property
+    def score_scale(self) -> float | None:
+        """What attention's scores are multiplied by; None for the usual 1 / sqrt(head_dim)."""
+        return None if self.qk_scale == 1 else self.qk_scale**2 / math.sqrt(self.head_dim)
+
+    @property
+    def value_layers(self) -> tuple[int, ...]:
+        """The layers, counted from 0, that have value embeddings."""
+        layers = range(self.n_layer if self.value_embeddings else 0)
+        return tuple(i for i in layers if has_value_embedding(i, self.n_layer))
+
+    @property
+    def backout_layer(self) -> int | None:
+        """The layer, counted from 0, whose output is subtracted at the end; None for none."""
+        return self.n_layer // 2 if self.backout else None
+
+    @property
     def windows(self) -> tuple[int | None, ...]:
         """How many tokens each layer sees, itself included; None for all."""
         pattern = self.window_pattern
@@ -178,6 +263,11 @@ class ModelConfig:
     def activation(self) -> Activation:
         """What `mlp` stands for."""
         return MLPS[self.mlp]
+
+    @property
+    def initial(self) -> InitialValues:
+        """What `init` stands for."""
+        return INITS[self.init]
 
     @property
     def norms(self) -> NormPlaces:
@@ -198,12 +288,15 @@ class ModelConfig:
         d_ff: int | None = None,
         **overrides: Any,
     ) -> ModelConfig:
-        """A config by name: "cs336" (Stanford CS336, assignment 1) or "gpt" (nanochat).
+        """A config by name: "cs336" (Stanford CS336, assignment 1), "gpt" (nanochat as first
+        published) or "nanochat-2026" (nanochat as of 2026).
 
         Args:
             name: "cs336": RMSNorm with weights, SwiGLU. "gpt": QK-norm, ReLU squared, RMSNorm
                 without weights and also after the embedding, logits capped at 15, output
-                projections that start at zero.
+                projections that start at zero. "nanochat-2026": "gpt" with all that follows
+                `window_pattern` among the fields, a base of 100,000 for RoPE, and the pattern SSSL
+                of windows of a quarter of the context, in whole blocks of 128.
             vocab_size, context_length, d_model, n_layer, n_head: As the fields.
             n_kv_head: None is `n_head`.
             d_ff: None is 8/3 d_model rounded to a multiple of 64 (at least 64) for SwiGLU and
@@ -216,7 +309,7 @@ class ModelConfig:
         if name not in _VARIATIONS:
             raise ValueError(f"preset {name!r}: it must be one of {', '.join(PRESETS)}")
         _reject_unknown(overrides)
-        chosen = {**_VARIATIONS[name], **overrides}
+        chosen = _with_window({**_VARIATIONS[name]}, overrides, context_length)
         d_model, mlp = plain_value(d_model), chosen["mlp"]
         if d_ff is None and isinstance(d_model, Integral) and isinstance(mlp, str) and mlp in MLPS:
             d_ff = MLPS[mlp].width(int(d_model))
@@ -251,37 +344,20 @@ class ModelConfig:
         return cls(**values)
 
 
-_NAMES: Final[dict[type, str]] = {int: "an int", bool: "True or False", str: "a str"}
-
-
-def _checked(field: Field[Any], hint: Any, value: Any) -> Any:
-    """A value that is of its field's type and in its range, as Python's own; raises otherwise."""
-    said = f"{field.name}={value!r}: it must be"
-    value = plain_value(value)
-    if get_origin(hint) is Literal:
-        if not isinstance(value, str) or value not in get_args(hint):
-            *most, last = (f'"{choice}"' for choice in get_args(hint))
-            raise ValueError(f"{said} {', '.join(most)} or {last}")
-        return str(value)
-    kinds = get_args(hint) or (hint,)
-    if value is None and NoneType in kinds:
-        return value
-    kind = kinds[0]
-    allowed = {int: Integral, float: Real}.get(kind, kind)
-    if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
-        raise TypeError(f"{said} {_NAMES.get(kind, 'a number')}")
-    try:
-        value = kind(value)
-    except OverflowError:
-        raise ValueError(f"{said} within the range of a float") from None
-    least, above, most = (field.metadata[name] for name in ("least", "above", "most"))
-    if above is not None and not (math.isfinite(value) and value > above):
-        raise ValueError(f"{said} finite and above {above}")
-    if least is not None and not value >= least:
-        raise ValueError(f"{said} at least {least}")
-    if most is not None and not value <= most:
-        raise ValueError(f"{said} at most {most}")
-    return value
+def _with_window(
+    chosen: dict[str, Any], overrides: dict[str, Any], context_length: Any
+) -> dict[str, Any]:
+    """A preset's fields and those given over them; the one of window and pattern that is not given
+    follows from the other."""
+    pattern = overrides.get("window_pattern", chosen.get("window_pattern", "L"))
+    if "window" in overrides:
+        if overrides["window"] is None and "window_pattern" in chosen:
+            chosen["window_pattern"] = "L"
+    elif "window_pattern" in chosen and isinstance(pattern, str) and "S" in pattern:
+        length = plain_value(context_length)
+        if isinstance(length, Integral) and int(length) > 0:
+            chosen["window"] = window_of_a_quarter(int(length))
+    return {**chosen, **overrides}
 
 
 def _reject_unknown(values: Mapping[str, Any]) -> None:

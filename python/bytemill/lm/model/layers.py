@@ -17,25 +17,31 @@ import torch
 from torch import Tensor, nn
 
 from bytemill.lm.model import ops
-from bytemill.lm.model.variants import MLPS, Mlp
+from bytemill.lm.model.variants import MLPS, Mlp, Normal, Start, Uniform
 
 Device = torch.device | str | None
 
 
 @torch.no_grad()
-def draw_(weight: Tensor, std: float, generator: torch.Generator | None) -> None:
-    """Fills a weight from a normal distribution cut at three standard deviations; none if 0."""
+def draw_(weight: Tensor, start: Start, generator: torch.Generator | None) -> None:
+    """Fills a weight from a distribution; nothing is drawn for a deviation of 0."""
     # Importing FakeTensor would import sympy; where it is not, no tensor is one.
     fake = sys.modules.get("torch._subclasses.fake_tensor")
     if weight.is_meta or (fake is not None and isinstance(weight, fake.FakeTensor)):
         return  # it has no values
-    if std == 0:
+    if isinstance(start, Normal) and start.std == 0:
         weight.zero_()
         return
     # Drawn where the generator lives, so that a seed gives one model on every device.
     device = weight.device if generator is None else generator.device
     drawn = torch.empty(weight.shape, device=device)
-    nn.init.trunc_normal_(drawn, 0.0, std, -3 * std, 3 * std, generator=generator)
+    if isinstance(start, Uniform):
+        drawn.uniform_(start.low, start.high, generator=generator)
+    elif start.cut is None:
+        drawn.normal_(0.0, start.std, generator=generator)
+    else:
+        most = start.cut * start.std
+        nn.init.trunc_normal_(drawn, 0.0, start.std, -most, most, generator=generator)
     weight.copy_(drawn)
 
 
@@ -44,7 +50,8 @@ class Linear(nn.Module):
 
     Args:
         d_in, d_out: Its widths.
-        init_std: The standard deviation to start with; sqrt(2 / (d_in + d_out)) if None.
+        start: What the weight is drawn from; if None, a normal distribution with a deviation of
+            sqrt(2 / (d_in + d_out)), cut at three.
     """
 
     def __init__(
@@ -52,19 +59,19 @@ class Linear(nn.Module):
         d_in: int,
         d_out: int,
         *,
-        init_std: float | None = None,
+        start: Start | None = None,
         device: Device = None,
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.init_std = math.sqrt(2 / (d_in + d_out)) if init_std is None else init_std
+        self.start = Normal(math.sqrt(2 / (d_in + d_out))) if start is None else start
         self.weight = nn.Parameter(torch.empty(d_out, d_in, device=device, dtype=dtype))
         self.reset_parameters(generator)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draws the weight anew, with `init_std`."""
-        draw_(self.weight, self.init_std, generator)
+        """Draws the weight anew."""
+        draw_(self.weight, self.start, generator)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., d_in) times the transposed weight."""
@@ -76,7 +83,8 @@ class Embedding(nn.Module):
 
     Args:
         vocab_size, d_model: V and C.
-        init_std: The standard deviation to start with.
+        start: What the weight is drawn from; if None, a normal distribution with a deviation of 1,
+            cut at three.
     """
 
     def __init__(
@@ -84,19 +92,19 @@ class Embedding(nn.Module):
         vocab_size: int,
         d_model: int,
         *,
-        init_std: float = 1.0,
+        start: Start | None = None,
         device: Device = None,
         dtype: torch.dtype | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.init_std = init_std
+        self.start = Normal(1.0) if start is None else start
         self.weight = nn.Parameter(torch.empty(vocab_size, d_model, device=device, dtype=dtype))
         self.reset_parameters(generator)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draws the weight anew, with `init_std`."""
-        draw_(self.weight, self.init_std, generator)
+        """Draws the weight anew."""
+        draw_(self.weight, self.start, generator)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Rows of the weight."""
@@ -162,7 +170,8 @@ class FeedForward(nn.Module):
     Args:
         d_model, d_ff: C and d_ff.
         mlp: What it computes between its matrices: see `bytemill.lm.model.variants.MLPS`.
-        output_std: `init_std` of w2.
+        start: Of w1 and w3, as of `Linear`.
+        output_start: Of w2.
         **factory: `device`, `dtype` and `generator`, as of `Linear`.
     """
 
@@ -172,15 +181,16 @@ class FeedForward(nn.Module):
         d_ff: int,
         mlp: Mlp = "swiglu",
         *,
-        output_std: float | None = None,
+        start: Start | None = None,
+        output_start: Start | None = None,
         **factory: Any,
     ) -> None:
         super().__init__()
         self.mlp: Mlp = mlp
-        self.w1 = Linear(d_model, d_ff, **factory)
-        self.w2 = Linear(d_ff, d_model, init_std=output_std, **factory)
+        self.w1 = Linear(d_model, d_ff, start=start, **factory)
+        self.w2 = Linear(d_ff, d_model, start=output_start, **factory)
         if MLPS[mlp].n_up == 2:
-            self.w3 = Linear(d_model, d_ff, **factory)
+            self.w3 = Linear(d_model, d_ff, start=start, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
         """w2(silu(w1 x) * w3 x) for SwiGLU; w2(f(w1 x)) without a gate."""

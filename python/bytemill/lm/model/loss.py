@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -67,6 +68,7 @@ def chunked_cross_entropy(
     ignore_index: int = -1,
     reduction: Reduction = "mean",
     chunk_size: int | None = None,
+    vocab_size: int | None = None,
 ) -> Tensor:
     """Cross-entropy of the logits hidden @ weight^T, some rows at a time.
 
@@ -83,6 +85,7 @@ def chunked_cross_entropy(
         ignore_index: The target that does not count, as of `cross_entropy`.
         reduction: "mean" over the rows that count (0 if none does), or "sum".
         chunk_size: Rows at a time; None chooses.
+        vocab_size: V where the weight has more rows, which are padding; None: all are ids.
 
     Returns:
         A scalar in fp32, in nats.
@@ -97,16 +100,17 @@ def chunked_cross_entropy(
             f"hidden {tuple(hidden.shape)} and weight {tuple(weight.shape)}: expected (N, C) and "
             "(V, C)"
         )
-    target, valid = _counted(targets, hidden.shape[:1], weight.shape[0], ignore_index)
+    n_ids = weight.shape[0] if vocab_size is None else vocab_size
+    target, valid = _counted(targets, hidden.shape[:1], n_ids, ignore_index)
     chunk_size = rows_of_chunk(hidden, weight.shape[0], chunk_size)
     kind = hidden.device.type
     dtype = kernels.autocast_dtype(kind) or torch.promote_types(hidden.dtype, weight.dtype)
     divisor = valid.sum().clamp_min(1) if reduction == "mean" else None
     with kernels.without_autocast(kind):
         if kernels.aside(hidden, weight, targets):
-            return _plain(hidden, weight, target, valid, divisor, softcap, dtype)
+            return _plain(hidden, weight, target, valid, divisor, softcap, dtype, n_ids)
         loss: Tensor = _ChunkedCrossEntropy.apply(
-            hidden, weight, target, valid, divisor, softcap, chunk_size, dtype
+            hidden, weight, target, valid, divisor, softcap, chunk_size, dtype, n_ids
         )
     return loss
 
@@ -119,10 +123,11 @@ def _plain(
     divisor: Tensor | None,
     cap: float | None,
     dtype: torch.dtype,
+    n_ids: int,
 ) -> Tensor:
     """What `_ChunkedCrossEntropy` computes, all rows at once."""
     sums = torch.promote_types(dtype, torch.float32)
-    logits = softcap(F.linear(hidden.to(dtype), weight.to(dtype)).to(sums), cap)
+    logits = softcap(F.linear(hidden.to(dtype), weight.to(dtype)).to(sums)[:, :n_ids], cap)
     total = _nll(logits, target, valid)
     return total if divisor is None else total / divisor
 
@@ -162,6 +167,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         cap: float | None,
         chunk_size: int,
         dtype: torch.dtype,
+        n_ids: int,
     ) -> Tensor:
         wants_hidden, wants_weight = ctx.needs_input_grad[:2]
         h, w = hidden.to(dtype), weight.to(dtype)
@@ -177,6 +183,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             if cap is not None:
                 tanh = logits.div_(cap).tanh_()
                 logits = tanh * cap
+            if n_ids < w.shape[0]:  # padding has no share in the probabilities
+                logits[:, n_ids:] = -math.inf
             log_p = logits.log_softmax(-1)
             del logits  # each of these is as large as a chunk: let none live on
             total -= log_p.gather(-1, target).masked_fill_(~valid, 0.0).sum()
@@ -199,7 +207,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         ctx.save_for_backward(
             hidden, weight, targets, valid_rows, divisor, grad_hidden, grad_weight
         )
-        ctx.plain = cap, dtype
+        ctx.plain = cap, dtype, n_ids
         return total if divisor is None else total / divisor
 
     @staticmethod
@@ -208,14 +216,14 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             options = (*rest, divisor, *ctx.plain)
             found = kernels.gradients(_plain, (hidden, weight), options, grad)
-            return (*found, None, None, None, None, None, None)
+            return (*found, *(None,) * 7)
         if divisor is not None:
             grad = grad / divisor
         scaled = (
             None if part is None else (part * grad).to(whole.dtype)
             for part, whole in ((grad_hidden, hidden), (grad_weight, weight))
         )
-        return (*scaled, None, None, None, None, None, None)
+        return (*scaled, *(None,) * 7)
 
 
 def _check_reduction(reduction: str) -> None:

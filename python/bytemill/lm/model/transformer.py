@@ -31,10 +31,12 @@ from bytemill.lm.model.loss import (
 )
 from bytemill.lm.model.ops import dropout
 from bytemill.lm.model.plain import has_plain_weight
+from bytemill.lm.model.refinements import Scalars, Smear
 from bytemill.lm.model.rope import Rope
+from bytemill.lm.model.variants import BACKOUT_START, RESID_START, X0_START, Normal, Uniform
 
 _place, _finish = uncompiled(KVCache.place), uncompiled(Place.finish)
-_rows_of = uncompiled(Place.rows_of)
+_rows_of, _remember = uncompiled(Place.rows_of), uncompiled(Place.remember)
 
 
 class Block(nn.Module):
@@ -53,7 +55,8 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig, layer: int = 0, **factory: Any) -> None:
         super().__init__()
         norm = (config.d_model, config.norm_eps, config.norm_weights)
-        output_std = 0.0 if config.zero_init_output else None
+        width, initial = config.d_model, config.initial
+        output_start = Normal(0.0) if config.zero_init_output else None
         self.norms = config.norms
         self.dropout = config.dropout
         if self.norms.in_blocks:
@@ -66,19 +69,33 @@ class Block(nn.Module):
             norm_eps=config.norm_eps,
             norm_weights=config.norm_weights,
             window=config.windows[layer],
-            output_std=output_std,
+            scale=config.score_scale,
+            value_gate=layer in config.value_layers,
+            start=initial.attention(width),
+            output_start=output_start,
             **factory,
         )
         if self.norms.in_blocks:
             self.ln2 = RMSNorm(*norm, **factory)
         self.ffn = FeedForward(
-            config.d_model, config.d_ff, config.mlp, output_std=output_std, **factory
+            width,
+            config.d_ff,
+            config.mlp,
+            start=initial.feed_forward(width),
+            output_start=output_start,
+            **factory,
         )
 
-    def forward(self, x: Tensor, table: Tensor | None = None, place: Place | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        table: Tensor | None = None,
+        place: Place | None = None,
+        value: Tensor | None = None,
+    ) -> Tensor:
         """One block; the arguments are `Attention`'s."""
         norms = self.norms
-        y = self.attn(self.ln1(x) if norms.before else x, table, place)
+        y = self.attn(self.ln1(x) if norms.before else x, table, place, value)
         x = x + dropout(y, self.dropout, self.training)
         if norms.after:
             x = self.ln1(x)
@@ -116,10 +133,9 @@ class Transformer(nn.Module):
         self.config = config
         factory: Any = {"device": device, "dtype": dtype, "generator": generator}
         norm = (config.d_model, config.norm_eps, config.norm_weights)
-        embedding_std, head_std = _end_stds(config)
-        self.token_embeddings = Embedding(
-            config.vocab_size, config.d_model, init_std=embedding_std, **factory
-        )
+        n_ids, width = config.padded_vocab_size, config.d_model
+        embedding_start, head_start = _end_starts(config)
+        self.token_embeddings = Embedding(n_ids, width, start=embedding_start, **factory)
         if config.embedding_norm:
             self.ln_embedding = RMSNorm(*norm, **factory)
         self.layers = nn.ModuleList(Block(config, i, **factory) for i in range(config.n_layer))
@@ -129,7 +145,23 @@ class Transformer(nn.Module):
         if config.tie_embeddings:
             self.lm_head = TiedHead(self.token_embeddings)
         else:
-            self.lm_head = Linear(config.d_model, config.vocab_size, init_std=head_std, **factory)
+            self.lm_head = Linear(width, n_ids, start=head_start, **factory)
+        if config.value_embeddings:
+            start = Uniform.of_std(width**-0.5)
+            self.value_embeddings = nn.ModuleDict(
+                {
+                    str(i): Embedding(n_ids, config.kv_width, start=start, **factory)
+                    for i in config.value_layers
+                }
+            )
+        if config.resid_scalars:
+            self.resid = Scalars(config.n_layer, *RESID_START, **factory)
+        if config.x0_scalars:
+            self.x0 = Scalars(config.n_layer, *X0_START, **factory)
+        if config.smear:
+            self.smear = Smear(width, **factory)
+        if config.backout:
+            self.backout = Scalars(1, BACKOUT_START, BACKOUT_START, **factory)
         if config.position == "rope":
             self.rope = Rope(
                 config.head_dim, config.context_length, config.rope_theta, device=device
@@ -142,10 +174,11 @@ class Transformer(nn.Module):
         at three standard deviations (CS336 assignment 1, section 3.4.1). With `zero_init_output`
         the layers that add to the residual stream start at 0, the head at a deviation of 0.001.
         A weight that is embedding and head starts as a head does, with variance 2 / (C + V): with
-        an embedding's, each token would predict itself with logits of about C.
+        an embedding's, each token would predict itself with logits of about C. For the rest see
+        `ModelConfig.init` and the figures of `bytemill.lm.model.variants`.
         """
         for module in self.modules():
-            if isinstance(module, (Linear, Embedding, RMSNorm)):
+            if isinstance(module, (Linear, Embedding, RMSNorm, Scalars)):
                 module.reset_parameters(generator)
 
     def n_params(self) -> int:
@@ -176,17 +209,44 @@ class Transformer(nn.Module):
         if self.config.position == "rope":
             table = self.rope.table
             table = table[: ids.shape[1]] if place is None else _rows_of(place, table)
-        x = self.token_embeddings(ids)
-        if self.config.embedding_norm:
-            x = self.ln_embedding(x)
-        x = dropout(x, self.config.dropout, self.training)
-        for layer in self.layers:
-            x = layer(x, table, place)
+        x = self._embedded(ids)
+        if self.config.smear:
+            before = None if place is None else _remember(place, ids)
+            x = self.smear(x, None if before is None else self._before(*before))
+        x = self._through_layers(x, ids, table, place)
         if place is not None:
             _finish(place)
         if self.config.norms.final:
             x = self.ln_final(x)
-        return x  # type: ignore[no-any-return]
+        return x
+
+    def _embedded(self, ids: Tensor) -> Tensor:
+        x: Tensor = self.token_embeddings(ids)
+        return self.ln_embedding(x) if self.config.embedding_norm else x
+
+    def _before(self, ids: Tensor, is_there: Tensor) -> Tensor:
+        """Vectors (B, 1, C) of tokens that came before, of zeros where there is none."""
+        return self._embedded(ids).masked_fill(~is_there.unsqueeze(-1), 0)
+
+    def _through_layers(
+        self, x: Tensor, ids: Tensor, table: Tensor | None, place: Place | None
+    ) -> Tensor:
+        """What the layers make of x (B, T, C); `bytemill.lm.generate.step` does the same."""
+        config = self.config
+        value_layers, backout_layer = config.value_layers, config.backout_layer
+        x = first = middle = dropout(x, config.dropout, self.training)
+        for i, layer in enumerate(self.layers):
+            if config.resid_scalars:
+                x = x * self.resid.weight[i]
+            if config.x0_scalars:
+                x = x + first * self.x0.weight[i]
+            if i in value_layers:
+                x = layer(x, table, place, self.value_embeddings[str(i)](ids))
+            else:
+                x = layer(x, table, place)
+            if i == backout_layer:
+                middle = x
+        return x - middle * self.backout.weight[0] if config.backout else x
 
     def forward(
         self,
@@ -215,7 +275,10 @@ class Transformer(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """What the head makes of vectors (..., C) that `hidden` gave; (..., V) fp32."""
-        return softcap(self.lm_head(hidden).float(), self.config.logit_softcap)
+        logits = self.lm_head(hidden)
+        if logits.shape[-1] > self.config.vocab_size:  # padding
+            logits = logits[..., : self.config.vocab_size]
+        return softcap(logits.float(), self.config.logit_softcap)
 
     def loss(
         self,
@@ -271,6 +334,7 @@ class Transformer(nn.Module):
                 softcap=self.config.logit_softcap,
                 reduction=reduction,
                 chunk_size=chunk,
+                vocab_size=self.config.vocab_size,
             )
         total = hidden.new_zeros((), dtype=torch.float32)
         size = rows_of_chunk(hidden, self.config.vocab_size, chunk)
@@ -310,12 +374,13 @@ class Transformer(nn.Module):
         check_range(ids, config.vocab_size, "id", "is this the model's tokenizer?")
 
 
-def _end_stds(config: ModelConfig) -> tuple[float, float]:
-    """The standard deviations that embedding and head start with."""
-    of_head = math.sqrt(2 / (config.d_model + config.vocab_size))
+def _end_starts(config: ModelConfig) -> tuple[Normal, Normal]:
+    """What embedding and head are drawn from at the start."""
+    of_head = Normal(math.sqrt(2 / (config.d_model + config.vocab_size)))
     if config.tie_embeddings:
         return of_head, of_head
-    return 1.0, 0.001 if config.zero_init_output else of_head
+    near_zero = Normal(0.001, config.initial.embedding.cut)
+    return config.initial.embedding, near_zero if config.zero_init_output else of_head
 
 
 # As they are before anyone changes them.

@@ -8,12 +8,16 @@ of them knows a variant by name. To add one:
   what no flag of `NormPlaces` says yet, a flag, which the two walks through a block read:
   `transformer.Block.forward` and `bytemill.lm.generate.step.Step.logits`.
 - A sight (which tokens a layer sees): `ModelConfig.windows`, and `cache.sees`.
+- Initial values: the name in `Init` and the entry in `INITS`.
+- A change of the residual stream or of attention's values: a switch in `ModelConfig`, its figures
+  below, its module in `refinements`, and its place in the two walks and in `accounting`.
 
 Every test of `tests/lm/model/test_variants.py` takes the names from here.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
@@ -26,6 +30,7 @@ from bytemill.lm.model import ops
 Mlp: TypeAlias = Literal["swiglu", "silu", "relu2"]
 NormPosition: TypeAlias = Literal["pre", "post", "none"]
 Position: TypeAlias = Literal["rope", "none"]
+Init: TypeAlias = Literal["normal", "uniform"]
 
 
 @dataclass(frozen=True)
@@ -94,3 +99,74 @@ NORM_POSITIONS: Final[dict[NormPosition, NormPlaces]] = {
     # x + f(x): CS336's ablation, which removes every RMSNorm, the last included.
     "none": NormPlaces(before=False, after=False, final=False),
 }
+
+
+@dataclass(frozen=True)
+class Normal:
+    """Numbers drawn from a normal distribution about 0; all 0 for a deviation of 0."""
+
+    std: float
+    cut: float | None = 3.0
+    """After how many deviations it is cut; None for nowhere."""
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Numbers drawn evenly from an interval."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def of_std(cls, std: float) -> Uniform:
+        """About 0, with this standard deviation."""
+        return cls(-math.sqrt(3) * std, math.sqrt(3) * std)
+
+
+Start: TypeAlias = Normal | Uniform
+
+
+@dataclass(frozen=True)
+class InitialValues:
+    """What the weights start with that do not write into the residual stream."""
+
+    embedding: Normal
+    attention: Callable[[int], Start | None]
+    """Of queries, keys and values, for a width of C; None for a `Linear`'s own."""
+    feed_forward: Callable[[int], Start | None]
+    """Of the matrices up to d_ff."""
+
+
+INITS: Final[dict[Init, InitialValues]] = {
+    # CS336, assignment 1, section 3.4.1 (Glorot and Bengio 2010).
+    "normal": InitialValues(Normal(1.0), lambda _: None, lambda _: None),
+    # nanochat's of 2026: a deviation of 1 / sqrt(C), of 0.4 times that into the feed-forward layer.
+    "uniform": InitialValues(
+        Normal(0.8, cut=None),
+        lambda width: Uniform.of_std(width**-0.5),
+        lambda width: Uniform.of_std(0.4 * width**-0.5),
+    ),
+}
+
+# nanochat's of 2026, for the switches of `ModelConfig`. Gates look at the first so many numbers of
+# a vector, or at all if there are fewer.
+VALUE_GATE_WIDTH: Final = 12
+VALUE_GATE_MOST: Final = 3.0
+SMEAR_GATE_WIDTH: Final = 24
+GATE_START: Final = Uniform(0.0, 0.02)
+RESID_START: Final = (1.15, 1.05)
+"""At the first layer and at the last, evenly in between."""
+X0_START: Final = (0.20, 0.05)
+SMEAR_START: Final = 0.0
+BACKOUT_START: Final = 0.2
+
+
+def has_value_embedding(layer: int, n_layer: int) -> bool:
+    """Whether a layer, counted from 0, is one of those that have: every other one, the last among
+    them."""
+    return layer % 2 == (n_layer - 1) % 2
+
+
+def window_of_a_quarter(length: int) -> int:
+    """A quarter of the context in whole blocks of 128, for layers that see part of it."""
+    return -(-length // 4 // 128) * 128

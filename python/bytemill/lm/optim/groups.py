@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -12,141 +11,33 @@ from torch.optim import Optimizer
 
 from bytemill.lm.device.threads import wait_briefly
 from bytemill.lm.model.layers import TiedHead
+from bytemill.lm.optim.config import RATES, REFERENCE_WIDTH, OptimConfig, Recipe
 from bytemill.lm.optim.muon import Muon
-from bytemill.lm.optim.polar import MOST_STEPS
-from bytemill.lm.settings import check, option
+from bytemill.lm.optim.schedule import Schedule
 
-REFERENCE_WIDTH = 768
-"""The model width (d_model) that the default learning rates are for."""
-RATES = {
-    "embedding": "embedding_lr",
-    "head": "head_lr",
-    "matrices": "matrix_lr",
-    "vectors": "vector_lr",
-}
-"""Parameter groups, and the fields that have their peak learning rates."""
+__all__ = [
+    "RATES",
+    "REFERENCE_WIDTH",
+    "OptimConfig",
+    "Recipe",
+    "apply_schedule",
+    "build_optimizers",
+    "model_groups",
+    "peak_rates",
+    "set_learning_rates",
+    "used_rates",
+]
 
-
-@dataclass(frozen=True)
-class OptimConfig:
-    """How to change the weights: the optimizer, and the peak learning rate of each group of them.
-
-    A rate that is given is the rate that is used. A field of None is the kind's default (see
-    `resolved`). Default rates are for a width of 768 and a step of 2^19 tokens, and scaled to the
-    run's own: those that AdamW uses by (d_model / 768) ** -0.5, as nanochat does (Muon's is the
-    same for any width), and in a training run all of them by the root of the batch
-    (`bytemill.lm.train.plan.lr_scale`).
-
-    Raises:
-        TypeError: A field has a value of another type; the message names it.
-        ValueError: A field is out of range; the message names it.
-    """
-
-    kind: Literal["muon", "adamw"] = option(
-        "muon", flag="optimizer", help="Muon for the layers' matrices, AdamW for the rest; or AdamW"
-    )
-    embedding_lr: float | None = option(
-        None,
-        least=0,
-        help="peak learning rate, embedding",
-        derived="Muon: 0.2, AdamW: 1e-3, scaled",
-    )
-    head_lr: float | None = option(
-        None, least=0, help="peak learning rate, head", derived="Muon: 4e-3, AdamW: 1e-3, scaled"
-    )
-    matrix_lr: float | None = option(
-        None,
-        least=0,
-        help="peak learning rate, layers' matrices",
-        derived="Muon: 0.02, AdamW: 1e-3, scaled",
-    )
-    vector_lr: float | None = option(
-        None,
-        least=0,
-        help="peak learning rate, norms' weights",
-        derived="Muon: 4e-3, AdamW: 1e-3, scaled",
-    )
-    lr_width_scaling: bool = option(
-        True,
-        help="multiply default rates of AdamW by (d_model / 768) ** -0.5; rates that are given are "
-        "used as they are",
-    )
-    lr_batch_scaling: bool = option(
-        True,
-        help="multiply default rates by the root of a step's tokens over 2^19, at least by 0.5; "
-        "rates that are given are used as they are",
-    )
-    beta1: float | None = option(
-        None,
-        least=0,
-        below=1,
-        help="AdamW's decay of the gradient's average",
-        derived="with Muon: 0.8, alone: 0.9",
-    )
-    beta2: float | None = option(
-        None, least=0, below=1, help="AdamW's decay of the square's average", derived="0.95"
-    )
-    eps: float | None = option(
-        None,
-        least=0,
-        help="AdamW's addend to the denominator",
-        derived="with Muon: 1e-10, alone: 1e-8",
-    )
-    weight_decay: float | None = option(
-        None,
-        least=0,
-        help="decoupled weight decay, as a share of the learning rate; with Muon of the matrices, "
-        "with AdamW of all but vectors",
-        derived="Muon: 0, AdamW: 0.1",
-    )
-    momentum: float = option(0.95, least=0, below=1, help="Muon's decay of the gradient's average")
-    ns_steps: int = option(
-        8, least=1, most=MOST_STEPS, help="Muon's Newton-Schulz steps; 5 suffice for most models"
-    )
-    grad_clip: float | None = option(
-        1.0, above=0, help='the most norm of all gradients together; "none" does not clip'
-    )
-
-    def __post_init__(self) -> None:
-        check(self)
-
-    def resolved(self, width: int = REFERENCE_WIDTH) -> OptimConfig:
-        """The same with defaults in place of None: the kind's, for a model of that width."""
-        scale = self.width_scale(width)
-        open_: dict[str, Any] = {
-            k: v for k, v in _DEFAULTS[self.kind].items() if getattr(self, k) is None
-        }
-        for name in RATES.values():
-            if name in open_ and not (self.kind == "muon" and name == "matrix_lr"):
-                open_[name] *= scale
-        return replace(self, **open_)
-
-    def width_scale(self, width: int) -> float:
-        """What AdamW's default rates are multiplied by for a model of a width."""
-        return (width / REFERENCE_WIDTH) ** -0.5 if self.lr_width_scaling else 1.0
-
-
-_DEFAULTS: dict[str, dict[str, float]] = {
-    "muon": {
-        "embedding_lr": 0.2,
-        "head_lr": 4e-3,
-        "matrix_lr": 0.02,
-        "vector_lr": 4e-3,
-        "beta1": 0.8,
-        "beta2": 0.95,
-        "eps": 1e-10,
-        "weight_decay": 0.0,
-    },
-    "adamw": {
-        "embedding_lr": 1e-3,
-        "head_lr": 1e-3,
-        "matrix_lr": 1e-3,
-        "vector_lr": 1e-3,
-        "beta1": 0.9,
-        "beta2": 0.95,
-        "eps": 1e-8,
-        "weight_decay": 0.1,
-    },
+_ORDER: Final = (
+    "embedding", "head", "value_embeddings", "resid", "x0", "smear", "matrices", "vectors",
+)  # fmt: skip
+_BY_NAME: Final = {
+    "lm_head.": "head",
+    "value_embeddings.": "value_embeddings",
+    "resid.": "resid",
+    "x0.": "x0",
+    "smear.": "smear",
+    "backout.": "smear",
 }
 
 
@@ -156,8 +47,10 @@ def build_optimizers(
     """One or two optimizers over all trainable parameters of a `Transformer`.
 
     Each parameter group has, beside what its optimizer needs, "name": "embedding", "head",
-    "matrices" or "vectors" (a tied embedding is a "head"), and "base_lr", its peak learning rate;
-    `set_learning_rates` changes "lr". AdamW is torch's, fused where the device has that.
+    "matrices" or "vectors" (a tied embedding is a "head"), or that of a refinement:
+    "value_embeddings", "resid", "x0", "smear" (with backout). "base_lr" is its peak learning rate;
+    "base_decay" and "base_momentum" are there where a schedule may change them. `apply_schedule`
+    changes "lr", "weight_decay" and "momentum". AdamW is torch's, fused where the device has that.
 
     Args:
         model: A `Transformer`.
@@ -172,52 +65,67 @@ def build_optimizers(
         ValueError: The model has no `token_embeddings.weight` or no trainable parameter.
     """
     wait_briefly()
-    groups: dict[str, list[Tensor]] = {"embedding": [], "head": [], "matrices": [], "vectors": []}
-    width = None
-    is_tied = isinstance(getattr(model, "lm_head", None), TiedHead)
-    for name, weight in model.named_parameters():
-        if name == "token_embeddings.weight":
-            width = weight.shape[1]
-        if weight.requires_grad:
-            groups[_group_of(name, weight, is_tied)].append(weight)
-    if width is None:
+    table = dict(model.named_parameters()).get("token_embeddings.weight")
+    if table is None:
         raise ValueError("the model has no token_embeddings.weight; pass a Transformer")
-    if not any(groups.values()):
+    groups = model_groups(model)
+    if not groups:
         raise ValueError("no parameter of the model is trainable: set requires_grad")
-    c = config.resolved(width)
-    lrs = used_rates(c, width)
+    c = config.resolved(table.shape[1])
     adam_groups: list[dict[str, Any]] = []
     muon_groups: list[dict[str, Any]] = []
     for name, weights in groups.items():
-        if not weights:
-            continue
-        is_muon = c.kind == "muon" and name == "matrices"
-        lr = lrs[name]
-        decays = name == "matrices" if c.kind == "muon" else name != "vectors"
+        lr, decay = getattr(c, RATES[name]), c.decay(name)
         group = {
             "params": weights,
             "name": name,
             "lr": lr,
             "base_lr": lr,
-            "weight_decay": c.weight_decay if decays else 0.0,
+            "weight_decay": decay,
         }
-        (muon_groups if is_muon else adam_groups).append(group)
+        if name == "matrices":
+            group["base_decay"] = decay
+        if c.kind == "muon" and name == "matrices":
+            muon_groups.append({**group, "momentum": c.momentum, "base_momentum": c.momentum})
+        else:
+            adam_groups.append({**group, "betas": c.betas(name)})
     optimizers: list[Optimizer] = []
     if adam_groups:
         first = adam_groups[0]["params"][0]
         optimizers.append(
             torch.optim.AdamW(
-                adam_groups,
-                betas=(c.beta1 or 0.0, c.beta2 or 0.0),
-                eps=c.eps or 0.0,
-                fused=first.device.type in ("cpu", "cuda"),
+                adam_groups, eps=c.eps or 0.0, fused=first.device.type in ("cpu", "cuda")
             )
         )
     if muon_groups:
-        optimizers.append(
-            Muon(muon_groups, momentum=c.momentum, ns_steps=c.ns_steps, ns_dtype=ns_dtype)
-        )
+        optimizers.append(_muon(muon_groups, c, ns_dtype))
     return optimizers
+
+
+def model_groups(model: nn.Module) -> dict[str, list[Tensor]]:
+    """A `Transformer`'s trainable parameters by the name of their group, in the groups' order;
+    groups that it has none of are left out."""
+    groups: dict[str, list[Tensor]] = {name: [] for name in _ORDER}
+    is_tied = isinstance(getattr(model, "lm_head", None), TiedHead)
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            groups[_group_of(name, weight, is_tied)].append(weight)
+    return {name: weights for name, weights in groups.items() if weights}
+
+
+def _muon(groups: list[dict[str, Any]], config: OptimConfig, dtype: torch.dtype | None) -> Muon:
+    c: Any = config  # resolved: nothing is None or "auto" that must not be
+    return Muon(
+        groups,
+        ns_steps=c.ns_steps,
+        ns_quintics=c.ns_quintics,
+        ns_divisor=c.ns_divisor,
+        ns_dtype=dtype,
+        row_norm=c.muon_row_norm,
+        unit_norm=c.muon_unit_norm,
+        beta2=c.muon_beta2,
+        cautious=c.muon_cautious,
+    )
 
 
 def used_rates(config: OptimConfig, width: int) -> dict[str, float]:
@@ -233,6 +141,31 @@ def set_learning_rates(optimizers: Iterable[Optimizer], multiplier: float) -> No
             group["lr"] = group["base_lr"] * multiplier
 
 
+def apply_schedule(optimizers: Iterable[Optimizer], schedule: Schedule, position: float) -> float:
+    """Gives each parameter group what it has at a place in the schedule.
+
+    That is the learning rate; the decay of matrices, of groups that have "base_decay"; and Muon's
+    momentum, of groups that have "base_momentum".
+
+    Args:
+        optimizers: From `build_optimizers`, or others whose groups have "base_lr".
+        schedule: How it changes.
+        position: The step, counted from 0; it may lie between two whole ones.
+
+    Returns:
+        What the learning rates were multiplied by.
+    """
+    multiplier, share = schedule.multiplier(position), schedule.decay_share(position)
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["base_lr"] * multiplier
+            if "base_decay" in group:
+                group["weight_decay"] = group["base_decay"] * share
+            if "base_momentum" in group:
+                group["momentum"] = schedule.momentum(position, group["base_momentum"])
+    return multiplier
+
+
 def peak_rates(optimizers: Iterable[Optimizer]) -> dict[str, float]:
     """The "base_lr" of each parameter group by its name: what is used, with all scaling done."""
     return {group["name"]: group["base_lr"] for o in optimizers for group in o.param_groups}
@@ -243,6 +176,7 @@ def _group_of(name: str, weight: Tensor, is_tied: bool) -> str:
         # A weight that is both has gradients everywhere in each step, as a head has: at the rate of
         # embeddings, of which few rows do, training diverges.
         return "head" if is_tied else "embedding"
-    if name.startswith("lm_head."):
-        return "head"
+    for prefix, group in _BY_NAME.items():
+        if name.startswith(prefix):
+            return group
     return "matrices" if weight.ndim == 2 else "vectors"

@@ -10,13 +10,25 @@ is known beforehand: see `reach`.
 from __future__ import annotations
 
 import functools
-from typing import Final
+from typing import Final, Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 Coefficients = tuple[tuple[float, float, float], ...]
+Quintics: TypeAlias = Literal["best", "polar-express"]
+Divisor: TypeAlias = Literal["bound", "norm"]
+
+POLAR_EXPRESS: Final[Coefficients] = (
+    (8.156554524902461, -22.48329292557795, 15.878769915207462),
+    (4.042929935166739, -2.808917465908714, 0.5000178451051316),
+    (3.8916678022926607, -2.772484153217685, 0.5060648178503393),
+    (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
+    (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
+)
+"""Five quintics by Amsel et al.'s method for [1e-3, 1], with a reserve of 2 %; nanochat's."""
+_NORM_RESERVE: Final = 1.01
 
 BAND: Final = 0.15
 """Singular values within `reach` of the greatest end this close to 1, rounding aside."""
@@ -33,12 +45,15 @@ def orthogonalize(
     steps: int = 8,
     *,
     coefficients: Coefficients | None = None,
+    quintics: Quintics = "best",
+    divisor: Divisor = "bound",
     dtype: torch.dtype | None = None,
 ) -> Tensor:
     """U V^T of each matrix U S V^T, nearly: singular values end in [0.85, 1.15].
 
-    That holds for those above `reach(steps)` times the fourth root of the sum of all singular
-    values' fourth powers, up to rounding: in bfloat16 a few percent, and the smallest are noise.
+    That holds, by default, for those above `reach(steps)` times the fourth root of the sum of all
+    singular values' fourth powers, up to rounding: in bfloat16 a few percent, and the smallest are
+    noise.
     Those below are multiplied by about 1 / `reach(steps)`; a matrix of zeros stays one.
 
     Args:
@@ -48,13 +63,17 @@ def orthogonalize(
         coefficients: The quintics' (a, b, c), for a x + b x^3 + c x^5; the best ones if None. With
             them `steps` and the figures above do not count, and the operations and their rounding
             are those of torch.optim.Muon: x is divided by its norm alone, in `dtype`.
+        quintics: "best" for that many steps, or the first of `POLAR_EXPRESS`.
+        divisor: What x is divided by beforehand, so that no singular value is above 1: "bound", a
+            close bound on the greatest of them, or "norm", its norm times 1.01.
         dtype: What to compute in: bfloat16 if None and on CUDA, float32 if None elsewhere.
 
     Returns:
         A tensor of `matrix`'s shape, in the dtype that was computed in.
 
     Raises:
-        ValueError: `matrix` has fewer than two dimensions, or `steps` is out of range.
+        ValueError: `matrix` has fewer than two dimensions, `steps` is out of range, or `quintics`
+            or `divisor` is something else.
     """
     if matrix.ndim < 2:
         raise ValueError(f"matrix of shape {tuple(matrix.shape)}: it must have two dimensions")
@@ -65,20 +84,39 @@ def orthogonalize(
         flat = matrix.reshape(-1, *matrix.shape[-2:])
         found = [_with_coefficients(one, coefficients, dtype) for one in flat]
         return torch.stack(found).reshape(matrix.shape) if found else matrix.to(dtype)
-    most = _MOST_IN_BFLOAT16 if dtype == torch.bfloat16 else MOST_STEPS
-    chosen = newton_schulz(min(steps, most))
+    check_choice("divisor", divisor, get_args(Divisor))
+    chosen = _quintics(quintics, steps, dtype)
     is_tall = matrix.shape[-2] > matrix.shape[-1]
     x: Tensor = (matrix.mT if is_tall else matrix).float()
-    x = (x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=_TINY)).to(dtype)
-    gram = x @ x.mT
-    # A bound on the greatest singular value that is closer than the norm of x, for nothing.
-    bound = gram.float().norm(dim=(-2, -1), keepdim=True).sqrt().clamp(min=1e-3) * _MARGIN
-    x, gram = (x / bound).to(dtype), (gram / bound.square()).to(dtype)
+    norm = x.norm(dim=(-2, -1), keepdim=True).clamp(min=_TINY)
+    if divisor == "norm":
+        x = (x / (norm * _NORM_RESERVE)).to(dtype)
+        gram = x @ x.mT
+    else:
+        x = (x / norm).to(dtype)
+        gram = x @ x.mT
+        # A bound on the greatest singular value that is closer than the norm of x, for nothing.
+        bound = gram.float().norm(dim=(-2, -1), keepdim=True).sqrt().clamp(min=1e-3) * _MARGIN
+        x, gram = (x / bound).to(dtype), (gram / bound.square()).to(dtype)
     for i, (a, b, c) in enumerate(chosen):
         if i:
             gram = x @ x.mT
         x = a * x + (b * gram + c * (gram @ gram)) @ x
     return x.mT if is_tall else x
+
+
+def _quintics(name: str, steps: int, dtype: torch.dtype) -> Coefficients:
+    if check_choice("quintics", name, get_args(Quintics)) == "polar-express":
+        return POLAR_EXPRESS[:steps]
+    most = _MOST_IN_BFLOAT16 if dtype == torch.bfloat16 else MOST_STEPS
+    return newton_schulz(min(steps, most))
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> str:
+    """`value` if it is one of the choices, or ValueError."""
+    if value not in choices:
+        raise ValueError(f"{name}={value!r}: it must be one of {', '.join(choices)}")
+    return value
 
 
 def _with_coefficients(matrix: Tensor, coefficients: Coefficients, dtype: torch.dtype) -> Tensor:

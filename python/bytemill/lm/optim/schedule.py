@@ -1,4 +1,7 @@
-"""Learning rates over time: warm-up, then cosine, constant and linear decay, or constant."""
+"""Learning rates over time: warm-up, then cosine, constant and linear decay, or constant.
+
+Beside them, how momentum and weight decay change.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,12 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from bytemill.lm.settings import check, option
+from bytemill.lm.settings import AUTO, check, option
 
 ScheduleKind = Literal["linear", "cosine", "constant"]
+DecayKind = Literal["constant", "cosine"]
+
+_AUTO = Literal["auto"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,8 @@ class ScheduleConfig:
         above=0,
         help="the horizon where steps are not given: tokens for each parameter, those of the "
         "embedding not counted",
-        derived="20; on a CPU no more than 2e14 FLOPs, at most about an hour on two cores",
+        derived="20, nanochat-2026: 12; on a CPU no more than 2e14 FLOPs, at most about an hour on "
+        "two cores",
     )
     flops: float | None = option(
         None,
@@ -55,13 +62,48 @@ class ScheduleConfig:
         help="of the learning rates: constant then linear decay, cosine, constant",
     )
     warmup_steps: int | None = option(
-        None, least=0, help="steps of linear warm-up", derived="2 % of the steps, 100 at most"
+        None,
+        least=0,
+        help="steps of linear warm-up",
+        derived="2 % of the steps, 100 at most; nanochat-2026: 40",
     )
-    final_fraction: float = option(
-        0.0, least=0, most=1, help="the share of the learning rates that is left at the end"
+    final_fraction: float | None = option(
+        None,
+        least=0,
+        most=1,
+        help="the share of the learning rates that is left at the end",
+        derived="0, nanochat-2026: 0.05",
     )
-    decay_fraction: float = option(
-        0.5, least=0, most=1, help="the share of the steps in which the linear schedule decays"
+    decay_fraction: float | None = option(
+        None,
+        least=0,
+        most=1,
+        help="the share of the steps in which the linear schedule decays",
+        derived="0.5, nanochat-2026: 0.65",
+    )
+    momentum_start: float | _AUTO | None = option(  # noqa: RUF009
+        AUTO,
+        least=0,
+        below=1,
+        help='Muon\'s momentum at the first step, from which it goes to its value; "none" has it '
+        "there from the start",
+        derived="none, nanochat-2026: 0.85",
+    )
+    momentum_warmup_steps: int | None = option(
+        None, least=0, help="steps in which it goes there", derived="400"
+    )
+    momentum_end: float | _AUTO | None = option(  # noqa: RUF009
+        AUTO,
+        least=0,
+        below=1,
+        help="Muon's momentum at the end, to which it goes while the linear schedule decays; "
+        '"none" leaves it',
+        derived="none, nanochat-2026: 0.9",
+    )
+    decay_schedule: DecayKind | _AUTO = option(  # noqa: RUF009
+        AUTO,
+        help="of the matrices' weight decay: constant, or half a cosine down to 0 at the end",
+        derived="constant, nanochat-2026: cosine",
     )
 
     def __post_init__(self) -> None:
@@ -106,12 +148,26 @@ class Schedule:
     """What is left of the peak at the end, 0 to 1."""
     decay_fraction: float = 0.4
     """The share of the steps in which "linear" goes down, 0 to 1."""
+    momentum_start: float | None = None
+    """Muon's at step 0, below 1; None for its usual one."""
+    momentum_warmup_steps: int = 0
+    """Steps until the usual one."""
+    momentum_end: float | None = None
+    """Muon's at the end, below 1, in a line over the last `decay_fraction`; None: the usual one."""
+    decay: DecayKind = "constant"
+    """Of the matrices' weight decay; "cosine": to 0."""
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(ScheduleKind):
             choices = ", ".join(f'"{kind}"' for kind in get_args(ScheduleKind))
             raise ValueError(f"kind={self.kind!r}: it must be one of {choices}")
-        for name, least in (("warmup_steps", 0), ("total_steps", 1)):
+        if self.decay not in get_args(DecayKind):
+            raise ValueError(f'decay={self.decay!r}: it must be "constant" or "cosine"')
+        for name in ("momentum_start", "momentum_end"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                raise ValueError(f"{name}={value}: it must be at least 0 and below 1")
+        for name, least in (("warmup_steps", 0), ("total_steps", 1), ("momentum_warmup_steps", 0)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int):
                 raise TypeError(f"{name}={value!r}: it must be an integer")
@@ -142,8 +198,32 @@ class Schedule:
         if self.kind == "cosine":
             warmup = max(self.warmup_steps - 1, 0)
             return cosine_schedule(step, 1.0, self.final_fraction, warmup, self.total_steps)
-        # Steps that are left, this one included, as a share of those in which the rate goes down.
+        return self.final_fraction + (1 - self.final_fraction) * self._left(step)
+
+    def _left(self, step: float) -> float:
+        """Steps that are left, this one included, as a share of those of the decay; 1 before."""
         down = self.decay_fraction * self.total_steps
         left = max(self.total_steps - step, 0)
-        share = min(left / down, 1.0) if down else float(left > 0)
-        return self.final_fraction + (1 - self.final_fraction) * share
+        return min(left / down, 1.0) if down else float(left > 0)
+
+    def momentum(self, step: float, usual: float) -> float:
+        """Muon's momentum at `step`: the lower of where it comes from and where it goes to.
+
+        Args:
+            step: Counted from 0.
+            usual: Its value in between.
+        """
+        found = usual
+        if self.momentum_start is not None and step < self.momentum_warmup_steps:
+            share = step / self.momentum_warmup_steps
+            found = self.momentum_start + (usual - self.momentum_start) * share
+        if self.momentum_end is not None:
+            coming = self.momentum_end + (usual - self.momentum_end) * self._left(step)
+            found = min(found, coming)
+        return found
+
+    def decay_share(self, step: float) -> float:
+        """The share of the matrices' weight decay at `step`, counted from 0."""
+        if self.decay == "constant":
+            return 1.0
+        return (1 + math.cos(math.pi * min(step / self.total_steps, 1.0))) / 2

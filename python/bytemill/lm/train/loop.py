@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from bytemill.lm.checkpoint.state import NonFiniteStateError
 from bytemill.lm.evaluate.validation import Validation
 from bytemill.lm.optim.clip import clip_gradients
-from bytemill.lm.optim.groups import peak_rates, set_learning_rates
+from bytemill.lm.optim.groups import apply_schedule, peak_rates
 from bytemill.lm.optim.schedule import Schedule
 from bytemill.lm.train.events import (
     Listener,
@@ -106,7 +106,7 @@ class Loop:
         work: What is trained.
         model: Its parameters' gradients are clipped.
         optimizers: Over these parameters.
-        schedule: Of their learning rates.
+        schedule: Of their learning rates, momentum and weight decay.
         pace: How fast it goes, from the step on at which the run is.
         every: What is done how often.
         grad_clip: The most norm of all gradients; None for none.
@@ -203,8 +203,7 @@ class Loop:
 
     def _one_step(self) -> None:
         self._began = time.perf_counter()
-        multiplier = self._schedule.multiplier(self.pace.position)
-        set_learning_rates(self._optimizers, multiplier)
+        multiplier = apply_schedule(self._optimizers, self._schedule, self.pace.position)
         loss = self._work.gradients()
         norm = clip_gradients(self._model.parameters(), self._clip)
         for optimizer in self._optimizers:

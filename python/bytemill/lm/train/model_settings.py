@@ -7,13 +7,15 @@ import typing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from bytemill.lm.model.config import ModelConfig, Preset
+from bytemill.lm.model.config import ModelConfig, Preset, preset_fields
 from bytemill.lm.settings import AUTO, LIMITS, check, option, word
 
 WIDTH_PER_LAYER: Final = 64
 DEFAULT_DEPTH: Final = 4
 _WIDE: Final = 768
 """From this width on heads are of 128."""
+_WHOLE_HEADS: Final = {"nanochat-2026": 128}
+"""Presets whose heads are of one size at any depth, of which the width is the next multiple."""
 
 _AUTO = Literal["auto"]
 
@@ -39,9 +41,9 @@ class _Dial:
 
 _DERIVED: Final = {
     "vocab_size": "the data's",
-    "d_model": f"{WIDTH_PER_LAYER} times the depth",
+    "d_model": f"{WIDTH_PER_LAYER} times the depth; nanochat-2026: the next multiple of 128",
     "n_layer": "the depth",
-    "n_head": f"heads of 64, from a width of {_WIDE} on of 128",
+    "n_head": f"heads of 64, from a width of {_WIDE} on and in nanochat-2026 of 128",
     "n_kv_head": "as many as n_head",
 }
 """What is not the preset's."""
@@ -61,6 +63,10 @@ def _fields() -> list[tuple[str, Any, Any]]:
             continue
         usual = "the preset's" if field.default is dataclasses.MISSING else word(field.default)
         derived = _DERIVED.get(field.name, usual)
+        if field.name in preset_fields("nanochat-2026") and usual != "the preset's":
+            derived = f"{usual}, nanochat-2026: {word(preset_fields('nanochat-2026')[field.name])}"
+        if field.name == "window":
+            derived = "none, nanochat-2026: a quarter of the context, in whole blocks of 128"
         setting = option(AUTO, help=text, derived=derived, **limits)
         result.append((field.name, kinds[field.name] | _AUTO, setting))
     return result
@@ -113,17 +119,20 @@ def model_config(settings: ModelSettings, n_vocab: int) -> ModelConfig:
     depth = settings.depth
     if depth == AUTO:
         depth = given.get("n_layer", DEFAULT_DEPTH)
-    width = given.get("d_model", WIDTH_PER_LAYER * depth)
+    whole = _WHOLE_HEADS.get(settings.preset, 1)
+    width = given.get("d_model", -(-WIDTH_PER_LAYER * depth // whole) * whole)
     sizes = {
         "vocab_size": n_vocab,
         "d_model": width,
         "n_layer": depth,
-        "n_head": _heads(width),
+        "n_head": _heads(width, whole),
     }
     return ModelConfig.preset(settings.preset, **{**sizes, **given})
 
 
-def _heads(width: int) -> int:
+def _heads(width: int, whole: int) -> int:
+    if whole > 1 and width % whole == 0:
+        return width // whole
     for size in (128, 64) if width >= _WIDE else (64, 32):
         if width % size == 0:
             return width // size

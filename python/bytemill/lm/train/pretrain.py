@@ -234,7 +234,7 @@ class Trainer:
             self.plan.schedule,
             pace,
             every,
-            grad_clip=self.plan.optimizer.grad_clip,
+            grad_clip=self.plan.grad_clip,
             flops_per_token=self.plan.flops_per_token,
             peak_flops=runtime.peak_flops(self.device, self.dtype),
             tell=self._tell,
