@@ -29,7 +29,7 @@ from bytemill.data import InputFile, expand_inputs, iter_documents
 from bytemill.data.readers import check_packages
 from bytemill.files import read_json_object
 from bytemill.formats.folder import CONFIG_NAME
-from bytemill.patterns import name_of
+from bytemill.patterns import NAMES, name_of
 
 # What compression is measured on, at most: enough for three digits, and no wait.
 SAMPLE_BYTES = 8_000_000
@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--pattern",
         default="gpt2",
-        help="gpt2, cl100k, o200k, nanochat, or a regex (default: %(default)s)",
+        help=f"{', '.join(NAMES)}, or a regex (default: %(default)s)",
     )
     add(
         "--special",
