@@ -19,7 +19,16 @@ from tests.support.programs import ROOT, is_one_line
 @pytest.fixture
 def flags():
     parser = argparse.ArgumentParser(prog="x")
-    for flag in ("vocab-size", "threads", "special", "val-fraction", "errors", "memory", "pattern"):
+    for flag in (
+        "vocab-size",
+        "threads",
+        "special",
+        "val-fraction",
+        "errors",
+        "memory",
+        "pattern",
+        "prompt",
+    ):
         parser.add_argument("--" + flag)
     parser.add_argument("--tied", action=argparse.BooleanOptionalAction)
     messages.speak_as(parser)
@@ -42,6 +51,9 @@ def flags():
         ("pass pattern=, a name", "pass --pattern, a name"),
         ("memory_bytes=2000000000.0: less", "--memory 2: less"),
         ("run.vocab_size=3 is too small", "--vocab-size 3 is too small"),
+        ("special_tokens[0] is twice there", "--special is twice there"),
+        ("prompts[2] has 30 tokens", "the prompt has 30 tokens"),
+        ("q[0][1] is a list", "q[0][1] is a list"),
         # What is no argument, or has no flag here.
         ("/data/pattern=3/x.txt: gone", "/data/pattern=3/x.txt: gone"),
         ("d_model=3: too small", "d_model=3: too small"),

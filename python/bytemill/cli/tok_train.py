@@ -184,7 +184,8 @@ class Job:
             ),
             (
                 "merged",
-                f"{report.phase(trained - counted, n_bytes)}; {len(tokenizer.merges):,} merges",
+                f"{report.phase(trained - counted, n_bytes)}; "
+                f"{report.count(len(tokenizer.merges), 'merge')}",
             ),
         ]
         if peak := report.peak_memory():

@@ -86,6 +86,13 @@ class RunConfig:
         help="CPU threads",
         derived="torch's choice, one a core",
     )
+    peak_flops: float | None = option(
+        None,
+        above=0,
+        decides=False,
+        help="FLOP/s that the device reaches at most in this dtype, of which MFU is a share",
+        derived="that of a known GPU in bfloat16; else no MFU is shown",
+    )
     micro_batch_size: int | None = option(
         None,
         least=1,

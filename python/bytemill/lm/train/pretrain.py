@@ -236,7 +236,7 @@ class Trainer:
             every,
             grad_clip=self.plan.optimizer.grad_clip,
             flops_per_token=self.plan.flops_per_token,
-            peak_flops=runtime.peak_flops(self.device, self.dtype),
+            peak_flops=self.config.run.peak_flops or runtime.peak_flops(self.device, self.dtype),
             tell=self._tell,
         )
 
