@@ -59,6 +59,10 @@ def flags():
         ("d_model=3: too small", "d_model=3: too small"),
         ("expected NAME=PATH", "expected NAME=PATH"),
         ("call again to go on", "run the same command again to go on"),
+        (
+            "step 8; resume it, or choose another folder",
+            "step 8; add --resume to go on with it, or name another folder",
+        ),
     ],
 )
 def test_messages_name_flags(theirs, ours, flags):

@@ -50,9 +50,9 @@ def test_from_shards_to_a_model(tmp_path):
         r"^batch +4 x 16 = 64 tokens, 4 rows at a time$",
         r"^horizon +12 steps, 768 tokens, \d[.\d]*e8 FLOPs$",
         r"^learning +muon, rates used: embedding 0.346, head 0.00693, matrices 0.01$",
-        r"^scaling +of default rates AdamW's x 3.46 by width, all x 0.5 by batch; given ones are",
+        r"^scaling +AdamW's defaults x 3.46 for the width, all defaults x 0.5 for the batch; given",
         r"^epochs +\d[\d.]*: how often the data is read$",
-        r"^time +about \d+ s, by the device's speed$",
+        r"^time +about \d+ s, estimated from the device's speed$",
         r"^device +cpu, (float32|bfloat16)$",
         r"^step 6: validation loss \d\.\d{4}, \d\.\d{4} bits per byte, the best so far$",
         r"^step 12: sample 'the cat.*'$",
@@ -71,7 +71,9 @@ def test_lines_where_there_is_no_terminal(tmp_path, capsys, monkeypatch):
     assert train.main(["--config", str(path), "--peak-flops", "1e9"]) == 0
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 6
-    figures = r"train: +\d+%  \d of 6 steps  0:0\d left  loss \d\.\d{3}  [\d,]+ tok\S+  [\d.]+% M"
+    figures = (
+        r"train: +\d+%  \d of 6 steps  \d+:\d\d left  loss \d\.\d{3}  [\d,]+ tok\S+  [\d.]+% M"
+    )
     assert all(re.match(figures, line) for line in lines), lines
     settings = TrainConfig.load(path)
     flops = training_flops_per_token(model_config(settings.model, 64))
@@ -142,7 +144,7 @@ def test_resume_takes_the_runs_own_configuration(tmp_path, capsys):
             ["--data", "{}/ids.npy", "--out", "{}/r", "--depth", "0"],
             "--depth 0: it must be at",
         ),
-        (["--data", "{}/ids.npy", "--out", "{}/ids.npy"], "exists and is no folder"),
+        (["--data", "{}/ids.npy", "--out", "{}/ids.npy"], "exists and is not a folder"),
         (["--data", "{}/ids.npy", "--out", "{}/r", "--context-length", "5000"], "needs 5001"),
         (["--data", "{}/ids.npy", "--out", "{}/r", "--device", "gpu"], '"cuda", "cuda:N"'),
         (["--data", "{}/ids.npy", "--out", "{}/r", "--sample-every", "1"], "need a tokenizer"),

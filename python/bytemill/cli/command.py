@@ -118,7 +118,7 @@ def reports() -> str:
 def check_out(out: Path) -> None:
     """Raises unless `out` is a folder that can be written to, or can become one."""
     if out.exists() and not out.is_dir():
-        raise ValueError(f"--out {out}: it exists and is no folder")
+        raise ValueError(f"--out {out}: it exists and is not a folder")
     check_writable(out)
 
 

@@ -85,7 +85,7 @@ def longest_tokens(tokenizer: Tokenizer, n: int = 5) -> list[str]:
 
 
 def show(token: bytes, most_chars: int = 60) -> str:
-    """A token as a quoted string, shortened; bytes that are no UTF-8 by themselves as \\xNN."""
+    """A token as a quoted string, shortened; bytes that are not UTF-8 by themselves as \\xNN."""
     text = token.decode("utf-8", "backslashreplace")
     for period in range(1, 5):
         times, rest = divmod(len(text), period)

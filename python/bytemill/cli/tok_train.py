@@ -241,7 +241,7 @@ class Job:
             if theirs != ours:
                 raise ValueError(
                     f"--counts {path}: it was made with {option} {theirs}, not {ours}; "
-                    "name another file to count anew"
+                    "name another file to count again"
                 )
         args = self.args
         if args.input or args.max_chars or args.doc_cap:

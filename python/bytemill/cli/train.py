@@ -203,7 +203,7 @@ def overview(event: Started) -> list[tuple[str, str]]:
         *plan_rows(plan, event.rates, event.micro_batch_size),
         ("epochs", f"{report.figure(event.epochs, 2)}: how often the data is read"),
         ("device", f"{event.device}, {event.dtype}{', compiled' if event.is_compiled else ''}"),
-        ("time", f"about {duration(event.seconds)}, by the device's speed"),
+        ("time", f"about {duration(event.seconds)}, estimated from the device's speed"),
     ]
     return [*table, ("goes on", f"from step {event.step:,}")] if event.step else table
 
@@ -231,9 +231,8 @@ def plan_rows(
 
 def scaling(plan: Plan) -> str:
     """What the default learning rates were multiplied by."""
-    by_width = f"AdamW's x {plan.width_scale:.3g} by width"
-    by_batch = f"all x {plan.batch_scale:.3g} by batch"
-    return f"of default rates {by_width}, {by_batch}; given ones are used as given"
+    by_width = f"AdamW's defaults x {plan.width_scale:.3g} for the width"
+    return f"{by_width}, all defaults x {plan.batch_scale:.3g} for the batch; given rates stay"
 
 
 if __name__ == "__main__":

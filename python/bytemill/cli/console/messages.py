@@ -30,6 +30,7 @@ _SCALES = {"memory_bytes": 1e-9}
 _PHRASES = {
     "call again to go on": "run the same command again to go on",
     "or remove this one to begin again": "or add --overwrite to begin again",
+    "resume it, or choose another folder": "add --resume to go on with it, or name another folder",
     "load takes a folder that Tokenizer.save wrote": "name a folder that tok-train has written",
 }
 

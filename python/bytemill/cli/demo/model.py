@@ -46,8 +46,8 @@ class Size:
     steps: int
     """How long to train where that takes no more than `minutes`."""
     minutes: float | None
-    """For how long to train at most. Where that is too short for the steps the trainer draws the
-    schedule together as it goes, so that the learning rates have come down when it ends."""
+    """For how long to train at most. Where that is too short for the steps the trainer shortens the
+    schedule as it goes, so that the learning rates have come down when it ends."""
     most_files: int | None = None
     threads: int | None = None
 

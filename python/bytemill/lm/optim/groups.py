@@ -89,7 +89,7 @@ class OptimConfig:
     eps: float | None = option(
         None,
         least=0,
-        help="AdamW's addend to the denominator",
+        help="added to AdamW's denominator",
         derived="with Muon: 1e-10, alone: 1e-8",
     )
     weight_decay: float | None = option(
@@ -104,7 +104,7 @@ class OptimConfig:
         8, least=1, most=MOST_STEPS, help="Muon's Newton-Schulz steps; 5 suffice for most models"
     )
     grad_clip: float | None = option(
-        1.0, above=0, help='the most norm of all gradients together; "none" does not clip'
+        1.0, above=0, help='the largest norm of all gradients together; "none" does not clip'
     )
 
     def __post_init__(self) -> None:

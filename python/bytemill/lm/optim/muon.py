@@ -33,7 +33,7 @@ class Muon(Optimizer):
         ns_dtype: What they are computed in; see `orthogonalize`.
 
     Raises:
-        ValueError: An argument is out of range, or a parameter is no matrix.
+        ValueError: An argument is out of range, or a parameter is not a matrix.
     """
 
     def __init__(

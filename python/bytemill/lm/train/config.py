@@ -48,7 +48,7 @@ class DataConfig:
     )
     bos: str | None = option(
         None,
-        help="the special token that begins documents, for the loader of documents",
+        help="the special token that begins documents, for --loader documents",
         derived="<|bos|>, <|endoftext|>, or the first",
     )
 

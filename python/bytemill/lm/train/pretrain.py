@@ -289,8 +289,8 @@ class Trainer:
         if epochs > _MOST_EPOCHS:
             self._tell(
                 Warned(
-                    f"the data is read {epochs:,.1f} times over, and more than {_MOST_EPOCHS:g} "
-                    "times teach little; use more text or fewer steps"
+                    f"the data is read {epochs:,.1f} times over; more than {_MOST_EPOCHS:g} times "
+                    "teach little: use more text or fewer steps"
                 )
             )
         if seconds > DAY:
