@@ -69,7 +69,8 @@ def test_lines_where_there_is_no_terminal(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("bytemill.cli.progress.LINE_S", 0.0)
     path = saved(tmp_path)
     assert train.main(["--config", str(path), "--peak-flops", "1e9"]) == 0
-    lines = capsys.readouterr().err.splitlines()
+    # On a busy machine a step may take seconds, and tells of its rows.
+    lines = [line for line in capsys.readouterr().err.splitlines() if " rows" not in line]
     assert len(lines) == 6
     figures = (
         r"train: +\d+%  \d of 6 steps  \d+:\d\d left  loss \d\.\d{3}  [\d,]+ tok\S+  [\d.]+% M"
