@@ -23,22 +23,6 @@ LEFT_OUT = ("cli", "gpu_check")
 HELP_COLUMNS = "92"
 LINK = re.compile(r"(?<!!)\[(?P<text>[^\]`]+)\]\((?P<target>[^)\s:]+)\)")
 
-COMMANDS_HEAD = """# Commands
-
-The wheel installs `bytemill`; `python -m bytemill` is the same, and in a clone
-`python -m scripts.NAME` (with underscores: `scripts.tok_train`) runs the same code.
-
-Every command ends with one of four exit statuses: 0 done, 1 a fault of the program itself, 2 bad
-input (one line on stderr says what), 130 interrupted.
-"""
-
-REFERENCE_HEAD = """# API reference
-
-What most programs need is on this page; the others follow the folders of the source. All of it is
-made from docstrings and type annotations.
-
-"""
-
 TOP = ("bytemill.train_bpe", "bytemill.BpeTrainer", "bytemill.Tokenizer", "bytemill.Counts")
 
 
@@ -53,9 +37,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds the pages themselves."""
-    files.append(File.generated(config, "commands.md", content=commands()))
-    files.append(File.generated(config, "reference/index.md", content=reference()))
+    """Adds the pages of the packages."""
     for name, modules in packages():
         content = f"# {name}\n\n" + "\n".join(f"::: {module}\n" for module in modules)
         files.append(File.generated(config, uri(name), content=content))
@@ -63,7 +45,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **others: Any) -> str:
-    """Links to files outside of docs/, which a reader of the repository can follow, become text."""
+    """Fills the pages that are a few words in the repository. Links to files outside of docs/,
+    which a reader of the repository can follow, become text."""
+    if page.file.src_uri == "commands.md":
+        markdown += commands()
+    elif page.file.src_uri == "reference/index.md":
+        markdown += reference()
 
     def text_or_link(found: re.Match[str]) -> str:
         target = posixpath.join(posixpath.dirname(page.file.src_uri), found["target"])
@@ -78,7 +65,7 @@ def commands() -> str:
     from bytemill.cli.main import parsers
 
     os.environ |= {"COLUMNS": HELP_COLUMNS, "NO_COLOR": "1"}
-    parts = [COMMANDS_HEAD]
+    parts = [""]
     for name, parser in parsers().items():
         parts.append(f"## {name}\n\n```text\n{parser.format_help().strip()}\n```\n")
     return "\n".join(parts)
@@ -87,7 +74,7 @@ def commands() -> str:
 def reference() -> str:
     """The names that `import bytemill` gives."""
     options = "    options: {inherited_members: true, show_root_full_path: false}\n"
-    return REFERENCE_HEAD + "\n".join(f"::: {name}\n{options}" for name in TOP)
+    return "\n" + "\n".join(f"::: {name}\n{options}" for name in TOP)
 
 
 def packages() -> Iterator[tuple[str, list[str]]]:

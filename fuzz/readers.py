@@ -221,7 +221,7 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def mutate_json(data: bytes, rng: random.Random) -> bytes:
-    """Another value, another key, or none, somewhere in an object; bytes if it is no JSON."""
+    """Another value, another key, or none, somewhere in an object; bytes if it is not JSON."""
     try:
         value = json.loads(data)
         # Of the many entries of a vocabulary, a few are enough.
@@ -309,7 +309,7 @@ def run_case(files: Files, read: Callable[[Path], object]) -> tuple[str | None, 
                 return f"{type(error).__name__} without a message", accepted
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # a Rust panic is no Exception
+        except BaseException as error:  # a Rust panic is not an Exception
             return f"{type(error).__name__}: {error}", False
         took = time.perf_counter() - start
         return (f"took {took:.1f} s" if took > SLOW_S else None), accepted

@@ -113,7 +113,7 @@ def test_what_killed_processes_left_is_removed(tmp_path):
         assert writing.stdout.readline() == b"writing\n"
         begun_long_ago(tmp_path)
         files.write_bytes(path, b"new")
-        # Left are those of a process that is alive, of another target, and what is no such file.
+        # Left are those of a process that is alive, of another target, and what is not such a file.
         left = begun_long_ago(tmp_path)
         assert mine in left and len(left) == 3
         writing.stdin.close()

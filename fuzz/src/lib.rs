@@ -5,15 +5,15 @@ use bytemill::encode::Encoder;
 use bytemill::vocabulary::ranks::Ranks;
 use bytemill::naive;
 use bytemill::pretokenize::RegexSplitter;
-use bytemill::pretokenize::pattern::pat_str;
+use bytemill::pretokenize::pattern::{Named, pat_str};
 use bytemill::train::count::CountOptions;
 use bytemill::train::{TrainOptions, train};
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// The patterns that have a hand-written scanner.
-pub const NAMED: [&str; 4] = ["gpt2", "cl100k", "o200k", "nanochat"];
+/// How many patterns have a name, and with that a scanner.
+const NAMED: usize = Named::ALL.len();
 
 /// Patterns of one's own: in the style of GPT's, and not.
 pub const OWN: [&str; 4] = [
@@ -63,15 +63,25 @@ const PARTS: [&str; 26] = [
     r"[\r\n]+",
 ];
 
-/// Some bytes as a pattern, and the rest. Of the first byte's values 0 to 3 mean a named pattern, 4
-/// to 7 one of `OWN`; another means so many alternatives, one a byte.
+/// How many patterns there are small vocabularies of.
+const SMALL: usize = NAMED + OWN.len();
+
+/// The named patterns, then those of `OWN`.
+fn small(i: usize) -> &'static str {
+    match Named::ALL.get(i) {
+        Some(named) => named.name(),
+        None => OWN[i - NAMED],
+    }
+}
+
+/// Some bytes as a pattern, and the rest. The first byte's lowest values mean a named pattern each,
+/// the next one of `OWN`; another means so many alternatives, one a byte.
 pub fn pattern(data: &[u8]) -> (Cow<'static, str>, &[u8]) {
     let Some((&first, rest)) = data.split_first() else {
         return ("gpt2".into(), data);
     };
     match usize::from(first) {
-        i @ 0..4 => (NAMED[i].into(), rest),
-        i @ 4..8 => (OWN[i - 4].into(), rest),
+        i if i < SMALL => (small(i).into(), rest),
         i => {
             let (chosen, rest) = rest.split_at((i % 8).min(rest.len()));
             let parts = chosen.iter().map(|&b| PARTS[usize::from(b) % PARTS.len()]);
@@ -177,13 +187,12 @@ impl Small {
     }
 }
 
-/// The vocabularies of `NAMED` and `OWN`, made once per thread.
+/// The vocabularies of the named patterns and of `OWN`, made once per thread.
 pub fn with_small<R>(which: u8, work: impl FnOnce(&Small) -> R) -> R {
     use std::cell::OnceCell;
     thread_local! {
-        static ALL: [OnceCell<Small>; 8] = const { [const { OnceCell::new() }; 8] };
+        static ALL: [OnceCell<Small>; SMALL] = const { [const { OnceCell::new() }; SMALL] };
     }
-    let i = usize::from(which) % 8;
-    let pattern = if i < 4 { NAMED[i] } else { OWN[i - 4] };
-    ALL.with(|all| work(all[i].get_or_init(|| Small::new(pattern))))
+    let i = usize::from(which) % SMALL;
+    ALL.with(|all| work(all[i].get_or_init(|| Small::new(small(i)))))
 }

@@ -92,6 +92,9 @@ def train(
     `progress` is called with merges done and merges asked for, a few times a second.
     """
 
+def named_patterns() -> list[tuple[str, str, list[str]]]:
+    """All named patterns: their names, regexes, and other regexes that split alike."""
+
 def pat_str(name_or_regex: str) -> str:
     """The regex of a named pattern; any other valid regex unchanged. ValueError otherwise."""
 

@@ -1,22 +1,17 @@
-"""Split patterns: the named ones, and other texts that mean the same."""
+"""Split patterns: the named ones, of the Rust core's table, and other texts that mean the same."""
 
 import re
-from typing import Final, Literal
+from typing import Final
 
 from bytemill import _core
 
-PatternName = Literal["gpt2", "cl100k", "o200k", "nanochat"]
-NAMES: Final[tuple[PatternName, ...]] = ("gpt2", "cl100k", "o200k", "nanochat")
-
-# Other texts of named patterns, in fancy-regex syntax. GPT-2's first release (also built into
-# Hugging Face's ByteLevel) and tiktoken's present text: equal, since `\s++$` takes the white space
-# at the end of a text just as `\s+(?!\S)` does, and the last `\s` is reached for a single character
-# only.
-_GPT2_RELEASE: Final = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-_GPT2_TIKTOKEN: Final = (
-    r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
-)
-_SAME_AS: Final[dict[str, PatternName]] = {_GPT2_RELEASE: "gpt2", _GPT2_TIKTOKEN: "gpt2"}
+_TABLE: Final = _core.named_patterns()
+NAMES: Final = tuple(name for name, _, _ in _TABLE)
+"""The names of the patterns that have one."""
+_NAME_OF: Final = {regex: name for name, regex, _ in _TABLE}
+_REGEX_OF: Final = {
+    text: regex for name, regex, aliases in _TABLE for text in (name, regex, *aliases)
+}
 
 
 def canonical(pattern: str) -> str:
@@ -29,18 +24,21 @@ def canonical(pattern: str) -> str:
     """
     if not isinstance(pattern, str):
         raise TypeError(f"pattern={pattern!r}: expected a pattern's name or a regex (str)")
-    if pattern not in NAMES and re.fullmatch(r"[\w-]*", pattern):
+    if (known := _REGEX_OF.get(pattern)) is not None:
+        return known
+    if re.fullmatch(r"[\w-]*", pattern):
         names = ", ".join(f'"{name}"' for name in NAMES)
         raise ValueError(
             f"pattern={pattern!r}: there is no pattern of this name; there are {names}, "
             "or pass a regex"
         )
-    return _core.pat_str(_SAME_AS.get(pattern, pattern))
+    return _core.pat_str(pattern)
 
 
-def name_of(pat_str: str) -> PatternName | None:
-    """The name of a pattern given by its regex, if it has one."""
-    for name in NAMES:
-        if canonical(pat_str) == _core.pat_str(name):
-            return name
-    return None
+def name_of(pat_str: str) -> str | None:
+    """The name of a pattern given by its regex, if it has one.
+
+    Raises:
+        ValueError: As `canonical` does.
+    """
+    return _NAME_OF.get(canonical(pat_str))

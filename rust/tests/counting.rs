@@ -12,8 +12,9 @@ use bytemill::train::count::{CountOptions, Pass};
 use bytemill::train::counts::Counts;
 use bytemill::train::counts_file;
 use common::run;
-use documents::{PATTERNS, SPECIALS, documents, text};
+use documents::{SPECIALS, documents, patterns, text};
 use proptest::prelude::*;
+use proptest::sample::select;
 use std::collections::BTreeMap;
 
 fn prefix(text: &str, n_chars: usize) -> &str {
@@ -55,7 +56,7 @@ fn as_map(counts: &Counts) -> BTreeMap<Vec<u8>, u64> {
 fn options() -> impl Strategy<Value = CountOptions> {
     let cap = || prop_oneof![3 => Just(None), 1 => (1..40u64).prop_map(Some)];
     (
-        0..PATTERNS.len(),
+        select(patterns()),
         0..SPECIALS.len(),
         cap(),
         cap(),
@@ -67,7 +68,7 @@ fn options() -> impl Strategy<Value = CountOptions> {
                 let special =
                     SpecialTokens::new(SPECIALS[special]).unwrap_or_else(|e| panic!("{e}"));
                 CountOptions {
-                    pattern: PATTERNS[pattern].to_owned(),
+                    pattern: pattern.to_owned(),
                     special,
                     doc_cap,
                     max_chars,

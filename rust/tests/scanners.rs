@@ -8,10 +8,6 @@ use std::time::{Duration, Instant};
 
 type Spans = Vec<(usize, usize)>;
 
-const GPT2_NOW: &str =
-    r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s";
-const GPT2_FIRST: &str =
-    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 const CL100K_FIRST: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// A scanner and a regex that must agree with it.
@@ -42,7 +38,8 @@ impl Pair {
 
     fn with_aliases() -> Vec<Pair> {
         let mut pairs = Pair::named();
-        pairs.extend([GPT2_NOW, GPT2_FIRST].map(Pair::new));
+        let aliases = Named::ALL.map(Named::aliases);
+        pairs.extend(aliases.into_iter().flatten().map(|alias| Pair::new(alias)));
         pairs
     }
 
@@ -93,11 +90,12 @@ fn names_and_aliases() {
             bytemill::pretokenize::pattern::pat_str(named.name()),
             named.regex()
         );
+        for alias in named.aliases() {
+            assert_eq!(Named::find(alias), Some(named));
+            assert_eq!(&bytemill::pretokenize::pattern::pat_str(alias), alias);
+        }
     }
-    for alias in [GPT2_NOW, GPT2_FIRST] {
-        assert_eq!(Named::find(alias), Some(Named::Gpt2));
-        assert_eq!(bytemill::pretokenize::pattern::pat_str(alias), alias);
-    }
+    assert_eq!(Named::Gpt2.aliases().len(), 2);
     let compiled = Pretokenizer::new(r"\w+|\W").unwrap();
     assert!(matches!(compiled, Pretokenizer::Compiled(_)));
     assert!(!Pretokenizer::new(r"\b\w+|\W").unwrap().is_linear());

@@ -6,6 +6,7 @@ use bytemill::decode::{Decoder, UnknownId};
 use bytemill::encode::Encoder;
 use bytemill::error::Error;
 use bytemill::pretokenize::cut::Cuts;
+use bytemill::pretokenize::pattern::Named;
 use bytemill::streaming::offsets::{char_spans, encode_with_spans, truncate};
 use bytemill::streaming::stream::Stream;
 use bytemill::system::threads::Watch;
@@ -18,15 +19,8 @@ use std::sync::Arc;
 
 mod common;
 
-/// Named ones, and two more of which the second leaves text out.
-const PATTERNS: [&str; 6] = [
-    "gpt2",
-    "cl100k",
-    "o200k",
-    "nanochat",
-    r" ?[A-Za-z]+|[0-9]{2}|\s+|[^A-Za-z\s]",
-    r"\p{L}+|\p{N}",
-];
+/// Beside the named ones; the second leaves text out.
+const OTHERS: [&str; 2] = [r" ?[A-Za-z]+|[0-9]{2}|\s+|[^A-Za-z\s]", r"\p{L}+|\p{N}"];
 
 const SPECIAL: [&str; 6] = [
     "<|end|>",
@@ -68,11 +62,12 @@ fn special() -> Vec<(String, u32)> {
 }
 
 fn encoders() -> Vec<Arc<Encoder>> {
-    let encoder = |pattern: &&str| {
+    let encoder = |pattern: &str| {
         let ranks = Ranks::new(tokens()).unwrap();
         Arc::new(Encoder::new(ranks, special(), pattern).unwrap())
     };
-    PATTERNS.iter().map(encoder).collect()
+    let patterns = Named::ALL.map(Named::name).into_iter().chain(OTHERS);
+    patterns.map(encoder).collect()
 }
 
 fn text() -> impl Strategy<Value = String> {

@@ -19,7 +19,16 @@ from tests.support.programs import ROOT, is_one_line
 @pytest.fixture
 def flags():
     parser = argparse.ArgumentParser(prog="x")
-    for flag in ("vocab-size", "threads", "special", "val-fraction", "errors", "memory", "pattern"):
+    for flag in (
+        "vocab-size",
+        "threads",
+        "special",
+        "val-fraction",
+        "errors",
+        "memory",
+        "pattern",
+        "prompt",
+    ):
         parser.add_argument("--" + flag)
     parser.add_argument("--tied", action=argparse.BooleanOptionalAction)
     messages.speak_as(parser)
@@ -42,11 +51,18 @@ def flags():
         ("pass pattern=, a name", "pass --pattern, a name"),
         ("memory_bytes=2000000000.0: less", "--memory 2: less"),
         ("run.vocab_size=3 is too small", "--vocab-size 3 is too small"),
+        ("special_tokens[0] is twice there", "--special is twice there"),
+        ("prompts[2] has 30 tokens", "the prompt has 30 tokens"),
+        ("q[0][1] is a list", "q[0][1] is a list"),
         # What is no argument, or has no flag here.
         ("/data/pattern=3/x.txt: gone", "/data/pattern=3/x.txt: gone"),
         ("d_model=3: too small", "d_model=3: too small"),
         ("expected NAME=PATH", "expected NAME=PATH"),
         ("call again to go on", "run the same command again to go on"),
+        (
+            "step 8; resume it, or choose another folder",
+            "step 8; add --resume to go on with it, or name another folder",
+        ),
     ],
 )
 def test_messages_name_flags(theirs, ours, flags):

@@ -14,7 +14,7 @@ from bytemill.cli.console import programs
 from tests.support.programs import ROOT, SPECIAL, TEXT, call, command, is_one_line, run
 
 ORDER = [
-    "tok-train", "tok-encode", "tok-eval", "train", "generate", "evaluate", "base-eval",
+    "tok-train", "tok-encode", "tok-eval", "train", "generate", "evaluate", "plot", "base-eval",
     "chat-eval", "account", "demo",
 ]  # fmt: skip
 
@@ -104,8 +104,11 @@ def test_a_script_without_the_package_says_where_to_stand():
     is_one_line(done.stderr, "bytemill is not installed", "make build", "pip install .")
 
 
-@pytest.mark.parametrize(("module", "extra"), [("torch", "bytemill[lm]"), ("numpy", "numpy")])
-def test_a_missing_package_is_named_with_what_installs_it(module, extra, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("module", "remedy"),
+    [("torch", "'bytemill[lm]', or in a clone: make .venv/lm"), ("numpy", "numpy")],
+)
+def test_a_missing_package_is_named_with_what_installs_it(module, remedy, capsys, monkeypatch):
     for name in [name for name in sys.modules if name.startswith("bytemill.cli.train")]:
         monkeypatch.delitem(sys.modules, name)
 
@@ -115,7 +118,7 @@ def test_a_missing_package_is_named_with_what_installs_it(module, extra, capsys,
     monkeypatch.setattr(programs.importlib, "import_module", fails)
     status, _, err = call(capsys, "train", "--out", "x")
     assert status == 2
-    is_one_line(err, f"error: {module} is not installed: pip install '{extra}'")
+    is_one_line(err, f"error: {module} is not installed: pip install {remedy}\n")
 
 
 class TestStatuses:

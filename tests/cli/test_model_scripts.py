@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import re
 import shutil
 import sys
 
@@ -69,7 +70,7 @@ def test_generate_goes_past_the_context_only_if_told(folder, capsys, tmp_path):
     text.write_text("the dog sat on the log " * 20)
     status, _, err = call(capsys, "generate", *base, "--prompt-file", text)
     assert status == 2
-    assert "more than the context length 16" in err
+    assert re.match(r"error: the prompt has \d+ tokens, more than the context length 16", err)
 
 
 def test_evaluate_prints_the_figures(folder, capsys):
@@ -122,7 +123,7 @@ def test_account_prints_gpt2_xl(capsys):
     sizes += ["--d-ff", 6400, "--vocab-size", 50257, "--context-length", 1024]
     status, out, _ = call(capsys, "account", *sizes, "--gpu", "H100", "--tokens", 1e9)
     assert status == 0
-    assert "2,127,057,600" in out and "4.513e+12" in out and "989.4 TFLOP/s" in out
+    assert "2,127,057,600" in out and "4.513e12" in out and "989.4 TFLOP/s" in out
 
 
 def test_account_of_a_run(folder, capsys):
@@ -131,6 +132,28 @@ def test_account_of_a_run(folder, capsys):
     n_params = tiny_model(vocab_size=Tokenizer.load(folder / "tokenizer").n_vocab).n_params()
     assert f"{n_params:,}" in out
     assert "in 1 GB" in out
+    assert "training memory, 1 row at a time" in out
+
+
+def test_account_plans_for_the_tokens_that_are_given(capsys):
+    sizes = ["--preset", "cs336", "--d-model", 64, "--n-layer", 1, "--n-head", 2, "--d-ff", 64]
+    sizes += ["--vocab-size", 300, "--context-length", 16]
+    status, out, _ = call(capsys, "account", *sizes, "--batch-size", 4, "--tokens", 64e8)
+    assert status == 0
+    assert "100,000,000 steps, 6,400,000,000 tokens" in out
+    assert "e+" not in out
+    status, out, _ = call(capsys, "account", *sizes, "--tokens", 1e10, "--gpu", "H100")
+    assert status == 0
+    planned = re.search(r"horizon +[\d,]+ steps, ([\d,]+) tokens", out)
+    assert abs(int(planned[1].replace(",", "")) / 1e10 - 1) < 1e-3
+    assert re.search(r"training +10,000,000,000 tokens, \S+ days on 1 x H100", out)
+    for other in (["--steps", 7], ["--flops", 1e9], ["--tokens-per-parameter", 3]):
+        status, _, err = call(capsys, "account", *sizes, "--tokens", 1e9, *other)
+        assert status == 2
+        is_one_line(err, f"--tokens: {other[0]} says how long to train, too")
+    status, _, err = call(capsys, "account", *sizes, "--tokens", 15)
+    assert status == 2
+    is_one_line(err, "--tokens 15: a step alone takes 16 tokens")
 
 
 @pytest.mark.parametrize("name", ["generate", "evaluate", "account"])
@@ -166,7 +189,6 @@ def test_bad_values(folder, capsys, arguments, message):
     ("arguments", "message"),
     [
         (["--gpu", "H900"], "--gpu H900"),
-        (["--tokens", "1e9"], "give --gpu"),
         (["--n-head", "7"], "--d-model "),
         (["--gpu", "H100", "--mfu", "40"], "--mfu 40"),
         (["--memory", "-1"], "--memory -1:"),

@@ -110,4 +110,4 @@ def test_completion_without_its_package(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "shtab", None)
     status, out, err = call(capsys, "completion", "bash")
     assert (status, out) == (2, "")
-    is_one_line(err, "pip install 'shtab'")
+    is_one_line(err, "pip install shtab")

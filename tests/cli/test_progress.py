@@ -37,6 +37,15 @@ def test_bar_on_a_terminal(progress, monkeypatch, columns):
         assert re.search(r"count \[#+-+\]  50%  50\.0 of 100\.0 MB  2 MB/s  0:20 left", drawn)
 
 
+def test_the_bar_does_not_run_backwards_when_there_is_more_to_do(progress):
+    stream = io.StringIO()
+    with progress("train", "steps", stream) as bar:
+        for done, total in ((10, 40), (11, 600), (200, 600)):
+            bar.update(done, total, "", 1.0)
+    shown = re.findall(r"(\d+)%  (\d+) of (\d+) steps", stream.getvalue())
+    assert shown == [("25", "10", "40"), ("25", "11", "600"), ("33", "200", "600")]
+
+
 def test_lines_elsewhere(progress):
     stream = io.StringIO()
     with progress("merge", "merges", stream) as bar:
@@ -44,5 +53,5 @@ def test_lines_elsewhere(progress):
         bar.update(0, 0)
     assert stream.getvalue().splitlines() == [
         "merge:  25%  100 of 400 merges  10 merges/s  0:30 left",
-        "merge:   0%  0 of 0 merges  0 merges/s",
+        "merge:  25%  0 of 0 merges  0 merges/s",
     ]

@@ -83,7 +83,7 @@ def test_all_options(folder, capsys):
         (["--val-fraction", 2], ["--val-fraction 2.0"]),
         (["--shard-tokens", 0], ["--shard-tokens 0"]),
         (["--threads", 0], ["--threads 0"]),
-        (["--out", __file__], [__file__, "no folder"]),
+        (["--out", __file__], [__file__, "not a folder"]),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(options, words, folder, encode):

@@ -129,7 +129,7 @@ def test_too_little_text_is_a_warning(corpus, tmp_path, train):
         (["--input", "no/such/*.txt"], ["no/such/*.txt", "no file matches"]),
         (["--held-out", "no/such/file.txt"], ["no/such/file.txt"]),
         (["--held-out", "1.5"], ["1.5", "between 0 and 1"]),
-        (["--out", __file__], [__file__, "no folder"]),
+        (["--out", __file__], [__file__, "not a folder"]),
         (["--out", ""], ["--out ''", "empty"]),
         (["--errors", "strikt"], ["--errors strikt", "did you mean strict?"]),
         (["--voacb-size", 300], ["--voacb-size", "did you mean --vocab-size?"]),

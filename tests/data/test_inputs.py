@@ -71,7 +71,7 @@ def test_every_form_of_iterable(texts, expected):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Each document once, in files of all forms and folders; and files that are no text."""
+    """Each document once, in files of all forms and folders; and files that are not text."""
     pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     root = tmp_path / "root"
     (root / "sub" / "deep").mkdir(parents=True)

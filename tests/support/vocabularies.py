@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from hypothesis import strategies as st
 
-from bytemill import Tokenizer, _core
+from bytemill import Tokenizer, _core, patterns
 from bytemill.vocabulary import Vocabulary
 
 ROOT = Path(__file__).resolve().parents[2]
 CORPORA = Path(os.environ.get("BYTEMILL_CORPORA", ROOT / "../shared/corpora"))
 CACHE = Path(os.environ.get("BYTEMILL_TIKTOKEN_CACHE", ROOT / "../shared/tiktoken_cache"))
 
-NAMED = ("gpt2", "cl100k", "o200k", "nanochat")
+NAMED = patterns.NAMES
 # The second leaves text unmatched, which belongs to no pretoken.
 CUSTOM = (r" ?[A-Za-z]+|[0-9]{2}|\s+|[^A-Za-z\s]", r"\p{L}+|\p{N}")
 OVERLAPPING = ("<|end|>", "<|end|><|end|>", "<|e", "[x] (.*)", "<s p>", "€")

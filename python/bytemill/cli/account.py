@@ -7,9 +7,10 @@ bytemill account --model runs/first --memory 16 --tokens 1e9 --gpu 'RTX 4090'
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from bytemill.cli import report
 from bytemill.cli.command import EPILOG, exit_status
@@ -23,10 +24,12 @@ from bytemill.lm.model.transformer import Transformer
 from bytemill.lm.optim.groups import OptimConfig, model_groups, used_rates
 from bytemill.lm.settings_tree import leaves
 from bytemill.lm.train import TrainConfig
-from bytemill.lm.train.plan import Dial, Plan, plan
+from bytemill.lm.train.model_settings import model_config
+from bytemill.lm.train.plan import Dial, Plan, plan, scaling_parameters
 from bytemill.lm.train.saved_run import configuration_of
 
 _VOCABULARY: Final = 32_768
+_HORIZONS: Final = ("steps", "flops", "tokens_per_parameter")
 _PARTS: Final = {
     "model": f"model (vocab_size here: {_VOCABULARY} if not given)",
     "optimizer": "optimizer",
@@ -75,7 +78,10 @@ def parser(prog: str = "python -m scripts.account") -> argparse.ArgumentParser:
     )
     add("--memory", type=float, metavar="GB", help="find the most rows (default: the GPU's)")
     add(
-        "--tokens", type=float, metavar="N", help="tokens to train on (default: the plan's horizon)"
+        "--tokens",
+        type=float,
+        metavar="N",
+        help="tokens to train on, for the plan too (default: the plan's horizon)",
     )
     add("--gpu", metavar="NAME", help="days of training on it")
     add("--peak-flops", type=float, metavar="N", help="of a GPU that is not in the table")
@@ -117,19 +123,28 @@ def run(args: argparse.Namespace) -> None:
             )
             if number
         ),
-        (f"forward FLOPs, {length:,} tokens", f"{forward.total:.4g}"),
+        (f"forward FLOPs, {report.count(length, 'token')}", report.figure(forward.total, 4)),
         ("  attention projections", share(forward.attention_projections, forward.total)),
         ("  attention scores", share(forward.attention_scores, forward.total)),
         ("  feed-forward", share(forward.feed_forward, forward.total)),
         ("  head", share(forward.head, forward.total)),
-        ("training FLOPs per token", f"{accounting.training_flops_per_token(config):.4g}"),
-        (f"training memory, {args.rows} rows at a time", report.megabytes(round(takes.total))),
+        (
+            "training FLOPs per token",
+            report.figure(accounting.training_flops_per_token(config), 4),
+        ),
+        (
+            f"training memory, {report.count(args.rows, 'row')} at a time",
+            report.megabytes(round(takes.total)),
+        ),
         ("  weights", share(takes.weights, takes.total, memory=True)),
         ("  gradients", share(takes.gradients, takes.total, memory=True)),
         (f"  {optimizer} states", share(takes.optimizer, takes.total, memory=True)),
         ("  activations", share(takes.activations, takes.total, memory=True)),
         ("  loss", share(takes.loss, takes.total, memory=True)),
-        ("cached keys and values", f"{report.megabytes(cache)} for {length:,} tokens"),
+        (
+            "cached keys and values",
+            f"{report.megabytes(cache)} for {report.count(length, 'token')}",
+        ),
     ]
     if account.plan is not None:
         rates = used_rates(account.plan.optimizer, config.d_model)
@@ -146,21 +161,24 @@ def limits(args: argparse.Namespace, account: Account, n_parameters: int) -> lis
     rows = []
     if memory is not None:
         batch = accounting.largest_batch(config, memory, optimizer=optimizer, dtype=args.dtype)
-        where = f"{memory / 1e9:g} GB, a tenth of them spare"
+        where = f"{report.figure(memory / 1e9, 6)} GB, a tenth of them spare"
         rows.append(("most rows", f"{batch:,} in {where}" if batch else f"none in {where}"))
     peak = args.peak_flops if args.peak_flops is not None else chosen and chosen.peak_flops
     if peak is not None:
-        planned = account.plan.tokens if account.plan else 20.0 * n_parameters
-        tokens = planned if args.tokens is None else args.tokens
+        tokens = args.tokens
+        if tokens is None:
+            tokens = account.plan.tokens if account.plan else 20.0 * n_parameters
         days = accounting.training_days(
             config, tokens, peak_flops=peak, mfu=args.mfu, n_gpus=args.gpus
         )
-        name = chosen.name if chosen and args.peak_flops is None else f"{peak:.3g} FLOP/s"
+        speed = f"{report.figure(peak / 1e12, 4)} TFLOP/s"
+        name = chosen.name if chosen and args.peak_flops is None else speed
         on = f"{args.gpus} x {name}, MFU {args.mfu:.0%}"
-        rows.append(("training", f"{tokens:.3g} tokens, {days:.3g} days on {on}"))
+        seen = report.count(round(tokens), "token")
+        rows.append(("training", f"{seen}, {report.figure(days)} days on {on}"))
         if chosen and args.peak_flops is None:
-            rows.append(("", f"peak {peak / 1e12:g} TFLOP/s, {chosen.source}"))
-    elif args.tokens is not None:
+            rows.append(("", f"peak {speed}, {chosen.source}"))
+    elif args.tokens is not None and account.plan is None:
         raise ValueError("--tokens: days of training need a GPU; give --gpu or --peak-flops")
     return rows
 
@@ -171,6 +189,7 @@ def account_of(args: argparse.Namespace) -> Account:
     dial: Dial = args.dial
     if args.model is None:
         config = TrainConfig.of(data="", out="", **flags)
+        config = _with_tokens(config, args.tokens, flags, _VOCABULARY)
         planned = plan(config.model, config.optimizer, config.schedule, _VOCABULARY, dial=dial)
         return Account(planned.model, planned.optimizer.kind, planned)
     of_model = [name for name in flags if leaves(TrainConfig)[name].part == "model"]
@@ -184,16 +203,33 @@ def account_of(args: argparse.Namespace) -> Account:
     if found is None:
         return Account(model, OptimConfig(kind=flags.get("optimizer", "muon")).kind, None)
     config, dial = found
-    config = config.but(**flags)
+    config = _with_tokens(config.but(**flags), args.tokens, flags, model.vocab_size)
     planned = plan(config.model, config.optimizer, config.schedule, model.vocab_size, dial=dial)
     return Account(model, planned.optimizer.kind, planned)
+
+
+def _with_tokens(
+    config: TrainConfig, n_tokens: float | None, flags: dict[str, Any], n_vocab: int
+) -> TrainConfig:
+    """`config` with a horizon of `n_tokens`, which the flags must not give in another way."""
+    if n_tokens is None:
+        return config
+    for name in _HORIZONS:
+        if name in flags:
+            raise ValueError(f"--tokens: {flag_of(name)} says how long to train, too; give one")
+    model = model_config(config.model, n_vocab)
+    least = (config.schedule.batch_size or 1) * model.context_length
+    if not least <= n_tokens < math.inf:
+        raise ValueError(f"--tokens {n_tokens:g}: a step alone takes {least:,} tokens")
+    ratio = n_tokens / scaling_parameters(model)
+    return config.but(**{**dict.fromkeys(_HORIZONS), "tokens_per_parameter": ratio})
 
 
 def share(part: float, whole: float, *, memory: bool = False) -> str:
     """A figure, and how much of the whole it is."""
     text = report.megabytes(round(part)) if memory else f"{part:,.0f}"
     if not memory and part >= 1e12:
-        text = f"{part:.4g}"
+        text = report.figure(part, 4)
     return f"{text} ({part / whole:.1%})"
 
 

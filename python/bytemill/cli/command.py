@@ -30,18 +30,9 @@ EPILOG = (
     f"stderr); {Status.INTERRUPTED:d} interrupted by Ctrl-C."
 )
 
-# Packages that are not installed with bytemill -> what installs them.
-_EXTRAS = {
-    "matplotlib": "bytemill[lm]",
-    "numpy": "numpy",
-    "pyarrow": "bytemill[parquet]",
-    "safetensors": "bytemill[lm]",
-    "shtab": "shtab",
-    "tiktoken": "tiktoken",
-    "tokenizers": "tokenizers",
-    "torch": "bytemill[lm]",
-    "zstandard": "bytemill[zstd]",
-}
+# Packages that may be missing. Those of the model stack come together.
+_STACK = ("safetensors", "torch")
+_ALONE = ("matplotlib", "numpy", "pyarrow", "shtab", "tiktoken", "tokenizers", "zstandard")
 
 
 def exit_status(run: Callable[[], int | None], interrupted: str | Callable[[], str]) -> int:
@@ -86,9 +77,12 @@ def explained(error: Exception) -> str | None:
         if error.name is None:  # raised by the library, with a remedy
             return in_flags(str(error))
         package = error.name.partition(".")[0]
-        if package in _EXTRAS and isinstance(error, ModuleNotFoundError):
-            return f"{package} is not installed: pip install '{_EXTRAS[package]}'"
-        return None
+        if not isinstance(error, ModuleNotFoundError):
+            return None
+        if package in _STACK:
+            how = "pip install 'bytemill[lm]', or in a clone: make .venv/lm"
+            return f"{package} is not installed: {how}"
+        return f"{package} is not installed: pip install {package}" if package in _ALONE else None
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return f"out of memory; ask for less at a time, or use fewer threads ({error})"
     if isinstance(error, ValueError) or (isinstance(error, TypeError) and _is_raised(error)):
@@ -124,7 +118,7 @@ def reports() -> str:
 def check_out(out: Path) -> None:
     """Raises unless `out` is a folder that can be written to, or can become one."""
     if out.exists() and not out.is_dir():
-        raise ValueError(f"--out {out}: it exists and is no folder")
+        raise ValueError(f"--out {out}: it exists and is not a folder")
     check_writable(out)
 
 

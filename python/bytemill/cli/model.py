@@ -40,7 +40,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         default="float32",
         help="the type to compute in; auto is bfloat16 where that is fast (default: %(default)s)",
     )
-    add("--threads", type=int, metavar="N", help="threads of the CPU (default: torch's choice)")
+    add("--threads", type=int, metavar="N", help="CPU threads (default: torch's choice)")
 
 
 def load(args: argparse.Namespace) -> tuple[LoadedModel, torch.dtype]:

@@ -30,6 +30,7 @@ class Progress:
         self._is_terminal = self._stream.isatty()
         self._began = self._shown = time.monotonic()
         self._drawn = 0
+        self._share = 0.0
 
     def __enter__(self) -> Progress:
         return self
@@ -49,7 +50,8 @@ class Progress:
         """Shows `done` of `total`, if it is time to.
 
         Args:
-            done, total: How far the work is.
+            done, total: How far the work is. Where `total` grows on the way, the bar waits and does
+                not run backwards.
             note: Takes the place of the rate.
             seconds_left: If the caller knows better than the rate so far.
         """
@@ -57,7 +59,9 @@ class Progress:
         if now - self._shown < (REDRAW_S if self._is_terminal else LINE_S):
             return
         self._shown = now
-        share = min(done / total, 1.0) if total else 0.0
+        if total:
+            self._share = max(self._share, min(done / total, 1.0))
+        share = self._share
         text = self._describe(share, done, total, now - self._began, note, seconds_left)
         if self._is_terminal:
             self._draw(self._bar(share, text))

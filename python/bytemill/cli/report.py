@@ -21,6 +21,20 @@ def megabytes(n_bytes: int) -> str:
     return f"{n_bytes / 1e6:,.1f} MB" if n_bytes >= 1e6 else f"{n_bytes / 1e3:,.1f} kB"
 
 
+def count(n: int, thing: str) -> str:
+    """`n` things, of which `thing` is one: "1 row", "2,048 rows"."""
+    return f"{n:,} {thing}{'' if n == 1 else 's'}"
+
+
+def figure(value: float, digits: int = 3) -> str:
+    """`value` to so many significant digits: "0.0123", "1,230", "4.51e12"."""
+    if value == 0 or 1e-3 <= abs(value) < 1e6:
+        return f"{float(f'{value:.{digits}g}'):,.12g}"
+    mantissa, _, power = f"{value:.{digits - 1}e}".partition("e")
+    short = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
+    return f"{short}e{int(power)}"
+
+
 def phase(seconds: float, n_bytes: int) -> str:
     """How long a phase took, and how fast that is."""
     rate = f", {n_bytes / 1e6 / seconds:,.0f} MB/s" if seconds > 0 else ""
@@ -48,10 +62,9 @@ class Compression:
     def __str__(self) -> str:
         if not self.n_tokens:
             return "no text"
-        documents = "document" if self.n_documents == 1 else "documents"
         return (
             f"{self.n_bytes / self.n_tokens:.3f} bytes per token "
-            f"({self.n_documents:,} {documents}, {megabytes(self.n_bytes)})"
+            f"({count(self.n_documents, 'document')}, {megabytes(self.n_bytes)})"
         )
 
 
@@ -68,11 +81,11 @@ def compression(tokenizer: Tokenizer, documents: Iterable[str]) -> Compression:
 def longest_tokens(tokenizer: Tokenizer, n: int = 5) -> list[str]:
     """The `n` longest tokens, special tokens aside, longest first, with their lengths in bytes."""
     tokens = sorted(tokenizer.mergeable_ranks, key=lambda token: (-len(token), token))[:n]
-    return [f"{show(token)}, {len(token)} byte{'s'[: len(token) - 1]}" for token in tokens]
+    return [f"{show(token)}, {count(len(token), 'byte')}" for token in tokens]
 
 
 def show(token: bytes, most_chars: int = 60) -> str:
-    """A token as a quoted string, shortened; bytes that are no UTF-8 by themselves as \\xNN."""
+    """A token as a quoted string, shortened; bytes that are not UTF-8 by themselves as \\xNN."""
     text = token.decode("utf-8", "backslashreplace")
     for period in range(1, 5):
         times, rest = divmod(len(text), period)

@@ -172,9 +172,9 @@ def summary(manifest: Manifest, out: Path) -> list[tuple[str, str]]:
     for split, shards in manifest.splits.items():
         tokens, documents = sum(s.tokens for s in shards), sum(s.documents for s in shards)
         if shards or split == "train":
-            counts = f"{tokens:,} tokens in {documents:,} documents, {len(shards):,} shard"
-            counts += "" if len(shards) == 1 else "s"
-            table.append((split, f"{counts} of {manifest.dtype}"))
+            in_all = f"{report.count(tokens, 'token')} in {report.count(documents, 'document')}"
+            of_type = f"{report.count(len(shards), 'shard')} of {manifest.dtype}"
+            table.append((split, f"{in_all}, {of_type}"))
     table.append(("fingerprint", manifest.fingerprint))
     return [*table, *report.labelled("written", written(manifest, out))]
 

@@ -17,6 +17,7 @@ from bytemill import Tokenizer
 from bytemill.cli.command import EPILOG, exit_status
 from bytemill.cli.console import inputs
 from bytemill.files import replacing, write_bytes
+from bytemill.patterns import NAMES
 
 BASELINES = ("gpt2", "cl100k_base", "o200k_base")
 SAMPLES = Path(__file__).parent / "samples"
@@ -92,7 +93,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add(
         "--pattern",
-        help="how .tiktoken files cut text: gpt2, cl100k, o200k, nanochat, or a regex (default: "
+        help=f"how .tiktoken files cut text: {', '.join(NAMES)}, or a regex (default: "
         "known by the file's name)",
     )
     add(

@@ -29,7 +29,7 @@ from bytemill.data import InputFile, expand_inputs, iter_documents
 from bytemill.data.readers import check_packages
 from bytemill.files import read_json_object
 from bytemill.formats.folder import CONFIG_NAME
-from bytemill.patterns import name_of
+from bytemill.patterns import NAMES, name_of
 
 # What compression is measured on, at most: enough for three digits, and no wait.
 SAMPLE_BYTES = 8_000_000
@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--pattern",
         default="gpt2",
-        help="gpt2, cl100k, o200k, nanochat, or a regex (default: %(default)s)",
+        help=f"{', '.join(NAMES)}, or a regex (default: %(default)s)",
     )
     add(
         "--special",
@@ -184,7 +184,8 @@ class Job:
             ),
             (
                 "merged",
-                f"{report.phase(trained - counted, n_bytes)}; {len(tokenizer.merges):,} merges",
+                f"{report.phase(trained - counted, n_bytes)}; "
+                f"{report.count(len(tokenizer.merges), 'merge')}",
             ),
         ]
         if peak := report.peak_memory():
@@ -240,7 +241,7 @@ class Job:
             if theirs != ours:
                 raise ValueError(
                     f"--counts {path}: it was made with {option} {theirs}, not {ours}; "
-                    "name another file to count anew"
+                    "name another file to count again"
                 )
         args = self.args
         if args.input or args.max_chars or args.doc_cap:

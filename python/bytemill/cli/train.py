@@ -140,7 +140,7 @@ class Screen:
                 self._note += f"  {event.mfu:.1%} MFU"
             self._bar.update(event.step, event.steps, self._note, event.seconds_left)
         elif isinstance(event, RowsDone):
-            note = f"step {event.step:,}: {event.rows} of {event.batch_size} rows"
+            note = f"step {event.step:,}: {event.rows} of {report.count(event.batch_size, 'row')}"
             note = f"{self._note}  {note}" if self._note else note
             self._bar.update(event.step - 1, event.steps, note, event.seconds_left or None)
         elif isinstance(event, Interrupted):
@@ -184,7 +184,9 @@ def line(event: Event) -> str:
     if isinstance(event, Saved):
         return f"step {event.step:,}: saved {event.path}"
     if isinstance(event, MemoryRanOut):
-        return f"step {event.step:,}: out of memory; {event.rows} rows at a time now"
+        return (
+            f"step {event.step:,}: out of memory; {report.count(event.rows, 'row')} at a time now"
+        )
     if isinstance(event, Warned):
         return f"note: {event.message}"
     return str(event)
@@ -193,14 +195,15 @@ def line(event: Event) -> str:
 def overview(event: Started) -> list[tuple[str, str]]:
     """What is to be done."""
     plan, model = event.plan, event.plan.model
-    shape = f"{model.n_layer} layers, width {model.d_model}, {model.n_head} heads"
+    layers, heads = report.count(model.n_layer, "layer"), report.count(model.n_head, "head")
+    shape = f"{layers}, width {model.d_model}, {heads}"
     table = [
         ("model", f"{plan.n_params:,} parameters: {shape}, vocabulary {model.vocab_size:,}"),
         ("data", f"{event.train_tokens:,} tokens, {event.val_tokens:,} for validation"),
         *plan_rows(plan, event.rates, event.micro_batch_size),
-        ("epochs", f"{event.epochs:,.2g}: how often the data is read"),
+        ("epochs", f"{report.figure(event.epochs, 2)}: how often the data is read"),
         ("device", f"{event.device}, {event.dtype}{', compiled' if event.is_compiled else ''}"),
-        ("time", f"about {duration(event.seconds)}, by the device's speed"),
+        ("time", f"about {duration(event.seconds)}, estimated from the device's speed"),
     ]
     return [*table, ("goes on", f"from step {event.step:,}")] if event.step else table
 
@@ -211,12 +214,16 @@ def plan_rows(
     """A plan's batch, horizon and learning rates; these as they are used."""
     batch = f"{plan.batch_size} x {plan.model.context_length} = {plan.tokens_per_step:,} tokens"
     if micro_batch_size is not None:
-        batch += f", {micro_batch_size} rows at a time"
+        batch += f", {report.count(micro_batch_size, 'row')} at a time"
     flops = plan.flops_per_token * plan.tokens
     used = ", ".join(f"{name} {rate:.3g}" for name, rate in rates.items())
     return [
         ("batch", batch),
-        ("horizon", f"{plan.steps:,} steps, {plan.tokens:,} tokens, {flops:.2e} FLOPs"),
+        (
+            "horizon",
+            f"{report.count(plan.steps, 'step')}, {report.count(plan.tokens, 'token')}, "
+            f"{report.figure(flops)} FLOPs",
+        ),
         ("learning", f"{plan.optimizer.kind}, rates used: {used}"),
         ("scaling", scaling(plan)),
     ]
@@ -224,10 +231,10 @@ def plan_rows(
 
 def scaling(plan: Plan) -> str:
     """What the default learning rates were multiplied by."""
-    by_width = f"AdamW's x {plan.width_scale:.3g} by width"
-    by_batch = f"all x {plan.batch_scale:.3g} by batch"
-    decay = "" if plan.decay_scale == 1 else f", and the decay x {plan.decay_scale:.3g}"
-    return f"of default rates {by_width}, {by_batch}{decay}; given ones are used as given"
+    by_width = f"AdamW's defaults x {plan.width_scale:.3g} for the width"
+    by_batch = f"all defaults x {plan.batch_scale:.3g} for the batch"
+    decay = "" if plan.decay_scale == 1 else f", the decay x {plan.decay_scale:.3g}"
+    return f"{by_width}, {by_batch}{decay}; given rates stay"
 
 
 if __name__ == "__main__":

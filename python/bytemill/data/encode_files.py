@@ -222,7 +222,7 @@ def check_separator(vocabulary: Vocabulary, separator: str | None, at: str) -> i
 
 
 def check_fraction(fraction: float) -> float:
-    """`fraction` as a float; ValueError unless it is from 0 to 1, TypeError for no number."""
+    """`fraction` as a float; ValueError unless it is from 0 to 1, TypeError if not a number."""
     try:
         value = float(fraction)
     except (TypeError, ValueError):

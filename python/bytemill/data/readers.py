@@ -153,9 +153,7 @@ def _parquet_module(file: InputFile) -> Any:
 
         return pyarrow.parquet
     except ImportError:
-        raise ImportError(
-            f"reading {file.path} needs pyarrow: pip install 'bytemill[parquet]'"
-        ) from None
+        raise ImportError(f"reading {file.path} needs pyarrow: pip install pyarrow") from None
 
 
 def read_parquet(

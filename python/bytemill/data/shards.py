@@ -4,7 +4,7 @@ A folder that `Tokenizer.encode_files` has finished holds, for each split ("trai
 from 0:
 
 - `train-0000n.npy`: ids, uint16 or uint32, one document after another;
-- `train-0000n.docs.npy`: uint64, where each document begins in it, and at last its length;
+- `train-0000n.docs.npy`: uint64, where each document begins in it, and finally its length;
 - `manifest.json`: what they are, and made of what; see `Manifest`.
 
 Each is a NumPy file of one dimension, little endian, that `numpy.load` reads. A document is never
@@ -227,7 +227,7 @@ class Shards:
 
     @property
     def document_starts(self) -> Sequence[npt.NDArray[np.uint64]]:
-        """For each shard where its documents begin, and at last its length; (documents + 1,)."""
+        """For each shard where its documents begin, and finally its length; (documents + 1,)."""
         return self._starts
 
     def document(self, index: int) -> Ids:
@@ -318,7 +318,7 @@ def open_shards(
             raise ValueError(
                 f"{folder}: its ids come from another tokenizer (fingerprint "
                 f"{manifest.fingerprint}, not {wanted}); open it with the tokenizer it was made "
-                "with, or encode the files anew"
+                "with, or encode the files again"
             )
     check_files(folder, manifest, (split,), verify=verify)
     return Shards(folder, manifest, split)

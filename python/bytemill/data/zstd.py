@@ -29,7 +29,7 @@ def module(path: object) -> Any:
             from compression import zstd
 
             return zstd
-        raise ImportError(f"reading {path} needs zstandard: pip install 'bytemill[zstd]'") from None
+        raise ImportError(f"reading {path} needs zstandard: pip install zstandard") from None
 
 
 def read(raw: IO[bytes], path: object) -> Iterator[bytes]:

@@ -31,8 +31,6 @@ def to_oniguruma(pat_str: str) -> str:
     """
     if patterns.name_of(pat_str) == "cl100k":
         return _CL100K
-    if patterns.name_of(pat_str) is not None:
-        return pat_str
     return _translate(pat_str, "fancy-regex", "oniguruma")[0]
 
 

@@ -75,7 +75,7 @@ def check(vocabulary: Vocabulary, other: Callable[[str], list[int]], library: st
 
 @contextlib.contextmanager
 def panics_caught(library: str, text: str | None = None) -> Iterator[None]:
-    """Turns a panic of another library's Rust code, which is no Exception, into a ValueError."""
+    """Turns a panic of another library's Rust code, not an Exception, into a ValueError."""
     try:
         yield
     except BaseException as error:

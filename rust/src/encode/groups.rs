@@ -248,6 +248,7 @@ impl<I: IdSink> Job for LookUp<'_, I> {
 mod tests {
     use super::*;
     use crate::encode::sink::IdCount;
+    use crate::pretokenize::pattern::Named;
     use crate::simd::level::Baseline;
     use crate::vocabulary::Vocabulary;
     use crate::vocabulary::ranks::Ranks;
@@ -272,14 +273,8 @@ mod tests {
                      ünïcödé слово 😀😁 }\u{85} \u{a0}and a longer_word-without'spaces ";
         let vocabulary = Vocabulary::new(ranks(words)?);
         let text = words.repeat(7);
-        for pattern in [
-            "gpt2",
-            "cl100k",
-            "o200k",
-            "nanochat",
-            r"\p{L}{1,3}|\s+",
-            r"(?=.)\w+",
-        ] {
+        let others = [r"\p{L}{1,3}|\s+", r"(?=.)\w+"];
+        for pattern in Named::ALL.map(Named::name).into_iter().chain(others) {
             let pretokenizer = Pretokenizer::new(pattern)?;
             let tables = Tables::new(vocabulary.clone());
             for from in (0..text.len()).filter(|&i| text.is_char_boundary(i)) {

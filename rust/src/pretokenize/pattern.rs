@@ -1,7 +1,8 @@
 //! The named split patterns: their names, their regex texts and what else is known of them.
 //!
-//! A new one takes three places: a variant with its [`Spec`] here, a scanner in a file of its own, and the
-//! scanner's line in `Pretokenizer::split_into`. What is assumed of every named pattern is written where it
+//! A new one takes three files: a variant with its [`Spec`] here, a scanner in a file of its own, and the
+//! scanner's line in `Pretokenizer::split_into`. Python reads this table, and the tests, the fuzz targets and
+//! the help of the command line go through it. What is assumed of every named pattern is written where it
 //! is used: in `cut.rs` (where documents may be cut) and in `streaming/open_pretoken.rs`.
 
 /// A split pattern that has a name.
@@ -81,6 +82,11 @@ impl Named {
     /// The regex it stands for, in fancy-regex syntax (as tiktoken's `pat_str`).
     pub fn regex(self) -> &'static str {
         self.spec().regex
+    }
+
+    /// Other regex texts that split every text just as this pattern does.
+    pub fn aliases(self) -> &'static [&'static str] {
+        self.spec().aliases
     }
 
     /// Whether words end where an uppercase letter follows a lowercase one.

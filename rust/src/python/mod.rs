@@ -12,6 +12,7 @@ mod errors;
 mod inputs;
 mod ints;
 mod memory;
+mod patterns;
 mod signals;
 mod stream;
 mod tokenizer;
@@ -26,9 +27,11 @@ mod _core {
     #[pymodule_export]
     use super::decode::Decoder;
     #[pymodule_export]
+    use super::patterns::{named_patterns, pat_str};
+    #[pymodule_export]
     use super::stream::{StreamDecoder, StreamEncoder};
     #[pymodule_export]
     use super::tokenizer::{Encoder, SpecialSet};
     #[pymodule_export]
-    use super::train::{CountingPass, Counts, Merges, pat_str, train};
+    use super::train::{CountingPass, Counts, Merges, train};
 }

@@ -297,10 +297,3 @@ pub fn train(
     let inner = raised.or(trained)?;
     Ok(Merges { inner })
 }
-
-/// The regex of a named pattern; any other valid regex unchanged.
-#[pyfunction]
-pub fn pat_str(name_or_regex: &str) -> PyResult<String> {
-    Pretokenizer::new(name_or_regex)?;
-    Ok(pattern::pat_str(name_or_regex).to_owned())
-}

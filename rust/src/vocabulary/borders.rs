@@ -150,7 +150,7 @@ fn before(token: &[u8], at: usize) -> Seen {
     };
     match long_char(token, lead, at - lead) {
         Some(character) if char_len(token[lead]) == at - lead => Seen::Whole(character),
-        // Bytes that are no character are in no text.
+        // Bytes that are not a character are in no text.
         _ => Seen::Short,
     }
 }

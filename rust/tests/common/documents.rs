@@ -1,5 +1,6 @@
 //! Texts with special tokens in them, and their documents.
 
+use bytemill::pretokenize::pattern::Named;
 use proptest::prelude::*;
 
 /// Text from pieces that meet in every way a cut could get wrong.
@@ -21,18 +22,23 @@ pub const SPECIALS: [&[&str]; 5] = [
     &["aa", "aaa"],
     &["\n", " w", "é"],
 ];
-/// Patterns with a scanner, and without.
-pub const PATTERNS: [&str; 9] = [
-    "gpt2",
-    "cl100k",
-    "o200k",
-    "nanochat",
+/// Patterns without a scanner of their own.
+const OTHERS: [&str; 5] = [
     r"\w+",
     r"\s?\S{1,3}",
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
     r" ?\w+| ?[^\w\s]+|\s+(?!\S)|\s+",
     r"\b\w+|\s",
 ];
+
+/// Patterns with a scanner, and without.
+pub fn patterns() -> Vec<&'static str> {
+    Named::ALL
+        .map(Named::name)
+        .into_iter()
+        .chain(OTHERS)
+        .collect()
+}
 
 /// The documents of a text, by looking at every place.
 pub fn documents<'a>(text: &'a str, specials: &[&str]) -> Vec<&'a str> {

@@ -344,14 +344,14 @@ def test_flat_files(tmp_path):
         with pytest.raises(kind, match=message):
             open_tokens(path)
     path.write_bytes(path.read_bytes()[:-3])
-    with pytest.raises(ValueError, match="no NumPy file"):
+    with pytest.raises(ValueError, match="not a NumPy file"):
         open_tokens(path)
     np.save(path, np.array([{}]), allow_pickle=True)
-    with pytest.raises(ValueError, match="no NumPy file"):
+    with pytest.raises(ValueError, match="not a NumPy file"):
         open_tokens(path)
     np.savez(tmp_path / "two.npz", a=np.arange(3))
     with pytest.raises(ValueError, match="several arrays"):
         open_tokens(tmp_path / "two.npz")
     path.write_bytes(b"")
-    with pytest.raises(ValueError, match="no NumPy file"):
+    with pytest.raises(ValueError, match="not a NumPy file"):
         open_tokens(path)

@@ -125,7 +125,7 @@ def test_nothing_there(tmp_path):
         load_model(tmp_path / "none")
     file = tmp_path / "model.pt"
     file.write_bytes(b"x")
-    with pytest.raises(ValueError, match="a file, and not the folder"):
+    with pytest.raises(ValueError, match="a file, not the folder"):
         load_model(file)
     save(CheckpointStore(tmp_path), 4)
     with pytest.raises(FileNotFoundError, match=r"no checkpoint of step 5; there are 4"):

@@ -31,7 +31,7 @@ def test_lines_of_later_steps_come_again(tmp_path: Path) -> None:
 
 def test_a_damaged_line_is_named(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b'{"step": 1}\nnonsense\n{"step": 2}\n')
-    with pytest.raises(ValueError, match=r"metrics.jsonl, line 2: b'nonsense' is no JSON"):
+    with pytest.raises(ValueError, match=r"metrics.jsonl, line 2: b'nonsense' is not a JSON"):
         read_metrics(tmp_path / FILE)
 
 

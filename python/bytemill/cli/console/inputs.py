@@ -13,19 +13,20 @@ from pathlib import Path
 from bytemill.cli.console import messages
 from bytemill.data.inputs import COMPRESSIONS, FORMATS
 
+# A kind of file -> its own extension: of several the first.
+_OWN: dict[str, str] = {}
+for _extension, _kind in FORMATS.items():
+    _OWN.setdefault(_kind, _extension)
 # What --format calls a form -> the file name's end that the readers know it by.
 ENDS = {
     kind + compression: extension + compression
-    # Of several for one kind the first counts, the kind's own.
-    for extension, kind in reversed(FORMATS.items())
+    for kind, extension in _OWN.items()
     for compression in ("", *COMPRESSIONS)
 }
-
-
 _FILES = (
-    "files, folders or globs: .txt, .jsonl, .parquet, each also .gz or .zst; a file of another "
+    f"files, folders or globs: {', '.join(_OWN.values())}, each also {' or '.join(COMPRESSIONS)}; "
+    "a file of another extension is read as plain text; - is stdin"
 )
-_FILES += "extension is read as plain text; - is stdin"
 
 
 def add_input(parser: argparse.ArgumentParser, *, required: bool) -> None:

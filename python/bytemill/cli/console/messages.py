@@ -30,6 +30,7 @@ _SCALES = {"memory_bytes": 1e-9}
 _PHRASES = {
     "call again to go on": "run the same command again to go on",
     "or remove this one to begin again": "or add --overwrite to begin again",
+    "resume it, or choose another folder": "add --resume to go on with it, or name another folder",
     "load takes a folder that Tokenizer.save wrote": "name a folder that tok-train has written",
 }
 
@@ -40,6 +41,11 @@ _ARGUMENT = re.compile(
           | (?=[,;\s]|$) )""",
     re.VERBOSE,
 )
+
+# One of several, where nothing is said of its value: prompts[0] has 30 tokens.
+_ITEM = re.compile(r"""(?<![\w./'"=-]) (?P<name>[a-z_]\w*) \[\d+\] (?![\[=])""", re.VERBOSE)
+# What a user gave just one of, by whatever flag.
+_NOUNS = {"prompts": "the prompt"}
 
 _known: ContextVar[frozenset[str]] = ContextVar("flags", default=frozenset())
 _places: ContextVar[dict[str, str]] = ContextVar("places", default={})  # noqa: B039 (replaced whole)
@@ -59,12 +65,21 @@ def in_flags(message: str) -> str:
     """`message` with flags where it names arguments that the program has flags for."""
     for theirs, ours in (*_PHRASES.items(), *_places.get().items()):
         message = message.replace(theirs, ours)
-    return _ARGUMENT.sub(_as_flag, message)
+    return _ITEM.sub(_as_item, _ARGUMENT.sub(_as_flag, message))
+
+
+def _flag(name: str) -> str:
+    return _FLAGS.get(name, "--" + name.replace("_", "-"))
+
+
+def _as_item(found: re.Match[str]) -> str:
+    name = found["name"]
+    return _NOUNS.get(name, _flag(name)) if _flag(name) in _known.get() else found[0]
 
 
 def _as_flag(found: re.Match[str]) -> str:
     name, text = found["name"], found["value"]
-    flag = _FLAGS.get(name, "--" + name.replace("_", "-"))
+    flag = _flag(name)
     if flag not in _known.get():
         return found[0]
     if text is None:

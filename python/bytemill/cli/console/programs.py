@@ -39,6 +39,7 @@ PROGRAMS = {
     "train": Program("bytemill.cli.train", "token shards -> a language model *", True),
     "generate": Program("bytemill.cli.generate", "a prompt -> the text a model writes *", False),
     "evaluate": Program("bytemill.cli.evaluate", "a model's loss and bits per byte *", False),
+    "plot": Program("bytemill.cli.plot", "the loss curves of runs, as a picture *", True),
     "base-eval": Program(
         "bytemill.cli.evaluation.base_eval", "a base model's CORE, and samples *", True
     ),

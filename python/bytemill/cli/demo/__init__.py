@@ -1,4 +1,4 @@
-"""`make demo`: the whole way, from Python source to a small model that writes some."""
+"""`make demo`: the whole way, from Python source to a small model that writes."""
 
 from bytemill.cli.demo.program import main, parser
 

@@ -46,8 +46,8 @@ class Size:
     steps: int
     """How long to train where that takes no more than `minutes`."""
     minutes: float | None
-    """For how long to train at most. Where that is too short for the steps the trainer draws the
-    schedule together as it goes, so that the learning rates have come down when it ends."""
+    """For how long to train at most. Where that is too short for the steps the trainer shortens the
+    schedule as it goes, so that the learning rates have come down when it ends."""
     most_files: int | None = None
     threads: int | None = None
 
@@ -86,11 +86,12 @@ GPU = Size(8192, 8, 512, 4, 1024, 64, 1 << 19, 1500, 4.0)
 def train_model(size: Size, out: Path, steps: int | None, seed: int) -> float:
     """Trains, with progress, and returns the validation bits per byte."""
     config = size.config(out, steps, seed)
+    planned = report.count(config.schedule.steps or size.steps, "step")
     began = time.perf_counter()
     limit = (
         "" if config.schedule.minutes is None else f", {config.schedule.minutes:g} minutes at most"
     )
-    print(f"\n3. A language model, trained for {config.schedule.steps:,} steps{limit}\n")
+    print(f"\n3. A language model, trained for {planned}{limit}\n")
     with Progress("train", "steps") as bar:
         result = Trainer(config, on_event=Screen(bar)).run()
     if not result.is_finished:
@@ -98,7 +99,7 @@ def train_model(size: Size, out: Path, steps: int | None, seed: int) -> float:
     found = result.validation
     if found is None or found.bits_per_byte is None:
         raise ValueError("there is no text for validation")
-    print(f"trained for {result.step:,} steps in {time.perf_counter() - began:.0f} s")
+    print(f"trained for {report.count(result.step, 'step')} in {time.perf_counter() - began:.0f} s")
     return found.bits_per_byte
 
 

@@ -29,7 +29,7 @@ def parser(prog: str = "python -m scripts.demo") -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog=prog,
         description="The whole way, from the source of Python's standard library to a small model "
-        "that writes some.",
+        "that writes.",
         epilog=EPILOG,
         allow_abbrev=False,
     )

@@ -124,6 +124,7 @@ def encode_shards(tokenizer: Tokenizer, sources: Sources, out: Path) -> Manifest
     lines = [("encoded", report.phase(seconds, manifest.n_bytes))]
     for split, shards in manifest.splits.items():
         tokens, documents = sum(s.tokens for s in shards), sum(s.documents for s in shards)
-        lines.append((split, f"{tokens:,} tokens in {documents:,} documents"))
+        in_all = f"{report.count(tokens, 'token')} in {report.count(documents, 'document')}"
+        lines.append((split, in_all))
     print(report.rows([*lines, ("written", str(out))]))
     return manifest

@@ -168,8 +168,8 @@ class _Loader:
         for name in (name for name in ours if name not in self._at):
             if name == "content" and state[name] != ours[name]:
                 raise ValueError(
-                    f"{self._tokens.source}: these are not the tokens that the loader's state is "
-                    "of: they were changed, or are in another order; resume with the data of the "
+                    f"{self._tokens.source}: these are not the tokens of the loader's state: "
+                    "they were changed, or are in another order; resume with the data of the "
                     "run that saved it, or begin a new run"
                 )
             if state[name] != ours[name]:

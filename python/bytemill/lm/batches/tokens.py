@@ -75,7 +75,7 @@ class Tokens:
         return np.asarray(self.ids[start : start + length], dtype=np.int64)
 
     def document_starts(self, bos_id: int) -> npt.NDArray[np.int64]:
-        """Where documents begin, and at last the number of ids; shape (documents + 1,).
+        """Where documents begin, and finally the number of ids; shape (documents + 1,).
 
         Shards know; in a bare array a document begins with each `bos_id`.
 
@@ -196,7 +196,7 @@ def open_tokens(
     try:
         ids = np.load(where, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # NumPy reads the header as Python: TokenError, TypeError, ...
-        raise ValueError(f"{where}: it is no NumPy file of token ids ({error})") from None
+        raise ValueError(f"{where}: it is not a NumPy file of token ids ({error})") from None
     if not isinstance(ids, np.ndarray):
         raise ValueError(f"{where}: it holds several arrays; save one, with numpy.save")
     return Tokens.of(ids, str(where))

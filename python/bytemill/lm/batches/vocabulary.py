@@ -32,8 +32,8 @@ def check_vocabulary(tokens: Tokens, vocab_size: int) -> None:
     if tokens.least_id() < 0 and (at := tokens.first_outside(0, None)) is not None:
         raise ValueError(
             f"{tokens.source}: the id at token {at} is {int(tokens[at : at + 1][0])}, and ids are "
-            "at least 0; encode the text again, or take out what is no token (targets that do not "
-            "count have no place in the data)"
+            "at least 0; encode the text again, or take out what is not a token (targets that do "
+            "not count have no place in the data)"
         )
     largest = tokens.largest_id()
     if largest >= vocab_size:

@@ -57,7 +57,7 @@ def find_checkpoint(path: StrPath, which: str | int = "best") -> Checkpoint:
     if not steps:
         if folder.is_file():
             raise ValueError(
-                f"{folder}: a file, and not the folder of a run or of a checkpoint; "
+                f"{folder}: this is a file, not the folder of a run or a checkpoint; "
                 "for a file of save_checkpoint use load_checkpoint"
             )
         raise FileNotFoundError(

@@ -45,7 +45,9 @@ def flatten(value: Any, name: str, tensors: Tensors) -> Any:
     if isinstance(value, dict):
         for key in value:
             if type(key) not in (int, str):
-                raise TypeError(f"{name}: the key {key!r} is no int or str and cannot be saved")
+                raise TypeError(
+                    f"{name}: the key {key!r} is neither an int nor a str and cannot be saved"
+                )
         items = [[key, flatten(item, f"{name}.{key}", tensors)] for key, item in value.items()]
         return {"dict": items}
     if isinstance(value, (list, tuple)):
@@ -230,13 +232,13 @@ def read_file(path: Path, device: torch.device | str = "cpu") -> Tensors:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no safetensors file, or a truncated one.
+        ValueError: It is not a safetensors file, or it is truncated.
     """
     try:
         return safetensors.torch.load_file(path, device=str(device))
     except safetensors.SafetensorError as error:
         raise ValueError(
-            f"{path}: {error}; the file is truncated or no safetensors file: use another "
+            f"{path}: {error}; it is truncated or not a safetensors file: use another "
             "checkpoint, or restore it from a copy"
         ) from None
 
@@ -250,9 +252,7 @@ def from_bytes(data: bytes, source: str) -> tuple[Tensors, dict[str, str]]:
     try:
         tensors = safetensors.torch.load(data)
     except safetensors.SafetensorError as error:
-        raise ValueError(
-            f"{source}: {error}; it is truncated, or no checkpoint that save_checkpoint wrote"
-        ) from None
+        raise ValueError(f"{source}: {error}; it is truncated, or not of save_checkpoint") from None
     # The layout: the header's length in 8 bytes, little endian; the header, which is JSON; tensors.
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     metadata = header.get("__metadata__", {})
@@ -282,8 +282,8 @@ def check_format(source: str, format: object, version: object, expected: str) ->
     """Raises ValueError unless a file says that it is of this format and version."""
     if format != expected:
         raise ValueError(
-            f'{source}: "format" is {format!r}, not {expected!r}: it is no checkpoint of bytemill, '
-            "or was damaged; files of torch.save are not read, as they can run code"
+            f'{source}: "format" is {format!r}, not {expected!r}: it is not a checkpoint of '
+            "bytemill, or was damaged; files of torch.save are not read, as they can run code"
         )
     if str(version) != str(VERSION):
         raise ValueError(

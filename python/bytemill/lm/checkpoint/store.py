@@ -77,9 +77,9 @@ class Checkpoint:
         try:
             fields = json.loads(file.read_bytes(), parse_constant=_no_json)
         except (RecursionError, ValueError):
-            raise _damaged(file, "it is no JSON") from None
+            raise _damaged(file, "it is not JSON") from None
         if not isinstance(fields, dict):
-            raise _damaged(file, "it is no JSON object")
+            raise _damaged(file, "it is not a JSON object")
         check_format(str(file), fields.get("format"), fields.get("version"), FORMAT)
         if fields != sealed(fields):
             raise _damaged(file, 'its content is not what its "sha256" is of')
@@ -138,7 +138,7 @@ class Checkpoint:
 
 
 def _no_json(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 SEAL: Final = "sha256"
@@ -179,7 +179,7 @@ class CheckpointStore:
         """The steps that have a checkpoint, ascending."""
         if not self.folder.is_dir():
             return []
-        # An empty folder, as copying and synchronizing may leave, is no checkpoint.
+        # An empty folder, as copying and synchronizing may leave, is not a checkpoint.
         found = (
             _NAME.fullmatch(path.name)
             for path in self.folder.iterdir()

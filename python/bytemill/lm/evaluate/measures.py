@@ -38,7 +38,7 @@ def bits_per_byte(nll_sum: float, n_bytes: int) -> float:
 def token_bytes(tokenizer: Tokenizer) -> Tensor:
     """The raw length of every token: (V,) int64, V being `tokenizer.n_vocab`.
 
-    Special tokens, and ids that no token has, are 0: they are no text.
+    Special tokens, and ids that no token has, are 0: they are not text.
     """
     lengths = torch.zeros(tokenizer.n_vocab, dtype=torch.int64)
     for token, id_ in tokenizer.mergeable_ranks.items():

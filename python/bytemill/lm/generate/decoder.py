@@ -63,7 +63,7 @@ class Decoder:
 
     @torch.inference_mode()
     def prefill(self, prompts: Sequence[Sequence[int]]) -> Tensor:
-        """Begins anew, with a row for each prompt.
+        """Starts again, with a row for each prompt.
 
         Args:
             prompts: Ids of the vocabulary, at least one and at most `max_length` each.
@@ -133,7 +133,7 @@ class Decoder:
         check_range(tokens, weights.config.vocab_size, "token", "is this the model's tokenizer?")
         if max(lengths) >= self._max_length:
             raise ValueError(
-                f"a row holds {self._max_length} tokens, the most there is room for; begin anew "
+                f"a row holds {self._max_length} tokens, the most there is room for; start again "
                 "with fewer of them, or stop"
             )
         if self._calls_modules:

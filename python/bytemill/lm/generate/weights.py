@@ -1,4 +1,4 @@
-"""A model's weights, laid out anew for making one token at a time, where that is possible.
+"""A model's weights, rearranged for making one token at a time, where that is possible.
 
 - Queries, keys and values are one product, as are both halves of SwiGLU.
 - Matrices are (d_in, d_out): a vector times such a matrix runs along memory.

@@ -106,8 +106,8 @@ class ModelConfig:
         above=0,
     )
     zero_init_output: bool = option(
-        help="start attn.output_proj and ffn.w2 at zero, so that each block begins as identity, "
-        "and the head near zero"
+        help="start attn.output_proj and ffn.w2 at zero, so that each block begins as the "
+        "identity, and the head near zero"
     )
     rope_theta: float = option(
         10_000.0, help="base of RoPE's frequencies (Su et al. 2021, section 3.2.2)", above=0

@@ -141,7 +141,7 @@ class OptimConfig:
     eps: float | None = option(
         None,
         least=0,
-        help="AdamW's addend to the denominator",
+        help="added to AdamW's denominator",
         derived="with Muon or nanochat-2026: 1e-10, else: 1e-8",
     )
     weight_decay: float | None = option(
@@ -216,7 +216,7 @@ class OptimConfig:
     grad_clip: float | _AUTO | None = option(  # noqa: RUF009
         AUTO,
         above=0,
-        help='the most norm of all gradients together; "none" does not clip',
+        help='the largest norm of all gradients together; "none" does not clip',
         derived="1.0, nanochat-2026: none",
     )
 

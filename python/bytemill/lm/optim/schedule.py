@@ -47,7 +47,7 @@ class ScheduleConfig:
         None,
         above=0,
         help="minutes that training may take; where the horizon takes longer, the schedule is "
-        "drawn together while it trains, and the run cannot be repeated bit by bit",
+        "shortened while it trains, and the run cannot be repeated bit by bit",
         derived="no limit",
     )
     batch_size: int | None = option(
@@ -188,7 +188,7 @@ class Schedule:
     def multiplier(self, step: float) -> float:
         """The share of the peak learning rate at `step`, counted from 0: a number from 0 to 1.
 
-        A step between two whole ones has a share between theirs: a run that is drawn together
+        A step between two whole ones has a share between theirs: a run that is shortened
         (`ScheduleConfig.minutes`) goes through the schedule in longer strides.
         """
         if step < self.warmup_steps:

@@ -48,7 +48,7 @@ class DataConfig:
     )
     bos: str | None = option(
         None,
-        help="the special token that begins documents, for the loader of documents",
+        help="the special token that begins documents, for --loader documents",
         derived="<|bos|>, <|endoftext|>, or the first",
     )
 
@@ -85,6 +85,13 @@ class RunConfig:
         decides=False,
         help="CPU threads",
         derived="torch's choice, one a core",
+    )
+    peak_flops: float | None = option(
+        None,
+        above=0,
+        decides=False,
+        help="FLOP/s that the device reaches at most in this dtype, of which MFU is a share",
+        derived="that of a known GPU in bfloat16; else no MFU is shown",
     )
     micro_batch_size: int | None = option(
         None,

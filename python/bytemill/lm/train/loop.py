@@ -222,7 +222,7 @@ class Loop:
         self._check_estimate()
 
     def _log_diverged(self, loss: float, norm: float, multiplier: float) -> None:
-        """Writes what came since the last line, and the step that is no number: the curve's end."""
+        """Writes what came since the last line, and the step that is not finite as the last."""
         if self.window[1]:
             self._log_step(self.step, {"loss": self.window[0] / self.window[1]})
             self.window = [0.0, 0.0]

@@ -26,7 +26,7 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: Another line is no JSON object with a "step".
+        ValueError: Another line is not a JSON object with a "step".
     """
     lines = Path(path).read_bytes().split(b"\n")
     rows: list[dict[str, Any]] = []
@@ -41,8 +41,8 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
             if number == len(lines):  # no line end: it was being written
                 break
             raise ValueError(
-                f"{os.fspath(path)}, line {number}: {line[:60]!r} is no JSON object with a step; "
-                "delete the line"
+                f"{os.fspath(path)}, line {number}: {line[:60]!r} is not a JSON object with a "
+                "step; delete the line"
             ) from None
         rows.append(row)
     return rows

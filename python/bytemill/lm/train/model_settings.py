@@ -43,7 +43,7 @@ _DERIVED: Final = {
     "vocab_size": "the data's",
     "d_model": f"{WIDTH_PER_LAYER} times the depth; nanochat-2026: the next multiple of 128",
     "n_layer": "the depth",
-    "n_head": f"heads of 64, from a width of {_WIDE} on and in nanochat-2026 of 128",
+    "n_head": f"heads of 64, or of 128 from a width of {_WIDE} on and in nanochat-2026",
     "n_kv_head": "as many as n_head",
 }
 """What is not the preset's."""

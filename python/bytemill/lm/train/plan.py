@@ -131,8 +131,8 @@ def plan(
     steps = schedule.steps or round(tokens / per_step)
     if steps < 1:
         raise ValueError(
-            f"{name}={getattr(schedule, name)}: that is {tokens:.3g} tokens, less than one step of "
-            f"{per_step} tokens; give more of it, a smaller batch_size, or steps"
+            f"{name}={getattr(schedule, name)}: that is {tokens:,.0f} tokens, less than one "
+            f"step of {per_step:,} tokens; give more of it, a smaller batch_size, or steps"
         )
     least = full.lr_batch_least
     if optimizer.lr_batch_least is None and dial == "cpu":

@@ -236,7 +236,7 @@ class Trainer:
             every,
             grad_clip=self.plan.grad_clip,
             flops_per_token=self.plan.flops_per_token,
-            peak_flops=runtime.peak_flops(self.device, self.dtype),
+            peak_flops=self.config.run.peak_flops or runtime.peak_flops(self.device, self.dtype),
             tell=self._tell,
         )
 
@@ -289,8 +289,8 @@ class Trainer:
         if epochs > _MOST_EPOCHS:
             self._tell(
                 Warned(
-                    f"the data is read {epochs:,.1f} times over, and more than {_MOST_EPOCHS:g} "
-                    "times teach little; use more text or fewer steps"
+                    f"the data is read {epochs:,.1f} times over; more than {_MOST_EPOCHS:g} times "
+                    "teach little: use more text or fewer steps"
                 )
             )
         if seconds > DAY:

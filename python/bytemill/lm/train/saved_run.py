@@ -52,13 +52,13 @@ class SavedRun:
         notes = []
         if machine != self.machine:
             notes.append(
-                f"the run was on {self.machine} and goes on on {machine}: its numbers are not the "
-                "same to the last bit as those of one that stays"
+                f"the run was on {self.machine} and goes on on {machine}: the last bits of its "
+                "numbers differ from those of a run that stays"
             )
         if val_content != self.val_content:
             notes.append(
-                "the validation tokens are others than before: losses do not compare with those "
-                "before, by which the best checkpoint was chosen"
+                "the validation tokens have changed: losses cannot be compared with earlier ones, "
+                "by which the best checkpoint was chosen"
             )
         return notes
 

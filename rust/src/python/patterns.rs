@@ -1,0 +1,20 @@
+//! Split patterns.
+
+use crate::pretokenize::Pretokenizer;
+use crate::pretokenize::pattern::{self, Named};
+use pyo3::prelude::*;
+
+/// All named patterns: their names, regexes, and other regexes that split alike.
+#[pyfunction]
+pub fn named_patterns() -> Vec<(&'static str, &'static str, Vec<&'static str>)> {
+    Named::ALL
+        .map(|named| (named.name(), named.regex(), named.aliases().to_vec()))
+        .into()
+}
+
+/// The regex of a named pattern; any other valid regex unchanged.
+#[pyfunction]
+pub fn pat_str(name_or_regex: &str) -> PyResult<String> {
+    Pretokenizer::new(name_or_regex)?;
+    Ok(pattern::pat_str(name_or_regex).to_owned())
+}
