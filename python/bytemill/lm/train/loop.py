@@ -6,9 +6,11 @@ schedule, batches, an objective, and what is to be done between steps.
 
 from __future__ import annotations
 
+import concurrent.futures
 import math
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Final
 
@@ -126,6 +128,7 @@ class Loop:
         self.best = math.inf
         self.validation: tuple[int, Validation] | None = None
         self.saved: tuple[int, Path] | None = None
+        self._saving: tuple[int, Future[Path]] | None = None
 
     @property
     def step(self) -> int:
@@ -180,12 +183,20 @@ class Loop:
             NonFiniteLossError: The loss is not a number any more.
         """
         self._log, self._estimate = log if self.world.leads else None, estimate
+        try:
+            self._steps()
+        finally:
+            self._settle()
+
+    def _steps(self) -> None:
         every = self._every
         while not self.is_finished:
             if self.world.any(self._is_stopped):
                 self._save()
+                self._finish_saving()
                 return
             self._one_step()
+            self._finish_saving(wait=False)
             if self.is_finished:
                 break
             wants_save = _is_due(self.step, every.checkpoint)
@@ -202,6 +213,7 @@ class Loop:
             if _is_due(self.step, every.sample):
                 self._sample()
             self._save()
+        self._finish_saving()
 
     def _on_rows(self, rows: int, batch_size: int) -> None:
         """Tells of rows that are done, if steps are slow."""
@@ -249,6 +261,7 @@ class Loop:
             self._log.log(step, {"tokens": step * self.pace.tokens_per_step, **figures})
 
     def _not_finite(self, step: int, what: str) -> NonFiniteLossError:
+        self._settle()
         return NonFiniteLossError(step, what, self.saved[1] if self.saved else None)
 
     def _report(self, loss: float, norm: float, multiplier: float) -> None:
@@ -309,19 +322,35 @@ class Loop:
         self._tell(Sampled(self.step, text))
 
     def _save(self) -> None:
+        began = time.perf_counter()
+        self._finish_saving()
         if self.hooks.save is None or (self.saved and self.saved[0] == self.step):
             return
-        began = time.perf_counter()
         figures: dict[str, float] = {}
         if self.validation and self.validation[0] == self.step:
             figures = _figures(self.validation[1])
         try:
-            path = self.hooks.save(figures)
+            self._saving = self.step, self.hooks.save(figures)
         except NonFiniteStateError as error:
             raise self._not_finite(self.step, str(error)) from None
-        self.saved = self.step, path
         self._paused("save", began)
-        self._tell(Saved(self.step, path))
+
+    def _finish_saving(self, *, wait: bool = True) -> None:
+        """Tells of the checkpoint that was being written, or raises what went wrong with it."""
+        if self._saving is None or not (wait or self._saving[1].done()):
+            return
+        step, path = self._saving
+        concurrent.futures.wait([path])
+        self._saving = None
+        self.saved = step, path.result()
+        self._tell(Saved(step, self.saved[1]))
+
+    def _settle(self) -> None:
+        """Waits for the checkpoint that is being written when something else has gone wrong."""
+        try:
+            self._finish_saving()
+        except Exception as error:
+            self._tell(Warned(f"the last checkpoint could not be written: {error}"))
 
     def _paused(self, name: str, began: float) -> None:
         self.pace.paused(name, self.world.same(time.perf_counter() - began))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from bytemill.files import naming_full_disk
 from bytemill.lm.batches.loaders import fixed_batches
+from bytemill.lm.checkpoint.background import Writer, written
 from bytemill.lm.checkpoint.loading import TOKENIZER_FOLDER
 from bytemill.lm.checkpoint.state import NonFiniteStateError
 from bytemill.lm.checkpoint.store import Checkpoint, CheckpointStore
@@ -21,21 +23,20 @@ from bytemill.lm.device import runtime
 from bytemill.lm.device.threads import wait_briefly
 from bytemill.lm.evaluate.validation import Batches, Validation, validate
 from bytemill.lm.generate.text import stream_text
-from bytemill.lm.model.accounting import largest_batch
 from bytemill.lm.model.transformer import Transformer
 from bytemill.lm.optim.groups import build_optimizers, peak_rates
 from bytemill.lm.train import metrics
 from bytemill.lm.train.config import TrainConfig
 from bytemill.lm.train.events import Interrupted, Listener, Warned, ignore
 from bytemill.lm.train.interrupts import interrupts
-from bytemill.lm.train.loop import DAY, Loop, NonFiniteLossError, too_long
+from bytemill.lm.train.loop import Loop, NonFiniteLossError
+from bytemill.lm.train.memory import rows_that_fit
 from bytemill.lm.train.plan import Dial, Plan, plan
 from bytemill.lm.train.plot import plot
 from bytemill.lm.train.run_data import RunData
 from bytemill.lm.train.run_lock import locked
 from bytemill.lm.train.saved_run import SavedRun
-from bytemill.lm.train.started import Started
-from bytemill.lm.train.steps.accumulate import default_rows
+from bytemill.lm.train.started import Started, warnings
 from bytemill.lm.train.steps.hooks import Hooks
 from bytemill.lm.train.steps.objective import NextToken
 from bytemill.lm.train.steps.pace import Every, Pace
@@ -44,12 +45,6 @@ from bytemill.lm.train.steps.world import ALONE, World
 __all__ = ["CONFIG", "NonFiniteLossError", "Result", "Trainer"]
 
 CONFIG: Final = "config.json"
-
-_CPU_TOKENS: Final = 8192
-_CPU_FLOPS: Final = 2e11
-"""Of a micro-batch, so that one takes a few seconds at most: the run tells of each."""
-_MOST_EPOCHS: Final = 4.0
-"""More than these teach a model little (Muennighoff et al. 2023, https://arxiv.org/abs/2305.16264)."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +89,7 @@ class Trainer:
         self._resume = resume
         self._run = Path(config.run.out)
         self._store = CheckpointStore(self._run, config.run.keep_last)
+        self._writer = Writer(self._store)
         self._loop: Loop | None = None
         self._is_stopped = False
         self._notes: list[str] = []
@@ -229,7 +225,9 @@ class Trainer:
         source = self.data.loader(
             self.config.data, self.plan.batch_size, length, run.seed, self.device
         )
-        rows = run.micro_batch_size or (saved.rows if saved else self._default_rows())
+        rows = run.micro_batch_size or (
+            saved.rows if saved else rows_that_fit(self.plan, self.device, self.dtype)
+        )
         return Loop(
             self.model,
             self.optimizers,
@@ -258,53 +256,26 @@ class Trainer:
         self.world.load(checkpoint, self.model, self.optimizers)
         loop.saved = checkpoint.step, checkpoint.path
 
-    def _default_rows(self) -> int:
-        """Rows that fit into memory at a time."""
-        length = self.plan.model.context_length
-        by_flops = int(_CPU_FLOPS / (self.plan.flops_per_token * length))
-        most = min(_CPU_TOKENS // length, by_flops)
-        if self.device.type == "cuda":
-            most = largest_batch(
-                self.plan.model,
-                torch.cuda.get_device_properties(self.device).total_memory,
-                optimizer=self.plan.optimizer.kind,
-                dtype="float32" if self.dtype == torch.float32 else "bfloat16",
-            )
-        return default_rows(self.plan.batch_size, max(most, 1))
-
     def _start(self, loop: Loop) -> float:
         """Tells what is to be done; returns how many seconds it is expected to take."""
         flops = self.plan.tokens_per_step * self.plan.flops_per_token
         seconds = loop.pace.seconds_at(flops / runtime.training_flops(self.device, self.dtype))
-        epochs = self.plan.tokens / len(self.data.train)
-        self._tell(
-            Started(
-                plan=self.plan,
-                step=loop.step,
-                rates=peak_rates(self.optimizers),
-                seconds=seconds,
-                epochs=epochs,
-                device=runtime.device_name(self.device),
-                dtype=str(self.dtype).removeprefix("torch."),
-                is_compiled=self._is_compiled,
-                micro_batch_size=loop.rows or self.plan.batch_size,
-                train_tokens=len(self.data.train),
-                val_tokens=len(self.data.val) if self.data.val else 0,
-            )
+        started = Started(
+            plan=self.plan,
+            step=loop.step,
+            rates=peak_rates(self.optimizers),
+            seconds=seconds,
+            epochs=self.plan.tokens / len(self.data.train),
+            device=runtime.device_name(self.device),
+            dtype=str(self.dtype).removeprefix("torch."),
+            is_compiled=self._is_compiled,
+            micro_batch_size=loop.rows or self.plan.batch_size,
+            train_tokens=len(self.data.train),
+            val_tokens=len(self.data.val) if self.data.val else 0,
         )
-        for note in self._notes:
+        self._tell(started)
+        for note in (*self._notes, *warnings(started)):
             self._tell(Warned(note))
-        if self.data.val is None:
-            self._tell(Warned("there are no validation tokens: nothing is validated"))
-        if epochs > _MOST_EPOCHS:
-            self._tell(
-                Warned(
-                    f"the data is read {epochs:,.1f} times over, and more than {_MOST_EPOCHS:g} "
-                    "times teach little; use more text or fewer steps"
-                )
-            )
-        if seconds > DAY:
-            self._tell(Warned(too_long(seconds)))
         return seconds
 
     # What the loop calls
@@ -342,7 +313,7 @@ class Trainer:
         self.model.train()
         return written
 
-    def save(self, metrics: dict[str, float]) -> Path:
+    def save(self, metrics: dict[str, float]) -> Future[Path]:
         """As `bytemill.lm.train.loop.Hooks` says."""
         loop = self._loop
         if loop is None:
@@ -362,8 +333,8 @@ class Trainer:
         )
         snapshot = self.world.snapshot(self.model, self.optimizers)
         if not self.world.leads:
-            return self._store.path(loop.step)
-        return self._store.write(
+            return written(self._store.path(loop.step))
+        return self._writer.write(
             loop.step,
             snapshot,
             model_config=self.plan.model.to_dict(),
