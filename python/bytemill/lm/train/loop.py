@@ -110,12 +110,12 @@ class Loop:
         self._schedule, self._every = schedule, every
         self._clip = math.inf if grad_clip is None else grad_clip
         self._flops, self._peak = flops_per_token, peak_flops
-        self._tell = tell if world.leads else ignore
+        self.tell = tell if world.leads else ignore
         self._micro = MicroBatches(
             objective,
             model,
             rows,
-            lambda rows: self._tell(MemoryRanOut(self.step + 1, rows)),
+            lambda rows: self.tell(MemoryRanOut(self.step + 1, rows)),
             self._on_rows,
             world,
         )
@@ -223,7 +223,7 @@ class Loop:
         pace = self.pace
         share = rows / batch_size
         left = pace.seconds_left - share * (pace.per_step or 0.0)
-        self._tell(RowsDone(self.step + 1, pace.steps, rows, batch_size, max(left, 0.0)))
+        self.tell(RowsDone(self.step + 1, pace.steps, rows, batch_size, max(left, 0.0)))
 
     def _one_step(self) -> None:
         self._began = time.perf_counter()
@@ -282,7 +282,7 @@ class Loop:
             self._log_step(self.step, figures if mfu is None else {**figures, "mfu": mfu})
             self.window = [0.0, 0.0]
         left = pace.seconds_left
-        self._tell(Stepped(self.step, pace.steps, loss, norm, multiplier, tokens, speed, mfu, left))
+        self.tell(Stepped(self.step, pace.steps, loss, norm, multiplier, tokens, speed, mfu, left))
 
     def _check_estimate(self) -> None:
         """Says once how long the rest takes, if that is not what was expected."""
@@ -293,9 +293,9 @@ class Loop:
         left = self.pace.seconds_left
         is_other = not expected / _OFF_BY <= left <= expected * _OFF_BY
         if is_other and max(left, expected) > _LONG_SECONDS:
-            self._tell(Timed(self.step, left))
+            self.tell(Timed(self.step, left))
             if left > DAY >= expected:
-                self._tell(Warned(too_long(left)))
+                self.tell(Warned(too_long(left)))
 
     def _validate(self) -> None:
         if self.validation and self.validation[0] == self.step:
@@ -311,7 +311,7 @@ class Loop:
         self.best = min(self.best, found.loss)
         self.validation = self.step, found
         self._log_step(self.step, dict(_figures(found)))
-        self._tell(Validated(self.step, found.loss, found.bits_per_byte, is_best))
+        self.tell(Validated(self.step, found.loss, found.bits_per_byte, is_best))
 
     def _sample(self) -> None:
         if self.hooks.sample is None:
@@ -319,7 +319,7 @@ class Loop:
         began = time.perf_counter()
         text = self.hooks.sample()
         self._paused("sample", began)
-        self._tell(Sampled(self.step, text))
+        self.tell(Sampled(self.step, text))
 
     def _save(self) -> None:
         began = time.perf_counter()
@@ -343,14 +343,14 @@ class Loop:
         concurrent.futures.wait([path])
         self._saving = None
         self.saved = step, path.result()
-        self._tell(Saved(step, self.saved[1]))
+        self.tell(Saved(step, self.saved[1]))
 
     def _settle(self) -> None:
         """Waits for the checkpoint that is being written when something else has gone wrong."""
         try:
             self._finish_saving()
         except Exception as error:
-            self._tell(Warned(f"the last checkpoint could not be written: {error}"))
+            self.tell(Warned(f"the last checkpoint could not be written: {error}"))
 
     def _paused(self, name: str, began: float) -> None:
         self.pace.paused(name, self.world.same(time.perf_counter() - began))
