@@ -145,7 +145,7 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"seed": 1}, {"steps": 9}, {"matrix_lr": 0.1}, {"context_length": 8}, {"preset": "cs336"}],
+    [{"seed": 1}, {"flops": 1e9}, {"matrix_lr": 0.1}, {"context_length": 8}, {"preset": "cs336"}],
 )
 def test_what_decides_the_weights_may_not_change(folder, changes):
     ((name, value),) = changes.items()

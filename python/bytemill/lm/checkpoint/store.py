@@ -105,6 +105,27 @@ class Checkpoint:
         self.load_training(optimizers)
         state.load_weights(model, weights)
 
+    def begin(self, model: torch.nn.Module, optimizers: state.Optimizers = ()) -> None:
+        """Only what another run begins with: weights and, if optimizers are given, their state,
+        while their rates and other settings stay. ValueError, and nothing changed, as `load`."""
+        weights = self._read(_MODEL)
+        several = state.as_list(optimizers)
+        own = [[_settings(group) for group in one.param_groups] for one in several]
+        try:
+            state.check_weights(model, weights)
+        except ValueError as error:
+            raise ValueError(f"{self.path / _MODEL}: {error}") from None
+        if several:
+            tensors = self._read(_OPTIMIZER)
+            try:
+                state.unpack_optimizers(several, self.optimizer, tensors)
+            except (RuntimeError, TypeError, ValueError) as error:
+                raise ValueError(f"{self.path / _OPTIMIZER}: {error}") from None
+            for one, groups in zip(several, own, strict=True):
+                for group, settings in zip(one.param_groups, groups, strict=True):
+                    group.update(settings)
+        state.load_weights(model, weights)
+
     def load_weights(self, model: torch.nn.Module) -> None:
         """Copies the weights into `model`; ValueError if they are damaged or of another model."""
         tensors = self._read(_MODEL)
@@ -139,6 +160,11 @@ class Checkpoint:
 
 def _no_json(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
+
+
+def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
+    """All of a parameter group but its parameters."""
+    return {name: value for name, value in group.items() if name != "params"}
 
 
 SEAL: Final = "sha256"

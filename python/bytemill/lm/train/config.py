@@ -68,6 +68,16 @@ class RunConfig:
     out: str = option(
         decides=False, help="the run's folder: configuration, metrics, plot, checkpoints"
     )
+    init_from: str | None = option(
+        None,
+        decides=False,
+        help="a run's folder (its best checkpoint) or a checkpoint's, whose weights the first step "
+        "begins with; a run that goes on has its own",
+        derived="new weights",
+    )
+    init_optimizer: bool = option(
+        False, decides=False, help="begin with the optimizer's state of --init-from, too"
+    )
     seed: int = option(
         0, least=0, most=2**63 - 1, help="of the weights, the batches and the samples"
     )
@@ -141,10 +151,10 @@ class TrainConfig(Tree):
     run: RunConfig
 
     def placed(self) -> TrainConfig:
-        """The same with whole paths to the data, which stay right in another working folder."""
+        """The same with whole paths to what is read, which stay right in another working folder."""
         paths = {
             name: str(Path(path).absolute())
-            for name in ("data", "val_data", "tokenizer")
+            for name in ("data", "val_data", "tokenizer", "init_from")
             if (path := self.flat()[name]) is not None
         }
         return self.but(**paths)

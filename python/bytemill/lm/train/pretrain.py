@@ -26,6 +26,7 @@ from bytemill.lm.generate.text import stream_text
 from bytemill.lm.model.transformer import Transformer
 from bytemill.lm.optim.groups import build_optimizers, peak_rates
 from bytemill.lm.train import metrics
+from bytemill.lm.train.begin import checkpoint_to_begin_from, said_of_beginning, said_of_steps
 from bytemill.lm.train.config import TrainConfig
 from bytemill.lm.train.events import Interrupted, Listener, Warned, ignore
 from bytemill.lm.train.interrupts import interrupts
@@ -35,7 +36,7 @@ from bytemill.lm.train.plan import Dial, Plan, plan
 from bytemill.lm.train.plot import plot
 from bytemill.lm.train.run_data import RunData
 from bytemill.lm.train.run_lock import locked
-from bytemill.lm.train.saved_run import SavedRun
+from bytemill.lm.train.saved_run import SavedRun, configuration_of
 from bytemill.lm.train.started import Started, warnings
 from bytemill.lm.train.steps.hooks import Hooks
 from bytemill.lm.train.steps.objective import NextToken
@@ -180,7 +181,9 @@ class Trainer:
         loop = self._make_loop(saved)
         if checkpoint is None or saved is None:
             torch.manual_seed(run.seed)
+            self._begin()
         else:
+            self._notes += self._other_steps(checkpoint)
             self._load(loop, checkpoint, saved)
         self._loop = loop
         if not self.world.leads:
@@ -244,6 +247,28 @@ class Trainer:
             hooks=Hooks(self.validate, self.sample, self.save),
             world=self.world,
         )
+
+    def _begin(self) -> None:
+        """Takes what the run is to begin with of another run."""
+        path, optimizer = self.config.run.init_from, self.config.run.init_optimizer
+        if path is None:
+            if optimizer:
+                raise ValueError("init_optimizer=True: it needs init_from, to say of which run")
+            return
+        found = checkpoint_to_begin_from(path, self.plan.model, self.data)
+        self.world.begin(found, self.model, self.optimizers if optimizer else [])
+        self._notes = said_of_beginning(found, self.data, optimizer=optimizer)
+
+    def _other_steps(self, checkpoint: Checkpoint) -> list[str]:
+        """What is said if the run goes on for more or fewer steps than it was begun for."""
+        begun = configuration_of(checkpoint)
+        if begun is None:
+            return []
+        before = begun[0]
+        old = plan(
+            before.model, before.optimizer, before.schedule, self.data.n_vocab, dial=self._dial
+        )
+        return said_of_steps(old.schedule, self.plan.schedule, checkpoint.step)
 
     def _load(self, loop: Loop, checkpoint: Checkpoint, saved: SavedRun) -> None:
         """Takes the checkpoint's state."""

@@ -76,6 +76,12 @@ class World(Protocol):
         """As `Checkpoint.load`: each rank takes its part."""
         ...
 
+    def begin(
+        self, checkpoint: Checkpoint, model: nn.Module, optimizers: Sequence[Optimizer]
+    ) -> None:
+        """As `Checkpoint.begin`; without optimizers the weights alone."""
+        ...
+
 
 class Alone:
     """One process, which does and decides all."""
@@ -120,6 +126,12 @@ class Alone:
     ) -> None:
         """As `Checkpoint.load`."""
         checkpoint.load(model, optimizers)
+
+    def begin(
+        self, checkpoint: Checkpoint, model: nn.Module, optimizers: Sequence[Optimizer]
+    ) -> None:
+        """As `Checkpoint.begin`."""
+        checkpoint.begin(model, optimizers)
 
 
 ALONE: Final = Alone()
