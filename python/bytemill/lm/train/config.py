@@ -68,6 +68,9 @@ class RunConfig:
     out: str = option(
         decides=False, help="the run's folder: configuration, metrics, plot, checkpoints"
     )
+    seed: int = option(
+        0, least=0, most=2**63 - 1, help="of the weights, the batches and the samples"
+    )
     init_from: str | None = option(
         None,
         decides=False,
@@ -77,9 +80,6 @@ class RunConfig:
     )
     init_optimizer: bool = option(
         False, decides=False, help="begin with the optimizer's state of --init-from, too"
-    )
-    seed: int = option(
-        0, least=0, most=2**63 - 1, help="of the weights, the batches and the samples"
     )
     device: str = option("auto", decides=False, help='"auto", "cpu", "cuda", "cuda:N" or "mps"')
     dtype: Literal["auto", "float32", "bfloat16"] = option(

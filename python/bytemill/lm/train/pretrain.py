@@ -26,18 +26,22 @@ from bytemill.lm.generate.text import stream_text
 from bytemill.lm.model.transformer import Transformer
 from bytemill.lm.optim.groups import build_optimizers, peak_rates
 from bytemill.lm.train import metrics
-from bytemill.lm.train.begin import checkpoint_to_begin_from, said_of_beginning, said_of_steps
 from bytemill.lm.train.config import TrainConfig
 from bytemill.lm.train.events import Interrupted, Listener, Warned, ignore
 from bytemill.lm.train.interrupts import interrupts
 from bytemill.lm.train.loop import Loop, NonFiniteLossError
-from bytemill.lm.train.memory import rows_that_fit
 from bytemill.lm.train.plan import Dial, Plan, plan
 from bytemill.lm.train.plot import plot
 from bytemill.lm.train.run_data import RunData
 from bytemill.lm.train.run_lock import locked
 from bytemill.lm.train.saved_run import SavedRun, configuration_of
-from bytemill.lm.train.started import Started, warnings
+from bytemill.lm.train.start.memory import rows_that_fit
+from bytemill.lm.train.start.other_run import (
+    checkpoint_to_begin_from,
+    said_of_beginning,
+    said_of_steps,
+)
+from bytemill.lm.train.start.started import Started, warnings
 from bytemill.lm.train.steps.hooks import Hooks
 from bytemill.lm.train.steps.objective import NextToken
 from bytemill.lm.train.steps.pace import Every, Pace
