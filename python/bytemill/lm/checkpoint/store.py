@@ -3,7 +3,8 @@
 `CheckpointStore` keeps these in RUN/checkpoints:
 
     step-00000123/model.safetensors        the weights, under the names of the model's state dict
-    step-00000123/optimizer.safetensors    the optimizers' tensors and the random generators' states
+    step-00000123/optimizer.safetensors    the optimizers' tensors, the random generators' states,
+                                           and the weights if the model's file has their average
     step-00000123/state.json               format, version, step, configuration, loader, metrics,
                                            and the SHA-256 of the two files and of itself
 
@@ -37,6 +38,9 @@ from bytemill.lm.device import runtime
 FORMAT: Final = "bytemill-checkpoint"
 FOLDER: Final = "checkpoints"
 STATE_NAME: Final = "state.json"
+RAW: Final = "raw."
+"""What the names of trained weights begin with in the optimizer's file, where the model's file has
+their average."""
 _MODEL, _OPTIMIZER = "model.safetensors", "optimizer.safetensors"
 _NAME: Final = re.compile(r"step-(\d{8,})")
 
@@ -133,6 +137,23 @@ class Checkpoint:
             state.load_weights(model, tensors)
         except ValueError as error:
             raise ValueError(f"{self.path / _MODEL}: {error}") from None
+
+    def load_raw_weights(self, model: torch.nn.Module) -> None:
+        """Copies the weights that were trained, where model.safetensors has their average.
+
+        Raises:
+            ValueError: They are not there, or damaged, or of another model.
+        """
+        tensors = self._read(_OPTIMIZER)
+        raw = {name[len(RAW) :]: t for name, t in tensors.items() if name.startswith(RAW)}
+        if not raw:
+            raise ValueError(
+                f"{self.path}: it was saved by a run without an average of its weights"
+            )
+        try:
+            state.load_weights(model, raw)
+        except ValueError as error:
+            raise ValueError(f"{self.path / _OPTIMIZER}: {error}") from None
 
     def load_training(self, optimizers: state.Optimizers) -> None:
         """Gives back the optimizers' state and the random generators'; ValueError if damaged."""

@@ -104,6 +104,23 @@ class RunConfig:
         "is halved when memory runs out",
         derived="what fits; on a CPU 8,192 tokens, or fewer of a large model",
     )
+    ema: float | None = option(
+        None,
+        least=0,
+        below=1,
+        help="decay of the weights' moving average, such as 0.999: it is validated, writes the "
+        "samples, and is what evaluation and generation load",
+        derived="no average",
+    )
+    document_mask: bool = option(
+        False, help="attention within documents only, in training and its validations"
+    )
+    recompute: bool = option(
+        False,
+        decides=False,
+        help="activation checkpointing: keep only the layers' inputs, and compute the rest again "
+        "for the gradients; the same result with less memory, in more time",
+    )
     log_every: int = option(10, least=1, decides=False, help="steps between lines in metrics.jsonl")
     eval_every: int = option(
         250, least=0, decides=False, help="steps between validations; 0: at the end only"

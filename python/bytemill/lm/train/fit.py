@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -24,6 +24,7 @@ from bytemill.lm.train.loop import Loop, name_groups
 from bytemill.lm.train.metrics import MetricsLog
 from bytemill.lm.train.plot import plot
 from bytemill.lm.train.run_lock import locked
+from bytemill.lm.train.steps.average import Average
 from bytemill.lm.train.steps.hooks import Hooks, Rates
 from bytemill.lm.train.steps.objective import MeanOverRows, Objective
 from bytemill.lm.train.steps.pace import Every, Pace
@@ -42,6 +43,7 @@ def fit(
     *,
     schedule: Rates | None = None,
     grad_clip: float | None = None,
+    ema: float | None = None,
     rows: int | None = None,
     validate: Callable[[], float] | None = None,
     callbacks: Sequence[Callback] = (),
@@ -72,6 +74,8 @@ def fit(
         schedule: What rates are multiplied by at each step, such as
             `bytemill.lm.optim.schedule.Schedule`; None leaves them alone.
         grad_clip: The most norm of all gradients; None for none.
+        ema: Decay of a moving average of the weights, which is then what is validated and what
+            model.safetensors holds; None for none.
         rows: Rows of a batch that are computed at a time; None for all. It is halved when memory
             runs out.
         validate: A loss on what is not trained on; called in eval mode and without gradients.
@@ -111,6 +115,7 @@ def fit(
         for callback in callbacks:
             callback(loop, event)
 
+    average = None if ema is None else Average(model, ema)
     every = Every(log_every, eval_every, 0, checkpoint_every)
     # Of what its batches are is not known: speed and place are counted in steps.
     pace = Pace(steps, 1, every.pauses(1.0 if validate else 0.0))
@@ -127,7 +132,8 @@ def fit(
         rows=rows,
         grad_clip=grad_clip,
         tell=tell,
-        hooks=Hooks(validate=_validator(model, validate), save=save),
+        hooks=Hooks(validate=_validator(model, validate, average), save=save),
+        average=average,
         world=world,
     )
     model.train()
@@ -170,6 +176,8 @@ def _go_on(loop: Loop, store: CheckpointStore, *, resume: bool) -> None:
     except (KeyError, TypeError) as error:
         raise ValueError(f"{last.path}: this run cannot go on from it ({error!r})") from None
     loop.world.load(last, loop.model, loop.optimizers)
+    if loop.average is not None:
+        loop.average.load(last)
     loop.saved = last.step, last.path
 
 
@@ -181,6 +189,8 @@ def _saver(
         snapshot = world.snapshot(one.model, one.optimizers)
         if not world.leads:
             return written(writer.store.path(one.step))
+        if one.average is not None:
+            snapshot = one.average.into(snapshot)
         name = f"{type(one.model).__module__}.{type(one.model).__qualname__}"
         return writer.write(
             one.step,
@@ -194,14 +204,14 @@ def _saver(
 
 
 def _validator(
-    model: nn.Module, validate: Callable[[], float] | None
+    model: nn.Module, validate: Callable[[], float] | None, average: Average | None
 ) -> Callable[[], Validation] | None:
     if validate is None:
         return None
 
     def tried() -> Validation:
         model.eval()
-        with torch.inference_mode():
+        with average.applied() if average else nullcontext(), torch.inference_mode():
             found = Validation(float(validate()), None)
         model.train()
         return found

@@ -35,6 +35,7 @@ from bytemill.lm.train.events import (
 )
 from bytemill.lm.train.metrics import MetricsLog
 from bytemill.lm.train.steps.accumulate import MicroBatches
+from bytemill.lm.train.steps.average import Average
 from bytemill.lm.train.steps.hooks import NO_HOOKS, Hooks, Rates
 from bytemill.lm.train.steps.objective import Objective
 from bytemill.lm.train.steps.pace import Every, Pace
@@ -84,6 +85,7 @@ class Loop:
         peak_flops: The device's, or None if not known.
         tell: Told each event, on the rank that leads.
         hooks: What is done between steps.
+        average: Of the weights, told of each step.
         world: The ranks that train together.
     """
 
@@ -103,8 +105,10 @@ class Loop:
         peak_flops: float | None = None,
         tell: Listener = ignore,
         hooks: Hooks = NO_HOOKS,
+        average: Average | None = None,
         world: World = ALONE,
     ) -> None:
+        self.average = average
         self.model, self.optimizers, self.batches = model, optimizers, batches
         self.world, self.hooks, self.pace = world, hooks, pace
         self._schedule, self._every = schedule, every
@@ -235,6 +239,8 @@ class Loop:
         norm = self.world.clip(self.model.parameters(), self._clip)
         for optimizer in self.optimizers:
             optimizer.step()
+        if self.average is not None:
+            self.average.update()
         # The one point of a step that waits for the device.
         loss_value, norm_value = torch.stack([loss, norm.to(loss.device)]).tolist()
         if not math.isfinite(loss_value) or not math.isfinite(norm_value):

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from torch import Tensor
 
 from bytemill.files import naming_full_disk
 from bytemill.lm.batches.loaders import fixed_batches
@@ -21,13 +20,13 @@ from bytemill.lm.checkpoint.state import NonFiniteStateError
 from bytemill.lm.checkpoint.store import Checkpoint, CheckpointStore
 from bytemill.lm.device import runtime
 from bytemill.lm.device.threads import wait_briefly
-from bytemill.lm.evaluate.validation import Batches, Validation, validate
-from bytemill.lm.generate.text import stream_text
+from bytemill.lm.evaluate.validation import Batches, Validation
 from bytemill.lm.model.transformer import Transformer
 from bytemill.lm.optim.groups import build_optimizers, peak_rates
 from bytemill.lm.train import metrics
 from bytemill.lm.train.config import TrainConfig
 from bytemill.lm.train.events import Interrupted, Listener, Warned, ignore
+from bytemill.lm.train.forward import Forward
 from bytemill.lm.train.interrupts import interrupts
 from bytemill.lm.train.loop import Loop, NonFiniteLossError
 from bytemill.lm.train.plan import Dial, Plan, plan
@@ -42,9 +41,11 @@ from bytemill.lm.train.start.other_run import (
     said_of_steps,
 )
 from bytemill.lm.train.start.started import Started, warnings
+from bytemill.lm.train.steps.average import Average
 from bytemill.lm.train.steps.hooks import Hooks
 from bytemill.lm.train.steps.objective import NextToken
 from bytemill.lm.train.steps.pace import Every, Pace
+from bytemill.lm.train.steps.recompute import recompute
 from bytemill.lm.train.steps.world import ALONE, World
 
 __all__ = ["CONFIG", "NonFiniteLossError", "Result", "Trainer"]
@@ -154,10 +155,6 @@ class Trainer:
         wait_briefly()
         self.device = runtime.choose_device(run.device)
         self.data = RunData.open(self.config.data, self._run / TOKENIZER_FOLDER)
-        if run.sample_every and self.data.tokenizer is None:
-            raise ValueError(
-                f"sample_every={run.sample_every}: samples need a tokenizer; give one, or 0"
-            )
         saved = SavedRun.read(checkpoint, self.config) if checkpoint else None
         # "auto" was settled when the run began.
         self.dtype = runtime.choose_dtype(saved.dtype if saved else run.dtype, self.device)
@@ -181,7 +178,12 @@ class Trainer:
         self.model = Transformer(self.plan.model, device=self.device, generator=generator)
         self.optimizers = build_optimizers(self.model, self.plan.optimizer, ns_dtype=self.dtype)
         self._val_batches = self.data.val_batches(run.eval_tokens, self.plan.batch_size, length)
-        self._token_bytes = self.data.token_bytes(self.plan.model.vocab_size)
+        self._average = Average(self.model, run.ema) if run.ema is not None else None
+        self._forward = Forward(
+            self.model, self.data, self.config, self.device, self.dtype, self._average
+        )
+        if run.recompute:
+            recompute(self.model.layers)
         loop = self._make_loop(saved)
         if checkpoint is None or saved is None:
             torch.manual_seed(run.seed)
@@ -225,7 +227,7 @@ class Trainer:
             every.pauses(in_steps),
             None if minutes is None else 60 * minutes,
         )
-        loss_sum = self._loss_sum
+        loss_sum = self._forward.loss_sum
         if self._is_compiled:
             loss_sum = torch.compile(loss_sum, dynamic=False)
         length = self.plan.model.context_length
@@ -248,7 +250,8 @@ class Trainer:
             flops_per_token=self.plan.flops_per_token,
             peak_flops=runtime.peak_flops(self.device, self.dtype),
             tell=self._tell,
-            hooks=Hooks(self.validate, self.sample, self.save),
+            hooks=Hooks(self.validate, self._forward.sample, self.save),
+            average=self._average,
             world=self.world,
         )
 
@@ -261,6 +264,8 @@ class Trainer:
             return
         found = checkpoint_to_begin_from(path, self.plan.model, self.data)
         self.world.begin(found, self.model, self.optimizers if optimizer else [])
+        if self._average is not None:
+            self._average.restart()
         self._notes = said_of_beginning(found, self.data, optimizer=optimizer)
 
     def _other_steps(self, checkpoint: Checkpoint) -> list[str]:
@@ -283,6 +288,8 @@ class Trainer:
                 f"{checkpoint.path}: a training run cannot go on from it ({error!r})"
             ) from None
         self.world.load(checkpoint, self.model, self.optimizers)
+        if self._average is not None:
+            self._average.load(checkpoint)
         loop.saved = checkpoint.step, checkpoint.path
 
     def _start(self, loop: Loop) -> float:
@@ -310,40 +317,15 @@ class Trainer:
     # What the loop calls
 
     def validate(self) -> Validation | None:
-        """As `bytemill.lm.train.loop.Hooks` says."""
+        """As `bytemill.lm.train.steps.hooks.Hooks` says."""
         return self._validate(self._val_batches) if self._val_batches else None
 
     def _validate(self, batches: Batches) -> Validation:
-        found = validate(
-            self.model.eval(),
-            batches,
-            self._token_bytes,
-            device=self.device,
-            computing=lambda: runtime.autocast(self.device, self.dtype),
-            rows=(self._loop and self._loop.rows) or self.plan.batch_size,
-        )
-        self.model.train()
-        return found
-
-    def sample(self) -> str:
-        """What the model writes, and what it was given to begin with."""
-        tokenizer, run = self.data.tokenizer, self.config.run
-        if tokenizer is None:  # refused when the run was set up
-            return ""
-        text = stream_text(
-            self.model.eval(),
-            tokenizer,
-            tokenizer.encode(run.sample_prompt) or [self.data.first_id(self.config.data)],
-            max_new_tokens=run.sample_tokens,
-            seed=run.seed,
-            overflow="slide",
-        )
-        written = run.sample_prompt + "".join(text)
-        self.model.train()
-        return written
+        rows = self._loop.rows if self._loop else None
+        return self._forward.validate(batches, rows or self.plan.batch_size)
 
     def save(self, metrics: dict[str, float]) -> Future[Path]:
-        """As `bytemill.lm.train.loop.Hooks` says."""
+        """As `bytemill.lm.train.steps.hooks.Hooks` says."""
         loop = self._loop
         if loop is None:
             raise RuntimeError("the run has not begun; call run()")
@@ -363,6 +345,8 @@ class Trainer:
         snapshot = self.world.snapshot(self.model, self.optimizers)
         if not self.world.leads:
             return written(self._store.path(loop.step))
+        if self._average is not None:
+            snapshot = self._average.into(snapshot)
         return self._writer.write(
             loop.step,
             snapshot,
@@ -379,10 +363,6 @@ class Trainer:
         threads = f"{torch.get_num_threads()} threads, " if self.device.type == "cpu" else ""
         compiled = ", compiled" if self._is_compiled else ""
         return f"{runtime.device_name(self.device)}, {threads}torch {torch.__version__}{compiled}"
-
-    def _loss_sum(self, ids: Tensor, targets: Tensor) -> Tensor:
-        with runtime.autocast(self.device, self.dtype):
-            return self.model.loss(ids, targets, reduction="sum")
 
     @contextmanager
     def _log(self, loop: Loop) -> Iterator[metrics.MetricsLog | None]:
