@@ -24,17 +24,23 @@ from tests.support.lm_runs import BOS, TEXT, config, documents, edit_state, make
 
 ROOT = Path(__file__).parents[3]
 
-# A run that kills itself, without warning, after the given step.
+# A run that kills itself, without warning, after the given step, once the last save before it is
+# written.
 KILLED = """
-import os, signal, sys
+import os, signal, sys, time
+from bytemill.lm.checkpoint.one_file import CheckpointStore
 from bytemill.lm.train import TrainConfig, Trainer
 from bytemill.lm.train.events import Stepped
 
 def listen(event):
     if isinstance(event, Stepped) and event.step == int(sys.argv[2]):
+        last = (event.step - 1) // config.run.checkpoint_every * config.run.checkpoint_every
+        while last and not CheckpointStore(config.run.out).path(last).is_dir():
+            time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGKILL)
 
-Trainer(TrainConfig.load(sys.argv[1]), on_event=listen, resume=len(sys.argv) > 3).run()
+config = TrainConfig.load(sys.argv[1])
+Trainer(config, on_event=listen, resume=len(sys.argv) > 3).run()
 """
 
 
@@ -51,7 +57,7 @@ def fingerprint(trainer):
     """All that decides what comes next, by hash, and the batch that does."""
     tensors = dict(trainer.model.state_dict())
     data = state.pack_optimizers(trainer.optimizers, tensors)
-    x, y = trainer._loader.next_batch()
+    x, y = trainer._loop.batches.next_batch()
     rng = torch.get_rng_state()
     return {
         "weights and optimizer": state.digest(tensors),
@@ -143,7 +149,7 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"seed": 1}, {"steps": 9}, {"matrix_lr": 0.1}, {"context_length": 8}, {"preset": "cs336"}],
+    [{"seed": 1}, {"flops": 1e9}, {"matrix_lr": 0.1}, {"context_length": 8}, {"preset": "cs336"}],
 )
 def test_what_decides_the_weights_may_not_change(folder, changes):
     ((name, value),) = changes.items()
@@ -282,7 +288,7 @@ def test_a_truncated_checkpoint_is_named(folder):
     assert Trainer(config(folder), resume=True).run().is_finished, "as the message says"
 
 
-@pytest.mark.parametrize("change", [{"config": {"data": 1}}, {"micro_batch_size": None}, None])
+@pytest.mark.parametrize("change", [{"config": {"data": 1}}, {"loop": {"rows": None}}, None])
 def test_a_checkpoint_of_something_else(folder, change):
     edit_state(
         folder / "run" / "checkpoints" / "step-00000006",

@@ -3,7 +3,8 @@
 `CheckpointStore` keeps these in RUN/checkpoints:
 
     step-00000123/model.safetensors        the weights, under the names of the model's state dict
-    step-00000123/optimizer.safetensors    the optimizers' tensors and the random generators' states
+    step-00000123/optimizer.safetensors    the optimizers' tensors, the random generators' states,
+                                           and the weights if the model's file has their average
     step-00000123/state.json               format, version, step, configuration, loader, metrics,
                                            and the SHA-256 of the two files and of itself
 
@@ -37,6 +38,9 @@ from bytemill.lm.device import runtime
 FORMAT: Final = "bytemill-checkpoint"
 FOLDER: Final = "checkpoints"
 STATE_NAME: Final = "state.json"
+RAW: Final = "raw."
+"""What the names of trained weights begin with in the optimizer's file, where the model's file has
+their average."""
 _MODEL, _OPTIMIZER = "model.safetensors", "optimizer.safetensors"
 _NAME: Final = re.compile(r"step-(\d{8,})")
 
@@ -105,6 +109,27 @@ class Checkpoint:
         self.load_training(optimizers)
         state.load_weights(model, weights)
 
+    def begin(self, model: torch.nn.Module, optimizers: state.Optimizers = ()) -> None:
+        """Only what another run begins with: weights and, if optimizers are given, their state,
+        while their rates and other settings stay. ValueError, and nothing changed, as `load`."""
+        weights = self._read(_MODEL)
+        several = state.as_list(optimizers)
+        own = [[_settings(group) for group in one.param_groups] for one in several]
+        try:
+            state.check_weights(model, weights)
+        except ValueError as error:
+            raise ValueError(f"{self.path / _MODEL}: {error}") from None
+        if several:
+            tensors = self._read(_OPTIMIZER)
+            try:
+                state.unpack_optimizers(several, self.optimizer, tensors)
+            except (RuntimeError, TypeError, ValueError) as error:
+                raise ValueError(f"{self.path / _OPTIMIZER}: {error}") from None
+            for one, groups in zip(several, own, strict=True):
+                for group, settings in zip(one.param_groups, groups, strict=True):
+                    group.update(settings)
+        state.load_weights(model, weights)
+
     def load_weights(self, model: torch.nn.Module) -> None:
         """Copies the weights into `model`; ValueError if they are damaged or of another model."""
         tensors = self._read(_MODEL)
@@ -112,6 +137,23 @@ class Checkpoint:
             state.load_weights(model, tensors)
         except ValueError as error:
             raise ValueError(f"{self.path / _MODEL}: {error}") from None
+
+    def load_raw_weights(self, model: torch.nn.Module) -> None:
+        """Copies the weights that were trained, where model.safetensors has their average.
+
+        Raises:
+            ValueError: They are not there, or damaged, or of another model.
+        """
+        tensors = self._read(_OPTIMIZER)
+        raw = {name[len(RAW) :]: t for name, t in tensors.items() if name.startswith(RAW)}
+        if not raw:
+            raise ValueError(
+                f"{self.path}: it was saved by a run without an average of its weights"
+            )
+        try:
+            state.load_weights(model, raw)
+        except ValueError as error:
+            raise ValueError(f"{self.path / _OPTIMIZER}: {error}") from None
 
     def load_training(self, optimizers: state.Optimizers) -> None:
         """Gives back the optimizers' state and the random generators'; ValueError if damaged."""
@@ -139,6 +181,11 @@ class Checkpoint:
 
 def _no_json(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
+    """All of a parameter group but its parameters."""
+    return {name: value for name, value in group.items() if name != "params"}
 
 
 SEAL: Final = "sha256"
@@ -237,17 +284,21 @@ class CheckpointStore:
             OSError: It cannot be written, for example as the disk is full; what was there before is
                 as it was.
         """
-        target = self.path(step)
-        with contextlib.suppress(OSError):  # it goes if it is empty
-            target.rmdir()
-        if target.exists():
-            raise FileExistsError(
-                errno.EEXIST, "the step has a checkpoint; remove it to write another", str(target)
-            )
-        tensors: state.Tensors = {}
-        optimizer = state.pack_optimizers(optimizers, tensors)
-        state.check_finite("the weights", dict(state.unwrapped(model).named_parameters()))
-        state.check_finite("the optimizer's state", tensors)
+        self._check_new(step)
+        snapshot = state.take_snapshot(model, optimizers)
+        return self.write(step, snapshot, model_config=model_config, metrics=metrics, extra=extra)
+
+    def write(
+        self,
+        step: int,
+        snapshot: state.Snapshot,
+        *,
+        model_config: Mapping[str, Any],
+        metrics: Mapping[str, float] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Path:
+        """Writes what was taken before, as `save` does."""
+        target = self._check_new(step)
         try:
             state.to_json([dict(metrics or {}), dict(extra or {})])
         except ValueError as error:
@@ -256,16 +307,14 @@ class CheckpointStore:
         beside = self.folder / f".{target.name}.{secrets.token_hex(6)}.tmp"
         beside.mkdir()
         try:
-            weights = state.unwrapped(model).state_dict()
-            tensors |= {f"rng.{name}": t for name, t in runtime.rng_state().items()}
             files = {
-                _MODEL: state.write_file(beside / _MODEL, weights),
-                _OPTIMIZER: state.write_file(beside / _OPTIMIZER, tensors),
+                _MODEL: state.write_file(beside / _MODEL, snapshot.weights),
+                _OPTIMIZER: state.write_file(beside / _OPTIMIZER, snapshot.training),
             }
             whole = {
                 "format": FORMAT, "version": state.VERSION, "step": step,
                 "model_config": dict(model_config), "metrics": dict(metrics or {}),
-                "extra": dict(extra or {}), "files": files, "optimizer": optimizer,
+                "extra": dict(extra or {}), "files": files, "optimizer": snapshot.optimizer,
             }  # fmt: skip
             write_bytes(beside / STATE_NAME, (state.to_json(sealed(whole), 1) + "\n").encode())
             _flush_folder(beside)
@@ -275,6 +324,17 @@ class CheckpointStore:
             shutil.rmtree(beside, ignore_errors=True)
             raise
         self._prune()
+        return target
+
+    def _check_new(self, step: int) -> Path:
+        """Where the step's checkpoint goes; FileExistsError if there is one."""
+        target = self.path(step)
+        with contextlib.suppress(OSError):  # it goes if it is empty
+            target.rmdir()
+        if target.exists():
+            raise FileExistsError(
+                errno.EEXIST, "the step has a checkpoint; remove it to write another", str(target)
+            )
         return target
 
     def clean(self) -> None:

@@ -13,7 +13,7 @@ from bytemill.lm.device.threads import wait_briefly
 from bytemill.lm.model.layers import TiedHead
 from bytemill.lm.optim.config import RATES, REFERENCE_WIDTH, OptimConfig, Recipe
 from bytemill.lm.optim.muon import Muon
-from bytemill.lm.optim.schedule import Schedule
+from bytemill.lm.optim.schedule import Rates, Schedule
 
 __all__ = [
     "RATES",
@@ -141,11 +141,11 @@ def set_learning_rates(optimizers: Iterable[Optimizer], multiplier: float) -> No
             group["lr"] = group["base_lr"] * multiplier
 
 
-def apply_schedule(optimizers: Iterable[Optimizer], schedule: Schedule, position: float) -> float:
+def apply_schedule(optimizers: Iterable[Optimizer], schedule: Rates, position: float) -> float:
     """Gives each parameter group what it has at a place in the schedule.
 
-    That is the learning rate; the decay of matrices, of groups that have "base_decay"; and Muon's
-    momentum, of groups that have "base_momentum".
+    That is the learning rate; and of a `Schedule` also the decay of matrices, of groups that have
+    "base_decay", and Muon's momentum, of groups that have "base_momentum".
 
     Args:
         optimizers: From `build_optimizers`, or others whose groups have "base_lr".
@@ -155,12 +155,14 @@ def apply_schedule(optimizers: Iterable[Optimizer], schedule: Schedule, position
     Returns:
         What the learning rates were multiplied by.
     """
-    multiplier, share = schedule.multiplier(position), schedule.decay_share(position)
+    multiplier = schedule.multiplier(position)
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = group["base_lr"] * multiplier
+            if not isinstance(schedule, Schedule):
+                continue
             if "base_decay" in group:
-                group["weight_decay"] = group["base_decay"] * share
+                group["weight_decay"] = group["base_decay"] * schedule.decay_share(position)
             if "base_momentum" in group:
                 group["momentum"] = schedule.momentum(position, group["base_momentum"])
     return multiplier

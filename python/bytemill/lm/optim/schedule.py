@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 from bytemill.lm.settings import AUTO, check, option
 
@@ -15,6 +15,14 @@ ScheduleKind = Literal["linear", "cosine", "constant"]
 DecayKind = Literal["constant", "cosine"]
 
 _AUTO = Literal["auto"]
+
+
+class Rates(Protocol):
+    """How learning rates change."""
+
+    def multiplier(self, step: float) -> float:
+        """What the peak rates are multiplied by at a step, counted from 0."""
+        ...
 
 
 @dataclass(frozen=True)

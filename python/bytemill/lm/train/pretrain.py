@@ -4,55 +4,53 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import torch
-from torch import Tensor
 
 from bytemill.files import naming_full_disk
 from bytemill.lm.batches.loaders import fixed_batches
+from bytemill.lm.checkpoint.background import Writer, written
 from bytemill.lm.checkpoint.loading import TOKENIZER_FOLDER
 from bytemill.lm.checkpoint.state import NonFiniteStateError
 from bytemill.lm.checkpoint.store import Checkpoint, CheckpointStore
 from bytemill.lm.device import runtime
 from bytemill.lm.device.threads import wait_briefly
-from bytemill.lm.evaluate.validation import Batches, Validation, validate
-from bytemill.lm.generate.text import stream_text
-from bytemill.lm.model.accounting import largest_batch
+from bytemill.lm.evaluate.validation import Batches, Validation
 from bytemill.lm.model.transformer import Transformer
 from bytemill.lm.optim.groups import build_optimizers, peak_rates
 from bytemill.lm.train import metrics
-from bytemill.lm.train.accumulate import MicroBatches, default_rows
 from bytemill.lm.train.config import TrainConfig
-from bytemill.lm.train.events import (
-    Event,
-    Interrupted,
-    Listener,
-    MemoryRanOut,
-    Started,
-    Warned,
-)
+from bytemill.lm.train.events import Interrupted, Listener, Warned, ignore
+from bytemill.lm.train.forward import Forward
 from bytemill.lm.train.interrupts import interrupts
-from bytemill.lm.train.loop import DAY, Every, Loop, NonFiniteLossError, too_long
-from bytemill.lm.train.pace import Pace
+from bytemill.lm.train.loop import Loop, NonFiniteLossError
 from bytemill.lm.train.plan import Dial, Plan, plan
 from bytemill.lm.train.plot import plot
 from bytemill.lm.train.run_data import RunData
 from bytemill.lm.train.run_lock import locked
-from bytemill.lm.train.saved_run import SavedRun
+from bytemill.lm.train.saved_run import SavedRun, configuration_of
+from bytemill.lm.train.start.memory import rows_that_fit
+from bytemill.lm.train.start.other_run import (
+    checkpoint_to_begin_from,
+    said_of_beginning,
+    said_of_steps,
+)
+from bytemill.lm.train.start.started import Started, warnings
+from bytemill.lm.train.steps.average import Average
+from bytemill.lm.train.steps.hooks import Hooks
+from bytemill.lm.train.steps.objective import NextToken
+from bytemill.lm.train.steps.pace import Every, Pace
+from bytemill.lm.train.steps.recompute import recompute
+from bytemill.lm.train.steps.world import ALONE, World
 
 __all__ = ["CONFIG", "NonFiniteLossError", "Result", "Trainer"]
 
 CONFIG: Final = "config.json"
-
-_CPU_TOKENS: Final = 8192
-_CPU_FLOPS: Final = 2e11
-"""Of a micro-batch, so that one takes a few seconds at most: the run tells of each."""
-_MOST_EPOCHS: Final = 4.0
-"""More than these teach a model little (Muennighoff et al. 2023, https://arxiv.org/abs/2305.16264)."""
 
 
 @dataclass(frozen=True)
@@ -81,16 +79,23 @@ class Trainer:
         on_event: Called with each `bytemill.lm.train.events.Event`. What it raises ends the run.
         resume: Go on from the last checkpoint in the folder, or from the beginning if there is
             none.
+        world: The ranks that train together; the one that leads writes and tells.
     """
 
     def __init__(
-        self, config: TrainConfig, *, on_event: Listener | None = None, resume: bool = False
+        self,
+        config: TrainConfig,
+        *,
+        on_event: Listener = ignore,
+        resume: bool = False,
+        world: World = ALONE,
     ) -> None:
-        self.config = config
-        self._tell = on_event or _ignore
+        self.config, self.world = config, world
+        self._tell = on_event if world.leads else ignore
         self._resume = resume
         self._run = Path(config.run.out)
         self._store = CheckpointStore(self._run, config.run.keep_last)
+        self._writer = Writer(self._store)
         self._loop: Loop | None = None
         self._is_stopped = False
         self._notes: list[str] = []
@@ -128,7 +133,8 @@ class Trainer:
                 try:
                     loop.run(log, estimate)
                 finally:
-                    plot(self._run)
+                    if self.world.leads:
+                        plot(self._run)
         validation = loop.validation[1] if loop.validation else None
         checkpoint = loop.saved[1] if loop.saved else None
         return Result(loop.step, loop.is_finished, validation, checkpoint)
@@ -141,7 +147,7 @@ class Trainer:
     def _set_up(self, held: ExitStack) -> Loop:
         run = self.config.run
         is_new = not self._run.is_dir()
-        if not is_new:
+        if not is_new and self.world.leads:
             held.enter_context(locked(self._run))
         checkpoint = self._checkpoint()
         if run.threads is not None:
@@ -149,10 +155,6 @@ class Trainer:
         wait_briefly()
         self.device = runtime.choose_device(run.device)
         self.data = RunData.open(self.config.data, self._run / TOKENIZER_FOLDER)
-        if run.sample_every and self.data.tokenizer is None:
-            raise ValueError(
-                f"sample_every={run.sample_every}: samples need a tokenizer; give one, or 0"
-            )
         saved = SavedRun.read(checkpoint, self.config) if checkpoint else None
         # "auto" was settled when the run began.
         self.dtype = runtime.choose_dtype(saved.dtype if saved else run.dtype, self.device)
@@ -172,28 +174,26 @@ class Trainer:
         )
         self.data.check(self.plan.model.vocab_size)
         length = self.plan.model.context_length
-        self._loader = self.data.loader(
-            self.config.data, self.plan.batch_size, length, run.seed, self.device
-        )
         generator = torch.Generator().manual_seed(run.seed)
         self.model = Transformer(self.plan.model, device=self.device, generator=generator)
         self.optimizers = build_optimizers(self.model, self.plan.optimizer, ns_dtype=self.dtype)
         self._val_batches = self.data.val_batches(run.eval_tokens, self.plan.batch_size, length)
-        self._token_bytes = self.data.token_bytes(self.plan.model.vocab_size)
-        loop = self._make_loop()
-        rows = run.micro_batch_size or (saved.micro_batch_size if saved else self._default_rows())
+        self._average = Average(self.model, run.ema) if run.ema is not None else None
+        self._forward = Forward(
+            self.model, self.data, self.config, self.device, self.dtype, self._average
+        )
+        if run.recompute:
+            recompute(self.model.layers)
+        loop = self._make_loop(saved)
         if checkpoint is None or saved is None:
             torch.manual_seed(run.seed)
+            self._begin()
         else:
+            self._notes += self._other_steps(checkpoint)
             self._load(loop, checkpoint, saved)
-        self._micro = MicroBatches(
-            torch.compile(self._loss_sum, dynamic=False) if self._is_compiled else self._loss_sum,
-            self.model,
-            min(rows, self.plan.batch_size),
-            lambda rows: self._tell(MemoryRanOut(loop.step + 1, rows)),
-            loop.on_rows,
-        )
         self._loop = loop
+        if not self.world.leads:
+            return loop
         # Only now, when nothing is wrong with the arguments, is anything written.
         self._run.mkdir(parents=True, exist_ok=True)
         if is_new:
@@ -216,7 +216,7 @@ class Trainer:
             f"{last.step}; resume it, or choose another folder"
         )
 
-    def _make_loop(self) -> Loop:
+    def _make_loop(self, saved: SavedRun | None) -> Loop:
         run, minutes = self.config.run, self.config.schedule.minutes
         every = Every(run.log_every, run.eval_every, run.sample_every, run.checkpoint_every)
         # Forward alone is a third of forward and backward.
@@ -227,117 +227,105 @@ class Trainer:
             every.pauses(in_steps),
             None if minutes is None else 60 * minutes,
         )
+        loss_sum = self._forward.loss_sum
+        if self._is_compiled:
+            loss_sum = torch.compile(loss_sum, dynamic=False)
+        length = self.plan.model.context_length
+        source = self.data.loader(
+            self.config.data, self.plan.batch_size, length, run.seed, self.device
+        )
+        rows = run.micro_batch_size or (
+            saved.rows if saved else rows_that_fit(self.plan, self.device, self.dtype)
+        )
         return Loop(
-            self,
             self.model,
             self.optimizers,
-            self.plan.schedule,
+            source,
+            NextToken(loss_sum),
             pace,
             every,
+            schedule=self.plan.schedule,
+            rows=min(rows, self.plan.batch_size),
             grad_clip=self.plan.grad_clip,
             flops_per_token=self.plan.flops_per_token,
             peak_flops=self.config.run.peak_flops or runtime.peak_flops(self.device, self.dtype),
             tell=self._tell,
+            hooks=Hooks(self.validate, self._forward.sample, self.save),
+            average=self._average,
+            world=self.world,
         )
+
+    def _begin(self) -> None:
+        """Takes what the run is to begin with of another run."""
+        path, optimizer = self.config.run.init_from, self.config.run.init_optimizer
+        if path is None:
+            if optimizer:
+                raise ValueError("init_optimizer=True: it needs init_from, to say of which run")
+            return
+        found = checkpoint_to_begin_from(path, self.plan.model, self.data)
+        self.world.begin(found, self.model, self.optimizers if optimizer else [])
+        if self._average is not None:
+            self._average.restart()
+        self._notes = said_of_beginning(found, self.data, optimizer=optimizer)
+
+    def _other_steps(self, checkpoint: Checkpoint) -> list[str]:
+        """What is said if the run goes on for more or fewer steps than it was begun for."""
+        begun = configuration_of(checkpoint)
+        if begun is None:
+            return []
+        before = begun[0]
+        old = plan(
+            before.model, before.optimizer, before.schedule, self.data.n_vocab, dial=self._dial
+        )
+        return said_of_steps(old.schedule, self.plan.schedule, checkpoint.step)
 
     def _load(self, loop: Loop, checkpoint: Checkpoint, saved: SavedRun) -> None:
         """Takes the checkpoint's state."""
-        self._loader.load_state_dict(saved.loader)
-        loop.pace.load_state_dict(saved.pace, checkpoint.step)
-        checkpoint.load(self.model, self.optimizers)
-        loop.window, loop.best = saved.window, saved.best_val_loss
+        try:
+            loop.load_state_dict({**saved.loop, "rows": loop.rows}, checkpoint.step)
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"{checkpoint.path}: a training run cannot go on from it ({error!r})"
+            ) from None
+        self.world.load(checkpoint, self.model, self.optimizers)
+        if self._average is not None:
+            self._average.load(checkpoint)
         loop.saved = checkpoint.step, checkpoint.path
-
-    def _default_rows(self) -> int:
-        """Rows that fit into memory at a time."""
-        length = self.plan.model.context_length
-        by_flops = int(_CPU_FLOPS / (self.plan.flops_per_token * length))
-        most = min(_CPU_TOKENS // length, by_flops)
-        if self.device.type == "cuda":
-            most = largest_batch(
-                self.plan.model,
-                torch.cuda.get_device_properties(self.device).total_memory,
-                optimizer=self.plan.optimizer.kind,
-                dtype="float32" if self.dtype == torch.float32 else "bfloat16",
-            )
-        return default_rows(self.plan.batch_size, max(most, 1))
 
     def _start(self, loop: Loop) -> float:
         """Tells what is to be done; returns how many seconds it is expected to take."""
         flops = self.plan.tokens_per_step * self.plan.flops_per_token
         seconds = loop.pace.seconds_at(flops / runtime.training_flops(self.device, self.dtype))
-        epochs = self.plan.tokens / len(self.data.train)
-        self._tell(
-            Started(
-                plan=self.plan,
-                step=loop.step,
-                rates=peak_rates(self.optimizers),
-                seconds=seconds,
-                epochs=epochs,
-                device=runtime.device_name(self.device),
-                dtype=str(self.dtype).removeprefix("torch."),
-                is_compiled=self._is_compiled,
-                micro_batch_size=self._micro.rows,
-                train_tokens=len(self.data.train),
-                val_tokens=len(self.data.val) if self.data.val else 0,
-            )
+        started = Started(
+            plan=self.plan,
+            step=loop.step,
+            rates=peak_rates(self.optimizers),
+            seconds=seconds,
+            epochs=self.plan.tokens / len(self.data.train),
+            device=runtime.device_name(self.device),
+            dtype=str(self.dtype).removeprefix("torch."),
+            is_compiled=self._is_compiled,
+            micro_batch_size=loop.rows or self.plan.batch_size,
+            train_tokens=len(self.data.train),
+            val_tokens=len(self.data.val) if self.data.val else 0,
         )
-        for note in self._notes:
+        self._tell(started)
+        for note in (*self._notes, *warnings(started)):
             self._tell(Warned(note))
-        if self.data.val is None:
-            self._tell(Warned("there are no validation tokens: nothing is validated"))
-        if epochs > _MOST_EPOCHS:
-            self._tell(
-                Warned(
-                    f"the data is read {epochs:,.1f} times over; more than {_MOST_EPOCHS:g} times "
-                    "teach little: use more text or fewer steps"
-                )
-            )
-        if seconds > DAY:
-            self._tell(Warned(too_long(seconds)))
         return seconds
 
     # What the loop calls
 
-    def gradients(self) -> Tensor:
-        """As `bytemill.lm.train.loop.Work` says."""
-        return self._micro.gradients(*self._loader.next_batch())
-
     def validate(self) -> Validation | None:
-        """As `bytemill.lm.train.loop.Work` says."""
+        """As `bytemill.lm.train.steps.hooks.Hooks` says."""
         return self._validate(self._val_batches) if self._val_batches else None
 
     def _validate(self, batches: Batches) -> Validation:
-        found = validate(
-            self.model.eval(),
-            batches,
-            self._token_bytes,
-            device=self.device,
-            computing=lambda: runtime.autocast(self.device, self.dtype),
-            rows=self._micro.rows,
-        )
-        self.model.train()
-        return found
+        rows = self._loop.rows if self._loop else None
+        return self._forward.validate(batches, rows or self.plan.batch_size)
 
-    def sample(self) -> str:
-        """What the model writes, and what it was given to begin with."""
-        tokenizer, run = self.data.tokenizer, self.config.run
-        if tokenizer is None:  # refused when the run was set up
-            return ""
-        text = stream_text(
-            self.model.eval(),
-            tokenizer,
-            tokenizer.encode(run.sample_prompt) or [self.data.first_id(self.config.data)],
-            max_new_tokens=run.sample_tokens,
-            seed=run.seed,
-            overflow="slide",
-        )
-        written = run.sample_prompt + "".join(text)
-        self.model.train()
-        return written
-
-    def save(self, metrics: dict[str, float]) -> Path:
-        """As `bytemill.lm.train.loop.Work` says."""
+    def save(self, metrics: dict[str, float]) -> Future[Path]:
+        """As `bytemill.lm.train.steps.hooks.Hooks` says."""
         loop = self._loop
         if loop is None:
             raise RuntimeError("the run has not begun; call run()")
@@ -347,21 +335,21 @@ class Trainer:
             if not math.isfinite(tried.loss):
                 raise NonFiniteStateError(f"the loss of the weights to be saved is {tried.loss}")
         saved = SavedRun(
-            self._loader.state_dict(),
-            self._micro.rows,
-            loop.window,
-            loop.best,
+            loop.state_dict(),
             self._dial,
-            loop.pace.state_dict(),
             self.data.tokenizer.fingerprint if self.data.tokenizer else None,
             self._val_content(),
             "float32" if self.dtype == torch.float32 else "bfloat16",
             self._machine(),
         )
-        return self._store.save(
+        snapshot = self.world.snapshot(self.model, self.optimizers)
+        if not self.world.leads:
+            return written(self._store.path(loop.step))
+        if self._average is not None:
+            snapshot = self._average.into(snapshot)
+        return self._writer.write(
             loop.step,
-            self.model,
-            self.optimizers,
+            snapshot,
             model_config=self.plan.model.to_dict(),
             metrics=metrics,
             extra=saved.to_dict(self.config),
@@ -376,12 +364,11 @@ class Trainer:
         compiled = ", compiled" if self._is_compiled else ""
         return f"{runtime.device_name(self.device)}, {threads}torch {torch.__version__}{compiled}"
 
-    def _loss_sum(self, ids: Tensor, targets: Tensor) -> Tensor:
-        with runtime.autocast(self.device, self.dtype):
-            return self.model.loss(ids, targets, reduction="sum")
-
     @contextmanager
-    def _log(self, loop: Loop) -> Iterator[metrics.MetricsLog]:
+    def _log(self, loop: Loop) -> Iterator[metrics.MetricsLog | None]:
+        if not self.world.leads:
+            yield None
+            return
         run = self.config.run
         with metrics.MetricsLog(
             self._run,
@@ -391,7 +378,3 @@ class Trainer:
             config=self.config.to_dict(),
         ) as log:
             yield log
-
-
-def _ignore(event: Event) -> None:
-    pass
