@@ -11,8 +11,9 @@ from pathlib import Path
 from small import tokenizer_and_shards
 
 from bytemill.lm.train import TrainConfig, Trainer
-from bytemill.lm.train.events import Event, Saved, Started, Stepped, Validated
+from bytemill.lm.train.events import Event, Saved, Stepped, Validated
 from bytemill.lm.train.metrics import read_metrics
+from bytemill.lm.train.started import Started
 
 
 def show(event: Event) -> None:

@@ -27,7 +27,6 @@ from bytemill.lm.train.events import (
     RowsDone,
     Sampled,
     Saved,
-    Started,
     Stepped,
     Timed,
     Validated,
@@ -36,6 +35,7 @@ from bytemill.lm.train.events import (
 from bytemill.lm.train.plan import Plan
 from bytemill.lm.train.plot import PLOT
 from bytemill.lm.train.pretrain import CONFIG
+from bytemill.lm.train.started import Started
 
 NOT_SAVED: Final = "nothing was saved since the last save"
 PARTS: Final = {

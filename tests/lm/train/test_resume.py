@@ -51,7 +51,7 @@ def fingerprint(trainer):
     """All that decides what comes next, by hash, and the batch that does."""
     tensors = dict(trainer.model.state_dict())
     data = state.pack_optimizers(trainer.optimizers, tensors)
-    x, y = trainer._loader.next_batch()
+    x, y = trainer._loop.batches.next_batch()
     rng = torch.get_rng_state()
     return {
         "weights and optimizer": state.digest(tensors),
@@ -278,7 +278,7 @@ def test_a_truncated_checkpoint_is_named(folder):
     assert Trainer(config(folder), resume=True).run().is_finished, "as the message says"
 
 
-@pytest.mark.parametrize("change", [{"config": {"data": 1}}, {"micro_batch_size": None}, None])
+@pytest.mark.parametrize("change", [{"config": {"data": 1}}, {"loop": {"rows": None}}, None])
 def test_a_checkpoint_of_something_else(folder, change):
     edit_state(
         folder / "run" / "checkpoints" / "step-00000006",

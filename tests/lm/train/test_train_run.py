@@ -15,6 +15,7 @@ from bytemill.lm.checkpoint.one_file import CheckpointStore, load_model
 from bytemill.lm.model.transformer import Transformer
 from bytemill.lm.train import TrainConfig, Trainer, events
 from bytemill.lm.train.metrics import read_metrics
+from bytemill.lm.train.started import Started
 from tests.support.lm_runs import BOS, TEXT, config, edit_state, make_ids, make_shards
 
 
@@ -40,7 +41,7 @@ def test_a_run(tmp_path, capfd):
     assert (result.step, result.is_finished) == (30, True)
     assert result.checkpoint == run / "checkpoints" / "step-00000030"
     kinds = [type(event) for event in told]
-    assert kinds[0] is events.Started
+    assert kinds[0] is Started
     assert kinds.count(events.Stepped) == 30
     assert [e.step for e in told if isinstance(e, events.Validated)] == [10, 20, 30]
     assert [e.step for e in told if isinstance(e, events.Saved)] == [10, 20, 30]
@@ -173,7 +174,7 @@ def test_out_of_memory_is_told_and_remembered(folder, monkeypatch):
     Trainer(config(folder), on_event=told.append).run()
     assert [e for e in told if isinstance(e, events.MemoryRanOut)] == [events.MemoryRanOut(1, 2)]
     found = CheckpointStore(folder / "run").last()
-    assert found.extra["micro_batch_size"] == 2
+    assert found.extra["loop"]["rows"] == 2
 
 
 def test_a_full_disk(folder, monkeypatch):

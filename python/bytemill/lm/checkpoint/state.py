@@ -10,6 +10,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -18,6 +19,8 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
+
+from bytemill.lm.device import runtime
 
 StrPath: TypeAlias = str | os.PathLike[str]
 Tensors: TypeAlias = dict[str, Tensor]
@@ -120,6 +123,32 @@ def pack_optimizers(optimizers: Optimizers, tensors: Tensors) -> Any:
     """The optimizers' state as JSON data; their tensors go to `tensors`."""
     states = [optimizer.state_dict() for optimizer in as_list(optimizers)]
     return flatten(states, "optimizer", tensors)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All tensors of a checkpoint, under the names that they have there."""
+
+    weights: Tensors
+    """The model's state dict."""
+    training: Tensors
+    """The optimizers' tensors, and the random generators' states as "rng.NAME"."""
+    optimizer: Any
+    """The optimizers' state dicts as `flatten` makes them."""
+
+
+def take_snapshot(model: torch.nn.Module, optimizers: Optimizers) -> Snapshot:
+    """The state of a model, its optimizers and the random generators; tensors are not copied.
+
+    Raises:
+        NonFiniteStateError: Parameters, or the optimizers' state, hold NaN or infinity.
+    """
+    training: Tensors = {}
+    optimizer = pack_optimizers(optimizers, training)
+    check_finite("the weights", dict(unwrapped(model).named_parameters()))
+    check_finite("the optimizer's state", training)
+    training |= {f"rng.{name}": tensor for name, tensor in runtime.rng_state().items()}
+    return Snapshot(unwrapped(model).state_dict(), training, optimizer)
 
 
 @contextlib.contextmanager

@@ -237,17 +237,21 @@ class CheckpointStore:
             OSError: It cannot be written, for example as the disk is full; what was there before is
                 as it was.
         """
-        target = self.path(step)
-        with contextlib.suppress(OSError):  # it goes if it is empty
-            target.rmdir()
-        if target.exists():
-            raise FileExistsError(
-                errno.EEXIST, "the step has a checkpoint; remove it to write another", str(target)
-            )
-        tensors: state.Tensors = {}
-        optimizer = state.pack_optimizers(optimizers, tensors)
-        state.check_finite("the weights", dict(state.unwrapped(model).named_parameters()))
-        state.check_finite("the optimizer's state", tensors)
+        self._check_new(step)
+        snapshot = state.take_snapshot(model, optimizers)
+        return self.write(step, snapshot, model_config=model_config, metrics=metrics, extra=extra)
+
+    def write(
+        self,
+        step: int,
+        snapshot: state.Snapshot,
+        *,
+        model_config: Mapping[str, Any],
+        metrics: Mapping[str, float] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Path:
+        """Writes what was taken before, as `save` does."""
+        target = self._check_new(step)
         try:
             state.to_json([dict(metrics or {}), dict(extra or {})])
         except ValueError as error:
@@ -256,16 +260,14 @@ class CheckpointStore:
         beside = self.folder / f".{target.name}.{secrets.token_hex(6)}.tmp"
         beside.mkdir()
         try:
-            weights = state.unwrapped(model).state_dict()
-            tensors |= {f"rng.{name}": t for name, t in runtime.rng_state().items()}
             files = {
-                _MODEL: state.write_file(beside / _MODEL, weights),
-                _OPTIMIZER: state.write_file(beside / _OPTIMIZER, tensors),
+                _MODEL: state.write_file(beside / _MODEL, snapshot.weights),
+                _OPTIMIZER: state.write_file(beside / _OPTIMIZER, snapshot.training),
             }
             whole = {
                 "format": FORMAT, "version": state.VERSION, "step": step,
                 "model_config": dict(model_config), "metrics": dict(metrics or {}),
-                "extra": dict(extra or {}), "files": files, "optimizer": optimizer,
+                "extra": dict(extra or {}), "files": files, "optimizer": snapshot.optimizer,
             }  # fmt: skip
             write_bytes(beside / STATE_NAME, (state.to_json(sealed(whole), 1) + "\n").encode())
             _flush_folder(beside)
@@ -275,6 +277,17 @@ class CheckpointStore:
             shutil.rmtree(beside, ignore_errors=True)
             raise
         self._prune()
+        return target
+
+    def _check_new(self, step: int) -> Path:
+        """Where the step's checkpoint goes; FileExistsError if there is one."""
+        target = self.path(step)
+        with contextlib.suppress(OSError):  # it goes if it is empty
+            target.rmdir()
+        if target.exists():
+            raise FileExistsError(
+                errno.EEXIST, "the step has a checkpoint; remove it to write another", str(target)
+            )
         return target
 
     def clean(self) -> None:

@@ -7,40 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from bytemill.lm.train.plan import Plan
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened; one of the classes below, or of those who use the loop."""
 
 
 @dataclass(frozen=True)
-class Started:
-    """All is set up; the first step comes next."""
-
-    plan: Plan
-    step: int
-    """Steps made before: 0, or where the run goes on."""
-    rates: dict[str, float]
-    """The peak learning rates that are used, by parameter group, with all scaling done."""
-    seconds: float
-    """How long the rest will take: an estimate, by how fast the device multiplies matrices."""
-    epochs: float
-    """How often the run reads its data in all, one that is 1 having as many tokens."""
-    device: str
-    dtype: str
-    is_compiled: bool
-    micro_batch_size: int
-    train_tokens: int
-    val_tokens: int
-
-
-@dataclass(frozen=True)
-class Timed:
-    """The first steps took much longer, or less long, than `Started` said."""
+class Timed(Event):
+    """The first steps took much longer, or less long, than was expected."""
 
     step: int
     seconds_left: float
 
 
 @dataclass(frozen=True)
-class RowsDone:
+class RowsDone(Event):
     """Some of a step's rows have gone forward and backward; told of steps that take seconds."""
 
     step: int
@@ -54,7 +36,7 @@ class RowsDone:
 
 
 @dataclass(frozen=True)
-class Stepped:
+class Stepped(Event):
     """An optimizer step was made."""
 
     step: int
@@ -77,7 +59,7 @@ class Stepped:
 
 
 @dataclass(frozen=True)
-class Validated:
+class Validated(Event):
     """The model was tried on text that it is not trained on."""
 
     step: int
@@ -89,7 +71,7 @@ class Validated:
 
 
 @dataclass(frozen=True)
-class Sampled:
+class Sampled(Event):
     """The model wrote something."""
 
     step: int
@@ -97,7 +79,7 @@ class Sampled:
 
 
 @dataclass(frozen=True)
-class Saved:
+class Saved(Event):
     """A checkpoint was written."""
 
     step: int
@@ -105,7 +87,7 @@ class Saved:
 
 
 @dataclass(frozen=True)
-class MemoryRanOut:
+class MemoryRanOut(Event):
     """The micro-batch did not fit; the step is made again with a smaller one."""
 
     step: int
@@ -114,7 +96,7 @@ class MemoryRanOut:
 
 
 @dataclass(frozen=True)
-class Interrupted:
+class Interrupted(Event):
     """Ctrl-C or SIGTERM came. Told at once, from a thread of its own."""
 
     presses: int
@@ -122,22 +104,14 @@ class Interrupted:
 
 
 @dataclass(frozen=True)
-class Warned:
+class Warned(Event):
     """Something a person may want to know."""
 
     message: str
 
 
-Event: TypeAlias = (
-    Started
-    | Timed
-    | RowsDone
-    | Stepped
-    | Validated
-    | Sampled
-    | Saved
-    | MemoryRanOut
-    | Interrupted
-    | Warned
-)
 Listener: TypeAlias = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """The listener that does nothing."""

@@ -1,25 +1,27 @@
-"""The steps of a training run, whatever it trains on: when what is done, measured and told."""
+"""The steps of a training run, whatever it trains on: when what is done, measured and told.
+
+`Loop` knows neither a configuration nor a kind of data. It is given a model, optimizers and their
+schedule, batches, an objective, and what is to be done between steps.
+"""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from bytemill.lm.checkpoint.state import NonFiniteStateError
 from bytemill.lm.evaluate.validation import Validation
-from bytemill.lm.optim.clip import clip_gradients
 from bytemill.lm.optim.groups import peak_rates, set_learning_rates
-from bytemill.lm.optim.schedule import Schedule
 from bytemill.lm.train.events import (
     Listener,
+    MemoryRanOut,
     RowsDone,
     Sampled,
     Saved,
@@ -27,9 +29,15 @@ from bytemill.lm.train.events import (
     Timed,
     Validated,
     Warned,
+    ignore,
 )
 from bytemill.lm.train.metrics import MetricsLog
-from bytemill.lm.train.pace import Pace, Pause
+from bytemill.lm.train.steps.accumulate import MicroBatches
+from bytemill.lm.train.steps.hooks import NO_HOOKS, Hooks, Rates
+from bytemill.lm.train.steps.objective import Objective
+from bytemill.lm.train.steps.pace import Every, Pace
+from bytemill.lm.train.steps.source import Source
+from bytemill.lm.train.steps.world import ALONE, World
 
 SLOW_SECONDS: Final = 2.0
 """Steps that take longer tell of their rows."""
@@ -56,84 +64,60 @@ class NonFiniteLossError(ValueError):
         )
 
 
-class Work(Protocol):
-    """What is trained, and on what."""
-
-    def gradients(self) -> Tensor:
-        """Sets the gradients of the next batch's mean loss; returns that loss, a scalar."""
-        ...
-
-    def validate(self) -> Validation | None:
-        """Tries the model on what it is not trained on; None if there is nothing."""
-        ...
-
-    def sample(self) -> str:
-        """What the model writes."""
-        ...
-
-    def save(self, metrics: dict[str, float]) -> Path:
-        """Writes a checkpoint of all that is needed to go on, and returns its folder;
-        NonFiniteStateError if that is NaN or infinite."""
-        ...
-
-
-@dataclass(frozen=True)
-class Every:
-    """Steps between what is done now and then; 0: at the end only, or for samples never."""
-
-    log: int
-    validation: int
-    sample: int
-    checkpoint: int
-
-    def pauses(self, validation_in_steps: float) -> dict[str, Pause]:
-        """For `Pace`, given how long a validation takes."""
-        # A checkpoint has a validation of its own step.
-        often = [n for n in (self.validation, self.checkpoint) if n]
-        return {
-            "validation": Pause(
-                min(often, default=0), validation_in_steps > 0, validation_in_steps
-            ),
-            "sample": Pause(self.sample, False, 0.0),
-            "save": Pause(self.checkpoint, True, 0.0),
-        }
-
-
 class Loop:
     """Steps until the end of a schedule, or until it is told to stop.
 
     Args:
-        work: What is trained.
-        model: Its parameters' gradients are clipped.
-        optimizers: Over these parameters.
-        schedule: Of their learning rates.
-        pace: How fast it goes, from the step on at which the run is.
+        model: What is trained.
+        optimizers: Over its parameters; each parameter group has a "base_lr", its peak rate, and a
+            "name" (`name_groups` gives them).
+        batches: What it is trained on.
+        objective: What is made small.
+        pace: How fast it goes, and for how many steps, from the one on at which the run is.
         every: What is done how often.
+        schedule: Of the learning rates; None leaves them alone.
+        rows: Rows of a batch that are computed at a time, to begin with; None for all.
         grad_clip: The most norm of all gradients; None for none.
-        flops_per_token: Of training.
+        flops_per_token: Of training; 0 if not known.
         peak_flops: The device's, or None if not known.
-        tell: Told each event.
+        tell: Told each event, on the rank that leads.
+        hooks: What is done between steps.
+        world: The ranks that train together.
     """
 
     def __init__(
         self,
-        work: Work,
         model: nn.Module,
         optimizers: Sequence[Optimizer],
-        schedule: Schedule,
+        batches: Source,
+        objective: Objective,
         pace: Pace,
         every: Every,
         *,
-        grad_clip: float | None,
-        flops_per_token: float,
-        peak_flops: float | None,
-        tell: Listener,
+        schedule: Rates | None = None,
+        rows: int | None = None,
+        grad_clip: float | None = None,
+        flops_per_token: float = 0.0,
+        peak_flops: float | None = None,
+        tell: Listener = ignore,
+        hooks: Hooks = NO_HOOKS,
+        world: World = ALONE,
     ) -> None:
-        self._work, self._model, self._optimizers = work, model, optimizers
-        self._schedule, self.pace, self._every = schedule, pace, every
+        self.model, self.optimizers, self.batches = model, optimizers, batches
+        self.world, self.hooks, self.pace = world, hooks, pace
+        self._schedule, self._every = schedule, every
         self._clip = math.inf if grad_clip is None else grad_clip
-        self._flops, self._peak, self._tell = flops_per_token, peak_flops, tell
-        self._tokens_per_step = pace.tokens_per_step
+        self._flops, self._peak = flops_per_token, peak_flops
+        self._tell = tell if world.leads else ignore
+        self._micro = MicroBatches(
+            objective,
+            model,
+            rows,
+            lambda rows: self._tell(MemoryRanOut(self.step + 1, rows)),
+            self._on_rows,
+            world,
+        )
+        self._log: MetricsLog | None = None
         self._is_stopped = False
         self._began = 0.0
         self._last_seconds = 0.0
@@ -149,6 +133,11 @@ class Loop:
         return self.pace.step
 
     @property
+    def rows(self) -> int | None:
+        """Rows of a batch that are computed at a time; None for all."""
+        return self._micro.rows
+
+    @property
     def is_finished(self) -> bool:
         """Whether no step is left to be made."""
         return self.pace.steps_left == 0
@@ -157,20 +146,43 @@ class Loop:
         """Ends the run after the step that is being made, and saves."""
         self._is_stopped = True
 
-    def run(self, log: MetricsLog, estimate: float) -> None:
+    def state_dict(self) -> dict[str, Any]:
+        """Where the run is, beside weights and optimizers; fit for JSON."""
+        return {
+            "batches": self.batches.state_dict(),
+            "rows": self.rows,
+            "window": list(self.window),
+            "best": None if math.isinf(self.best) else self.best,
+            "pace": self.pace.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any], step: int) -> None:
+        """Goes on from `step` with what `state_dict` told.
+
+        Raises:
+            KeyError, TypeError, ValueError: The state is damaged, or of other batches.
+        """
+        rows, best = state["rows"], state["best"]
+        window = [float(number) for number in state["window"]]
+        self._micro.rows = None if rows is None else int(rows)
+        self.batches.load_state_dict(dict(state["batches"]))
+        self.pace.load_state_dict(dict(state["pace"]), step)
+        self.window, self.best = window, math.inf if best is None else float(best)
+
+    def run(self, log: MetricsLog | None = None, estimate: float | None = None) -> None:
         """Makes the steps.
 
         Args:
-            log: Gets the figures.
+            log: Gets the figures, on the rank that leads.
             estimate: Seconds that the rest is expected to take.
 
         Raises:
             NonFiniteLossError: The loss is not a number any more.
         """
-        self._log, self._estimate = log, estimate
+        self._log, self._estimate = log if self.world.leads else None, estimate
         every = self._every
         while not self.is_finished:
-            if self._is_stopped:
+            if self.world.any(self._is_stopped):
                 self._save()
                 return
             self._one_step()
@@ -191,7 +203,7 @@ class Loop:
                 self._sample()
             self._save()
 
-    def on_rows(self, rows: int, batch_size: int) -> None:
+    def _on_rows(self, rows: int, batch_size: int) -> None:
         """Tells of rows that are done, if steps are slow."""
         took = max(time.perf_counter() - self._began, self._last_seconds)
         if took < SLOW_SECONDS or rows == batch_size:  # the step itself is told next
@@ -203,11 +215,13 @@ class Loop:
 
     def _one_step(self) -> None:
         self._began = time.perf_counter()
-        multiplier = self._schedule.multiplier(self.pace.position)
-        set_learning_rates(self._optimizers, multiplier)
-        loss = self._work.gradients()
-        norm = clip_gradients(self._model.parameters(), self._clip)
-        for optimizer in self._optimizers:
+        multiplier = 1.0
+        if self._schedule is not None:
+            multiplier = self._schedule.multiplier(self.pace.position)
+            set_learning_rates(self.optimizers, multiplier)
+        loss = self._micro.gradients(self.world.share(self.batches.next_batch()))
+        norm = self.world.clip(self.model.parameters(), self._clip)
+        for optimizer in self.optimizers:
             optimizer.step()
         # The one point of a step that waits for the device.
         loss_value, norm_value = torch.stack([loss, norm.to(loss.device)]).tolist()
@@ -218,7 +232,7 @@ class Loop:
                 what = f"the gradients' norm is {norm_value}"
             raise self._not_finite(self.step + 1, what)
         self._last_seconds = time.perf_counter() - self._began
-        self.pace.stepped(self._last_seconds)
+        self.pace.stepped(self.world.same(self._last_seconds))
         self._report(loss_value, norm_value, multiplier)
         self._check_estimate()
 
@@ -231,7 +245,8 @@ class Loop:
         self._log_step(self.step + 1, figures)
 
     def _log_step(self, step: int, figures: dict[str, Any]) -> None:
-        self._log.log(step, {"tokens": step * self._tokens_per_step, **figures})
+        if self._log is not None:
+            self._log.log(step, {"tokens": step * self.pace.tokens_per_step, **figures})
 
     def _not_finite(self, step: int, what: str) -> NonFiniteLossError:
         return NonFiniteLossError(step, what, self.saved[1] if self.saved else None)
@@ -240,10 +255,10 @@ class Loop:
         pace = self.pace
         speed = pace.tokens_per_second
         mfu = speed * self._flops / self._peak if self._peak else None
-        tokens = self.step * self._tokens_per_step
+        tokens = self.step * self.pace.tokens_per_step
         self.window = [self.window[0] + loss, self.window[1] + 1]
         if _is_due(self.step, self._every.log) or self.is_finished:
-            rates = peak_rates(self._optimizers)
+            rates = peak_rates(self.optimizers)
             figures: dict[str, Any] = {
                 "loss": self.window[0] / self.window[1],
                 "grad_norm": norm,
@@ -273,10 +288,10 @@ class Loop:
         if self.validation and self.validation[0] == self.step:
             return
         began = time.perf_counter()
-        found = self._work.validate()
+        found = self.hooks.validate() if self.hooks.validate else None
         if found is None:
             return
-        self.pace.paused("validation", time.perf_counter() - began)
+        self._paused("validation", began)
         if not math.isfinite(found.loss):
             raise self._not_finite(self.step, f"the validation loss is {found.loss}")
         is_best = found.loss < self.best
@@ -286,25 +301,40 @@ class Loop:
         self._tell(Validated(self.step, found.loss, found.bits_per_byte, is_best))
 
     def _sample(self) -> None:
+        if self.hooks.sample is None:
+            return
         began = time.perf_counter()
-        text = self._work.sample()
-        self.pace.paused("sample", time.perf_counter() - began)
+        text = self.hooks.sample()
+        self._paused("sample", began)
         self._tell(Sampled(self.step, text))
 
     def _save(self) -> None:
-        if self.saved and self.saved[0] == self.step:
+        if self.hooks.save is None or (self.saved and self.saved[0] == self.step):
             return
         began = time.perf_counter()
         figures: dict[str, float] = {}
         if self.validation and self.validation[0] == self.step:
             figures = _figures(self.validation[1])
         try:
-            path = self._work.save(figures)
+            path = self.hooks.save(figures)
         except NonFiniteStateError as error:
             raise self._not_finite(self.step, str(error)) from None
         self.saved = self.step, path
-        self.pace.paused("save", time.perf_counter() - began)
+        self._paused("save", began)
         self._tell(Saved(self.step, path))
+
+    def _paused(self, name: str, began: float) -> None:
+        self.pace.paused(name, self.world.same(time.perf_counter() - began))
+
+
+def name_groups(optimizers: Sequence[Optimizer]) -> None:
+    """Gives parameter groups that have none a "base_lr", which is their rate now, and a "name"."""
+    number = 0
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group.setdefault("base_lr", float(group["lr"]))
+            group.setdefault("name", f"group{number}")
+            number += 1
 
 
 def too_long(seconds: float) -> str:

@@ -25,24 +25,21 @@ from bytemill.lm.model.accounting import largest_batch
 from bytemill.lm.model.transformer import Transformer
 from bytemill.lm.optim.groups import build_optimizers, peak_rates
 from bytemill.lm.train import metrics
-from bytemill.lm.train.accumulate import MicroBatches, default_rows
 from bytemill.lm.train.config import TrainConfig
-from bytemill.lm.train.events import (
-    Event,
-    Interrupted,
-    Listener,
-    MemoryRanOut,
-    Started,
-    Warned,
-)
+from bytemill.lm.train.events import Interrupted, Listener, Warned, ignore
 from bytemill.lm.train.interrupts import interrupts
-from bytemill.lm.train.loop import DAY, Every, Loop, NonFiniteLossError, too_long
-from bytemill.lm.train.pace import Pace
+from bytemill.lm.train.loop import DAY, Loop, NonFiniteLossError, too_long
 from bytemill.lm.train.plan import Dial, Plan, plan
 from bytemill.lm.train.plot import plot
 from bytemill.lm.train.run_data import RunData
 from bytemill.lm.train.run_lock import locked
 from bytemill.lm.train.saved_run import SavedRun
+from bytemill.lm.train.started import Started
+from bytemill.lm.train.steps.accumulate import default_rows
+from bytemill.lm.train.steps.hooks import Hooks
+from bytemill.lm.train.steps.objective import NextToken
+from bytemill.lm.train.steps.pace import Every, Pace
+from bytemill.lm.train.steps.world import ALONE, World
 
 __all__ = ["CONFIG", "NonFiniteLossError", "Result", "Trainer"]
 
@@ -81,13 +78,19 @@ class Trainer:
         on_event: Called with each `bytemill.lm.train.events.Event`. What it raises ends the run.
         resume: Go on from the last checkpoint in the folder, or from the beginning if there is
             none.
+        world: The ranks that train together; the one that leads writes and tells.
     """
 
     def __init__(
-        self, config: TrainConfig, *, on_event: Listener | None = None, resume: bool = False
+        self,
+        config: TrainConfig,
+        *,
+        on_event: Listener = ignore,
+        resume: bool = False,
+        world: World = ALONE,
     ) -> None:
-        self.config = config
-        self._tell = on_event or _ignore
+        self.config, self.world = config, world
+        self._tell = on_event if world.leads else ignore
         self._resume = resume
         self._run = Path(config.run.out)
         self._store = CheckpointStore(self._run, config.run.keep_last)
@@ -128,7 +131,8 @@ class Trainer:
                 try:
                     loop.run(log, estimate)
                 finally:
-                    plot(self._run)
+                    if self.world.leads:
+                        plot(self._run)
         validation = loop.validation[1] if loop.validation else None
         checkpoint = loop.saved[1] if loop.saved else None
         return Result(loop.step, loop.is_finished, validation, checkpoint)
@@ -141,7 +145,7 @@ class Trainer:
     def _set_up(self, held: ExitStack) -> Loop:
         run = self.config.run
         is_new = not self._run.is_dir()
-        if not is_new:
+        if not is_new and self.world.leads:
             held.enter_context(locked(self._run))
         checkpoint = self._checkpoint()
         if run.threads is not None:
@@ -172,28 +176,19 @@ class Trainer:
         )
         self.data.check(self.plan.model.vocab_size)
         length = self.plan.model.context_length
-        self._loader = self.data.loader(
-            self.config.data, self.plan.batch_size, length, run.seed, self.device
-        )
         generator = torch.Generator().manual_seed(run.seed)
         self.model = Transformer(self.plan.model, device=self.device, generator=generator)
         self.optimizers = build_optimizers(self.model, self.plan.optimizer, ns_dtype=self.dtype)
         self._val_batches = self.data.val_batches(run.eval_tokens, self.plan.batch_size, length)
         self._token_bytes = self.data.token_bytes(self.plan.model.vocab_size)
-        loop = self._make_loop()
-        rows = run.micro_batch_size or (saved.micro_batch_size if saved else self._default_rows())
+        loop = self._make_loop(saved)
         if checkpoint is None or saved is None:
             torch.manual_seed(run.seed)
         else:
             self._load(loop, checkpoint, saved)
-        self._micro = MicroBatches(
-            torch.compile(self._loss_sum, dynamic=False) if self._is_compiled else self._loss_sum,
-            self.model,
-            min(rows, self.plan.batch_size),
-            lambda rows: self._tell(MemoryRanOut(loop.step + 1, rows)),
-            loop.on_rows,
-        )
         self._loop = loop
+        if not self.world.leads:
+            return loop
         # Only now, when nothing is wrong with the arguments, is anything written.
         self._run.mkdir(parents=True, exist_ok=True)
         if is_new:
@@ -216,7 +211,7 @@ class Trainer:
             f"{last.step}; resume it, or choose another folder"
         )
 
-    def _make_loop(self) -> Loop:
+    def _make_loop(self, saved: SavedRun | None) -> Loop:
         run, minutes = self.config.run, self.config.schedule.minutes
         every = Every(run.log_every, run.eval_every, run.sample_every, run.checkpoint_every)
         # Forward alone is a third of forward and backward.
@@ -227,25 +222,40 @@ class Trainer:
             every.pauses(in_steps),
             None if minutes is None else 60 * minutes,
         )
+        loss_sum = self._loss_sum
+        if self._is_compiled:
+            loss_sum = torch.compile(loss_sum, dynamic=False)
+        length = self.plan.model.context_length
+        source = self.data.loader(
+            self.config.data, self.plan.batch_size, length, run.seed, self.device
+        )
+        rows = run.micro_batch_size or (saved.rows if saved else self._default_rows())
         return Loop(
-            self,
             self.model,
             self.optimizers,
-            self.plan.schedule,
+            source,
+            NextToken(loss_sum),
             pace,
             every,
+            schedule=self.plan.schedule,
+            rows=min(rows, self.plan.batch_size),
             grad_clip=self.plan.optimizer.grad_clip,
             flops_per_token=self.plan.flops_per_token,
             peak_flops=runtime.peak_flops(self.device, self.dtype),
             tell=self._tell,
+            hooks=Hooks(self.validate, self.sample, self.save),
+            world=self.world,
         )
 
     def _load(self, loop: Loop, checkpoint: Checkpoint, saved: SavedRun) -> None:
         """Takes the checkpoint's state."""
-        self._loader.load_state_dict(saved.loader)
-        loop.pace.load_state_dict(saved.pace, checkpoint.step)
-        checkpoint.load(self.model, self.optimizers)
-        loop.window, loop.best = saved.window, saved.best_val_loss
+        try:
+            loop.load_state_dict({**saved.loop, "rows": loop.rows}, checkpoint.step)
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"{checkpoint.path}: a training run cannot go on from it ({error!r})"
+            ) from None
+        self.world.load(checkpoint, self.model, self.optimizers)
         loop.saved = checkpoint.step, checkpoint.path
 
     def _default_rows(self) -> int:
@@ -277,7 +287,7 @@ class Trainer:
                 device=runtime.device_name(self.device),
                 dtype=str(self.dtype).removeprefix("torch."),
                 is_compiled=self._is_compiled,
-                micro_batch_size=self._micro.rows,
+                micro_batch_size=loop.rows or self.plan.batch_size,
                 train_tokens=len(self.data.train),
                 val_tokens=len(self.data.val) if self.data.val else 0,
             )
@@ -299,12 +309,8 @@ class Trainer:
 
     # What the loop calls
 
-    def gradients(self) -> Tensor:
-        """As `bytemill.lm.train.loop.Work` says."""
-        return self._micro.gradients(*self._loader.next_batch())
-
     def validate(self) -> Validation | None:
-        """As `bytemill.lm.train.loop.Work` says."""
+        """As `bytemill.lm.train.loop.Hooks` says."""
         return self._validate(self._val_batches) if self._val_batches else None
 
     def _validate(self, batches: Batches) -> Validation:
@@ -314,7 +320,7 @@ class Trainer:
             self._token_bytes,
             device=self.device,
             computing=lambda: runtime.autocast(self.device, self.dtype),
-            rows=self._micro.rows,
+            rows=(self._loop and self._loop.rows) or self.plan.batch_size,
         )
         self.model.train()
         return found
@@ -337,7 +343,7 @@ class Trainer:
         return written
 
     def save(self, metrics: dict[str, float]) -> Path:
-        """As `bytemill.lm.train.loop.Work` says."""
+        """As `bytemill.lm.train.loop.Hooks` says."""
         loop = self._loop
         if loop is None:
             raise RuntimeError("the run has not begun; call run()")
@@ -347,21 +353,19 @@ class Trainer:
             if not math.isfinite(tried.loss):
                 raise NonFiniteStateError(f"the loss of the weights to be saved is {tried.loss}")
         saved = SavedRun(
-            self._loader.state_dict(),
-            self._micro.rows,
-            loop.window,
-            loop.best,
+            loop.state_dict(),
             self._dial,
-            loop.pace.state_dict(),
             self.data.tokenizer.fingerprint if self.data.tokenizer else None,
             self._val_content(),
             "float32" if self.dtype == torch.float32 else "bfloat16",
             self._machine(),
         )
-        return self._store.save(
+        snapshot = self.world.snapshot(self.model, self.optimizers)
+        if not self.world.leads:
+            return self._store.path(loop.step)
+        return self._store.write(
             loop.step,
-            self.model,
-            self.optimizers,
+            snapshot,
             model_config=self.plan.model.to_dict(),
             metrics=metrics,
             extra=saved.to_dict(self.config),
@@ -381,7 +385,10 @@ class Trainer:
             return self.model.loss(ids, targets, reduction="sum")
 
     @contextmanager
-    def _log(self, loop: Loop) -> Iterator[metrics.MetricsLog]:
+    def _log(self, loop: Loop) -> Iterator[metrics.MetricsLog | None]:
+        if not self.world.leads:
+            yield None
+            return
         run = self.config.run
         with metrics.MetricsLog(
             self._run,
@@ -391,7 +398,3 @@ class Trainer:
             config=self.config.to_dict(),
         ) as log:
             yield log
-
-
-def _ignore(event: Event) -> None:
-    pass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
@@ -20,18 +19,10 @@ _DTYPES: Final[tuple[Dtype, ...]] = get_args(Dtype)
 class SavedRun:
     """The trainer's own state."""
 
-    loader: dict[str, Any]
-    """The loader's `state_dict()`."""
-    micro_batch_size: int
-    """Rows at a time, which may have been halved. It decides how sums are rounded."""
-    window: list[float]
-    """Sum and number of the losses since the last line of metrics."""
-    best_val_loss: float
-    """The lowest; infinity before the first validation."""
+    loop: dict[str, Any]
+    """`Loop.state_dict()`."""
     dial: Dial
     """Whose defaults the plan was made with: a run may go on on another device."""
-    pace: dict[str, Any]
-    """The pace's `state_dict()`."""
     tokenizer: str | None
     """The fingerprint of the run's tokenizer; None without one."""
     val_content: str | None
@@ -43,9 +34,12 @@ class SavedRun:
 
     def to_dict(self, config: TrainConfig) -> dict[str, Any]:
         """As JSON data, with the run's configuration."""
-        best = None if math.isinf(self.best_val_loss) else self.best_val_loss
-        fields = {**dataclasses.asdict(self), "best_val_loss": best}
-        return {"config": config.to_dict(), **fields}
+        return {"config": config.to_dict(), **dataclasses.asdict(self)}
+
+    @property
+    def rows(self) -> int:
+        """Rows at a time, which may have been halved. It decides how sums are rounded."""
+        return int(self.loop["rows"])
 
     def changes(self, machine: str, val_content: str | None) -> list[str]:
         """What a person may want to know when the run goes on elsewhere, or is measured anew."""
@@ -73,14 +67,9 @@ class SavedRun:
         extra = checkpoint.extra
         try:
             before = TrainConfig.from_dict(extra["config"], str(checkpoint.path))
-            best = extra["best_val_loss"]
             saved = cls(
-                loader=dict(extra["loader"]),
-                micro_batch_size=int(extra["micro_batch_size"]),
-                window=[float(number) for number in extra["window"]],
-                best_val_loss=math.inf if best is None else float(best),
+                loop={**extra["loop"], "rows": int(extra["loop"]["rows"])},
                 dial=DIALS[DIALS.index(extra["dial"])],
-                pace=dict(extra["pace"]),
                 tokenizer=extra["tokenizer"],
                 val_content=extra["val_content"],
                 dtype=_DTYPES[_DTYPES.index(extra["dtype"])],

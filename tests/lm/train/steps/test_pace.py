@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("torch")
 
 from bytemill.lm.optim.schedule import Schedule
-from bytemill.lm.train.pace import Pace, Pause
+from bytemill.lm.train.steps.pace import Pace, Pause
 
 
 def simulate(pace, seconds_of, pauses=()):

@@ -4,7 +4,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from bytemill.lm.train.accumulate import MicroBatches, accumulate, default_rows
+from bytemill.lm.train.steps.accumulate import MicroBatches, accumulate, default_rows
+from bytemill.lm.train.steps.objective import MeanOverRows, NextToken
 from tests.support.lm_runs import tiny_model
 
 
@@ -18,7 +19,8 @@ def batch(seed=0, rows=16):
 
 def gradients(model, x, y, rows):
     model.zero_grad()
-    loss = accumulate(lambda a, b: model.loss(a, b, reduction="sum"), x, y, rows)
+    objective = NextToken(lambda a, b: model.loss(a, b, reduction="sum"))
+    loss = accumulate(objective, (x, y), rows)
     return loss, {name: p.grad.clone() for name, p in model.named_parameters()}
 
 
@@ -80,24 +82,24 @@ def test_rows_are_halved_when_memory_runs_out():
     model, calls, told = tiny_model(), [], []
     x, y = batch()
     whole, want = gradients(model, x, y, 16)
-    micro = MicroBatches(run_out_at(model, 8, calls), model, 16, told.append)
-    loss = micro.gradients(x, y)
+    micro = MicroBatches(NextToken(run_out_at(model, 8, calls)), model, 16, told.append)
+    loss = micro.gradients((x, y))
     assert calls == [16, 8, 8, 4, 4, 4, 4]
     assert (told, micro.rows) == ([8, 4], 4)
     assert distance(loss, whole) < 1e-5
     for name, p in model.named_parameters():
         assert distance(p.grad, want[name]) < 1e-5
     calls[:] = [0, 0, 0]
-    micro.gradients(x, y)  # it stays so
+    micro.gradients((x, y))  # it stays so
     assert calls[3:] == [4, 4, 4, 4]
 
 
 def test_not_even_one_row():
     model, told = tiny_model(), []
     x, y = batch(rows=3)
-    micro = MicroBatches(run_out_at(model, 0, []), model, 3, told.append)
-    with pytest.raises(ValueError, match="a single row of 16 tokens does not fit"):
-        micro.gradients(x, y)
+    micro = MicroBatches(NextToken(run_out_at(model, 0, [])), model, 3, told.append)
+    with pytest.raises(ValueError, match=r"a single row of shape \(16,\) does not fit"):
+        micro.gradients((x, y))
     assert told == [2, 1]
 
 
@@ -106,7 +108,7 @@ def test_other_errors_pass():
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="shapes"):
-        MicroBatches(loss_sum, tiny_model(), 4, lambda rows: None).gradients(*batch())
+        MicroBatches(NextToken(loss_sum), tiny_model(), 4, print).gradients(batch())
 
 
 @pytest.mark.parametrize(
@@ -118,3 +120,20 @@ def test_other_errors_pass():
 )  # fmt: skip
 def test_default_rows(batch_size, most, rows):
     assert default_rows(batch_size, most) == rows
+
+
+def test_an_objective_that_is_a_mean_over_rows():
+    model = torch.nn.Linear(3, 2)
+    rows = {"x": torch.randn(7, 3), "y": torch.randn(7, 2)}
+    loss = lambda batch: (model(batch["x"]) - batch["y"]).square().mean()  # noqa: E731
+    loss(rows).backward()
+    want = model.weight.grad.clone()
+    model.zero_grad()
+    found = accumulate(MeanOverRows(loss), rows, 3)
+    assert distance(found, loss(rows).detach()) < 1e-6
+    assert distance(model.weight.grad, want) < 1e-6
+
+
+def test_rows_that_do_not_go_together():
+    with pytest.raises(ValueError, match=r"same first dimension.*\(7, 3\), \(6, 2\)"):
+        accumulate(MeanOverRows(lambda b: b), [torch.zeros(7, 3), torch.zeros(6, 2)], 3)

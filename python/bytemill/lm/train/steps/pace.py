@@ -37,6 +37,28 @@ class Pause:
         return self.in_steps * per_step if self.seconds is None else self.seconds
 
 
+@dataclass(frozen=True)
+class Every:
+    """Steps between what is done now and then; 0: at the end only, or for samples never."""
+
+    log: int
+    validation: int
+    sample: int
+    checkpoint: int
+
+    def pauses(self, validation_in_steps: float) -> dict[str, Pause]:
+        """For `Pace`, given how long a validation takes."""
+        # A checkpoint has a validation of its own step.
+        often = [n for n in (self.validation, self.checkpoint) if n]
+        return {
+            "validation": Pause(
+                min(often, default=0), validation_in_steps > 0, validation_in_steps
+            ),
+            "sample": Pause(self.sample, False, 0.0),
+            "save": Pause(self.checkpoint, True, 0.0),
+        }
+
+
 class Pace:
     """Durations of steps and pauses, and what follows from them.
 

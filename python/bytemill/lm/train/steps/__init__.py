@@ -1,0 +1,1 @@
+"""What a step is made of: batches, an objective, gradients, ranks, and how long it takes."""

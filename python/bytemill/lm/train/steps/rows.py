@@ -1,0 +1,65 @@
+"""Batches of any shape, cut into rows: tensors, and tuples, lists and dicts of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def tensors(batch: Any) -> Iterator[Tensor]:
+    """The tensors of a batch, in order."""
+    if isinstance(batch, Tensor):
+        yield batch
+    elif isinstance(batch, dict):
+        for part in batch.values():
+            yield from tensors(part)
+    elif isinstance(batch, (list, tuple)):
+        for part in batch:
+            yield from tensors(part)
+
+
+def count_rows(batch: Any) -> int:
+    """How many rows a batch has: the first dimension of its tensors, scalars left out.
+
+    Raises:
+        ValueError: It has none, or its tensors differ in them.
+    """
+    found = {len(tensor) for tensor in tensors(batch) if tensor.ndim}
+    if len(found) != 1 or not max(found):
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors(batch)) or "none"
+        raise ValueError(
+            f"a batch's tensors must have the same first dimension, its rows, at least 1; their "
+            f"shapes are {shapes}"
+        )
+    return found.pop()
+
+
+def take_rows(batch: Any, first: int, end: int) -> Any:
+    """Rows `first` to `end` of a batch, in its own shape; what is not a tensor, and scalars, stay
+    as they are."""
+    if isinstance(batch, Tensor):
+        return batch[first:end] if batch.ndim else batch
+    if isinstance(batch, dict):
+        return {name: take_rows(part, first, end) for name, part in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return _like(batch, [take_rows(part, first, end) for part in batch])
+    return batch
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """A batch with its tensors on a device."""
+    if isinstance(batch, Tensor):
+        return batch.to(device)
+    if isinstance(batch, dict):
+        return {name: to_device(part, device) for name, part in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return _like(batch, [to_device(part, device) for part in batch])
+    return batch
+
+
+def _like(batch: list[Any] | tuple[Any, ...], parts: list[Any]) -> Any:
+    is_named = isinstance(batch, tuple) and hasattr(batch, "_fields")
+    return type(batch)(*parts) if is_named else type(batch)(parts)

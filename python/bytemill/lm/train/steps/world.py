@@ -1,0 +1,125 @@
+"""All that differs by rank, in one object: a run on one process is `Alone`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from bytemill.lm.checkpoint.state import Snapshot, take_snapshot
+from bytemill.lm.checkpoint.store import Checkpoint
+from bytemill.lm.optim.clip import clip_gradients
+
+
+class World(Protocol):
+    """The processes that train one model together.
+
+    Every rank calls each of the methods below the properties, and in the same order: the loop sees
+    to that. What is told, logged and written is told, logged and written by the one that leads.
+    """
+
+    @property
+    def rank(self) -> int:
+        """This process's number, from 0."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        ...
+
+    @property
+    def leads(self) -> bool:
+        """Whether this one tells, logs and writes."""
+        ...
+
+    def share(self, batch: Any) -> Any:
+        """This rank's rows of a step's batch, which is the same on all ranks."""
+        ...
+
+    def total(self, number: Tensor) -> Tensor:
+        """A scalar summed over ranks."""
+        ...
+
+    def any(self, flag: bool) -> bool:
+        """Whether a rank says yes: to stop, or because its memory ran out."""
+        ...
+
+    def same(self, number: float) -> float:
+        """The leading rank's number, such as a duration that decides how many steps are left."""
+        ...
+
+    def backward(self, loss: Tensor, *, is_last: bool) -> None:
+        """Adds a micro-batch's gradients to this rank's; with its last one of a step, they may
+        begin to travel."""
+        ...
+
+    def reduce(self, parameters: Iterable[Tensor]) -> None:
+        """Sums the gradients over ranks, after the last micro-batch of each."""
+        ...
+
+    def clip(self, parameters: Iterable[Tensor], max_norm: float) -> Tensor:
+        """Clips the summed gradients by the norm of all; returns that, as `clip_gradients`."""
+        ...
+
+    def snapshot(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> Snapshot:
+        """Whole tensors of weights and optimizers, as one process would have them, on the leading
+        rank; what the others return is not used."""
+        ...
+
+    def load(
+        self, checkpoint: Checkpoint, model: nn.Module, optimizers: Sequence[Optimizer]
+    ) -> None:
+        """As `Checkpoint.load`: each rank takes its part."""
+        ...
+
+
+class Alone:
+    """One process, which does and decides all."""
+
+    rank: Final = 0
+    size: Final = 1
+    leads: Final = True
+
+    def share(self, batch: Any) -> Any:
+        """All of it."""
+        return batch
+
+    def total(self, number: Tensor) -> Tensor:
+        """The number."""
+        return number
+
+    def any(self, flag: bool) -> bool:
+        """The flag."""
+        return flag
+
+    def same(self, number: float) -> float:
+        """The number."""
+        return number
+
+    def backward(self, loss: Tensor, *, is_last: bool) -> None:
+        """Goes backward."""
+        torch.autograd.backward(loss)
+
+    def reduce(self, parameters: Iterable[Tensor]) -> None:
+        """Nothing."""
+
+    def clip(self, parameters: Iterable[Tensor], max_norm: float) -> Tensor:
+        """As `clip_gradients`."""
+        return clip_gradients(parameters, max_norm)
+
+    def snapshot(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> Snapshot:
+        """As `take_snapshot`."""
+        return take_snapshot(model, optimizers)
+
+    def load(
+        self, checkpoint: Checkpoint, model: nn.Module, optimizers: Sequence[Optimizer]
+    ) -> None:
+        """As `Checkpoint.load`."""
+        checkpoint.load(model, optimizers)
+
+
+ALONE: Final = Alone()
