@@ -10,7 +10,7 @@ from multiprocessing.connection import wait
 import torch
 import torch.distributed as dist
 
-from bytemill.lm.distributed.world import joined
+from bytemill.lm.distributed.group import joined
 
 SECONDS = 120
 
@@ -29,7 +29,7 @@ def _context():
 
 
 def on_ranks(size, work, *args, expect_death=()):
-    """What `work(world, *args)` returns on each of `size` ranks, in their order.
+    """What `work(group, *args)` returns on each of `size` ranks, in their order.
 
     Args:
         size: How many processes; each computes with one thread.
@@ -84,8 +84,8 @@ def _rank(pipe, environment, call):
     torch.set_num_threads(1)
     try:
         work, args = pickle.loads(call)
-        with joined(torch.device("cpu")) as world:
-            answer = True, work(world, *args)
+        with joined(torch.device("cpu")) as group:
+            answer = True, work(group, *args)
     except BaseException:
         answer = False, traceback.format_exc()
     pipe.send_bytes(pickle.dumps(answer))

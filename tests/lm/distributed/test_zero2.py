@@ -102,10 +102,10 @@ def alone(case, model, several, first, steps):
     return norms
 
 
-def together(world, case, loaded=None, first=0):
+def together(group, case, loaded=None, first=0):
     """The same with rows and optimizers shared out."""
     model, several = begin(case)
-    shared = Zero2(model, several, world, bucket_numbers=case.bucket_numbers)
+    shared = Zero2(model, several, group, bucket_numbers=case.bucket_numbers)
     if loaded is not None:
         model.load_state_dict(loaded[0])
         for optimizer, state in zip(several, loaded[1], strict=True):
@@ -113,13 +113,13 @@ def together(world, case, loaded=None, first=0):
     norms = []
     for step in range(first, case.steps):
         shared.clear()
-        rows = world.rows(ROWS)
+        rows = group.rows(ROWS)
         for row in rows:
             if row == rows[-1]:
                 shared.last_backward()
             (model.loss(step, row) / ROWS).backward()
-        used = shared.reduce()
-        shared.drop_unused(world.sum(torch.tensor(used, dtype=torch.float64)).tolist())
+        used = shared.collect()
+        shared.reduce([n > 0 for n in group.sum(torch.tensor(used, dtype=torch.float64)).tolist()])
         assert all(weight.grad is None for weight in model.parts()[1])
         norms.append(float(shared.clip(case.max_norm)))
         for optimizer in several:
@@ -128,8 +128,8 @@ def together(world, case, loaded=None, first=0):
     return weights, [optimizer.state_dict() for optimizer in several], norms
 
 
-def each_case(world, half):
-    return [together(world, case) for case in CASES], together(world, CASES[0], half, 25)
+def each_case(group, half):
+    return [together(group, case) for case in CASES], together(group, CASES[0], half, 25)
 
 
 @pytest.mark.parametrize("size", [2, 4])

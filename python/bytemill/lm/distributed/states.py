@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from bytemill.lm.distributed.world import World
+from bytemill.lm.distributed.group import Group
 
 _State = dict[str, Any]
 _COUNTER = "step"
@@ -81,14 +81,14 @@ def _cut(name: str, value: Any, share: Share) -> Any:
     return value.reshape(-1)[share.start : share.stop].clone()
 
 
-def collected(local: _State, shares: Shares, world: World) -> _State:
+def collected(local: _State, shares: Shares, group: Group) -> _State:
     """The whole state dict on rank 0, its tensors on the CPU where they came from elsewhere; one
     without state on the other ranks, all of which must call this."""
     groups: list[_State] = []
     numbers: list[Share | None] = []
     first = 0
-    for group, row in zip(local["param_groups"], shares, strict=True):
-        groups.append({**group, "params": list(range(first, first + len(row)))})
+    for one, row in zip(local["param_groups"], shares, strict=True):
+        groups.append({**one, "params": list(range(first, first + len(row)))})
         first += len(row)
         numbers += row
     # Local numbers count those parameters of which there is a share.
@@ -99,8 +99,8 @@ def collected(local: _State, shares: Shares, world: World) -> _State:
         (index, numbers[index], {name: _outline(v, tensors) for name, v in state.items()})
         for index, state in own.items()
     ]
-    everyone = world.gather(told)
-    if not world.is_first:
+    everyone = group.gather(told)
+    if not group.is_first:
         for tensor in tensors:
             dist.send(tensor.detach().cpu().contiguous(), 0)
         return {**local, "state": {}, "param_groups": groups}

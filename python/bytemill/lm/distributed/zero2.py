@@ -11,10 +11,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from bytemill.lm.distributed.group import Group
 from bytemill.lm.distributed.layout import BUCKET_NUMBERS, Bucket, Kind, Piece, share_out
 from bytemill.lm.distributed.reduce import GradientReducer, part_of
 from bytemill.lm.distributed.states import Share, collected, shared
-from bytemill.lm.distributed.world import World
 from bytemill.lm.optim.adamw import AdamW
 
 ELEMENTWISE: Final = (AdamW, torch.optim.AdamW, torch.optim.Adam, torch.optim.SGD)
@@ -31,12 +31,13 @@ class Zero2:
     parameters, dealt out by shape. `step()` ends with the new weights on every rank.
 
     The gradients of a step are those of a sum over ranks: divide each loss by the number of targets
-    of all of them. Before the step's last backward pass call `last_backward`, after it `reduce`.
+    of all of them. Before the step's last backward pass call `last_backward`, after it `collect`
+    and `reduce`.
 
     Args:
         model: Its parameters are the same on every rank.
         optimizers: Over all of its trainable parameters, with no state yet.
-        world: The ranks.
+        group: The ranks.
         bucket_numbers: Numbers that are sent together, roughly.
 
     Raises:
@@ -47,11 +48,11 @@ class Zero2:
         self,
         model: nn.Module,
         optimizers: Sequence[Optimizer],
-        world: World,
+        group: Group,
         *,
         bucket_numbers: int = BUCKET_NUMBERS,
     ) -> None:
-        self._world, self._optimizers = world, list(optimizers)
+        self._group, self._optimizers = group, list(optimizers)
         self._parameters = trained(model, optimizers)
         owner = {id(w): n for n, o in enumerate(optimizers) for w in _parameters_of(o)}
         kinds = [
@@ -63,12 +64,13 @@ class Zero2:
             )
             for weight in self._parameters
         ]
-        self.buckets = share_out(kinds, world.size, bucket_numbers)
-        self._reducer = GradientReducer(self._parameters, self.buckets, world.size)
+        self.buckets = share_out(kinds, group.size, bucket_numbers)
+        self._reducer = GradientReducer(self._parameters, self.buckets, group.size)
         self._own: list[list[tuple[Piece, nn.Parameter]]] = [
-            [(piece, self._shard(kinds[piece.parameter], piece)) for piece in b.of_rank(world.rank)]
+            [(piece, self._shard(kinds[piece.parameter], piece)) for piece in b.of_rank(group.rank)]
             for b in self.buckets
         ]
+        self._rows: list[Tensor] = []
         self._gathering: list[tuple[Bucket, Tensor, Any]] = []
         for number, optimizer in enumerate(self._optimizers):
             self._share_out(number, optimizer)
@@ -77,29 +79,32 @@ class Zero2:
         """The next backward pass is the step's last: gradients are sent off as they come."""
         self._reducer.arm()
 
-    def reduce(self) -> list[bool]:
-        """Sums the gradients over ranks, into those of this rank's share; the parameters' own are
-        gone then. Returns which parameters had one here; `drop_unused` wants to know of all ranks.
-        """
-        rows = self._reducer.finish()
-        for own, row in zip(self._own, rows, strict=True):
-            for piece, shard in own:
-                shard.grad = part_of(row, piece).view(shard.shape)
+    def collect(self) -> list[bool]:
+        """Sums the gradients over ranks; the parameters' own are gone then. Returns which
+        parameters had one here."""
+        self._rows = self._reducer.finish()
         return list(self._reducer.used)
 
-    def drop_unused(self, used: Sequence[bool]) -> None:
-        """Leaves parameters without a gradient on any rank as they are, as optimizers do."""
-        for own in self._own:
+    def reduce(self, used: Sequence[bool]) -> None:
+        """Makes the sums the gradients of this rank's share.
+
+        Args:
+            used: Which parameters had a gradient on some rank. The others get none, and are left as
+                they are, as optimizers do.
+        """
+        for own, row in zip(self._own, self._rows, strict=True):
             for piece, shard in own:
-                if not used[piece.parameter]:
-                    shard.grad = None
+                has = used[piece.parameter]
+                shard.grad = part_of(row, piece).view(shard.shape) if has else None
+        self._rows = []
 
     def clip(self, max_norm: float) -> Tensor:
         """As `clip_gradients`, by the norm of all ranks' gradients."""
-        return clip_shared(self.shards(), max_norm, self._world)
+        return clip_shared(self.shards(), max_norm, self._group)
 
     def clear(self) -> None:
-        """Forgets all gradients."""
+        """Forgets all gradients, collected ones too."""
+        self._rows = []
         for weight in self._parameters:
             weight.grad = None
         for own in self._own:
@@ -150,7 +155,7 @@ class Zero2:
             group["params"] = local
             shares.append(row)
         optimizer.register_state_dict_post_hook(
-            lambda _, state: collected(state, shares, self._world)
+            lambda _, state: collected(state, shares, self._group)
         )
         optimizer.register_load_state_dict_pre_hook(lambda _, state: shared(state, shares))
         optimizer.register_step_post_hook(functools.partial(self._stepped, number))
@@ -166,7 +171,7 @@ class Zero2:
             for bucket, rows, work in self._gathering:
                 work.wait()
                 for piece in bucket.pieces:
-                    if piece.rank != self._world.rank:
+                    if piece.rank != self._group.rank:
                         flat = self._parameters[piece.parameter].view(-1)
                         flat[piece.start : piece.stop] = part_of(rows[piece.rank], piece)
         self._gathering.clear()
@@ -174,24 +179,24 @@ class Zero2:
     def _gather(
         self, bucket: Bucket, own: list[tuple[Piece, nn.Parameter]]
     ) -> tuple[Bucket, Tensor, Any]:
-        device = self._world.device
+        device = self._group.device
         row = torch.zeros(bucket.width, dtype=bucket.dtype, device=device)
         for piece, shard in own:
             part_of(row, piece).copy_(shard.reshape(-1))
-        rows = torch.empty(self._world.size * bucket.width, dtype=bucket.dtype, device=device)
+        rows = torch.empty(self._group.size * bucket.width, dtype=bucket.dtype, device=device)
         work = dist.all_gather_into_tensor(rows, row, async_op=True)
-        return bucket, rows.view(self._world.size, bucket.width), work
+        return bucket, rows.view(self._group.size, bucket.width), work
 
 
-def clip_shared(shards: Sequence[Tensor], max_norm: float, world: World) -> Tensor:
+def clip_shared(shards: Sequence[Tensor], max_norm: float, group: Group) -> Tensor:
     """As `bytemill.lm.optim.clip.clip_gradients`, over the gradients of which each rank has a
     share."""
     grads = [shard.grad for shard in shards if shard.grad is not None]
-    square = torch.zeros((), device=world.device)
+    square = torch.zeros((), device=group.device)
     if grads:
         norms = [norm.float() for norm in torch._foreach_norm(grads)]
         square = torch.stack(norms).square().sum()
-    total = world.sum(square).sqrt()
+    total = group.sum(square).sqrt()
     factor = (max_norm / (total + 1e-6)).clamp(max=1.0)
     for grad in grads:
         grad.mul_(factor.to(grad.dtype))

@@ -21,21 +21,21 @@ from bytemill.lm.device import runtime
 from bytemill.lm.device.threads import wait_briefly
 from bytemill.lm.evaluate.validation import Batches, Validation, validate
 from bytemill.lm.generate.text import stream_text
-from bytemill.lm.model.accounting import largest_batch
 from bytemill.lm.model.transformer import Transformer
 from bytemill.lm.optim.groups import build_optimizers, peak_rates
 from bytemill.lm.train import metrics
 from bytemill.lm.train.config import TrainConfig
 from bytemill.lm.train.events import Interrupted, Listener, Warned, ignore
+from bytemill.lm.train.facts import facts_of
 from bytemill.lm.train.interrupts import interrupts
 from bytemill.lm.train.loop import DAY, Loop, NonFiniteLossError, too_long
+from bytemill.lm.train.machine import machine, peak_flops, rows_at_a_time
 from bytemill.lm.train.plan import Dial, Plan, plan
 from bytemill.lm.train.plot import plot
 from bytemill.lm.train.run_data import RunData
 from bytemill.lm.train.run_lock import locked
 from bytemill.lm.train.saved_run import SavedRun
 from bytemill.lm.train.started import Started
-from bytemill.lm.train.steps.accumulate import default_rows
 from bytemill.lm.train.steps.hooks import Hooks
 from bytemill.lm.train.steps.objective import NextToken
 from bytemill.lm.train.steps.pace import Every, Pace
@@ -45,9 +45,6 @@ __all__ = ["CONFIG", "NonFiniteLossError", "Result", "Trainer"]
 
 CONFIG: Final = "config.json"
 
-_CPU_TOKENS: Final = 8192
-_CPU_FLOPS: Final = 2e11
-"""Of a micro-batch, so that one takes a few seconds at most: the run tells of each."""
 _MOST_EPOCHS: Final = 4.0
 """More than these teach a model little (Muennighoff et al. 2023, https://arxiv.org/abs/2305.16264)."""
 
@@ -123,7 +120,12 @@ class Trainer:
                 another run is in the folder.
         """
         with naming_full_disk(self._run, "resume the run"), ExitStack() as held:
-            loop = self._set_up(held)
+            with self.world.together():
+                loop = self._set_up(held)
+            last = loop.saved[1] if loop.saved else None
+            self.world.agree(facts_of(self.config, self.data, last, self.device, self.dtype))
+            with self.world.together():
+                self._begin(held)
             with interrupts(self.stop, self._interrupted), self._log(loop) as log:
                 estimate = self._start(loop)
                 if self._is_stopped:
@@ -144,14 +146,14 @@ class Trainer:
 
     def _set_up(self, held: ExitStack) -> Loop:
         run = self.config.run
-        is_new = not self._run.is_dir()
-        if not is_new and self.world.leads:
+        self._is_new = not self._run.is_dir()
+        if not self._is_new and self.world.leads:
             held.enter_context(locked(self._run))
         checkpoint = self._checkpoint()
         if run.threads is not None:
             torch.set_num_threads(run.threads)
         wait_briefly()
-        self.device = runtime.choose_device(run.device)
+        self.device = self.world.device or runtime.choose_device(run.device)
         self.data = RunData.open(self.config.data, self._run / TOKENIZER_FOLDER)
         if run.sample_every and self.data.tokenizer is None:
             raise ValueError(
@@ -161,9 +163,10 @@ class Trainer:
         # "auto" was settled when the run began.
         self.dtype = runtime.choose_dtype(saved.dtype if saved else run.dtype, self.device)
         self._is_compiled = runtime.wants_compile(run.compile, self.device)
+        self._machine = machine(self.device, self._is_compiled, self.world.size)
         if saved is not None:
             self.data.check_resumed(saved.tokenizer)
-            self._notes = saved.changes(self._machine(), self._val_content())
+            self._notes = saved.changes(self._machine, self._val_content())
         self._dial: Dial = "cpu" if self.device.type == "cpu" else "gpu"
         if saved is not None:
             self._dial = saved.dial
@@ -179,6 +182,7 @@ class Trainer:
         generator = torch.Generator().manual_seed(run.seed)
         self.model = Transformer(self.plan.model, device=self.device, generator=generator)
         self.optimizers = build_optimizers(self.model, self.plan.optimizer, ns_dtype=self.dtype)
+        self.world.prepare(self.model, self.optimizers, self.plan.batch_size)
         self._val_batches = self.data.val_batches(run.eval_tokens, self.plan.batch_size, length)
         self._token_bytes = self.data.token_bytes(self.plan.model.vocab_size)
         loop = self._make_loop(saved)
@@ -187,11 +191,14 @@ class Trainer:
         else:
             self._load(loop, checkpoint, saved)
         self._loop = loop
+        return loop
+
+    def _begin(self, held: ExitStack) -> None:
+        """Writes what a run begins with; only now, when nothing is wrong with the arguments."""
         if not self.world.leads:
-            return loop
-        # Only now, when nothing is wrong with the arguments, is anything written.
+            return
         self._run.mkdir(parents=True, exist_ok=True)
-        if is_new:
+        if self._is_new:
             held.enter_context(locked(self._run))
             if self._checkpoint() is not None:  # another run came and went meanwhile
                 raise ValueError(f"{self._run}: another run has begun here; resume once more")
@@ -199,7 +206,6 @@ class Trainer:
         self.config.placed().save(self._run / CONFIG)
         if self.data.tokenizer is not None:
             self.data.tokenizer.save(self._run / TOKENIZER_FOLDER)
-        return loop
 
     def _checkpoint(self) -> Checkpoint | None:
         """Where to go on from."""
@@ -229,7 +235,11 @@ class Trainer:
         source = self.data.loader(
             self.config.data, self.plan.batch_size, length, run.seed, self.device
         )
-        rows = run.micro_batch_size or (saved.rows if saved else self._default_rows())
+        rows = run.micro_batch_size or (
+            saved.rows
+            if saved
+            else rows_at_a_time(self.plan, self.device, self.dtype, self.world.size)
+        )
         return Loop(
             self.model,
             self.optimizers,
@@ -241,7 +251,7 @@ class Trainer:
             rows=min(rows, self.plan.batch_size),
             grad_clip=self.plan.optimizer.grad_clip,
             flops_per_token=self.plan.flops_per_token,
-            peak_flops=runtime.peak_flops(self.device, self.dtype),
+            peak_flops=peak_flops(self.device, self.dtype, self.world.size),
             tell=self._tell,
             hooks=Hooks(self.validate, self.sample, self.save),
             world=self.world,
@@ -258,24 +268,11 @@ class Trainer:
         self.world.load(checkpoint, self.model, self.optimizers)
         loop.saved = checkpoint.step, checkpoint.path
 
-    def _default_rows(self) -> int:
-        """Rows that fit into memory at a time."""
-        length = self.plan.model.context_length
-        by_flops = int(_CPU_FLOPS / (self.plan.flops_per_token * length))
-        most = min(_CPU_TOKENS // length, by_flops)
-        if self.device.type == "cuda":
-            most = largest_batch(
-                self.plan.model,
-                torch.cuda.get_device_properties(self.device).total_memory,
-                optimizer=self.plan.optimizer.kind,
-                dtype="float32" if self.dtype == torch.float32 else "bfloat16",
-            )
-        return default_rows(self.plan.batch_size, max(most, 1))
-
     def _start(self, loop: Loop) -> float:
         """Tells what is to be done; returns how many seconds it is expected to take."""
         flops = self.plan.tokens_per_step * self.plan.flops_per_token
-        seconds = loop.pace.seconds_at(flops / runtime.training_flops(self.device, self.dtype))
+        speed = self.world.size * runtime.training_flops(self.device, self.dtype)
+        seconds = loop.pace.seconds_at(flops / speed)
         epochs = self.plan.tokens / len(self.data.train)
         self._tell(
             Started(
@@ -314,13 +311,15 @@ class Trainer:
         return self._validate(self._val_batches) if self._val_batches else None
 
     def _validate(self, batches: Batches) -> Validation:
+        rank, size = self.world.rank, self.world.size
         found = validate(
             self.model.eval(),
-            batches,
+            [(x[rank::size], y[rank::size]) for x, y in batches],
             self._token_bytes,
             device=self.device,
             computing=lambda: runtime.autocast(self.device, self.dtype),
             rows=(self._loop and self._loop.rows) or self.plan.batch_size,
+            total=self.world.total,
         )
         self.model.train()
         return found
@@ -328,8 +327,8 @@ class Trainer:
     def sample(self) -> str:
         """What the model writes, and what it was given to begin with."""
         tokenizer, run = self.data.tokenizer, self.config.run
-        if tokenizer is None:  # refused when the run was set up
-            return ""
+        if tokenizer is None or not self.world.leads:
+            return ""  # without a tokenizer the run was refused when it was set up
         text = stream_text(
             self.model.eval(),
             tokenizer,
@@ -358,7 +357,7 @@ class Trainer:
             self.data.tokenizer.fingerprint if self.data.tokenizer else None,
             self._val_content(),
             "float32" if self.dtype == torch.float32 else "bfloat16",
-            self._machine(),
+            self._machine,
         )
         snapshot = self.world.snapshot(self.model, self.optimizers)
         if not self.world.leads:
@@ -373,12 +372,6 @@ class Trainer:
 
     def _val_content(self) -> str | None:
         return self.data.val.content if self.data.val else None
-
-    def _machine(self) -> str:
-        """What rounding depends on, besides the dtype."""
-        threads = f"{torch.get_num_threads()} threads, " if self.device.type == "cpu" else ""
-        compiled = ", compiled" if self._is_compiled else ""
-        return f"{runtime.device_name(self.device)}, {threads}torch {torch.__version__}{compiled}"
 
     def _loss_sum(self, ids: Tensor, targets: Tensor) -> Tensor:
         with runtime.autocast(self.device, self.dtype):

@@ -9,8 +9,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from bytemill.lm.distributed import heartbeat
+from bytemill.lm.distributed.group import Group, RankLostError, device_of
 from bytemill.lm.distributed.place import Place
-from bytemill.lm.distributed.world import RankLostError, World, checked_rows, device_of
 from tests.support.ranks import on_ranks
 
 ENVIRONMENT = {"RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "node0", "MASTER_PORT": "29500"}
@@ -43,13 +43,11 @@ def test_environments_that_are_wrong(changes, message):
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 def test_rows_are_shared_whole_and_evenly(size):
-    worlds = [World(Place(rank, size), torch.device("cpu"), None) for rank in range(size)]
+    worlds = [Group(Place(rank, size), torch.device("cpu"), None) for rank in range(size)]
     for n in range(size, 12):
-        rows = [list(world.rows(n)) for world in worlds]
+        rows = [list(group.rows(n)) for group in worlds]
         assert [row for own in rows for row in own] == list(range(n))
         assert max(map(len, rows)) - min(map(len, rows)) <= 1
-    with pytest.raises(ValueError, match=f"batch_size={size}: {size + 1} processes need a row"):
-        checked_rows(World(Place(0, size + 1), torch.device("cpu"), None), size)
 
 
 def test_devices_of_several_processes(monkeypatch):
@@ -67,63 +65,54 @@ def test_devices_of_several_processes(monkeypatch):
     assert device_of("auto", place) == "cpu"
 
 
-def talk(world):
+def talk(group):
     """All that can be asked in one go: starting processes costs most."""
-    found = {"sum": world.sum(torch.tensor([1.0 + world.rank, 2.0])).tolist()}
-    found["largest"] = world.largest(world.rank, -world.rank)
-    found["gathered"] = world.gather(f"rank {world.rank}")
-    found["first"] = world.from_first(lambda: world.rank + 40)
-    world.agree({"data": "abc", "steps": 5})
+    found = {"sum": group.sum(torch.tensor([1.0 + group.rank, 2.0])).tolist()}
+    found["first"] = group.first(group.rank + 0.25)
+    found["gathered"] = group.gather(f"rank {group.rank}")
+    group.agree({"data": "abc", "steps": 5})
     for name, block in (
-        ("agree", lambda: world.agree({"data": "abc", "steps": 5 + (world.rank == 1)})),
-        ("first raises", lambda: world.from_first(raising)),
-        ("one raises", lambda: begin(world, world.rank == 1)),
-        ("all raise", lambda: begin(world, True)),
+        ("agree", lambda: group.agree({"data": "abc", "steps": 5 + (group.rank == 1)})),
+        ("one raises", lambda: begin(group, group.rank == 1)),
+        ("all raise", lambda: begin(group, True)),
     ):
         try:
             block()
         except Exception as error:
             found[name] = type(error).__name__, str(error)
-    begin(world, False)
+    begin(group, False)
     return found
 
 
-def raising():
-    raise FileNotFoundError(2, "no such file", "shards")
-
-
-def begin(world, fails):
-    with world.all_or_none():
+def begin(group, fails):
+    with group.all_or_none():
         if fails:
-            raise ValueError(f"data of {world.rank}: it is empty")
+            raise ValueError(f"data of {group.rank}: it is empty")
 
 
 def test_what_ranks_say_to_each_other():
     first, second = on_ranks(2, talk)
     assert first["sum"] == second["sum"] == [3.0, 4.0]
-    assert first["largest"] == second["largest"] == [1.0, 0.0]
+    assert first["first"] == second["first"] == 0.25
     assert first["gathered"] == second["gathered"] == ["rank 0", "rank 1"]
-    assert first["first"] == second["first"] == 40
-    for found in (first, second):
-        kind, text = found["agree"]
-        assert kind == "ValueError"
-        assert "rank 1 has steps 6, rank 0 5" in text
-        assert "data" not in text.partition(";")[0]
-        assert found["first raises"][0] == "FileNotFoundError"
-        assert "shards" in found["first raises"][1]
-    assert first["one raises"][0] == "RankLostError"
+    kind, text = first["agree"]
+    assert kind == "ValueError"
+    assert "rank 1 has steps 6, rank 0 5" in text
+    assert "data" not in text.partition(";")[0]
+    assert second["agree"][0] == second["all raise"][0] == "FailedElsewhereError"
+    assert first["one raises"][0] == "FailedElsewhereError"
     assert "rank 1 could not begin: ValueError: data of 1: it is empty" in first["one raises"][1]
     assert second["one raises"] == ("ValueError", "data of 1: it is empty")
     assert first["all raise"] == ("ValueError", "data of 0: it is empty")
 
 
-def killed(world, folder):
+def killed(group, folder):
     """Rank 1 is killed while rank 0 waits for it in a collective."""
-    world.sum(torch.zeros(1))
-    if world.rank == 1:
+    group.sum(torch.zeros(1))
+    if group.rank == 1:
         (folder / "killed").write_text(str(time.monotonic()))
         os.kill(os.getpid(), signal.SIGKILL)
-    world.sum(torch.zeros(1))
+    group.sum(torch.zeros(1))
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
@@ -133,11 +122,11 @@ def test_a_killed_rank_is_named_within_seconds(tmp_path):
     assert time.monotonic() - float((tmp_path / "killed").read_text()) < 30
 
 
-def fails(world):
-    world.sum(torch.zeros(1))
-    if world.rank == 1:
+def fails(group):
+    group.sum(torch.zeros(1))
+    if group.rank == 1:
         raise KeyError("something of its own")
-    world.sum(torch.zeros(1))
+    group.sum(torch.zeros(1))
 
 
 def test_a_rank_that_raises_ends_the_others_and_says_why():

@@ -1,8 +1,8 @@
-"""`World`: the processes of a run, and what they say to each other."""
+"""`Group`: the processes of a run, and what they say to each other."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Final, TypeVar
@@ -26,7 +26,11 @@ class RankLostError(ConnectionError):
     """Another process of the run has ended or cannot be reached, so this one cannot go on."""
 
 
-class World:
+class FailedElsewhereError(RankLostError):
+    """Another rank has failed before the first step, and tells of it itself."""
+
+
+class Group:
     """The processes of a run that have found each other; made by `joined`.
 
     Args:
@@ -72,14 +76,6 @@ class World:
             dist.all_reduce(values)
         return values
 
-    def largest(self, *values: float) -> list[float]:
-        """The largest of each number over all ranks."""
-        if self.is_alone:
-            return list(values)
-        numbers = torch.tensor(values, dtype=torch.float64)
-        dist.all_reduce(numbers, dist.ReduceOp.MAX)
-        return [float(number) for number in numbers.tolist()]
-
     def gather(self, value: _T) -> list[_T]:
         """What each rank gives, in their order; it is pickled, and goes to processes of this run
         only."""
@@ -89,21 +85,13 @@ class World:
         dist.all_gather_object(found, value)
         return found
 
-    def from_first(self, make: Callable[[], _T]) -> _T:
-        """What `make` returns or raises on rank 0, on all of them; the others only wait."""
+    def first(self, number: float) -> float:
+        """Rank 0's number, on all of them."""
         if self.is_alone:
-            return make()
-        answer: list[Any] = [None, None]
-        if self.is_first:
-            try:
-                answer[0] = make()
-            except Exception as error:
-                answer[1] = error
-        dist.broadcast_object_list(answer, src=0)
-        if answer[1] is not None:
-            raise answer[1]
-        result: _T = answer[0]
-        return result
+            return number
+        numbers = torch.tensor([number], dtype=torch.float64)
+        dist.broadcast(numbers, 0)
+        return float(numbers)
 
     def agree(self, facts: Mapping[str, Any]) -> None:
         """Checks that all ranks say the same.
@@ -112,7 +100,8 @@ class World:
             facts: By name; fit for pickling and `==`.
 
         Raises:
-            ValueError: They do not; the message names the rank and what it has otherwise.
+            ValueError: They do not; the message names the rank and what it has otherwise. On the
+                others it is `FailedElsewhereError`.
         """
         everyone = self.gather(dict(facts))
         first = everyone[0]
@@ -122,6 +111,8 @@ class World:
             for name in sorted(first.keys() | theirs.keys())
             if theirs.get(name) != first.get(name)
         ]
+        if wrong and not self.is_first:
+            raise FailedElsewhereError("the processes do not train the same")
         if wrong:
             more = f"; and {len(wrong) - 4} more" if len(wrong) > 4 else ""
             raise ValueError(
@@ -138,7 +129,8 @@ class World:
 
     @contextmanager
     def all_or_none(self) -> Iterator[None]:
-        """If the block raises on one rank, it raises on all, with the number of the rank.
+        """If the block raises on one rank, it does on all: `FailedElsewhereError` on those that
+        do not tell what was wrong. Where it raises on all of them, rank 0 tells.
 
         It must hold nothing that waits for the others: who fails does not come to it.
         """
@@ -155,14 +147,14 @@ class World:
         failed = [rank for rank, text in enumerate(told) if text is not None]
         if not failed:
             return
-        if error is not None and (len(failed) == self.size or self.rank == failed[0]):
+        if error is not None and self.rank == failed[0]:
             raise error
-        # The first that failed tells what was wrong; the others, that it did.
-        raise RankLostError(f"rank {failed[0]} could not begin: {told[failed[0]]}") from error
+        text = f"rank {failed[0]} could not begin: {told[failed[0]]}"
+        raise FailedElsewhereError(text) from error
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[World]:
+def joined(device: torch.device) -> Iterator[Group]:
     """Finds the other processes; the block is the run. Where there are none, it does nothing.
 
     CPUs talk by gloo, GPUs by NCCL; what is not a tensor on a GPU goes by gloo in either case.
@@ -176,7 +168,7 @@ def joined(device: torch.device) -> Iterator[World]:
     """
     place = Place.here()
     if place.size == 1:
-        yield World(place, device, None)
+        yield Group(place, device, None)
         return
     if device.type not in ("cpu", "cuda"):
         raise ValueError(
@@ -202,12 +194,12 @@ def joined(device: torch.device) -> Iterator[World]:
             "them, with the same address and port"
         ) from error
     heartbeat.start()
-    world = World(place, device, heartbeat)
+    group = Group(place, device, heartbeat)
     try:
-        yield world
+        yield group
         dist.barrier()  # none goes while another still counts on it
     except BaseException as error:
-        lost = world.lost(error) if isinstance(error, RuntimeError) else None
+        lost = group.lost(error) if isinstance(error, RuntimeError) else None
         if lost is not None:
             raise lost from error
         if not isinstance(error, RankLostError):
@@ -248,12 +240,3 @@ def device_of(name: str, place: Place) -> str:
             'start fewer processes, or use device="cpu"'
         )
     return f"cuda:{place.local_rank}"
-
-
-def checked_rows(world: World, batch_size: int) -> None:
-    """Raises ValueError unless every rank gets a row of a batch."""
-    if batch_size < world.size:
-        raise ValueError(
-            f"batch_size={batch_size}: {world.size} processes need a row each; give a batch_size "
-            f"of {world.size} or more, or start fewer processes"
-        )
