@@ -10,6 +10,7 @@ from bytemill.lm.device import runtime
 from bytemill.lm.model.accounting import largest_batch
 from bytemill.lm.train.plan import Plan
 from bytemill.lm.train.steps.accumulate import default_rows
+from bytemill.lm.train.steps.world import World
 
 _CPU_TOKENS: Final = 8192
 _CPU_FLOPS: Final = 2e11
@@ -29,6 +30,15 @@ def rows_at_a_time(plan: Plan, device: torch.device, dtype: torch.dtype, n_proce
             dtype="float32" if dtype == torch.float32 else "bfloat16",
         )
     return default_rows(-(-plan.batch_size // n_processes), max(most, 1))
+
+
+def settled_dtype(name: str, world: World) -> str:
+    """The dtype's name; on several ranks "auto" is what the leading one finds best, as each tries
+    it out, and might find otherwise."""
+    if name != "auto" or world.device is None:
+        return name
+    is_fast = world.same(float(runtime.is_fast_at_bf16(world.device)))
+    return "bfloat16" if is_fast else "float32"
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype, n_processes: int) -> float | None:

@@ -29,7 +29,7 @@ from bytemill.lm.train.events import Interrupted, Listener, Warned, ignore
 from bytemill.lm.train.facts import facts_of
 from bytemill.lm.train.interrupts import interrupts
 from bytemill.lm.train.loop import DAY, Loop, NonFiniteLossError, too_long
-from bytemill.lm.train.machine import machine, peak_flops, rows_at_a_time
+from bytemill.lm.train.machine import machine, peak_flops, rows_at_a_time, settled_dtype
 from bytemill.lm.train.plan import Dial, Plan, plan
 from bytemill.lm.train.plot import plot
 from bytemill.lm.train.run_data import RunData
@@ -120,8 +120,9 @@ class Trainer:
                 another run is in the folder.
         """
         with naming_full_disk(self._run, "resume the run"), ExitStack() as held:
+            dtype = settled_dtype(self.config.run.dtype, self.world)
             with self.world.together():
-                loop = self._set_up(held)
+                loop = self._set_up(held, dtype)
             last = loop.saved[1] if loop.saved else None
             self.world.agree(facts_of(self.config, self.data, last, self.device, self.dtype))
             with self.world.together():
@@ -144,7 +145,7 @@ class Trainer:
 
     # Setting up
 
-    def _set_up(self, held: ExitStack) -> Loop:
+    def _set_up(self, held: ExitStack, dtype: str) -> Loop:
         run = self.config.run
         self._is_new = not self._run.is_dir()
         if not self._is_new and self.world.leads:
@@ -161,7 +162,7 @@ class Trainer:
             )
         saved = SavedRun.read(checkpoint, self.config) if checkpoint else None
         # "auto" was settled when the run began.
-        self.dtype = runtime.choose_dtype(saved.dtype if saved else run.dtype, self.device)
+        self.dtype = runtime.choose_dtype(saved.dtype if saved else dtype, self.device)
         self._is_compiled = runtime.wants_compile(run.compile, self.device)
         self._machine = machine(self.device, self._is_compiled, self.world.size)
         if saved is not None:
