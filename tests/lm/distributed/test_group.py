@@ -2,13 +2,15 @@
 
 import os
 import signal
+import threading
 import time
+from datetime import timedelta
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from bytemill.lm.distributed import heartbeat
+from bytemill.lm.distributed import heartbeat, meeting
 from bytemill.lm.distributed.group import Group, RankLostError, device_of
 from bytemill.lm.distributed.place import Place
 from tests.support.ranks import on_ranks
@@ -147,6 +149,30 @@ class Store(dict):
 
     def check(self, names):
         return all(name in self for name in names)
+
+
+def test_a_start_does_not_meet_what_another_has_left_in_the_store(monkeypatch):
+    monkeypatch.setattr(meeting.dist, "PrefixStore", lambda name, store: name)
+    store, found = Store(), {}
+
+    def begin(rank):
+        found[rank] = meeting.agreed(store, rank, 2, timedelta(seconds=5))
+
+    starts = []
+    for first in (0, 1):  # whoever of the two is there first
+        threads = [threading.Thread(target=begin, args=(rank,)) for rank in (first, 1 - first)]
+        threads[0].start()
+        time.sleep(0.2)
+        threads[1].start()
+        for thread in threads:
+            thread.join(10)
+        assert found[0] == found[1]
+        starts.append(found[0])
+    assert starts[0] != starts[1]
+    with pytest.raises(RuntimeError, match="rank 1 did not come"):
+        meeting.agreed(store, 0, 2, timedelta(seconds=0.2))
+    with pytest.raises(RuntimeError, match="rank 0 did not come"):
+        meeting.agreed(store, 1, 2, timedelta(seconds=0.2))
 
 
 def test_a_frozen_rank_is_found(monkeypatch):

@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from bytemill.lm.distributed.heartbeat import Heartbeat
+from bytemill.lm.distributed.meeting import meet
 from bytemill.lm.distributed.place import Place
 
 _T = TypeVar("_T")
@@ -179,14 +180,11 @@ def joined(device: torch.device) -> Iterator[Group]:
         torch.cuda.set_device(device)
     backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
     try:
-        dist.init_process_group(backend, rank=place.rank, world_size=place.size, timeout=TIMEOUT)
-        heartbeat = Heartbeat(
-            dist.distributed_c10d._get_default_store(),
-            place.rank,
-            place.size,
-            # torchrun's store outlives the processes: those of another start are not these.
-            name=f"bytemill/{place.restarts}",
+        store = meet(place)
+        dist.init_process_group(
+            backend, store=store, rank=place.rank, world_size=place.size, timeout=TIMEOUT
         )
+        heartbeat = Heartbeat(store, place.rank, place.size)
         dist.barrier()
     except RuntimeError as error:
         raise RankLostError(

@@ -30,21 +30,14 @@ class Heartbeat:
         rank: This process.
         size: How many there are.
         on_lost: Told once, in the thread, what has happened; None ends the process.
-        name: What the names in the store begin with.
     """
 
     def __init__(
-        self,
-        store: Any,
-        rank: int,
-        size: int,
-        on_lost: Callable[[str], None] | None = None,
-        *,
-        name: str = "bytemill",
+        self, store: Any, rank: int, size: int, on_lost: Callable[[str], None] | None = None
     ) -> None:
         # A connection of its own: one that waits in the main thread would hold this one up.
         self._store = store.clone() if hasattr(store, "clone") else store
-        self._rank, self._size, self._name = rank, size, name
+        self._rank, self._size = rank, size
         self._on_lost = on_lost or _end
         self._ended = threading.Event()
         self._beats = 0
@@ -65,7 +58,7 @@ class Heartbeat:
         """Tells the others why this rank ends."""
         try:
             if self._failure() is None:
-                self._store.set(f"{self._name}/failed", message)
+                self._store.set("failed", message)
         except RuntimeError:  # the store is gone, and with it those who would read
             return
 
@@ -118,14 +111,14 @@ class Heartbeat:
 
     def _beat(self) -> None:
         self._beats += 1
-        self._store.set(f"{self._name}/beat/{self._rank}", str(self._beats))
+        self._store.set(f"beat/{self._rank}", str(self._beats))
 
     def _counter(self, rank: int) -> str:
-        return str(self._store.get(f"{self._name}/beat/{rank}").decode())
+        return str(self._store.get(f"beat/{rank}").decode())
 
     def _failure(self) -> str | None:
         """What the first rank that failed has said."""
-        key = f"{self._name}/failed"
+        key = "failed"
         return str(self._store.get(key).decode()) if self._store.check([key]) else None
 
 
