@@ -90,12 +90,11 @@ def test_two_nodes_go_on_after_one_was_lost_and_came_back(tmp_path):
     store = CheckpointStore(tmp_path / "run")
     try:
         wait_for(lambda: store.steps(), nodes)
-        os.killpg(nodes[1].pid, signal.SIGKILL)  # the agent and what it has started: the machine
-        kill_workers(nodes[1].pid)
+        assert kill_with_workers(nodes[1].pid) == 1
         lost_at, seen = time.monotonic(), store.steps()[-1]
         nodes[1].communicate()
         nodes[1] = torchrun(*nodes[1].args[3:])
-        wait_for(lambda: store.steps() and store.steps()[-1] > seen + 50, nodes)
+        wait_for(lambda: store.steps()[-1] > seen + 50, nodes)
         print(f"went on {time.monotonic() - lost_at:.0f} s after a node was lost")
     finally:
         for node in nodes:
@@ -114,12 +113,16 @@ def wait_for(is_there, nodes, seconds=240):
         time.sleep(0.2)
 
 
-def kill_workers(agent):
-    """The processes of an agent's session that have groups of their own."""
+def kill_with_workers(agent):
+    """An agent and the processes that it has started, as if their machine were gone."""
+    children = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            session = int((folder / "stat").read_text().rpartition(")")[2].split()[3])
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
         except (OSError, ValueError):
             continue
-        if session == agent:
-            os.kill(int(folder.name), signal.SIGKILL)
+        if parent == agent:
+            children.append(int(folder.name))
+    for process in (agent, *children):
+        os.kill(process, signal.SIGKILL)
+    return len(children)

@@ -10,10 +10,12 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from bytemill.lm.checkpoint.store import CheckpointStore
+from bytemill.lm.distributed.costs import rank_costs
 from bytemill.lm.distributed.group import FailedElsewhereError
 from bytemill.lm.distributed.ranks import Ranks
 from bytemill.lm.train import TrainConfig, Trainer
 from bytemill.lm.train.events import MemoryRanOut, Stepped
+from bytemill.lm.train.plan import plan
 from bytemill.lm.train.steps.world import Alone
 from tests.support.lm_runs import config, make_ids, make_shards
 from tests.support.ranks import on_ranks
@@ -205,6 +207,16 @@ def test_ranks_give_the_same_bits_again(folder, two):
 def test_each_of_two_ranks_keeps_half_of_the_optimizer(kind, alone, two):
     for found in two:
         assert found[kind]["optimizer bytes"] <= 0.55 * alone[kind]["optimizer bytes"]
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_the_account_of_the_optimizer_is_what_it_takes(kind, folder, two):
+    of = settings(folder, kind)
+    planned = plan(of.model, of.optimizer, of.schedule, 280, dial="cpu")
+    costs = rank_costs(planned.model, planned.optimizer, 2)
+    most = max(found[kind]["optimizer bytes"] for found in two)
+    # AdamW counts its steps for each parameter, in four bytes.
+    assert costs.optimizer <= most <= costs.optimizer + 4 * 40
 
 
 def test_when_memory_runs_out_on_one_rank_all_take_fewer_rows(two):

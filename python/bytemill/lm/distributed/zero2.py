@@ -54,16 +54,7 @@ class Zero2:
     ) -> None:
         self._group, self._optimizers = group, list(optimizers)
         self._parameters = trained(model, optimizers)
-        owner = {id(w): n for n, o in enumerate(optimizers) for w in _parameters_of(o)}
-        kinds = [
-            Kind(
-                tuple(weight.shape),
-                weight.dtype,
-                owner[id(weight)],
-                type(optimizers[owner[id(weight)]]) not in ELEMENTWISE,
-            )
-            for weight in self._parameters
-        ]
+        kinds = kinds_of(self._parameters, optimizers)
         self.buckets = share_out(kinds, group.size, bucket_numbers)
         self._reducer = GradientReducer(self._parameters, self.buckets, group.size)
         self._own: list[list[tuple[Piece, nn.Parameter]]] = [
@@ -232,6 +223,16 @@ def trained(model: nn.Module, optimizers: Sequence[Optimizer]) -> list[nn.Parame
     if seen:
         raise ValueError(f"{len(seen)} parameters of the optimizers are not the model's")
     return result
+
+
+def kinds_of(parameters: Sequence[nn.Parameter], optimizers: Sequence[Optimizer]) -> list[Kind]:
+    """What the layout must know of each parameter."""
+    owner = {id(w): n for n, o in enumerate(optimizers) for w in _parameters_of(o)}
+    return [
+        Kind(tuple(w.shape), w.dtype, number, type(optimizers[number]) not in ELEMENTWISE)
+        for w in parameters
+        for number in (owner[id(w)],)
+    ]
 
 
 def _parameters_of(optimizer: Optimizer) -> list[nn.Parameter]:
