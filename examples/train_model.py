@@ -13,7 +13,7 @@ from small import tokenizer_and_shards
 from bytemill.lm.train import TrainConfig, Trainer
 from bytemill.lm.train.events import Event, Saved, Stepped, Validated
 from bytemill.lm.train.metrics import read_metrics
-from bytemill.lm.train.started import Started
+from bytemill.lm.train.start.started import Started
 
 
 def show(event: Event) -> None:

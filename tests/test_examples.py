@@ -16,6 +16,7 @@ PROGRAMS = {
     "train_tokenizer.py": r"gpt2 +8,192 tokens  [2-5]\.\d+ bytes per token",
     "encode_corpus.py": r"(?s)val +\d.*begins '<\|bos\|>.*owns its memory: False",
     "train_model.py": r"40 steps took the loss from (\d\.\d+) to (\d\.\d+)",
+    "own_model.py": r"(?s)step 1: loss (\d\.\d+).*step 199: loss (\d\.\d+)\n.*equal, bit for bit",
     "sampling_loop.py": r"with and without the cache: equal",
     "continue_and_evaluate.py": r"(?s)stopped after 8 steps.*on to 20.*equal, bit for bit",
     "export.py": r"tiktoken: True\ntokenizers: True\nGPT-2's files: True\nread back: True\n"
@@ -23,6 +24,7 @@ PROGRAMS = {
 }
 NEEDS = {
     "train_model.py": ["torch"],
+    "own_model.py": ["torch"],
     "sampling_loop.py": ["torch"],
     "continue_and_evaluate.py": ["torch"],
     "export.py": ["tiktoken", "tokenizers"],

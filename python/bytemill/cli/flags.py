@@ -11,7 +11,7 @@ from bytemill.lm.settings_tree import Leaf, Tree, flat_fields, leaves, read_part
 
 _T = TypeVar("_T", bound=Tree)
 _METAVARS: Final = {str: "TEXT", int: "N", float: "X"}
-_PATHS: Final = ("data", "val_data", "tokenizer", "out")
+_PATHS: Final = ("data", "val_data", "tokenizer", "out", "init_from")
 
 
 def flag_of(name: str) -> str:

@@ -40,7 +40,7 @@ from bytemill.lm.train.events import (
 from bytemill.lm.train.plan import Plan
 from bytemill.lm.train.plot import PLOT
 from bytemill.lm.train.pretrain import CONFIG
-from bytemill.lm.train.started import Started
+from bytemill.lm.train.start.started import Started
 from bytemill.lm.train.steps.world import ALONE, World
 
 NOT_SAVED: Final = "nothing was saved since the last save"

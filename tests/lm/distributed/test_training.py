@@ -13,7 +13,7 @@ from bytemill.lm.checkpoint.store import CheckpointStore
 from bytemill.lm.distributed.costs import rank_costs
 from bytemill.lm.distributed.group import FailedElsewhereError
 from bytemill.lm.distributed.ranks import Ranks
-from bytemill.lm.train import TrainConfig, Trainer
+from bytemill.lm.train import TrainConfig, Trainer, fit
 from bytemill.lm.train.events import MemoryRanOut, Stepped
 from bytemill.lm.train.plan import plan
 from bytemill.lm.train.steps.world import Alone
@@ -119,6 +119,44 @@ def on_two(group, folder):
     except (ValueError, FailedElsewhereError) as error:
         found["few rows"] = type(error).__name__, str(error)
     return found
+
+
+def fitted(group=None, seed=0):
+    """A module of one's own, trained by `fit`: losses, where they are told, and weights."""
+    random = torch.Generator().manual_seed(0)
+    batches = [torch.randn(5, 3, generator=random) for _ in range(8)]
+    torch.manual_seed(seed)
+    model, losses = torch.nn.Linear(3, 1), []
+
+    def loss(model, batch):
+        return (model(batch) - batch.sum(1, keepdim=True)).square().mean()
+
+    fit(
+        model, batches, loss,
+        torch.optim.AdamW(model.parameters(), lr=0.1), steps=8,
+        callbacks=[lambda _, event: isinstance(event, Stepped) and losses.append(event.loss)],
+        world=Alone() if group is None else Ranks(group),
+    )  # fmt: skip
+    return losses, [weight.detach().clone() for weight in model.parameters()]
+
+
+def fitted_by_two(group):
+    good = fitted(group)
+    try:
+        fitted(group, seed=group.rank)
+    except Exception as error:
+        return good, (type(error).__name__, str(error))
+
+
+def test_a_module_of_ones_own_is_trained_by_ranks_that_began_alike():
+    (first, refused), (second, _) = on_ranks(2, fitted_by_two)
+    losses, weights = fitted()
+    torch.testing.assert_close(first[0], losses, rtol=0, atol=1e-5)
+    assert losses[-1] < 0.5 * losses[0]
+    for found in (first[1], second[1]):
+        torch.testing.assert_close(found, weights)
+    assert refused[0] == "ValueError"
+    assert "rank 1 has weights to begin with" in refused[1]
 
 
 def on_four(group, folder):

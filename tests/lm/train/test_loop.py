@@ -54,7 +54,7 @@ def test_it_trains_as_torch_alone_does(at_a_time):
 def test_its_state_is_where_it_goes_on():
     told, before = [], []
     first = make(as_source(rows()), before, steps=7)
-    first._tell = lambda event: (before.append(event), first.stop() if first.step == 3 else None)
+    first.tell = lambda event: (before.append(event), first.stop() if first.step == 3 else None)
     first.run()
     again = make(as_source(rows()), told, steps=7)
     again.model.load_state_dict(first.model.state_dict())

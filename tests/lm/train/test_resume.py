@@ -24,17 +24,23 @@ from tests.support.lm_runs import BOS, TEXT, config, documents, edit_state, make
 
 ROOT = Path(__file__).parents[3]
 
-# A run that kills itself, without warning, after the given step.
+# A run that kills itself, without warning, after the given step, once the last save before it is
+# written.
 KILLED = """
-import os, signal, sys
+import os, signal, sys, time
+from bytemill.lm.checkpoint.one_file import CheckpointStore
 from bytemill.lm.train import TrainConfig, Trainer
 from bytemill.lm.train.events import Stepped
 
 def listen(event):
     if isinstance(event, Stepped) and event.step == int(sys.argv[2]):
+        last = (event.step - 1) // config.run.checkpoint_every * config.run.checkpoint_every
+        while last and not CheckpointStore(config.run.out).path(last).is_dir():
+            time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGKILL)
 
-Trainer(TrainConfig.load(sys.argv[1]), on_event=listen, resume=len(sys.argv) > 3).run()
+config = TrainConfig.load(sys.argv[1])
+Trainer(config, on_event=listen, resume=len(sys.argv) > 3).run()
 """
 
 
@@ -139,7 +145,7 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"seed": 1}, {"steps": 9}, {"matrix_lr": 0.1}, {"context_length": 8}, {"preset": "cs336"}],
+    [{"seed": 1}, {"flops": 1e9}, {"matrix_lr": 0.1}, {"context_length": 8}, {"preset": "cs336"}],
 )
 def test_what_decides_the_weights_may_not_change(folder, changes):
     ((name, value),) = changes.items()

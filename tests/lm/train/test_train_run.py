@@ -15,7 +15,7 @@ from bytemill.lm.checkpoint.one_file import CheckpointStore, load_model
 from bytemill.lm.model.transformer import Transformer
 from bytemill.lm.train import TrainConfig, Trainer, events
 from bytemill.lm.train.metrics import read_metrics
-from bytemill.lm.train.started import Started
+from bytemill.lm.train.start.started import Started
 from tests.support.lm_runs import BOS, TEXT, config, edit_state, make_ids, make_shards
 
 

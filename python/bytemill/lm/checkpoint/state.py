@@ -136,6 +136,22 @@ class Snapshot:
     optimizer: Any
     """The optimizers' state dicts as `flatten` makes them."""
 
+    def copied(self) -> Snapshot:
+        """The same with tensors of its own, in the CPU's memory; those that share memory, as tied
+        weights do, share it still."""
+        return Snapshot(_copied(self.weights), _copied(self.training), self.optimizer)
+
+
+def _copied(tensors: Mapping[str, Tensor]) -> Tensors:
+    made: dict[tuple[int, int, tuple[int, ...], tuple[int, ...]], Tensor] = {}
+    result: Tensors = {}
+    for name, tensor in tensors.items():
+        key = (tensor.data_ptr(), tensor.numel(), tuple(tensor.shape), tensor.stride())
+        if key not in made or not tensor.numel():
+            made[key] = tensor.detach().to("cpu", copy=True)
+        result[name] = made[key]
+    return result
+
 
 def take_snapshot(model: torch.nn.Module, optimizers: Optimizers) -> Snapshot:
     """The state of a model, its optimizers and the random generators; tensors are not copied.

@@ -3,7 +3,8 @@
 `CheckpointStore` keeps these in RUN/checkpoints:
 
     step-00000123/model.safetensors        the weights, under the names of the model's state dict
-    step-00000123/optimizer.safetensors    the optimizers' tensors and the random generators' states
+    step-00000123/optimizer.safetensors    the optimizers' tensors, the random generators' states,
+                                           and the weights if the model's file has their average
     step-00000123/state.json               format, version, step, configuration, loader, metrics,
                                            and the SHA-256 of the two files and of itself
 
@@ -37,6 +38,9 @@ from bytemill.lm.device import runtime
 FORMAT: Final = "bytemill-checkpoint"
 FOLDER: Final = "checkpoints"
 STATE_NAME: Final = "state.json"
+RAW: Final = "raw."
+"""What the names of trained weights begin with in the optimizer's file, where the model's file has
+their average."""
 _MODEL, _OPTIMIZER = "model.safetensors", "optimizer.safetensors"
 _NAME: Final = re.compile(r"step-(\d{8,})")
 
@@ -105,6 +109,27 @@ class Checkpoint:
         self.load_training(optimizers)
         state.load_weights(model, weights)
 
+    def begin(self, model: torch.nn.Module, optimizers: state.Optimizers = ()) -> None:
+        """Only what another run begins with: weights and, if optimizers are given, their state,
+        while their rates and other settings stay. ValueError, and nothing changed, as `load`."""
+        weights = self._read(_MODEL)
+        several = state.as_list(optimizers)
+        own = [[_settings(group) for group in one.param_groups] for one in several]
+        try:
+            state.check_weights(model, weights)
+        except ValueError as error:
+            raise ValueError(f"{self.path / _MODEL}: {error}") from None
+        if several:
+            tensors = self._read(_OPTIMIZER)
+            try:
+                state.unpack_optimizers(several, self.optimizer, tensors)
+            except (RuntimeError, TypeError, ValueError) as error:
+                raise ValueError(f"{self.path / _OPTIMIZER}: {error}") from None
+            for one, groups in zip(several, own, strict=True):
+                for group, settings in zip(one.param_groups, groups, strict=True):
+                    group.update(settings)
+        state.load_weights(model, weights)
+
     def load_weights(self, model: torch.nn.Module) -> None:
         """Copies the weights into `model`; ValueError if they are damaged or of another model."""
         tensors = self._read(_MODEL)
@@ -112,6 +137,23 @@ class Checkpoint:
             state.load_weights(model, tensors)
         except ValueError as error:
             raise ValueError(f"{self.path / _MODEL}: {error}") from None
+
+    def load_raw_weights(self, model: torch.nn.Module) -> None:
+        """Copies the weights that were trained, where model.safetensors has their average.
+
+        Raises:
+            ValueError: They are not there, or damaged, or of another model.
+        """
+        tensors = self._read(_OPTIMIZER)
+        raw = {name[len(RAW) :]: t for name, t in tensors.items() if name.startswith(RAW)}
+        if not raw:
+            raise ValueError(
+                f"{self.path}: it was saved by a run without an average of its weights"
+            )
+        try:
+            state.load_weights(model, raw)
+        except ValueError as error:
+            raise ValueError(f"{self.path / _OPTIMIZER}: {error}") from None
 
     def load_training(self, optimizers: state.Optimizers) -> None:
         """Gives back the optimizers' state and the random generators'; ValueError if damaged."""
@@ -139,6 +181,11 @@ class Checkpoint:
 
 def _no_json(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
+
+
+def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
+    """All of a parameter group but its parameters."""
+    return {name: value for name, value in group.items() if name != "params"}
 
 
 SEAL: Final = "sha256"

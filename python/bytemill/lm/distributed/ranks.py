@@ -72,17 +72,16 @@ class Ranks:
         """Checks that all ranks say the same; ValueError names what differs."""
         self._group.agree(facts)
 
-    def prepare(self, model: nn.Module, optimizers: Sequence[Optimizer], batch_size: int) -> None:
+    def prepare(
+        self, model: nn.Module, optimizers: Sequence[Optimizer], batch_size: int | None = None
+    ) -> None:
         """Shares optimizers out among ranks, before they have any state.
 
         Raises:
             ValueError: A batch has fewer rows than there are ranks, or the model cannot be shared.
         """
-        if batch_size < self.size:
-            raise ValueError(
-                f"batch_size={batch_size}: {self.size} processes need a row each; give a "
-                f"batch_size of {self.size} or more, or start fewer processes"
-            )
+        if batch_size is not None:
+            self._check_rows(batch_size)
         self._sharding = Zero2(model, optimizers, self._group)
 
     def share(self, batch: Any) -> Any:
@@ -90,8 +89,16 @@ class Ranks:
         self._shards.clear()
         self._is_in_step = True
         self._reseed()
+        self._check_rows(count_rows(batch))
         rows = self._group.rows(count_rows(batch))
         return take_rows(batch, rows.start, rows.stop)
+
+    def _check_rows(self, n: int) -> None:
+        if n < self.size:
+            raise ValueError(
+                f"batch_size={n}: {self.size} processes need a row each; give a batch_size of "
+                f"{self.size} or more, or start fewer processes"
+            )
 
     def _reseed(self) -> None:
         """Each rank drops other numbers out, and the same ones if the step is made again."""
@@ -157,6 +164,12 @@ class Ranks:
         checkpoint.load(model, optimizers)
         self._step = checkpoint.step
         self._seed = None
+
+    def begin(
+        self, checkpoint: Checkpoint, model: nn.Module, optimizers: Sequence[Optimizer]
+    ) -> None:
+        """As `Checkpoint.begin`; each rank keeps its part."""
+        checkpoint.begin(model, optimizers)
 
     @property
     def _shards(self) -> Sharding:

@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bytemill.lm.model import ops
 from bytemill.lm.model.cache import Past, Place, sees, uncompiled
+from bytemill.lm.model.documents import current
 from bytemill.lm.model.kernels import name_limits, transformed, watched, widened
 from bytemill.lm.model.layers import Linear, RMSNorm
 from bytemill.lm.model.rope import rope
@@ -58,7 +59,8 @@ def scaled_dot_product_attention(
 
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor, window: int | None = None) -> Tensor:
-    """Attention in which each token sees itself and those before it.
+    """Attention in which each token sees itself and those before it, or of these those of its own
+    document (`bytemill.lm.model.documents.within`).
 
     Args:
         q: (B, T, n_head, head_dim).
@@ -68,8 +70,10 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, window: int | None = None)
     Returns:
         (B, T, n_head head_dim).
     """
-    length, mask = q.shape[1], None
-    if window is not None and window < length:
+    length, mask, documents = q.shape[1], None, current()
+    if documents is not None:
+        mask = documents.mask(window)
+    elif window is not None and window < length:
         positions = torch.arange(length, device=q.device)
         mask = sees(positions, positions, window)
     past = Past(k.transpose(1, 2), v.transpose(1, 2), mask, mask is None)

@@ -71,6 +71,16 @@ class RunConfig:
     seed: int = option(
         0, least=0, most=2**63 - 1, help="of the weights, the batches and the samples"
     )
+    init_from: str | None = option(
+        None,
+        decides=False,
+        help="a run's folder (its best checkpoint) or a checkpoint's, whose weights the first step "
+        "begins with; a run that goes on has its own",
+        derived="new weights",
+    )
+    init_optimizer: bool = option(
+        False, decides=False, help="begin with the optimizer's state of --init-from, too"
+    )
     device: str = option("auto", decides=False, help='"auto", "cpu", "cuda", "cuda:N" or "mps"')
     dtype: Literal["auto", "float32", "bfloat16"] = option(
         "auto", help="of the matrix products; weights are float32"
@@ -93,6 +103,23 @@ class RunConfig:
         help="rows that are computed at a time; it changes memory and speed, not the result, and "
         "is halved when memory runs out",
         derived="what fits; on a CPU 8,192 tokens, or fewer of a large model",
+    )
+    ema: float | None = option(
+        None,
+        least=0,
+        below=1,
+        help="decay of the weights' moving average, such as 0.999: it is validated, writes the "
+        "samples, and is what evaluation and generation load",
+        derived="no average",
+    )
+    document_mask: bool = option(
+        False, help="attention within documents only, in training and its validations"
+    )
+    recompute: bool = option(
+        False,
+        decides=False,
+        help="activation checkpointing: keep only the layers' inputs, and compute the rest again "
+        "for the gradients; the same result with less memory, in more time",
     )
     log_every: int = option(10, least=1, decides=False, help="steps between lines in metrics.jsonl")
     eval_every: int = option(
@@ -141,10 +168,10 @@ class TrainConfig(Tree):
     run: RunConfig
 
     def placed(self) -> TrainConfig:
-        """The same with whole paths to the data, which stay right in another working folder."""
+        """The same with whole paths to what is read, which stay right in another working folder."""
         paths = {
             name: str(Path(path).absolute())
-            for name in ("data", "val_data", "tokenizer")
+            for name in ("data", "val_data", "tokenizer", "init_from")
             if (path := self.flat()[name]) is not None
         }
         return self.but(**paths)

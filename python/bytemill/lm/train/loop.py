@@ -6,9 +6,11 @@ schedule, batches, an objective, and what is to be done between steps.
 
 from __future__ import annotations
 
+import concurrent.futures
 import math
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,6 +35,7 @@ from bytemill.lm.train.events import (
 )
 from bytemill.lm.train.metrics import MetricsLog
 from bytemill.lm.train.steps.accumulate import MicroBatches
+from bytemill.lm.train.steps.average import Average
 from bytemill.lm.train.steps.hooks import NO_HOOKS, Hooks, Rates
 from bytemill.lm.train.steps.objective import Objective
 from bytemill.lm.train.steps.pace import Every, Pace
@@ -82,6 +85,7 @@ class Loop:
         peak_flops: The device's, or None if not known.
         tell: Told each event, on the rank that leads.
         hooks: What is done between steps.
+        average: Of the weights, told of each step.
         world: The ranks that train together.
     """
 
@@ -101,19 +105,21 @@ class Loop:
         peak_flops: float | None = None,
         tell: Listener = ignore,
         hooks: Hooks = NO_HOOKS,
+        average: Average | None = None,
         world: World = ALONE,
     ) -> None:
+        self.average = average
         self.model, self.optimizers, self.batches = model, optimizers, batches
         self.world, self.hooks, self.pace = world, hooks, pace
         self._schedule, self._every = schedule, every
         self._clip = math.inf if grad_clip is None else grad_clip
         self._flops, self._peak = flops_per_token, peak_flops
-        self._tell = tell if world.leads else ignore
+        self.tell = tell if world.leads else ignore
         self._micro = MicroBatches(
             objective,
             model,
             rows,
-            lambda rows: self._tell(MemoryRanOut(self.step + 1, rows)),
+            lambda rows: self.tell(MemoryRanOut(self.step + 1, rows)),
             self._on_rows,
             world,
         )
@@ -126,6 +132,7 @@ class Loop:
         self.best = math.inf
         self.validation: tuple[int, Validation] | None = None
         self.saved: tuple[int, Path] | None = None
+        self._saving: tuple[int, Future[Path]] | None = None
 
     @property
     def step(self) -> int:
@@ -180,12 +187,20 @@ class Loop:
             NonFiniteLossError: The loss is not a number any more.
         """
         self._log, self._estimate = log if self.world.leads else None, estimate
+        try:
+            self._steps()
+        finally:
+            self._settle()
+
+    def _steps(self) -> None:
         every = self._every
         while not self.is_finished:
             if self.world.any(self._is_stopped):
                 self._save()
+                self._finish_saving()
                 return
             self._one_step()
+            self._finish_saving(wait=False)
             if self.is_finished:
                 break
             wants_save = _is_due(self.step, every.checkpoint)
@@ -202,6 +217,7 @@ class Loop:
             if _is_due(self.step, every.sample):
                 self._sample()
             self._save()
+        self._finish_saving()
 
     def _on_rows(self, rows: int, batch_size: int) -> None:
         """Tells of rows that are done, if steps are slow."""
@@ -211,7 +227,7 @@ class Loop:
         pace = self.pace
         share = rows / batch_size
         left = pace.seconds_left - share * (pace.per_step or 0.0)
-        self._tell(RowsDone(self.step + 1, pace.steps, rows, batch_size, max(left, 0.0)))
+        self.tell(RowsDone(self.step + 1, pace.steps, rows, batch_size, max(left, 0.0)))
 
     def _one_step(self) -> None:
         self._began = time.perf_counter()
@@ -223,6 +239,8 @@ class Loop:
         norm = self.world.clip(self.model.parameters(), self._clip)
         for optimizer in self.optimizers:
             optimizer.step()
+        if self.average is not None:
+            self.average.update()
         # The one point of a step that waits for the device.
         loss_value, norm_value = torch.stack([loss, norm.to(loss.device)]).tolist()
         if not math.isfinite(loss_value) or not math.isfinite(norm_value):
@@ -249,6 +267,7 @@ class Loop:
             self._log.log(step, {"tokens": step * self.pace.tokens_per_step, **figures})
 
     def _not_finite(self, step: int, what: str) -> NonFiniteLossError:
+        self._settle()
         return NonFiniteLossError(step, what, self.saved[1] if self.saved else None)
 
     def _report(self, loss: float, norm: float, multiplier: float) -> None:
@@ -269,7 +288,7 @@ class Loop:
             self._log_step(self.step, figures if mfu is None else {**figures, "mfu": mfu})
             self.window = [0.0, 0.0]
         left = pace.seconds_left
-        self._tell(Stepped(self.step, pace.steps, loss, norm, multiplier, tokens, speed, mfu, left))
+        self.tell(Stepped(self.step, pace.steps, loss, norm, multiplier, tokens, speed, mfu, left))
 
     def _check_estimate(self) -> None:
         """Says once how long the rest takes, if that is not what was expected."""
@@ -280,9 +299,9 @@ class Loop:
         left = self.pace.seconds_left
         is_other = not expected / _OFF_BY <= left <= expected * _OFF_BY
         if is_other and max(left, expected) > _LONG_SECONDS:
-            self._tell(Timed(self.step, left))
+            self.tell(Timed(self.step, left))
             if left > DAY >= expected:
-                self._tell(Warned(too_long(left)))
+                self.tell(Warned(too_long(left)))
 
     def _validate(self) -> None:
         if self.validation and self.validation[0] == self.step:
@@ -298,7 +317,7 @@ class Loop:
         self.best = min(self.best, found.loss)
         self.validation = self.step, found
         self._log_step(self.step, dict(_figures(found)))
-        self._tell(Validated(self.step, found.loss, found.bits_per_byte, is_best))
+        self.tell(Validated(self.step, found.loss, found.bits_per_byte, is_best))
 
     def _sample(self) -> None:
         if self.hooks.sample is None:
@@ -306,22 +325,38 @@ class Loop:
         began = time.perf_counter()
         text = self.hooks.sample()
         self._paused("sample", began)
-        self._tell(Sampled(self.step, text))
+        self.tell(Sampled(self.step, text))
 
     def _save(self) -> None:
+        began = time.perf_counter()
+        self._finish_saving()
         if self.hooks.save is None or (self.saved and self.saved[0] == self.step):
             return
-        began = time.perf_counter()
         figures: dict[str, float] = {}
         if self.validation and self.validation[0] == self.step:
             figures = _figures(self.validation[1])
         try:
-            path = self.hooks.save(figures)
+            self._saving = self.step, self.hooks.save(figures)
         except NonFiniteStateError as error:
             raise self._not_finite(self.step, str(error)) from None
-        self.saved = self.step, path
         self._paused("save", began)
-        self._tell(Saved(self.step, path))
+
+    def _finish_saving(self, *, wait: bool = True) -> None:
+        """Tells of the checkpoint that was being written, or raises what went wrong with it."""
+        if self._saving is None or not (wait or self._saving[1].done()):
+            return
+        step, path = self._saving
+        concurrent.futures.wait([path])
+        self._saving = None
+        self.saved = step, path.result()
+        self.tell(Saved(step, self.saved[1]))
+
+    def _settle(self) -> None:
+        """Waits for the checkpoint that is being written when something else has gone wrong."""
+        try:
+            self._finish_saving()
+        except Exception as error:
+            self.tell(Warned(f"the last checkpoint could not be written: {error}"))
 
     def _paused(self, name: str, began: float) -> None:
         self.pace.paused(name, self.world.same(time.perf_counter() - began))

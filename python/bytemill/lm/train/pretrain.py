@@ -4,49 +4,55 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import torch
-from torch import Tensor
 
 from bytemill.files import naming_full_disk
 from bytemill.lm.batches.loaders import fixed_batches
+from bytemill.lm.checkpoint.background import Writer, written
 from bytemill.lm.checkpoint.loading import TOKENIZER_FOLDER
 from bytemill.lm.checkpoint.state import NonFiniteStateError
 from bytemill.lm.checkpoint.store import Checkpoint, CheckpointStore
 from bytemill.lm.device import runtime
 from bytemill.lm.device.threads import wait_briefly
-from bytemill.lm.evaluate.validation import Batches, Validation, validate
-from bytemill.lm.generate.text import stream_text
+from bytemill.lm.evaluate.validation import Batches, Validation
 from bytemill.lm.model.transformer import Transformer
 from bytemill.lm.optim.groups import build_optimizers, peak_rates
 from bytemill.lm.train import metrics
 from bytemill.lm.train.config import TrainConfig
 from bytemill.lm.train.events import Interrupted, Listener, Warned, ignore
-from bytemill.lm.train.facts import facts_of
+from bytemill.lm.train.forward import Forward
 from bytemill.lm.train.interrupts import interrupts
-from bytemill.lm.train.loop import DAY, Loop, NonFiniteLossError, too_long
-from bytemill.lm.train.machine import machine, peak_flops, rows_at_a_time, settled_dtype
+from bytemill.lm.train.loop import Loop, NonFiniteLossError
 from bytemill.lm.train.plan import Dial, Plan, plan
 from bytemill.lm.train.plot import plot
 from bytemill.lm.train.run_data import RunData
 from bytemill.lm.train.run_lock import locked
-from bytemill.lm.train.saved_run import SavedRun
-from bytemill.lm.train.started import Started
+from bytemill.lm.train.saved_run import SavedRun, configuration_of
+from bytemill.lm.train.start.facts import facts_of
+from bytemill.lm.train.start.machine import machine, peak_flops, settled_dtype
+from bytemill.lm.train.start.memory import rows_that_fit
+from bytemill.lm.train.start.other_run import (
+    checkpoint_to_begin_from,
+    said_of_beginning,
+    said_of_steps,
+)
+from bytemill.lm.train.start.started import Started, warnings
+from bytemill.lm.train.steps.average import Average
 from bytemill.lm.train.steps.hooks import Hooks
 from bytemill.lm.train.steps.objective import NextToken
 from bytemill.lm.train.steps.pace import Every, Pace
+from bytemill.lm.train.steps.recompute import recompute
 from bytemill.lm.train.steps.world import ALONE, World
 
 __all__ = ["CONFIG", "NonFiniteLossError", "Result", "Trainer"]
 
 CONFIG: Final = "config.json"
-
-_MOST_EPOCHS: Final = 4.0
-"""More than these teach a model little (Muennighoff et al. 2023, https://arxiv.org/abs/2305.16264)."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,7 @@ class Trainer:
         self._resume = resume
         self._run = Path(config.run.out)
         self._store = CheckpointStore(self._run, config.run.keep_last)
+        self._writer = Writer(self._store)
         self._loop: Loop | None = None
         self._is_stopped = False
         self._notes: list[str] = []
@@ -126,7 +133,7 @@ class Trainer:
             last = loop.saved[1] if loop.saved else None
             self.world.agree(facts_of(self.config, self.data, last, self.device, self.dtype))
             with self.world.together():
-                self._begin(held)
+                self._open_folder(held)
             with interrupts(self.stop, self._interrupted), self._log(loop) as log:
                 estimate = self._start(loop)
                 if self._is_stopped:
@@ -156,10 +163,6 @@ class Trainer:
         wait_briefly()
         self.device = self.world.device or runtime.choose_device(run.device)
         self.data = RunData.open(self.config.data, self._run / TOKENIZER_FOLDER)
-        if run.sample_every and self.data.tokenizer is None:
-            raise ValueError(
-                f"sample_every={run.sample_every}: samples need a tokenizer; give one, or 0"
-            )
         saved = SavedRun.read(checkpoint, self.config) if checkpoint else None
         # "auto" was settled when the run began.
         self.dtype = runtime.choose_dtype(saved.dtype if saved else dtype, self.device)
@@ -185,16 +188,23 @@ class Trainer:
         self.optimizers = build_optimizers(self.model, self.plan.optimizer, ns_dtype=self.dtype)
         self.world.prepare(self.model, self.optimizers, self.plan.batch_size)
         self._val_batches = self.data.val_batches(run.eval_tokens, self.plan.batch_size, length)
-        self._token_bytes = self.data.token_bytes(self.plan.model.vocab_size)
+        self._average = Average(self.model, run.ema) if run.ema is not None else None
+        self._forward = Forward(
+            self.model, self.data, self.config, self.device, self.dtype, self._average, self.world
+        )
+        if run.recompute:
+            recompute(self.model.layers)
         loop = self._make_loop(saved)
         if checkpoint is None or saved is None:
             torch.manual_seed(run.seed)
+            self._begin()
         else:
+            self._notes += self._other_steps(checkpoint)
             self._load(loop, checkpoint, saved)
         self._loop = loop
         return loop
 
-    def _begin(self, held: ExitStack) -> None:
+    def _open_folder(self, held: ExitStack) -> None:
         """Writes what a run begins with; only now, when nothing is wrong with the arguments."""
         if not self.world.leads:
             return
@@ -229,7 +239,7 @@ class Trainer:
             every.pauses(in_steps),
             None if minutes is None else 60 * minutes,
         )
-        loss_sum = self._loss_sum
+        loss_sum = self._forward.loss_sum
         if self._is_compiled:
             loss_sum = torch.compile(loss_sum, dynamic=False)
         length = self.plan.model.context_length
@@ -239,7 +249,7 @@ class Trainer:
         rows = run.micro_batch_size or (
             saved.rows
             if saved
-            else rows_at_a_time(self.plan, self.device, self.dtype, self.world.size)
+            else rows_that_fit(self.plan, self.device, self.dtype, self.world.size)
         )
         return Loop(
             self.model,
@@ -254,9 +264,34 @@ class Trainer:
             flops_per_token=self.plan.flops_per_token,
             peak_flops=peak_flops(self.device, self.dtype, self.world.size),
             tell=self._tell,
-            hooks=Hooks(self.validate, self.sample, self.save),
+            hooks=Hooks(self.validate, self._forward.sample, self.save),
+            average=self._average,
             world=self.world,
         )
+
+    def _begin(self) -> None:
+        """Takes what the run is to begin with of another run."""
+        path, optimizer = self.config.run.init_from, self.config.run.init_optimizer
+        if path is None:
+            if optimizer:
+                raise ValueError("init_optimizer=True: it needs init_from, to say of which run")
+            return
+        found = checkpoint_to_begin_from(path, self.plan.model, self.data)
+        self.world.begin(found, self.model, self.optimizers if optimizer else [])
+        if self._average is not None:
+            self._average.restart()
+        self._notes = said_of_beginning(found, self.data, optimizer=optimizer)
+
+    def _other_steps(self, checkpoint: Checkpoint) -> list[str]:
+        """What is said if the run goes on for more or fewer steps than it was begun for."""
+        begun = configuration_of(checkpoint)
+        if begun is None:
+            return []
+        before = begun[0]
+        old = plan(
+            before.model, before.optimizer, before.schedule, self.data.n_vocab, dial=self._dial
+        )
+        return said_of_steps(old.schedule, self.plan.schedule, checkpoint.step)
 
     def _load(self, loop: Loop, checkpoint: Checkpoint, saved: SavedRun) -> None:
         """Takes the checkpoint's state."""
@@ -267,6 +302,8 @@ class Trainer:
                 f"{checkpoint.path}: a training run cannot go on from it ({error!r})"
             ) from None
         self.world.load(checkpoint, self.model, self.optimizers)
+        if self._average is not None:
+            self._average.load(checkpoint)
         loop.saved = checkpoint.step, checkpoint.path
 
     def _start(self, loop: Loop) -> float:
@@ -274,76 +311,36 @@ class Trainer:
         flops = self.plan.tokens_per_step * self.plan.flops_per_token
         speed = self.world.size * runtime.training_flops(self.device, self.dtype)
         seconds = loop.pace.seconds_at(flops / speed)
-        epochs = self.plan.tokens / len(self.data.train)
-        self._tell(
-            Started(
-                plan=self.plan,
-                step=loop.step,
-                rates=peak_rates(self.optimizers),
-                seconds=seconds,
-                epochs=epochs,
-                device=runtime.device_name(self.device),
-                dtype=str(self.dtype).removeprefix("torch."),
-                is_compiled=self._is_compiled,
-                micro_batch_size=loop.rows or self.plan.batch_size,
-                train_tokens=len(self.data.train),
-                val_tokens=len(self.data.val) if self.data.val else 0,
-            )
+        started = Started(
+            plan=self.plan,
+            step=loop.step,
+            rates=peak_rates(self.optimizers),
+            seconds=seconds,
+            epochs=self.plan.tokens / len(self.data.train),
+            device=runtime.device_name(self.device),
+            dtype=str(self.dtype).removeprefix("torch."),
+            is_compiled=self._is_compiled,
+            micro_batch_size=loop.rows or self.plan.batch_size,
+            train_tokens=len(self.data.train),
+            val_tokens=len(self.data.val) if self.data.val else 0,
         )
-        for note in self._notes:
+        self._tell(started)
+        for note in (*self._notes, *warnings(started)):
             self._tell(Warned(note))
-        if self.data.val is None:
-            self._tell(Warned("there are no validation tokens: nothing is validated"))
-        if epochs > _MOST_EPOCHS:
-            self._tell(
-                Warned(
-                    f"the data is read {epochs:,.1f} times over, and more than {_MOST_EPOCHS:g} "
-                    "times teach little; use more text or fewer steps"
-                )
-            )
-        if seconds > DAY:
-            self._tell(Warned(too_long(seconds)))
         return seconds
 
     # What the loop calls
 
     def validate(self) -> Validation | None:
-        """As `bytemill.lm.train.loop.Hooks` says."""
+        """As `bytemill.lm.train.steps.hooks.Hooks` says."""
         return self._validate(self._val_batches) if self._val_batches else None
 
     def _validate(self, batches: Batches) -> Validation:
-        rank, size = self.world.rank, self.world.size
-        found = validate(
-            self.model.eval(),
-            [(x[rank::size], y[rank::size]) for x, y in batches],
-            self._token_bytes,
-            device=self.device,
-            computing=lambda: runtime.autocast(self.device, self.dtype),
-            rows=(self._loop and self._loop.rows) or self.plan.batch_size,
-            total=self.world.total,
-        )
-        self.model.train()
-        return found
+        rows = self._loop.rows if self._loop else None
+        return self._forward.validate(batches, rows or self.plan.batch_size)
 
-    def sample(self) -> str:
-        """What the model writes, and what it was given to begin with."""
-        tokenizer, run = self.data.tokenizer, self.config.run
-        if tokenizer is None or not self.world.leads:
-            return ""  # without a tokenizer the run was refused when it was set up
-        text = stream_text(
-            self.model.eval(),
-            tokenizer,
-            tokenizer.encode(run.sample_prompt) or [self.data.first_id(self.config.data)],
-            max_new_tokens=run.sample_tokens,
-            seed=run.seed,
-            overflow="slide",
-        )
-        written = run.sample_prompt + "".join(text)
-        self.model.train()
-        return written
-
-    def save(self, metrics: dict[str, float]) -> Path:
-        """As `bytemill.lm.train.loop.Hooks` says."""
+    def save(self, metrics: dict[str, float]) -> Future[Path]:
+        """As `bytemill.lm.train.steps.hooks.Hooks` says."""
         loop = self._loop
         if loop is None:
             raise RuntimeError("the run has not begun; call run()")
@@ -362,8 +359,10 @@ class Trainer:
         )
         snapshot = self.world.snapshot(self.model, self.optimizers)
         if not self.world.leads:
-            return self._store.path(loop.step)
-        return self._store.write(
+            return written(self._store.path(loop.step))
+        if self._average is not None:
+            snapshot = self._average.into(snapshot)
+        return self._writer.write(
             loop.step,
             snapshot,
             model_config=self.plan.model.to_dict(),
@@ -373,10 +372,6 @@ class Trainer:
 
     def _val_content(self) -> str | None:
         return self.data.val.content if self.data.val else None
-
-    def _loss_sum(self, ids: Tensor, targets: Tensor) -> Tensor:
-        with runtime.autocast(self.device, self.dtype):
-            return self.model.loss(ids, targets, reduction="sum")
 
     @contextmanager
     def _log(self, loop: Loop) -> Iterator[metrics.MetricsLog | None]:

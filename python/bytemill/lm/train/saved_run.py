@@ -81,6 +81,8 @@ class SavedRun:
             ) from None
         old, new = before.flat(), config.flat()
         for name, leaf in leaves(TrainConfig).items():
+            if name == "steps" and new["steps"] is not None and new["minutes"] is None:
+                continue  # it may go on for longer: `other_run.said_of_steps`
             if leaf.field.metadata["decides"] and old[name] != new[name]:
                 raise ValueError(
                     f"{name} was {old[name]!r} when the run of {checkpoint.path} was begun and is "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -26,9 +27,10 @@ class Hooks:
     """Tries the model on what it is not trained on; None if there is nothing."""
     sample: Callable[[], str] | None = None
     """What the model writes."""
-    save: Callable[[dict[str, float]], Path] | None = None
-    """Given the figures of the step's validation, writes a checkpoint of all that is needed to go
-    on, and returns its folder; NonFiniteStateError if that is NaN or infinite."""
+    save: Callable[[dict[str, float]], Future[Path]] | None = None
+    """Given the figures of the step's validation, begins to write a checkpoint of all that is
+    needed to go on, and returns its folder as it will be; NonFiniteStateError if that is NaN or
+    infinite. The next one is asked for when this one is written."""
 
 
 NO_HOOKS: Final = Hooks()

@@ -182,5 +182,6 @@ class Pace:
     def load_state_dict(self, state: dict[str, Any], step: int) -> None:
         """Goes on from `step` with what `state_dict` told."""
         self._progress, self._elapsed = float(state["progress"]), float(state["seconds"])
-        self._is_over = bool(state["is_over"])
+        # Without a limit of time only the number of steps says so, and there may be more now.
+        self._is_over = bool(state["is_over"]) and self._limit is not None
         self.step = step

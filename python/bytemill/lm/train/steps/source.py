@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, cast
 
+import torch
+
+from bytemill.lm.batches.rows import to_device
+
 
 class Source(Protocol):
     """Batches, one after another, without end."""
@@ -87,6 +91,19 @@ class Again:
                 "with the same ones"
             )
         self._at = int(state["at"])
+
+
+class OnDevice:
+    """Batches, moved to a device."""
+
+    def __init__(self, source: Source, device: torch.device) -> None:
+        self._source, self._device = source, device
+        self.state_dict = source.state_dict
+        self.load_state_dict = source.load_state_dict
+
+    def next_batch(self) -> Any:
+        """The next one."""
+        return to_device(self._source.next_batch(), self._device)
 
 
 def as_source(batches: Source | Iterable[Any]) -> Source:

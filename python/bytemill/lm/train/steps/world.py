@@ -51,7 +51,9 @@ class World(Protocol):
         """Raises ValueError unless all ranks say the same; it names the fact and the rank."""
         ...
 
-    def prepare(self, model: nn.Module, optimizers: Sequence[Optimizer], batch_size: int) -> None:
+    def prepare(
+        self, model: nn.Module, optimizers: Sequence[Optimizer], batch_size: int | None = None
+    ) -> None:
         """Shares the optimizers out, before they have any state."""
         ...
 
@@ -95,6 +97,12 @@ class World(Protocol):
         """As `Checkpoint.load`: each rank takes its part."""
         ...
 
+    def begin(
+        self, checkpoint: Checkpoint, model: nn.Module, optimizers: Sequence[Optimizer]
+    ) -> None:
+        """As `Checkpoint.begin`; without optimizers the weights alone."""
+        ...
+
 
 class Alone:
     """One process, which does and decides all."""
@@ -111,7 +119,9 @@ class Alone:
     def agree(self, facts: Mapping[str, Any]) -> None:
         """Nothing."""
 
-    def prepare(self, model: nn.Module, optimizers: Sequence[Optimizer], batch_size: int) -> None:
+    def prepare(
+        self, model: nn.Module, optimizers: Sequence[Optimizer], batch_size: int | None = None
+    ) -> None:
         """Nothing."""
 
     def share(self, batch: Any) -> Any:
@@ -150,6 +160,12 @@ class Alone:
     ) -> None:
         """As `Checkpoint.load`."""
         checkpoint.load(model, optimizers)
+
+    def begin(
+        self, checkpoint: Checkpoint, model: nn.Module, optimizers: Sequence[Optimizer]
+    ) -> None:
+        """As `Checkpoint.begin`."""
+        checkpoint.begin(model, optimizers)
 
 
 ALONE: Final = Alone()

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from bytemill.lm.train.events import Event
+from bytemill.lm.train.loop import DAY, too_long
 from bytemill.lm.train.plan import Plan
+
+_MOST_EPOCHS: Final = 4.0
+"""More than these teach a model little (Muennighoff et al. 2023, https://arxiv.org/abs/2305.16264)."""
 
 
 @dataclass(frozen=True)
@@ -27,3 +32,18 @@ class Started(Event):
     micro_batch_size: int
     train_tokens: int
     val_tokens: int
+
+
+def warnings(event: Started) -> list[str]:
+    """What a person may want to know before the run begins."""
+    notes = []
+    if not event.val_tokens:
+        notes.append("there are no validation tokens: nothing is validated")
+    if event.epochs > _MOST_EPOCHS:
+        notes.append(
+            f"the data is read {event.epochs:,.1f} times over, and more than {_MOST_EPOCHS:g} "
+            "times teach little; use more text or fewer steps"
+        )
+    if event.seconds > DAY:
+        notes.append(too_long(event.seconds))
+    return notes

@@ -1,0 +1,128 @@
+"""What a pretraining run computes with its model: losses, validations, samples."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from bytemill.lm.device import runtime
+from bytemill.lm.evaluate.validation import Batches, Validation, validate
+from bytemill.lm.generate.text import stream_text
+from bytemill.lm.model.documents import Documents, within
+from bytemill.lm.model.transformer import Transformer
+from bytemill.lm.train.config import TrainConfig
+from bytemill.lm.train.run_data import RunData
+from bytemill.lm.train.steps.average import Average
+from bytemill.lm.train.steps.world import ALONE, World
+
+
+class Forward:
+    """Calls a model as its run's configuration says.
+
+    Args:
+        model: The model.
+        data: What it is trained on.
+        config: The run.
+        device: Where it computes.
+        dtype: What it computes in.
+        average: Of the weights: what is validated and writes; None for the weights themselves.
+        world: The ranks that train together: each validates a part, and one writes.
+
+    Raises:
+        ValueError: Samples or the documents' mask need a tokenizer, and there is none.
+    """
+
+    def __init__(
+        self,
+        model: Transformer,
+        data: RunData,
+        config: TrainConfig,
+        device: torch.device,
+        dtype: torch.dtype,
+        average: Average | None,
+        world: World = ALONE,
+    ) -> None:
+        self._model, self._data, self._config = model, data, config
+        self._device, self._dtype, self._average = device, dtype, average
+        self._world = world
+        self._sizes = data.token_bytes(model.config.vocab_size)
+        self._begin: int | None = None
+        run = config.run
+        if run.sample_every and data.tokenizer is None:
+            raise ValueError(
+                f"sample_every={run.sample_every}: samples need a tokenizer; give one, or 0"
+            )
+        if run.document_mask:
+            if data.tokenizer is None or not data.tokenizer.special_tokens:
+                raise ValueError(
+                    "document_mask=True: it needs a tokenizer with a special token, by which "
+                    "documents begin; give one, or leave the mask out"
+                )
+            self._begin = data.first_id(config.data)
+
+    def loss_sum(self, ids: Tensor, targets: Tensor) -> Tensor:
+        """The summed loss of a batch, (B, T) each, with a gradient."""
+        with runtime.autocast(self._device, self._dtype), self.masked(ids):
+            return self._model.loss(ids, targets, reduction="sum")
+
+    def masked(self, ids: Tensor) -> AbstractContextManager[None]:
+        """The context in which attention to these rows is within documents, if that is wanted."""
+        if self._begin is None:
+            return nullcontext()
+        return within(Documents(ids == self._begin))
+
+    def validate(self, batches: Batches, rows: int) -> Validation:
+        """How well the model, or its average, predicts some batches."""
+        rank, size = self._world.rank, self._world.size
+        self._model.eval()
+        with self._averaged():
+            found = validate(
+                cast("Transformer", _Masked(self._model, self)),
+                [(x[rank::size], y[rank::size]) for x, y in batches],
+                self._sizes,
+                device=self._device,
+                computing=lambda: runtime.autocast(self._device, self._dtype),
+                rows=rows,
+                total=self._world.total,
+            )
+        self._model.train()
+        return found
+
+    def sample(self) -> str:
+        """What the model writes, or its average, and what it was given to begin with."""
+        tokenizer, run = self._data.tokenizer, self._config.run
+        if tokenizer is None or not self._world.leads:  # without a tokenizer: refused above
+            return ""
+        self._model.eval()
+        with self._averaged():
+            text = "".join(
+                stream_text(
+                    self._model,
+                    tokenizer,
+                    tokenizer.encode(run.sample_prompt) or [self._data.first_id(self._config.data)],
+                    max_new_tokens=run.sample_tokens,
+                    seed=run.seed,
+                    overflow="slide",
+                )
+            )
+        self._model.train()
+        return run.sample_prompt + text
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._average is None else self._average.applied()
+
+
+class _Masked:
+    """A model whose vectors are made with the documents' mask."""
+
+    def __init__(self, model: Transformer, forward: Forward) -> None:
+        self._model, self._forward = model, forward
+        self.loss_of = model.loss_of
+
+    def hidden(self, ids: Tensor) -> Tensor:
+        """As `Transformer.hidden`."""
+        with self._forward.masked(ids):
+            return self._model.hidden(ids)
