@@ -21,6 +21,7 @@ class SumOfRows:
     """
 
     def __init__(self, buffer: Tensor) -> None:
+        self._buffer: Tensor | None = buffer  # kept while it is read
         if buffer.is_cuda:
             self._result = torch.empty_like(buffer[0])
             self._work: Any = dist.reduce_scatter_tensor(self._result, buffer, async_op=True)
@@ -31,6 +32,7 @@ class SumOfRows:
     def wait(self) -> Tensor:
         """The sum, (width,)."""
         self._work.wait()
+        self._buffer = None
         return self._result if self._result.ndim == 1 else self._result.sum(0)
 
 
