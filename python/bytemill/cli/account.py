@@ -1,6 +1,7 @@
 """What a model takes: parameters, memory, FLOPs, days on a GPU, and the run the dial would plan.
 
 bytemill account --depth 12 --vocab-size 32768 --gpu H200
+bytemill account --depth 20 --world-size 8 --shard zero2 --components
 bytemill account --model runs/first --memory 16 --tokens 1e9 --gpu 'RTX 4090'
 """
 
@@ -10,7 +11,7 @@ import argparse
 import math
 import sys
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from bytemill.cli import report
 from bytemill.cli.command import EPILOG, exit_status
@@ -18,7 +19,9 @@ from bytemill.cli.flags import add_flags, flag_of, given
 from bytemill.cli.train import plan_rows
 from bytemill.lm.checkpoint.loading import find_checkpoint
 from bytemill.lm.device.gpus import GPUS, gpu
+from bytemill.lm.distributed.costs import SHARDS, rank_costs
 from bytemill.lm.model import accounting
+from bytemill.lm.model.components import components, cs336_activations
 from bytemill.lm.model.config import ModelConfig
 from bytemill.lm.model.transformer import Transformer
 from bytemill.lm.optim.groups import OptimConfig, model_groups, used_rates
@@ -86,6 +89,24 @@ def parser(prog: str = "python -m scripts.account") -> argparse.ArgumentParser:
     add("--gpu", metavar="NAME", help="days of training on it")
     add("--peak-flops", type=float, metavar="N", help="of a GPU that is not in the table")
     add("--gpus", type=int, default=1, metavar="N", help="number of GPUs (default: %(default)s)")
+    add(
+        "--world-size",
+        type=int,
+        metavar="N",
+        help="show what each of N processes takes that train together",
+    )
+    add(
+        "--shard",
+        choices=SHARDS,
+        default="zero2",
+        help="how they share: zero2, as train does, or torch's fsdp (default: %(default)s)",
+    )
+    add("--components", action="store_true", help="show each projection and product by itself")
+    add(
+        "--cs336",
+        action="store_true",
+        help="show the training memory by CS336's conventions, too: all in fp32, T x T scores kept",
+    )
     add("--mfu", type=float, default=0.4, help="share of the peak (default: %(default)s)")
     add_flags(result, TrainConfig, _PARTS)
     return result
@@ -146,11 +167,70 @@ def run(args: argparse.Namespace) -> None:
             f"{report.megabytes(cache)} for {report.count(length, 'token')}",
         ),
     ]
+    if args.components:
+        rows += component_rows(config)
+    if args.cs336:
+        rows += cs336_rows(config, args.rows)
+    if args.world_size is not None:
+        rows += rank_rows(args, account)
     if account.plan is not None:
         rates = used_rates(account.plan.optimizer, config.d_model)
         of_model = model_groups(Transformer(config, device="meta"))
         rows += plan_rows(account.plan, {name: rates[name] for name in of_model})
     print(report.rows([*rows, *limits(args, account, of.total)]))
+
+
+def component_rows(config: ModelConfig) -> list[tuple[str, str]]:
+    """Parameters and FLOPs of each part of the model."""
+    parts = components(config)
+    n, flops = sum(part.parameters for part in parts), sum(part.flops for part in parts)
+    rows = [("by component", "parameters; forward FLOPs")]
+    for part in parts:
+        rows.append((f"  {part.name}", f"{share(part.parameters, n)}; {share(part.flops, flops)}"))
+    return rows
+
+
+def cs336_rows(config: ModelConfig, batch_size: int) -> list[tuple[str, str]]:
+    """AdamW's training memory as CS336's first assignment counts it."""
+    weights = accounting.FP32 * accounting.count_parameters(config).total
+    activations = cs336_activations(config, batch_size)
+    total = 4 * weights + activations
+    return [
+        (f"by CS336, {batch_size} rows", report.megabytes(total)),
+        ("  weights", share(weights, total, memory=True)),
+        ("  gradients", share(weights, total, memory=True)),
+        ("  adamw states", share(2 * weights, total, memory=True)),
+        ("  activations", share(activations, total, memory=True)),
+    ]
+
+
+def rank_rows(args: argparse.Namespace, account: Account) -> list[tuple[str, str]]:
+    """What each of several processes takes."""
+    size = args.world_size
+    rows_each = -(-account.plan.batch_size // max(size, 1)) if account.plan else args.rows
+    optimizer = account.plan.optimizer if account.plan else OptimConfig(kind=_kind(account))
+    takes = rank_costs(
+        account.model,
+        optimizer,
+        size,
+        args.shard,
+        rows=args.rows,
+        micro_batches=-(-rows_each // args.rows),
+        dtype=args.dtype,
+    )
+    return [
+        (f"each of {size} processes, {args.shard}", report.megabytes(round(takes.total))),
+        ("  weights", share(takes.weights, takes.total, memory=True)),
+        ("  gradients", share(takes.gradients, takes.total, memory=True)),
+        (f"  {account.optimizer} states", share(takes.optimizer, takes.total, memory=True)),
+        ("  activations", share(takes.activations, takes.total, memory=True)),
+        ("  loss", share(takes.loss, takes.total, memory=True)),
+        ("  sends in a step", report.megabytes(round(takes.sent))),
+    ]
+
+
+def _kind(account: Account) -> Literal["muon", "adamw"]:
+    return "muon" if account.optimizer == "muon" else "adamw"
 
 
 def limits(args: argparse.Namespace, account: Account, n_parameters: int) -> list[tuple[str, str]]:

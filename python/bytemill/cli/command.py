@@ -35,12 +35,15 @@ _STACK = ("safetensors", "torch")
 _ALONE = ("matplotlib", "numpy", "pyarrow", "shtab", "tiktoken", "tokenizers", "zstandard")
 
 
-def exit_status(run: Callable[[], int | None], interrupted: str | Callable[[], str]) -> int:
+def exit_status(
+    run: Callable[[], int | None], interrupted: str | Callable[[], str], who: str = ""
+) -> int:
     """Runs a program; what it raises is told on stderr and becomes an exit status.
 
     Args:
         run: The program; it may return an exit status, and None stands for DONE.
         interrupted: What Ctrl-C means for its output: "no tokenizer was written".
+        who: What errors begin with where several processes tell theirs: "rank 1: ".
     """
     try:
         return run() or Status.DONE
@@ -57,7 +60,7 @@ def exit_status(run: Callable[[], int | None], interrupted: str | Callable[[], s
             raise
         message = explained(error)
         if message is not None:
-            print(f"error: {message}", file=sys.stderr)
+            print(f"{who}error: {message}", file=sys.stderr)
             return Status.BAD_INPUT
         traceback.print_exc()
         print(f"This is a fault of bytemill: please report it, {reports()}.", file=sys.stderr)

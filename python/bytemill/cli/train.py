@@ -2,6 +2,7 @@
 
 bytemill train --data shards --tokenizer tokenizer --depth 4 --out runs/first
 bytemill train --out runs/first --resume
+torchrun --nproc-per-node 2 -m bytemill train --data shards --depth 4 --out runs/first
 """
 
 from __future__ import annotations
@@ -16,10 +17,14 @@ from pathlib import Path
 from typing import Final
 
 from bytemill.cli import report
-from bytemill.cli.command import EPILOG, check_out, exit_status
+from bytemill.cli.command import EPILOG, Status, check_out, exit_status
 from bytemill.cli.flags import add_flags, given, read_tree
 from bytemill.cli.progress import Progress, duration
-from bytemill.lm.train import Result, TrainConfig, Trainer
+from bytemill.lm.device.runtime import choose_device
+from bytemill.lm.distributed.group import FailedElsewhereError, device_of, joined
+from bytemill.lm.distributed.place import Place
+from bytemill.lm.distributed.ranks import Ranks
+from bytemill.lm.train import NonFiniteLossError, Result, TrainConfig, Trainer
 from bytemill.lm.train.events import (
     Event,
     Interrupted,
@@ -36,6 +41,7 @@ from bytemill.lm.train.plan import Plan
 from bytemill.lm.train.plot import PLOT
 from bytemill.lm.train.pretrain import CONFIG
 from bytemill.lm.train.start.started import Started
+from bytemill.lm.train.steps.world import ALONE, World
 
 NOT_SAVED: Final = "nothing was saved since the last save"
 PARTS: Final = {
@@ -79,17 +85,44 @@ def read_config(args: argparse.Namespace) -> TrainConfig:
 def main(argv: Sequence[str] | None = None, prog: str = "python -m scripts.train") -> int:
     """Runs the program; returns its exit status."""
     args = parser(prog).parse_args(argv)
-    results: list[Result] = []
-    status = exit_status(lambda: results.append(run(args)), NOT_SAVED)
-    return 130 if not status and not results[0].is_finished else status
+    rank = os.environ.get("RANK", "0")
+    is_other = rank != "0"
+
+    def work() -> int | None:
+        try:
+            result = run(args)
+        except FailedElsewhereError:
+            return Status.BAD_INPUT  # who failed tells
+        except NonFiniteLossError:
+            if is_other:
+                return Status.BAD_INPUT  # it is the same on all ranks
+            raise
+        return None if result.is_finished else Status.INTERRUPTED
+
+    return exit_status(work, NOT_SAVED, f"rank {rank}: " if is_other else "")
 
 
 def run(args: argparse.Namespace) -> Result:
-    """Trains, and prints what happens."""
+    """Trains, as one process or as one of those that torchrun has started."""
+    place = Place.here()
+    # torchrun starts a run that has failed anew, with the same words.
+    args.resume = args.resume or place.restarts > 0
     config = read_config(args)
-    check_out(Path(config.run.out))
+    if place.rank == 0:
+        check_out(Path(config.run.out))
+    if place.size == 1:
+        return train(config, args.resume, ALONE)
+    device = choose_device(device_of(config.run.device, place))
+    with joined(device) as group:
+        if group.is_first:
+            return train(config, args.resume, Ranks(group))
+        return Trainer(config, resume=args.resume, world=Ranks(group)).run()
+
+
+def train(config: TrainConfig, resume: bool, world: World) -> Result:
+    """Trains, and prints what happens."""
     with Progress("train", "steps") as bar:
-        trainer = Trainer(config, on_event=Screen(bar), resume=args.resume)
+        trainer = Trainer(config, on_event=Screen(bar), resume=resume, world=world)
         result = trainer.run()
     if not result.is_finished:
         where = f"saved at step {result.step}; to go on, add --resume"

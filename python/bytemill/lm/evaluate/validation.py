@@ -40,6 +40,7 @@ def validate(
     device: torch.device,
     computing: Callable[[], AbstractContextManager[object]],
     rows: int,
+    total: Callable[[Tensor], Tensor] = lambda sums: sums,
 ) -> Validation:
     """Tries the model on batches, `rows` rows at a time.
 
@@ -50,18 +51,21 @@ def validate(
         device: The model's.
         computing: Makes the context in which to compute, like autocast.
         rows: Rows at a time.
+        total: Adds numbers up over the processes that have a part of the batches each.
     """
-    total = of_text = 0.0
+    summed = of_text = 0.0
     n_targets = n_bytes = 0
     with torch.inference_mode():
         for x, y in batches:
             batch = (torch.split(torch.from_numpy(part), rows) for part in (x, y))
             for ids, targets in zip(*batch, strict=True):
+                if not len(ids):
+                    continue
                 flat = targets.flatten().to(device)
                 with computing():
                     hidden = model.hidden(ids.to(device)).flatten(0, 1)
                     loss = float(model.loss_of(hidden, flat, reduction="sum"))
-                total += loss
+                summed += loss
                 n_targets += int((targets != IGNORED).sum())
                 if token_bytes is None:
                     continue
@@ -75,5 +79,7 @@ def validate(
                     with computing():
                         part = model.loss_of(hidden[special], flat[special], reduction="sum")
                     of_text -= float(part)
-    bpb = bits_per_byte(of_text, n_bytes) if n_bytes else None
-    return Validation(total / max(n_targets, 1), bpb)
+    sums = torch.tensor([summed, of_text, n_targets, n_bytes], dtype=torch.float64)
+    summed, of_text, targets_, bytes_ = total(sums).tolist()
+    bpb = bits_per_byte(of_text, int(bytes_)) if bytes_ else None
+    return Validation(summed / max(targets_, 1), bpb)

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from bytemill.files import naming_full_disk
 from bytemill.lm.checkpoint.background import Writer, written
-from bytemill.lm.checkpoint.state import StrPath, as_list
+from bytemill.lm.checkpoint.state import StrPath, as_list, digest
 from bytemill.lm.checkpoint.store import CheckpointStore
 from bytemill.lm.device.threads import wait_briefly
 from bytemill.lm.evaluate.validation import Validation
@@ -106,6 +106,9 @@ def fit(
     wait_briefly()
     optimizers = as_list(optimizer)
     name_groups(optimizers)
+    if world.size > 1:
+        world.agree({"weights to begin with": digest(model.state_dict()), "steps": steps})
+        world.prepare(model, optimizers)
     source = OnDevice(as_source(batches), next(model.parameters()).device)
     if hasattr(loss, "loss_sum"):
         objective = cast("Objective", loss)

@@ -16,6 +16,7 @@ from bytemill.lm.model.transformer import Transformer
 from bytemill.lm.train.config import TrainConfig
 from bytemill.lm.train.run_data import RunData
 from bytemill.lm.train.steps.average import Average
+from bytemill.lm.train.steps.world import ALONE, World
 
 
 class Forward:
@@ -28,6 +29,7 @@ class Forward:
         device: Where it computes.
         dtype: What it computes in.
         average: Of the weights: what is validated and writes; None for the weights themselves.
+        world: The ranks that train together: each validates a part, and one writes.
 
     Raises:
         ValueError: Samples or the documents' mask need a tokenizer, and there is none.
@@ -41,9 +43,11 @@ class Forward:
         device: torch.device,
         dtype: torch.dtype,
         average: Average | None,
+        world: World = ALONE,
     ) -> None:
         self._model, self._data, self._config = model, data, config
         self._device, self._dtype, self._average = device, dtype, average
+        self._world = world
         self._sizes = data.token_bytes(model.config.vocab_size)
         self._begin: int | None = None
         run = config.run
@@ -72,15 +76,17 @@ class Forward:
 
     def validate(self, batches: Batches, rows: int) -> Validation:
         """How well the model, or its average, predicts some batches."""
+        rank, size = self._world.rank, self._world.size
         self._model.eval()
         with self._averaged():
             found = validate(
                 cast("Transformer", _Masked(self._model, self)),
-                batches,
+                [(x[rank::size], y[rank::size]) for x, y in batches],
                 self._sizes,
                 device=self._device,
                 computing=lambda: runtime.autocast(self._device, self._dtype),
                 rows=rows,
+                total=self._world.total,
             )
         self._model.train()
         return found
@@ -88,7 +94,7 @@ class Forward:
     def sample(self) -> str:
         """What the model writes, or its average, and what it was given to begin with."""
         tokenizer, run = self._data.tokenizer, self._config.run
-        if tokenizer is None:  # refused above
+        if tokenizer is None or not self._world.leads:  # without a tokenizer: refused above
             return ""
         self._model.eval()
         with self._averaged():

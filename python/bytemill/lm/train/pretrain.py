@@ -34,6 +34,8 @@ from bytemill.lm.train.plot import plot
 from bytemill.lm.train.run_data import RunData
 from bytemill.lm.train.run_lock import locked
 from bytemill.lm.train.saved_run import SavedRun, configuration_of
+from bytemill.lm.train.start.facts import facts_of
+from bytemill.lm.train.start.machine import machine, peak_flops, settled_dtype
 from bytemill.lm.train.start.memory import rows_that_fit
 from bytemill.lm.train.start.other_run import (
     checkpoint_to_begin_from,
@@ -125,7 +127,13 @@ class Trainer:
                 another run is in the folder.
         """
         with naming_full_disk(self._run, "resume the run"), ExitStack() as held:
-            loop = self._set_up(held)
+            dtype = settled_dtype(self.config.run.dtype, self.world)
+            with self.world.together():
+                loop = self._set_up(held, dtype)
+            last = loop.saved[1] if loop.saved else None
+            self.world.agree(facts_of(self.config, self.data, last, self.device, self.dtype))
+            with self.world.together():
+                self._open_folder(held)
             with interrupts(self.stop, self._interrupted), self._log(loop) as log:
                 estimate = self._start(loop)
                 if self._is_stopped:
@@ -144,24 +152,25 @@ class Trainer:
 
     # Setting up
 
-    def _set_up(self, held: ExitStack) -> Loop:
+    def _set_up(self, held: ExitStack, dtype: str) -> Loop:
         run = self.config.run
-        is_new = not self._run.is_dir()
-        if not is_new and self.world.leads:
+        self._is_new = not self._run.is_dir()
+        if not self._is_new and self.world.leads:
             held.enter_context(locked(self._run))
         checkpoint = self._checkpoint()
         if run.threads is not None:
             torch.set_num_threads(run.threads)
         wait_briefly()
-        self.device = runtime.choose_device(run.device)
+        self.device = self.world.device or runtime.choose_device(run.device)
         self.data = RunData.open(self.config.data, self._run / TOKENIZER_FOLDER)
         saved = SavedRun.read(checkpoint, self.config) if checkpoint else None
         # "auto" was settled when the run began.
-        self.dtype = runtime.choose_dtype(saved.dtype if saved else run.dtype, self.device)
+        self.dtype = runtime.choose_dtype(saved.dtype if saved else dtype, self.device)
         self._is_compiled = runtime.wants_compile(run.compile, self.device)
+        self._machine = machine(self.device, self._is_compiled, self.world.size)
         if saved is not None:
             self.data.check_resumed(saved.tokenizer)
-            self._notes = saved.changes(self._machine(), self._val_content())
+            self._notes = saved.changes(self._machine, self._val_content())
         self._dial: Dial = "cpu" if self.device.type == "cpu" else "gpu"
         if saved is not None:
             self._dial = saved.dial
@@ -177,10 +186,11 @@ class Trainer:
         generator = torch.Generator().manual_seed(run.seed)
         self.model = Transformer(self.plan.model, device=self.device, generator=generator)
         self.optimizers = build_optimizers(self.model, self.plan.optimizer, ns_dtype=self.dtype)
+        self.world.prepare(self.model, self.optimizers, self.plan.batch_size)
         self._val_batches = self.data.val_batches(run.eval_tokens, self.plan.batch_size, length)
         self._average = Average(self.model, run.ema) if run.ema is not None else None
         self._forward = Forward(
-            self.model, self.data, self.config, self.device, self.dtype, self._average
+            self.model, self.data, self.config, self.device, self.dtype, self._average, self.world
         )
         if run.recompute:
             recompute(self.model.layers)
@@ -192,11 +202,14 @@ class Trainer:
             self._notes += self._other_steps(checkpoint)
             self._load(loop, checkpoint, saved)
         self._loop = loop
+        return loop
+
+    def _open_folder(self, held: ExitStack) -> None:
+        """Writes what a run begins with; only now, when nothing is wrong with the arguments."""
         if not self.world.leads:
-            return loop
-        # Only now, when nothing is wrong with the arguments, is anything written.
+            return
         self._run.mkdir(parents=True, exist_ok=True)
-        if is_new:
+        if self._is_new:
             held.enter_context(locked(self._run))
             if self._checkpoint() is not None:  # another run came and went meanwhile
                 raise ValueError(f"{self._run}: another run has begun here; resume once more")
@@ -204,7 +217,6 @@ class Trainer:
         self.config.placed().save(self._run / CONFIG)
         if self.data.tokenizer is not None:
             self.data.tokenizer.save(self._run / TOKENIZER_FOLDER)
-        return loop
 
     def _checkpoint(self) -> Checkpoint | None:
         """Where to go on from."""
@@ -235,7 +247,9 @@ class Trainer:
             self.config.data, self.plan.batch_size, length, run.seed, self.device
         )
         rows = run.micro_batch_size or (
-            saved.rows if saved else rows_that_fit(self.plan, self.device, self.dtype)
+            saved.rows
+            if saved
+            else rows_that_fit(self.plan, self.device, self.dtype, self.world.size)
         )
         return Loop(
             self.model,
@@ -248,7 +262,9 @@ class Trainer:
             rows=min(rows, self.plan.batch_size),
             grad_clip=self.plan.grad_clip,
             flops_per_token=self.plan.flops_per_token,
-            peak_flops=self.config.run.peak_flops or runtime.peak_flops(self.device, self.dtype),
+            peak_flops=run.peak_flops * self.world.size
+            if run.peak_flops
+            else peak_flops(self.device, self.dtype, self.world.size),
             tell=self._tell,
             hooks=Hooks(self.validate, self._forward.sample, self.save),
             average=self._average,
@@ -295,7 +311,8 @@ class Trainer:
     def _start(self, loop: Loop) -> float:
         """Tells what is to be done; returns how many seconds it is expected to take."""
         flops = self.plan.tokens_per_step * self.plan.flops_per_token
-        seconds = loop.pace.seconds_at(flops / runtime.training_flops(self.device, self.dtype))
+        speed = self.world.size * runtime.training_flops(self.device, self.dtype)
+        seconds = loop.pace.seconds_at(flops / speed)
         started = Started(
             plan=self.plan,
             step=loop.step,
@@ -340,7 +357,7 @@ class Trainer:
             self.data.tokenizer.fingerprint if self.data.tokenizer else None,
             self._val_content(),
             "float32" if self.dtype == torch.float32 else "bfloat16",
-            self._machine(),
+            self._machine,
         )
         snapshot = self.world.snapshot(self.model, self.optimizers)
         if not self.world.leads:
@@ -357,12 +374,6 @@ class Trainer:
 
     def _val_content(self) -> str | None:
         return self.data.val.content if self.data.val else None
-
-    def _machine(self) -> str:
-        """What rounding depends on, besides the dtype."""
-        threads = f"{torch.get_num_threads()} threads, " if self.device.type == "cpu" else ""
-        compiled = ", compiled" if self._is_compiled else ""
-        return f"{runtime.device_name(self.device)}, {threads}torch {torch.__version__}{compiled}"
 
     @contextmanager
     def _log(self, loop: Loop) -> Iterator[metrics.MetricsLog | None]:

@@ -15,8 +15,10 @@ _CPU_FLOPS: Final = 2e11
 """Of a micro-batch, so that one takes a few seconds at most: the run tells of each."""
 
 
-def rows_that_fit(plan: Plan, device: torch.device, dtype: torch.dtype) -> int:
-    """Rows of a plan's batch that fit into a device's memory at a time."""
+def rows_that_fit(
+    plan: Plan, device: torch.device, dtype: torch.dtype, n_processes: int = 1
+) -> int:
+    """Rows of a process's part of a plan's batch that fit into a device's memory at a time."""
     length = plan.model.context_length
     by_flops = int(_CPU_FLOPS / (plan.flops_per_token * length))
     most = min(_CPU_TOKENS // length, by_flops)
@@ -27,4 +29,4 @@ def rows_that_fit(plan: Plan, device: torch.device, dtype: torch.dtype) -> int:
             optimizer=plan.optimizer.kind,
             dtype="float32" if dtype == torch.float32 else "bfloat16",
         )
-    return default_rows(plan.batch_size, max(most, 1))
+    return default_rows(-(-plan.batch_size // n_processes), max(most, 1))

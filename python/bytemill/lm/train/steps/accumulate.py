@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bytemill.lm.batches.rows import count_rows, take_rows, tensors
 from bytemill.lm.device import runtime
 from bytemill.lm.train.steps.objective import Objective
-from bytemill.lm.train.steps.rows import count_rows, take_rows, tensors
 from bytemill.lm.train.steps.world import ALONE, World
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bytemill.lm.batches.loaders import IGNORED
-from bytemill.lm.train.steps.rows import count_rows, tensors
+from bytemill.lm.batches.rows import count_rows, tensors
 
 
 class Objective(Protocol):

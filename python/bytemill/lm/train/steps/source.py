@@ -7,7 +7,7 @@ from typing import Any, Protocol, cast
 
 import torch
 
-from bytemill.lm.train.steps.rows import to_device
+from bytemill.lm.batches.rows import to_device
 
 
 class Source(Protocol):

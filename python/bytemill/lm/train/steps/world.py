@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, Protocol
 
 import torch
@@ -36,12 +37,32 @@ class World(Protocol):
         """Whether this one tells, logs and writes."""
         ...
 
+    @property
+    def device(self) -> torch.device | None:
+        """What this rank computes on; None for what the configuration says."""
+        ...
+
+    def together(self) -> AbstractContextManager[None]:
+        """If the block raises on one rank, it does on all. No other method is called in it, except
+        those for setting up: `prepare` and `load`."""
+        ...
+
+    def agree(self, facts: Mapping[str, Any]) -> None:
+        """Raises ValueError unless all ranks say the same; it names the fact and the rank."""
+        ...
+
+    def prepare(
+        self, model: nn.Module, optimizers: Sequence[Optimizer], batch_size: int | None = None
+    ) -> None:
+        """Shares the optimizers out, before they have any state."""
+        ...
+
     def share(self, batch: Any) -> Any:
         """This rank's rows of a step's batch, which is the same on all ranks."""
         ...
 
     def total(self, number: Tensor) -> Tensor:
-        """A scalar summed over ranks."""
+        """A number, or several, summed over ranks."""
         ...
 
     def any(self, flag: bool) -> bool:
@@ -89,6 +110,19 @@ class Alone:
     rank: Final = 0
     size: Final = 1
     leads: Final = True
+    device: Final = None
+
+    def together(self) -> AbstractContextManager[None]:
+        """Nothing."""
+        return nullcontext()
+
+    def agree(self, facts: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+    def prepare(
+        self, model: nn.Module, optimizers: Sequence[Optimizer], batch_size: int | None = None
+    ) -> None:
+        """Nothing."""
 
     def share(self, batch: Any) -> Any:
         """All of it."""

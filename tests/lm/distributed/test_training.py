@@ -1,0 +1,309 @@
+"""Whole runs on one, two and four processes: the same batches, losses and checkpoints."""
+
+import hashlib
+import os
+import signal
+import time
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from bytemill.lm.checkpoint.store import CheckpointStore
+from bytemill.lm.distributed.costs import rank_costs
+from bytemill.lm.distributed.group import FailedElsewhereError
+from bytemill.lm.distributed.ranks import Ranks
+from bytemill.lm.train import TrainConfig, Trainer, fit
+from bytemill.lm.train.events import MemoryRanOut, Stepped
+from bytemill.lm.train.plan import plan
+from bytemill.lm.train.steps.world import Alone
+from tests.support.lm_runs import config, make_ids, make_shards
+from tests.support.ranks import on_ranks
+
+# With eight Newton-Schulz steps the directions in which a gradient has nothing but rounding are
+# multiplied by up to 70,000 (`reach`): two runs that round differently part, on ranks or not.
+KINDS = {
+    "adamw": {"optimizer": "adamw", "loader": "windows", "preset": "cs336"},
+    "muon": {"optimizer": "muon", "ns_steps": 5, "loader": "documents"},
+}
+
+
+def settings(folder, kind, **changes):
+    fields = {
+        "data": str(folder / "shards"), "tokenizer": str(folder / "tokenizer"), "n_layer": 2,
+        "batch_size": 6, "steps": 100, "micro_batch_size": 2, "eval_every": 50, **KINDS[kind],
+    }  # fmt: skip
+    return config(folder, **{**fields, **changes})
+
+
+class Watched:
+    """A run whose steps and rows are kept."""
+
+    def __init__(self, config, group=None, *, resume=False, on_step=None):
+        self.steps, self.rows, self.ran_out, self.on_step = [], [], [], on_step
+        world = Alone() if group is None else Ranks(group)
+        share = world.share
+        world.share = lambda batch: self.keep(share(batch))
+        self.trainer = Trainer(config, on_event=self.listen, resume=resume, world=world)
+        self.world = world
+
+    def keep(self, batch):
+        if self.on_step:
+            self.on_step(self)
+        rows = torch.cat(batch, dim=1)
+        self.rows.append([hashlib.sha256(row.numpy().tobytes()).hexdigest() for row in rows])
+        return batch
+
+    def listen(self, event):
+        if isinstance(event, Stepped):
+            self.steps.append((event.loss, event.grad_norm))
+        if isinstance(event, MemoryRanOut):
+            self.ran_out.append((event.step, event.rows))
+
+    def run(self):
+        result = self.trainer.run()
+        validation = result.validation and (result.validation.loss, result.validation.bits_per_byte)
+        return {
+            "steps": self.steps, "rows": self.rows, "ran out": self.ran_out, "at": result.step,
+            "validation": validation, "micro-batch": self.trainer._loop.rows,
+            "optimizer bytes": optimizer_bytes(self.trainer),
+        }  # fmt: skip
+
+
+def optimizer_bytes(trainer):
+    states = (one for o in trainer.optimizers for one in o.state.values())
+    return sum(v.nbytes for state in states for v in state.values() if isinstance(v, torch.Tensor))
+
+
+def out_of_memory(watched):
+    """Memory runs out on rank 1 at the third step, for two rows but not for one."""
+    if watched.world.rank == 1 and len(watched.rows) == 2:
+        trainer = watched.trainer
+        objective = trainer._loop._micro._objective
+        inner = objective.loss_sum
+
+        def loss_sum(batch):
+            if len(batch[0]) > 1:
+                raise RuntimeError("not enough memory: you tried to allocate 1 byte")
+            return inner(batch)
+
+        objective.loss_sum = loss_sum
+
+
+def stop(watched):
+    """Rank 1 alone is asked to stop."""
+    if watched.world.rank == 1 and len(watched.rows) == 6:
+        watched.trainer.stop()
+
+
+def on_two(group, folder):
+    """All that two ranks are asked, in one go."""
+    found = {}
+    for kind in KINDS:
+        found[kind] = Watched(settings(folder, kind, out=str(folder / f"two-{kind}")), group).run()
+    short = settings(folder, "muon", steps=12, eval_every=0)
+    for name in ("once", "again"):
+        found[name] = Watched(short.but(out=str(folder / name)), group).run()
+    halved = short.but(out=str(folder / "halved"))
+    found["halved"] = Watched(halved, group, on_step=out_of_memory).run()
+    stopped = short.but(out=str(folder / "stopped"))
+    found["stopped"] = Watched(stopped, group, on_step=stop).run()
+    refused = short.but(out=str(folder / "refused"), seed=group.rank)
+    try:
+        Watched(refused, group).run()
+    except Exception as error:
+        found["refused"] = type(error).__name__, str(error)
+    found["few rows"] = None
+    try:
+        Watched(short.but(out=str(folder / "few"), batch_size=1), group).run()
+    except (ValueError, FailedElsewhereError) as error:
+        found["few rows"] = type(error).__name__, str(error)
+    return found
+
+
+def fitted(group=None, seed=0):
+    """A module of one's own, trained by `fit`: losses, where they are told, and weights."""
+    random = torch.Generator().manual_seed(0)
+    batches = [torch.randn(5, 3, generator=random) for _ in range(8)]
+    torch.manual_seed(seed)
+    model, losses = torch.nn.Linear(3, 1), []
+
+    def loss(model, batch):
+        return (model(batch) - batch.sum(1, keepdim=True)).square().mean()
+
+    fit(
+        model, batches, loss,
+        torch.optim.AdamW(model.parameters(), lr=0.1), steps=8,
+        callbacks=[lambda _, event: isinstance(event, Stepped) and losses.append(event.loss)],
+        world=Alone() if group is None else Ranks(group),
+    )  # fmt: skip
+    return losses, [weight.detach().clone() for weight in model.parameters()]
+
+
+def fitted_by_two(group):
+    good = fitted(group)
+    try:
+        fitted(group, seed=group.rank)
+    except Exception as error:
+        return good, (type(error).__name__, str(error))
+
+
+def test_a_module_of_ones_own_is_trained_by_ranks_that_began_alike():
+    (first, refused), (second, _) = on_ranks(2, fitted_by_two)
+    losses, weights = fitted()
+    torch.testing.assert_close(first[0], losses, rtol=0, atol=1e-5)
+    assert losses[-1] < 0.5 * losses[0]
+    for found in (first[1], second[1]):
+        torch.testing.assert_close(found, weights)
+    assert refused[0] == "ValueError"
+    assert "rank 1 has weights to begin with" in refused[1]
+
+
+def on_four(group, folder):
+    return Watched(settings(folder, "adamw", out=str(folder / "four")), group).run()
+
+
+def killed(group, folder):
+    """Rank 1 is killed in the sixtieth step, ten after a checkpoint."""
+
+    def kill(watched):
+        if group.rank == 1 and len(watched.rows) == 60:
+            (folder / "killed").write_text(str(time.monotonic()))
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Watched(settings(folder, "muon", checkpoint_every=50), group, on_step=kill).run()
+
+
+def resumed(group, folder):
+    return Watched(settings(folder, "muon", checkpoint_every=50), group, resume=True).run()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("ranks")
+    make_ids(path)
+    make_shards(path)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield path
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def alone(folder):
+    """The runs of one process."""
+    return {
+        kind: Watched(settings(folder, kind, out=str(folder / f"one-{kind}"))).run()
+        for kind in KINDS
+    }
+
+
+@pytest.fixture(scope="module")
+def two(folder):
+    return on_ranks(2, on_two, folder)
+
+
+def same_rows(by_rank, one):
+    """Whether the ranks' rows, side by side, are those of one process."""
+    steps = zip(*(found["rows"] for found in by_rank), strict=True)
+    return [[row for rows in step for row in rows] for step in steps] == one
+
+
+def close(found, expected):
+    torch.testing.assert_close(torch.tensor(found), torch.tensor(expected), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_two_ranks_train_as_one_process_does(kind, alone, two):
+    first, second = (found[kind] for found in two)
+    one = alone[kind]
+    assert len(first["steps"]) == 100
+    close(first["steps"], one["steps"])
+    close(first["validation"], one["validation"])
+    close(second["validation"], one["validation"])
+    assert same_rows([first, second], one["rows"])
+    assert second["steps"] == []  # one tells
+    # The losses fall by more than a thousand times what they may differ by.
+    assert one["steps"][0][0] - one["steps"][-1][0] > 1e-2
+
+
+def test_four_ranks_that_do_not_divide_the_batch_train_as_one_process_does(folder, alone):
+    by_rank = on_ranks(4, on_four, folder)
+    close(by_rank[0]["steps"], alone["adamw"]["steps"])
+    assert same_rows(by_rank, alone["adamw"]["rows"])
+    assert [len(found["rows"][0]) for found in by_rank] == [2, 2, 1, 1]
+
+
+def test_ranks_give_the_same_bits_again(folder, two):
+    first = two[0]
+    assert first["once"]["steps"] == first["again"]["steps"]
+    files = (CheckpointStore(folder / name).last().files for name in ("once", "again"))
+    assert next(files) == next(files)
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_each_of_two_ranks_keeps_half_of_the_optimizer(kind, alone, two):
+    for found in two:
+        assert found[kind]["optimizer bytes"] <= 0.55 * alone[kind]["optimizer bytes"]
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_the_account_of_the_optimizer_is_what_it_takes(kind, folder, two):
+    of = settings(folder, kind)
+    planned = plan(of.model, of.optimizer, of.schedule, 280, dial="cpu")
+    costs = rank_costs(planned.model, planned.optimizer, 2)
+    most = max(found[kind]["optimizer bytes"] for found in two)
+    # AdamW counts its steps for each parameter, in four bytes.
+    assert costs.optimizer <= most <= costs.optimizer + 4 * 40
+
+
+def test_when_memory_runs_out_on_one_rank_all_take_fewer_rows(two):
+    first, second = (found["halved"] for found in two)
+    assert first["ran out"] == [(3, 1)]
+    assert first["micro-batch"] == second["micro-batch"] == 1
+    close(first["steps"], two[0]["once"]["steps"])
+    assert first["rows"] == two[0]["once"]["rows"]
+
+
+def test_a_rank_that_is_asked_to_stop_stops_all_at_one_step(folder, two):
+    first, second = (found["stopped"] for found in two)
+    assert first["at"] == second["at"] == 7
+    assert CheckpointStore(folder / "stopped").steps() == [7]
+
+
+def test_ranks_that_would_train_something_else_are_refused(folder, two):
+    first, second = (found["refused"] for found in two)
+    assert first[0] == "ValueError"
+    assert "rank 1 has seed 1, rank 0 0" in first[1]
+    assert second[0] == "FailedElsewhereError"
+    assert not (folder / "refused").exists()
+
+
+def test_fewer_rows_than_ranks_are_refused(folder, two):
+    kind, text = two[0]["few rows"]
+    assert kind == "ValueError"
+    assert "batch_size=1: 2 processes need a row each" in text
+    assert not (folder / "few").exists()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_a_run_of_two_ranks_that_is_killed_goes_on_on_four_and_on_one(folder, alone):
+    with pytest.raises(AssertionError, match="rank 0 ends: rank 1 has died"):
+        on_ranks(2, killed, folder, expect_death=[1])
+    assert time.monotonic() - float((folder / "killed").read_text()) < 30
+    run = settings(folder, "muon").run
+    assert CheckpointStore(run.out).steps() == [50]
+    expected = {name: alone["muon"][name][50:] for name in ("steps", "rows")}
+    # On one, up to the next checkpoint's step but not into it, so that four begin at 50, too.
+    one = Watched(
+        settings(folder, "muon", checkpoint_every=50), resume=True,
+        on_step=lambda watched: watched.trainer.stop() if len(watched.rows) == 19 else None,
+    )  # fmt: skip
+    found = one.run()
+    assert found["rows"] == expected["rows"][:20]
+    close(found["steps"], expected["steps"][:20])
+    assert CheckpointStore(run.out).steps() == [50, 70]
+    by_rank = on_ranks(4, resumed, folder)
+    assert same_rows(by_rank, expected["rows"][20:])
+    close(by_rank[0]["steps"], expected["steps"][20:])
+    assert isinstance(TrainConfig.load(f"{run.out}/config.json"), TrainConfig)

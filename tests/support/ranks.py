@@ -1,0 +1,91 @@
+"""Functions run by several processes that have found each other, as torchrun starts them."""
+
+import multiprocessing
+import os
+import pickle
+import sys
+import traceback
+from multiprocessing.connection import wait
+
+import torch
+import torch.distributed as dist
+
+from bytemill.lm.distributed.group import joined
+
+SECONDS = 120
+
+
+class RankError(AssertionError):
+    """A rank has raised; the message is its traceback."""
+
+
+def _context():
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    # One process imports torch, and the ranks are forked from it.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pytest", "tests.support.ranks", "bytemill.lm.train"])
+    return context
+
+
+def on_ranks(size, work, *args, expect_death=()):
+    """What `work(group, *args)` returns on each of `size` ranks, in their order.
+
+    Args:
+        size: How many processes; each computes with one thread.
+        work: A function of a module's own level.
+        args: What it gets, fit for pickling.
+        expect_death: Ranks that end without an answer; theirs is None.
+    """
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    environment = {
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "WORLD_SIZE": str(size),
+        "LOCAL_WORLD_SIZE": str(size), "TORCHELASTIC_USE_AGENT_STORE": "True",
+    }  # fmt: skip
+    context = _context()
+    call = pickle.dumps((work, args))  # plainly: tensors are copied, not shared
+    answers = [None] * size
+    processes, pipes = [], []
+    for rank in range(size):
+        reader, writer = context.Pipe(duplex=False)
+        own = {**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+        process = context.Process(target=_rank, args=(writer, own, call), daemon=True)
+        process.start()
+        writer.close()
+        processes.append(process)
+        pipes.append(reader)
+    errors = []
+    waiting = list(pipes)
+    try:
+        while waiting:
+            ready = wait(waiting, timeout=SECONDS)
+            assert ready, f"ranks {[pipes.index(one) for one in waiting]} have not answered"
+            for pipe in ready:
+                waiting.remove(pipe)
+                rank = pipes.index(pipe)
+                try:
+                    is_good, answers[rank] = pickle.loads(pipe.recv_bytes())
+                except EOFError:
+                    assert rank in expect_death, f"rank {rank} died"
+                    continue
+                if not is_good:
+                    errors.append(f"rank {rank}:\n{answers[rank]}")
+    finally:
+        for process in processes:
+            process.join(timeout=0 if waiting else 10)
+            process.kill()
+    if errors:
+        raise RankError("\n".join(errors))
+    return answers
+
+
+def _rank(pipe, environment, call):
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    try:
+        work, args = pickle.loads(call)
+        with joined(torch.device("cpu")) as group:
+            answer = True, work(group, *args)
+    except BaseException:
+        answer = False, traceback.format_exc()
+    pipe.send_bytes(pickle.dumps(answer))
