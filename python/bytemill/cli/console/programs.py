@@ -33,6 +33,7 @@ class Program(NamedTuple):
 
 
 PROGRAMS = {
+    "download": Program("bytemill.cli.download", "a dataset's name -> its files", True),
     "tok-train": Program("bytemill.cli.tok_train", "text files -> a tokenizer", True),
     "tok-encode": Program("bytemill.cli.tok_encode", "text files -> token shards", True),
     "tok-eval": Program("bytemill.cli.tok_eval", "compare the compression of tokenizers", False),
