@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from bytemill.data.inputs import RECORD
 from bytemill.files import read_versioned, write_bytes
 
-MANIFEST_NAME: Final = "download.json"
+MANIFEST_NAME: Final = RECORD
 _FORMAT, _VERSION = "bytemill-download", 1
 _PIECE: Final = 1 << 20
 _REMEDY: Final = "fetch the files into another folder"
