@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple, TypeAlias
 
 from bytemill.data.documents import iter_documents
 from bytemill.data.inputs import InputFile
@@ -87,8 +88,8 @@ def _row_groups(
     import pyarrow
 
     try:
-        with parquet.ParquetFile(file.path) as reader:
-            metadata = reader.metadata
+        with file.path.open("rb") as raw, parquet.ParquetFile(raw) as reader:
+            metadata, opened = reader.metadata, _status(raw)
             check_column(file, reader.schema_arrow, text_column)
             if group and group >= metadata.num_row_groups:
                 raise ValueError(f"{file.path}: it has no row group {group}: it was changed")
@@ -101,7 +102,9 @@ def _row_groups(
                         f"{first}: it was changed"
                     )
                 if about.total_byte_size <= _MOST_BYTES:
-                    yield Piece(at, first, _Group(file, metadata, at, first, text_column, errors))
+                    yield Piece(
+                        at, first, _Group(file, opened, metadata, at, first, text_column, errors)
+                    )
                     continue
                 rows = 0
                 for batch in reader.iter_batches(
@@ -117,19 +120,29 @@ def _row_groups(
         raise ValueError(f"{file.path}: not readable as parquet ({error})") from error
 
 
+_Status: TypeAlias = tuple[int, ...]
+
+
+def _status(raw: BinaryIO) -> _Status:
+    """By which a file that was replaced or written to is told from what it was."""
+    status = os.fstat(raw.fileno())
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
 class _Group:
     """Reads one row group, in whatever thread calls it."""
 
     def __init__(
         self,
         file: InputFile,
+        opened: _Status,
         metadata: object,
         group: int,
         first: int,
         text_column: str,
         errors: str,
     ) -> None:
-        self._file, self._metadata, self._group = file, metadata, group
+        self._file, self._opened, self._metadata, self._group = file, opened, metadata, group
         self._first, self._text_column, self._errors = first, text_column, errors
 
     def __call__(self) -> list[str | None]:
@@ -137,7 +150,10 @@ class _Group:
 
         file = self._file
         try:
-            with parquet_module(file).ParquetFile(file.path, metadata=self._metadata) as reader:
+            with file.path.open("rb") as raw:
+                if _status(raw) != self._opened:
+                    raise ValueError(f"{file.path}: it was changed while it was read")
+                reader = parquet_module(file).ParquetFile(raw, metadata=self._metadata)
                 table = reader.read_row_group(
                     self._group, columns=[self._text_column], use_threads=False
                 )

@@ -281,8 +281,8 @@ def _locked(folder: Path) -> Iterator[None]:
     with (folder / _LOCK).open("ab") as file:
         try:
             lock(file.fileno())
-        except BlockingIOError as error:
-            raise ValueError(f"{folder}: another download into it is running") from error
         except OSError:
-            pass  # files cannot be locked there
+            raise ValueError(
+                f"{folder}: another download into it is running; wait for it, or name another"
+            ) from None
         yield

@@ -11,7 +11,9 @@ pa = pytest.importorskip("pyarrow")
 import pyarrow.parquet as pq
 
 from bytemill import Tokenizer
+from bytemill.data import expand_inputs
 from bytemill.data.download.manifest import DownloadManifest, KnownFile, digest_of
+from bytemill.data.pieces import read_pieces
 from bytemill.lm.batches.stream.documents import FileDocuments, ItemDocuments
 from bytemill.lm.batches.stream.loader import StreamLoader
 from bytemill.lm.batches.stream.rows import StreamRows
@@ -148,6 +150,18 @@ def test_a_row_group_that_is_too_large_is_read_in_parts(corpus, tokenizer, monke
     monkeypatch.setattr("bytemill.data.pieces._DOCUMENTS", 7)
     assert torch.equal(batches()[0], first)
     assert torch.equal(batches(state)[0], second)
+
+
+def test_a_file_that_is_replaced_while_it_is_read(tmp_path):
+    path = tmp_path / "a.parquet"
+    write_parquet(path, [["one"], ["two"]])
+    pieces = read_pieces(expand_inputs(path)[0])
+    first, second = next(pieces), next(pieces)
+    assert first.read() == ["one"]
+    write_parquet(tmp_path / "b.parquet", [["uno"], ["due"]])
+    (tmp_path / "b.parquet").replace(path)
+    with pytest.raises(ValueError, match=r"a\.parquet: it was changed while it was read"):
+        second.read()
 
 
 # Between two runs

@@ -298,7 +298,7 @@ def test_a_state_of_something_else_is_refused(tokenizer, tmp_path, changes, of_s
     close([loader])
 
 
-@pytest.mark.parametrize("name", ["lengths", "ids", "numbers"])
+@pytest.mark.parametrize("name", ["lengths", "ids", "numbers", "dtype"])
 def test_a_damaged_buffer_is_refused(tokenizer, tmp_path, name):
     write_parquet(tmp_path / "a.parquet", [texts(random.Random(1), 20)])
     [loader] = open_ranks(tmp_path, tokenizer, 8, "best-fit", 1)

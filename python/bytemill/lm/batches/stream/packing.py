@@ -20,7 +20,6 @@ Row = npt.NDArray[np.int64]
 BUFFER: Final = 1000
 """Documents that best-fit chooses from."""
 _IGNORED: Final = -1
-_SINGLE: Final = np.dtype("<u4")
 
 
 class Packer(Protocol):
@@ -183,12 +182,14 @@ class BestFit:
     def to_json(self, snapshot: tuple[list[_Candidate], int, int, int]) -> dict[str, Any]:
         """As `Packer` says. The ids are kept: their documents may be far apart by now."""
         buffer, came, read, placed = snapshot
-        ids = np.concatenate([np.zeros(0, _SINGLE), *(each.ids for each in buffer)])
-        packed = zlib.compress(ids.astype(_SINGLE).tobytes(), 1)
+        ids = np.concatenate([each.ids for each in buffer] or [np.zeros(0, np.uint16)])
+        dtype = np.dtype(ids.dtype).newbyteorder("<")
+        packed = zlib.compress(ids.astype(dtype).tobytes(), 1)
         return {
             "buffer": {
                 "lengths": [each.length for each in buffer],
                 "numbers": [each.number for each in buffer],
+                "dtype": dtype.str,
                 "ids": base64.b64encode(packed).decode("ascii"),
             },
             "came": came,
@@ -200,7 +201,9 @@ class BestFit:
         """As `Packer` says."""
         kept = state["buffer"]
         try:
-            ids = np.frombuffer(zlib.decompress(base64.b64decode(kept["ids"])), _SINGLE)
+            if kept["dtype"] not in ("<u2", "<u4"):
+                raise ValueError(f"dtype={kept['dtype']!r}")
+            ids = np.frombuffer(zlib.decompress(base64.b64decode(kept["ids"])), kept["dtype"])
             lengths, numbers = list(map(int, kept["lengths"])), list(map(int, kept["numbers"]))
             counts = (int(state["came"]), int(state["read"]), int(state["placed"]))
         except (binascii.Error, KeyError, TypeError, ValueError, zlib.error) as error:
