@@ -33,6 +33,7 @@ from bytemill import Tokenizer
 
 _GROUP = 1024
 _SHARD = 250_000_000
+_WORDS = 100_000
 _MEAN = 2_600
 """Characters in a document, the mean of FineWeb-Edu's shards: 250 million in some 94 groups."""
 
@@ -41,7 +42,7 @@ def varied(texts: Sequence[str], seed: int) -> Iterator[str]:
     """Documents without end: pieces of the texts, with words of their own."""
     rng = random.Random(seed)
     letters = "abcdefghijklmnopqrstuvwxyz"
-    words = ["".join(rng.choices(letters, k=7)) for _ in range(100_000)]
+    words = ["".join(rng.choices(letters, k=7)) for _ in range(_WORDS)]
     whole = "\n".join(texts)
     while True:
         # Lengths spread as those of web pages: many short ones, few very long ones.
