@@ -109,6 +109,27 @@ def test_the_number_of_tokens_is_estimated(folder, monkeypatch):
     assert about != exact and 0.5 * exact < about < 2 * exact
 
 
+@pytest.mark.parametrize("change", ["order", "text", "more", "column"])
+@pytest.mark.parametrize("data", ["{}/corpus", "1={}/ids.npy; 1={}/corpus"])
+def test_other_text_has_another_content(folder, change, data):
+    """Ranks compare it before the first step."""
+    fields = {"data": data.replace("{}", str(folder))}
+    before = RunData.open(on_text(folder, **fields).data).train.content
+    assert RunData.open(on_text(folder, **fields).data).train.content == before
+    corpus = folder / "corpus"
+    if change == "order":
+        (corpus / "shard_0.parquet").rename(corpus / "shard_9.parquet")
+    elif change == "text":
+        write_parquet(corpus / "shard_2.parquet", [["other text"]])
+    elif change == "more":
+        write_parquet(corpus / "shard_3.parquet", [["more text"]])
+    else:
+        for path in corpus.iterdir():
+            write_parquet(path, [documents()[:3]], "body")
+        fields["text_column"] = "body"
+    assert RunData.open(on_text(folder, **fields).data).train.content != before
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -92,9 +92,14 @@ class RunData:
         else:
             n_vocab = max(part.tokens.largest_id() for part in parts) + 1
         if len(parts) > 1:
-            about = sum(len(part.tokens) for part in parts)
-            ids = train[: min(len(train), _SHOWN)]
-            train = TextTokens(config.path, ids, train.fingerprint, about=about, n_vocab=n_vocab)
+            train = TextTokens(
+                config.path,
+                train[: min(len(train), _SHOWN)],
+                train.fingerprint,
+                about=sum(len(part.tokens) for part in parts),
+                n_vocab=n_vocab,
+                origin=" ".join(f"{part.weight:g} {part.tokens.content}" for part in parts),
+            )
         return cls(train, val, tokenizer, n_vocab, parts)
 
     def check(self, vocab_size: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 import re
 from collections.abc import Iterable
@@ -87,6 +88,8 @@ class TextTokens(Tokens):
     """How many tokens there are in all, estimated by what the first ones take of the files."""
     n_vocab: int = 0
     """Of the tokenizer."""
+    origin: str = ""
+    """Tells what it is the beginning of from other text."""
 
     def __len__(self) -> int:
         return self.about
@@ -94,6 +97,13 @@ class TextTokens(Tokens):
     def largest_id(self) -> int:
         """The greatest that there could be."""
         return self.n_vocab - 1
+
+    @property
+    def content(self) -> str:
+        """Tells this text from other text: a SHA-256 of where it is from and of its first ids."""
+        whole = hashlib.sha256(f"{self.origin} {self.fingerprint} {self.dtype.str} ".encode())
+        whole.update(np.ascontiguousarray(self.ids[:]).view(np.uint8).data)
+        return whole.hexdigest()
 
 
 def open_text(
@@ -127,8 +137,15 @@ def open_text(
     if not len(ids):
         raise ValueError(f"{documents.source}: there is no text in it")
     about = round(len(ids) / share)
-    fingerprint = tokenizer.fingerprint
-    return documents, TextTokens(path, ids, fingerprint, about=about, n_vocab=tokenizer.n_vocab)
+    tokens = TextTokens(
+        path,
+        ids,
+        tokenizer.fingerprint,
+        about=about,
+        n_vocab=tokenizer.n_vocab,
+        origin=documents.fingerprint(),
+    )
+    return documents, tokens
 
 
 def validation_files(path: str) -> list[Path]:
