@@ -225,7 +225,7 @@ def _open_bin(path: Path) -> Ids:
     if magic not in _BIN:
         if size % 2 or not size:
             raise ValueError(
-                f"{path}: it has {size} bytes, which are no uint16 ids, and no header of llm.c's"
+                f"{path}: {size} bytes are not uint16 ids, and there is not a header of llm.c's"
             )
         return np.memmap(path, "<u2", "r")
     known, dtype = _BIN[magic]

@@ -61,6 +61,8 @@ def test_a_truncated_shard(corpus, tokenizer):
         for _ in range(60):
             loader.next_batch()
             seen += 1
+    with pytest.raises(ValueError, match=r"b\.parquet: not readable as parquet"):
+        loader.next_batch()
     # What lies before it has been handed out.
     assert seen == read_batches_of(corpus / "a.parquet", tokenizer)
     loader.close()
@@ -227,6 +229,25 @@ def test_a_download_is_checked_before_it_is_used(corpus, tokenizer):
 def test_nothing_is_left_to_train_on(corpus):
     with pytest.raises(ValueError, match="nothing to train on"):
         FileDocuments(corpus / "a.parquet", leave_out=[corpus / "a.parquet"])
+
+
+def test_the_record_of_a_download_is_not_text(corpus, recwarn):
+    record(corpus)
+    assert [file.path.name for file in expand_inputs(corpus)] == [f"{n}.parquet" for n in "abc"]
+    assert not recwarn
+
+
+def test_a_loader_goes_on_after_a_state_that_it_refused(corpus, tokenizer):
+    loader, other = (loader_of(FileDocuments(corpus), tokenizer) for _ in range(2))
+    loader.next_batch()
+    other.next_batch()
+    state = json.loads(json.dumps(loader.state_dict()))
+    state["sources"][0]["files"][0][0] = "z.parquet"
+    with pytest.raises(ValueError, match=r"z\.parquet"):
+        loader.load_state_dict(state)
+    assert loader.state_dict() == other.state_dict()
+    other.close()
+    loader.close()
 
 
 # Iterables

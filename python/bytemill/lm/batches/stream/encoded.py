@@ -78,6 +78,8 @@ class EncodedDocuments:
         self._pending: deque[Future[_Encoded | _Failed]] = deque()
         self._early: dict[int, _Encoded | _Failed] = {}
         self._error: Exception | None = None
+        """What ended the reading, perhaps ahead of what has been handed on."""
+        self._raised: Exception | None = None
         self._documents = self._in_order()
 
     def next(self) -> Document:
@@ -86,7 +88,12 @@ class EncodedDocuments:
         Raises:
             ValueError: A file is damaged, or has changed; there are no documents.
         """
-        return next(self._documents)
+        if self._raised is None:
+            try:
+                return next(self._documents)
+            except Exception as error:
+                self._raised = error
+        raise self._raised
 
     def close(self) -> None:
         """Ends the threads, which finish the pieces they have begun."""

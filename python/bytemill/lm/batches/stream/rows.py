@@ -93,16 +93,14 @@ class StreamRows:
         self._packing, self._threads = packing, threads
         self._row, self._target = np.empty((2, context_length + 1), np.int64)
         self._digests: list[str] = []
-        self._begin(Place())
-
-    def _begin(self, place: Place) -> None:
-        self._packer: Packer = (
-            Continued(self._bos_id)
-            if self._packing == "documents"
-            else BestFit(self.context_length)
-        )
-        self._following = place
+        self._packer = self._new_packer()
+        self._following = Place()
         self._encoded: EncodedDocuments | None = None
+
+    def _new_packer(self) -> Packer:
+        if self._packing == "documents":
+            return Continued(self._bos_id)
+        return BestFit(self.context_length)
 
     def fill(self, x: Row, y: Row) -> None:
         """As `Rows` says."""
@@ -159,12 +157,13 @@ class StreamRows:
         try:
             place = Place.of(state["place"])
             files = [(str(name), str(digest)) for name, digest in state["files"]]
-            self.close()
-            self._begin(place)
-            self._packer.load(state)
+            packer = self._new_packer()
+            packer.load(state)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"the stream's state is damaged ({error})") from None
         self._check_files([name for name, _ in files])
+        self.close()
+        self._packer, self._following = packer, place
         self._digests = [digest for _, digest in files]
 
     def _settings(self) -> dict[str, Any]:
