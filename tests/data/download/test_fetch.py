@@ -2,16 +2,20 @@
 
 import email.utils
 import hashlib
+import http.client
+import io
 import json
 import os
 import random
 import threading
 import time
+import urllib.request
 
 import pytest
 
 from bytemill.data.download import DownloadError, download
 from bytemill.data.download.fetch import Patience
+from bytemill.data.download.http import _Redirects
 from bytemill.files import DiskFullError
 from tests.support.faulty_server import serving, wait_until
 
@@ -178,6 +182,14 @@ def test_redirects_are_followed_and_tell_a_checksum(server, tmp_path):
     assert (tmp_path / "right" / "a.txt").read_bytes() == BODY
     server.headers["/a.txt"]["X-Linked-ETag"] = f'"{hashlib.sha256(OTHER).hexdigest()}"'
     refused(server, tmp_path / "wrong", "SHA-256")
+
+
+def test_a_redirect_does_not_leave_encryption():
+    arguments = (io.BytesIO(), 302, "Found", http.client.HTTPMessage(), "http://host/a")
+    with pytest.raises(DownloadError, match="not encrypted"):
+        _Redirects().redirect_request(urllib.request.Request("https://host/a"), *arguments)
+    request = _Redirects().redirect_request(urllib.request.Request("http://host/b"), *arguments)
+    assert request.full_url == "http://host/a"
 
 
 def test_redirects_without_end(server, tmp_path):
