@@ -20,7 +20,7 @@ UNITS = re.compile(
     r"\b(tokens?|bytes|characters|documents?|items|threads|cores|times|samples?|texts|share|fraction|"
     r"logits|integer|blocks|square|windows?|rows?|steps?|batch(es)?|layers?|heads?|width|features|parameters?|"
     r"ids?|GB|GPUs?|FLOPs?|FLOP/s|rate|norm|decay|weight|period|base|coefficient|probability|"
-    r"checkpoints|epochs?|seconds|minutes|seed|moment\w*|denominator|positions?)\b",
+    r"checkpoints|epochs?|seconds|minutes|seed|moment\w*|denominator|positions?|files)\b",
 )
 
 
@@ -49,6 +49,7 @@ def test_every_option_has_help_with_unit_and_default(name, action, is_chosen):
 
 # Those without a default of their own: what they stand for is in the text, or nothing does.
 EXPLAINED = {
+    ("download", "checksums"),
     ("tok-train", "input"),
     ("train", "config"),
     ("train", "data"),

@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 
 from bytemill.cli import train
 from bytemill.lm.checkpoint.one_file import CheckpointStore
-from bytemill.lm.model.accounting import training_flops_per_token
+from bytemill.lm.model.cost.accounting import training_flops_per_token
 from bytemill.lm.train import TrainConfig
 from bytemill.lm.train.metrics import read_metrics
 from bytemill.lm.train.model_settings import model_config

@@ -20,9 +20,9 @@ from bytemill.cli.train import plan_rows
 from bytemill.lm.checkpoint.loading import find_checkpoint
 from bytemill.lm.device.gpus import GPUS, gpu
 from bytemill.lm.distributed.costs import SHARDS, rank_costs
-from bytemill.lm.model import accounting
-from bytemill.lm.model.components import components, cs336_activations
 from bytemill.lm.model.config import ModelConfig
+from bytemill.lm.model.cost import accounting
+from bytemill.lm.model.cost.components import components, cs336_activations
 from bytemill.lm.model.transformer import Transformer
 from bytemill.lm.optim.groups import OptimConfig, model_groups, used_rates
 from bytemill.lm.settings_tree import leaves

@@ -27,6 +27,8 @@ FORMATS: dict[str, Format] = {
     ".parquet": "parquet",
 }
 COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
+RECORD = "download.json"
+"""What `bytemill.data.download` keeps beside the files it fetches; it is not one of them."""
 # Read as text, these would only fail later, with a message about UTF-8.
 _ARCHIVES = {".7z", ".br", ".bz2", ".lz4", ".lzma", ".rar", ".tar", ".tgz", ".xz", ".zip"}
 _KNOWN = (
@@ -126,7 +128,9 @@ def _in_folder(folder: Path) -> Iterator[Path]:
             if (identity := _identity(Path(parent, name))) not in seen:
                 seen.add(identity)
                 folders.append(name)
-        for name in sorted(name for name in files if not name.startswith(".")):
+        for name in sorted(files):
+            if name.startswith(".") or name == RECORD:
+                continue
             path = Path(parent, name)
             if _is_meant(path):
                 empty = False

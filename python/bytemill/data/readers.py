@@ -32,7 +32,7 @@ def check_packages(files: Iterable[InputFile]) -> None:
         if file.compression == "zstd":
             zstd.module(file.path)
         if file.format == "parquet":
-            _parquet_module(file)
+            parquet_module(file)
 
 
 def read_chunks(file: InputFile, on_position: OnPosition = _ignore) -> Iterator[bytes]:
@@ -147,7 +147,8 @@ def invalid_utf8(where: str, offset: int) -> ValueError:
     )
 
 
-def _parquet_module(file: InputFile) -> Any:
+def parquet_module(file: InputFile) -> Any:
+    """pyarrow's; ImportError, with the pip command, if there is none to read `file` with."""
     try:
         import pyarrow.parquet
 
@@ -165,22 +166,18 @@ def read_parquet(
         ValueError: The file is not a parquet file, or has no such column of strings or UTF-8 bytes.
         ImportError: pyarrow is not installed.
     """
-    parquet = _parquet_module(file)
+    parquet = parquet_module(file)
     import pyarrow
 
     with _seekable(file) as source:
         try:
             # One column is wanted, in turn: no read-ahead of whole row groups, no further threads.
             reader = parquet.ParquetFile(source, pre_buffer=False, buffer_size=_PARQUET_BUFFER)
-            _check_column(file, reader.schema_arrow, text_column)
+            check_column(file, reader.schema_arrow, text_column)
             rows = 0
             batches = reader.iter_batches(256, columns=[text_column], use_threads=False)
             for batch in batches:
-                column = batch.column(0)
-                if pyarrow.types.is_dictionary(column.type):
-                    column = column.dictionary_decode()
-                # As bytes, because pyarrow itself knows no errors="replace".
-                texts = column.cast(pyarrow.large_binary()).to_pylist()
+                texts = column_bytes(batch.column(0))
                 for row, text in enumerate(texts, rows):
                     if text is not None:
                         yield decode(text, f"{file.path}, row {row}", errors)
@@ -190,7 +187,18 @@ def read_parquet(
             raise ValueError(f"{file.path}: not readable as parquet ({error})") from error
 
 
-def _check_column(file: InputFile, schema: pyarrow.Schema, name: str) -> None:
+def column_bytes(column: Any) -> list[bytes | None]:
+    """The texts of a column, as bytes: pyarrow itself knows no errors="replace"."""
+    import pyarrow
+
+    if pyarrow.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    texts: list[bytes | None] = column.cast(pyarrow.large_binary()).to_pylist()
+    return texts
+
+
+def check_column(file: InputFile, schema: pyarrow.Schema, name: str) -> None:
+    """ValueError unless a parquet file has one column `name`, of strings or of their bytes."""
     import pyarrow
 
     if schema.names.count(name) != 1:

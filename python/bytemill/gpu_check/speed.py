@@ -19,8 +19,8 @@ from bytemill.gpu_check.sizes import Shape, Sizes
 from bytemill.lm.device import runtime
 from bytemill.lm.generate.text import generate
 from bytemill.lm.generate.weights import DecodingWeights
-from bytemill.lm.model.accounting import training_flops_per_token
 from bytemill.lm.model.config import PRESETS, Preset
+from bytemill.lm.model.cost.accounting import training_flops_per_token
 from bytemill.lm.optim.clip import clip_gradients
 from bytemill.lm.optim.groups import OptimConfig, build_optimizers, set_learning_rates
 

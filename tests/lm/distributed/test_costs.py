@@ -6,7 +6,7 @@ torch = pytest.importorskip("torch")
 
 from bytemill.lm import ModelConfig
 from bytemill.lm.distributed.costs import rank_costs
-from bytemill.lm.model.accounting import training_memory
+from bytemill.lm.model.cost.accounting import training_memory
 from bytemill.lm.optim.groups import OptimConfig
 
 # 16 matrices of 64 x 64, four of 256 x 64 and four of 64 x 256 in the layers; embedding and head.

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bytemill.lm import ModelConfig, Transformer
 from bytemill.lm.device.gpus import GPUS, find_gpu, gpu
-from bytemill.lm.model import accounting as account
+from bytemill.lm.model.cost import accounting as account
 from tests.support.one_thread import one_thread  # noqa: F401
 
 # CS336, assignment 1, problem transformer_accounting: GPT-2 XL with SwiGLU of d_ff 6,400.

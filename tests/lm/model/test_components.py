@@ -5,8 +5,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from bytemill.lm import ModelConfig
-from bytemill.lm.model.accounting import count_parameters, forward_flops
-from bytemill.lm.model.components import components, cs336_activations
+from bytemill.lm.model.cost.accounting import count_parameters, forward_flops
+from bytemill.lm.model.cost.components import components, cs336_activations
 
 XL = {
     "vocab_size": 50_257, "context_length": 1_024, "d_model": 1_600, "n_layer": 48, "n_head": 25,

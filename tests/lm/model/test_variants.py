@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 from bytemill.lm import KVCache, Transformer
 from bytemill.lm.generate.decoder import Decoder
 from bytemill.lm.generate.weights import DecodingWeights
-from bytemill.lm.model.accounting import count_parameters
+from bytemill.lm.model.cost.accounting import count_parameters
 from bytemill.lm.model.transformer import Block
 from tests.support import reference
 from tests.support.models import CHOICES, ids_like, small_model, variants

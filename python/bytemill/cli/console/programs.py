@@ -33,13 +33,16 @@ class Program(NamedTuple):
 
 
 PROGRAMS = {
+    "download": Program("bytemill.cli.download", "a dataset's name -> its files", True),
     "tok-train": Program("bytemill.cli.tok_train", "text files -> a tokenizer", True),
     "tok-encode": Program("bytemill.cli.tok_encode", "text files -> token shards", True),
     "tok-eval": Program("bytemill.cli.tok_eval", "compare the compression of tokenizers", False),
     "train": Program("bytemill.cli.train", "token shards -> a language model *", True),
     "generate": Program("bytemill.cli.generate", "a prompt -> the text a model writes *", False),
-    "evaluate": Program("bytemill.cli.evaluate", "a model's loss and bits per byte *", False),
-    "plot": Program("bytemill.cli.plot", "the loss curves of runs, as a picture *", True),
+    "evaluate": Program(
+        "bytemill.cli.evaluation.evaluate", "a model's loss and bits per byte *", False
+    ),
+    "plot": Program("bytemill.cli.runs.plot", "the loss curves of runs, as a picture *", True),
     "base-eval": Program(
         "bytemill.cli.evaluation.base_eval", "a base model's CORE, and samples *", True
     ),

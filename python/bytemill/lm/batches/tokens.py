@@ -22,6 +22,9 @@ Ids = npt.NDArray[np.integer[Any]]
 
 _PIECE = 1 << 24
 _SAMPLES, _SAMPLE = 16, 2048
+_BIN_HEADER = 1024
+# The magic numbers of llm.c's files, for GPT-2's and Llama 3's ids.
+_BIN = {20240520: (1, "<u2"), 20240801: (7, "<u4")}
 
 
 @dataclass(frozen=True)
@@ -172,10 +175,11 @@ def open_tokens(
     split: Split = "train",
     tokenizer: Tokenizer | str | None = None,
 ) -> Tokens:
-    """Opens a folder of shards, or one .npy file of ids; memory-mapped, so size does not matter.
+    """Opens a folder of shards, or one file of ids; memory-mapped, so size does not matter.
 
     Args:
-        path: What `Tokenizer.encode_files` wrote, or a NumPy file of integers of one dimension.
+        path: What `Tokenizer.encode_files` wrote; or a NumPy file of integers of one dimension; or
+            a .bin file of llm.c's, or of nanoGPT's (uint16 and nothing else).
         split: "train" or "val", of a folder. A file is one split, whatever it is called.
         tokenizer: The model's tokenizer, or its fingerprint: shards of another are refused. A bare
             file does not know its tokenizer; see `vocabulary.check_vocabulary`.
@@ -193,6 +197,8 @@ def open_tokens(
         raise FileNotFoundError(
             f"{where}: no such folder or file; make shards with bytemill tok-encode"
         )
+    if where.suffix == ".bin":
+        return Tokens.of(_open_bin(where), str(where))
     try:
         ids = np.load(where, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # NumPy reads the header as Python: TokenError, TypeError, ...
@@ -200,6 +206,38 @@ def open_tokens(
     if not isinstance(ids, np.ndarray):
         raise ValueError(f"{where}: it holds several arrays; save one, with numpy.save")
     return Tokens.of(ids, str(where))
+
+
+def _open_bin(path: Path) -> Ids:
+    """The ids in a .bin file.
+
+    llm.c's begin with 256 int32: magic, version, number of ids
+    (https://github.com/karpathy/llm.c/blob/master/dev/data/data_common.py). nanoGPT's have no
+    header.
+
+    Raises:
+        ValueError: It is truncated, or of a version that is not known.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        header = np.frombuffer(file.read(_BIN_HEADER).ljust(12, b"\0")[:12], "<i4")
+    magic, version, count = header.tolist()
+    if magic not in _BIN:
+        if size % 2 or not size:
+            raise ValueError(
+                f"{path}: {size} bytes are not uint16 ids, and there is not a header of llm.c's"
+            )
+        return np.memmap(path, "<u2", "r")
+    known, dtype = _BIN[magic]
+    if version != known:
+        raise ValueError(f"{path}: version {version} of llm.c's files; this one reads {known}")
+    wanted = _BIN_HEADER + count * np.dtype(dtype).itemsize
+    if size != wanted or count < 1:
+        raise ValueError(
+            f"{path}: its header tells of {count} ids, {wanted} bytes, but it has {size}: it was "
+            "truncated or changed"
+        )
+    return np.memmap(path, dtype, "r", _BIN_HEADER)
 
 
 def check_length(tokens: Tokens, context_length: int) -> None:

@@ -16,9 +16,9 @@ from torch.optim import Optimizer
 
 from bytemill.lm.distributed.layout import share_out
 from bytemill.lm.distributed.zero2 import kinds_of, trained
-from bytemill.lm.model import accounting
-from bytemill.lm.model.accounting import FP32
 from bytemill.lm.model.config import ModelConfig
+from bytemill.lm.model.cost import accounting
+from bytemill.lm.model.cost.accounting import FP32
 from bytemill.lm.model.transformer import Transformer
 from bytemill.lm.optim.groups import OptimConfig, build_optimizers
 

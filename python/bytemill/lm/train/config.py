@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from bytemill.lm.batches.stream.corpus import placed
 from bytemill.lm.device.threads import MOST_THREADS
 from bytemill.lm.optim.groups import OptimConfig
 from bytemill.lm.optim.schedule import ScheduleConfig
@@ -26,31 +27,37 @@ class DataConfig:
     path: str = option(
         flag="data",
         decides=False,
-        help="a folder of token shards, or a flat .npy file of token ids",
+        help="a folder of token shards, or a flat .npy or .bin file of token ids; or text, which "
+        "is encoded on the way: a folder, a file or a glob of .parquet, .jsonl or .txt, also .gz "
+        "or .zst; or several with weights, their shares of the rows: "
+        '"0.7=web/*.parquet; 0.3=books"',
     )
     val_path: str | None = option(
         None,
         flag="val_data",
         decides=False,
-        help="shards or .npy for validation",
-        derived="the validation split of the data",
+        help="shards, .npy, .bin or text for validation",
+        derived="the validation split of the data, or the file that a download pinned",
     )
     tokenizer: str | None = option(
         None,
         decides=False,
-        help="the tokenizer's folder; bits per byte and samples need it, and the shards are "
+        help="the tokenizer's folder; text, bits per byte and samples need it, and the shards are "
         "checked against it",
         derived="none",
     )
-    loader: Literal["windows", "documents"] = option(
-        "windows",
-        help="rows are random windows of the tokens, or begin at documents' first tokens",
+    loader: Literal["auto", "windows", "documents", "best-fit"] = option(
+        "auto",
+        help="rows are random windows of the tokens, or begin as documents do, with one token: "
+        "these go on in the next row, or (text only) rows take those that fit best, and crop",
+        derived="windows; documents of text",
     )
     bos: str | None = option(
         None,
         help="the special token that begins documents, for --loader documents",
         derived="<|bos|>, <|endoftext|>, or the first",
     )
+    text_column: str = option("text", help="where the text is, in .jsonl (the key) and .parquet")
 
     def __post_init__(self) -> None:
         check(self)
@@ -178,7 +185,7 @@ class TrainConfig(Tree):
         """The same with whole paths to what is read, which stay right in another working folder."""
         paths = {
             name: str(Path(path).absolute())
-            for name in ("data", "val_data", "tokenizer", "init_from")
+            for name in ("val_data", "tokenizer", "init_from")
             if (path := self.flat()[name]) is not None
         }
-        return self.but(**paths)
+        return self.but(data=placed(self.data.path), **paths)

@@ -14,8 +14,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, get_args
 
-from bytemill.lm.model.accounting import count_parameters, training_flops_per_token
 from bytemill.lm.model.config import ModelConfig
+from bytemill.lm.model.cost.accounting import count_parameters, training_flops_per_token
 from bytemill.lm.optim.groups import RATES, OptimConfig, Recipe
 from bytemill.lm.optim.schedule import Schedule, ScheduleConfig
 from bytemill.lm.settings import AUTO

@@ -6,7 +6,7 @@ from typing import Final
 
 import torch
 
-from bytemill.lm.model.accounting import largest_batch
+from bytemill.lm.model.cost.accounting import largest_batch
 from bytemill.lm.train.plan import Plan
 from bytemill.lm.train.steps.accumulate import default_rows
 

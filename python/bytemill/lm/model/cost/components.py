@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bytemill.lm.model.accounting import FP32, count_parameters, forward_flops
 from bytemill.lm.model.config import ModelConfig
+from bytemill.lm.model.cost.accounting import FP32, count_parameters, forward_flops
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Programs about several training runs at once."""

@@ -1,0 +1,1 @@
+"""What a model costs: parameters, memory and FLOPs, counted before it is made."""
