@@ -156,7 +156,7 @@ class Tokens:
         return None
 
     def least_id(self) -> int:
-        """The least id, or 0 if there is none; below 0 it is not an id. Reads all of a bare array."""
+        """The least id, or 0 if there is none; one below 0 is bad. Reads all of a bare array."""
         return 0 if self.dtype.kind == "u" else self.scan.least
 
     def largest_id(self) -> int:
