@@ -216,7 +216,7 @@ impl Classes {
         for (i, &(start, flip)) in edges.iter().enumerate() {
             current ^= flip;
             let next = edges.get(i + 1).map_or(past_last, |e| e.0);
-            // Half of the surrogates' neighbours may be in another class than they, which occur in no text.
+            // The surrogates may be in another class than half of their neighbours; they occur in no text.
             if start >= next {
                 continue;
             }

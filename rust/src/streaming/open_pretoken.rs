@@ -8,10 +8,10 @@
 //! between them, for these patterns:
 //!
 //! `gpt2`, `cl100k`, `nanochat`. The contractions have none of these letters (`ſ` takes two bytes), so
-//! that only `\p{L}+` takes them, after at most one character that is none. Nothing follows it in
+//! that only `\p{L}+` takes them, after at most one character that is not a letter. Nothing follows it in
 //! its alternative, so it takes all letters there are, y too. In A alone it ends with x. What comes before
 //! the pretoken of x is cut in the same way: each pretoken depends on the text from its start on up to,
-//! at most, the character that is not taken any more or that a look-ahead reads, and that is x at
+//! at most, the first character that is no longer taken or that a look-ahead reads, and that is x at
 //! the latest, as no other alternative goes on through x. B begins with y, which again only `\p{L}+`
 //! takes, as far as it does in the whole text.
 //!

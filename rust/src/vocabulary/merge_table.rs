@@ -65,7 +65,7 @@ pub struct MergeTable {
     /// Tokens that no merging leads to, with their ids.
     unmerged: FxHashMap<Box<[u8]>, u32>,
     /// Whether all merged tokens come from tokens of lower rank, as after training. Then a list of
-    /// tokens is what merging gives if each two neighbours are (`longest.rs`).
+    /// tokens is what merging gives if each two neighbours are (`merge_longest.rs`).
     pub(crate) ordered: bool,
 }
 

@@ -159,7 +159,7 @@ class Tokens:
         return None
 
     def least_id(self) -> int:
-        """The least id, or 0 if there is none; below 0 it is none. Reads all of a bare array."""
+        """The least id, or 0 if there is none; one below 0 is bad. Reads all of a bare array."""
         return 0 if self.dtype.kind == "u" else self.scan.least
 
     def largest_id(self) -> int:
