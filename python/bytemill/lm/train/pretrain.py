@@ -22,6 +22,7 @@ from bytemill.lm.device.threads import wait_briefly
 from bytemill.lm.evaluate.validation import Batches, Validation, validate
 from bytemill.lm.generate.text import stream_text
 from bytemill.lm.model.accounting import largest_batch
+from bytemill.lm.model.fp8 import use_fp8
 from bytemill.lm.model.transformer import Transformer
 from bytemill.lm.optim.groups import build_optimizers, peak_rates
 from bytemill.lm.train import metrics
@@ -177,6 +178,8 @@ class Trainer:
         )
         generator = torch.Generator().manual_seed(run.seed)
         self.model = Transformer(self.plan.model, device=self.device, generator=generator)
+        if run.fp8:
+            use_fp8(self.model, self.device)
         self.optimizers = build_optimizers(self.model, self.plan.optimizer, ns_dtype=self.dtype)
         self._val_batches = self.data.val_batches(run.eval_tokens, self.plan.batch_size, length)
         self._token_bytes = self.data.token_bytes(self.plan.model.vocab_size)
