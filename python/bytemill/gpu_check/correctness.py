@@ -17,6 +17,7 @@ from bytemill.lm.checkpoint.loading import load_model
 from bytemill.lm.device import runtime
 from bytemill.lm.generate.text import generate
 from bytemill.lm.model.config import ModelConfig, Preset
+from bytemill.lm.model.fp8 import use_fp8
 from bytemill.lm.model.transformer import Transformer
 from bytemill.lm.optim import polar
 from bytemill.lm.optim.groups import OptimConfig, build_optimizers
@@ -133,6 +134,29 @@ def muon(device: torch.device) -> Row:
     )
 
 
+def eight_bits(device: torch.device) -> Row:
+    """Loss and gradients of a training step in fp8 against the same in bf16."""
+    name = "fp8 against bf16"
+    losses, gradients = [], []
+    x, y = (part.to(device) for part in _batch())
+    for wants_fp8 in (False, True):
+        model = _model("nanochat-2026", device)
+        if wants_fp8:
+            try:
+                use_fp8(model, device)
+            except ValueError as error:
+                return Row(name, f"skipped: {error}")
+        with torch.autocast(device.type, torch.bfloat16):
+            loss = model.loss(x, y)
+        loss.backward()  # type: ignore[no-untyped-call]
+        losses.append(float(loss.detach()))
+        gradients.append(torch.cat([_grad(weight).flatten() for weight in model.parameters()]))
+    apart, of_loss = _apart(gradients[1], gradients[0]), abs(losses[1] / losses[0] - 1)
+    text = f"gradients apart by {apart:.1%}, losses by {of_loss:.2%}"
+    good = 0 < apart < 0.2 and of_loss < 0.02
+    return Row(name, text, good, {"gradients": apart, "losses": of_loss})
+
+
 def generation(device: torch.device) -> Row:
     """Greedy and drawn text against the CPU's; a row alone against the same among others."""
     same = {"greedy": True, "drawn": True, "alone": True}
@@ -241,6 +265,7 @@ def checks(device: torch.device, sizes: Sizes, folder: Path) -> dict[str, Callab
         "fp32 against fp64 on the CPU": lambda: logits_and_gradients(device),
         "steps against the CPU's": lambda: equal_steps(device, sizes.equal_steps),
         "Muon's singular values": lambda: muon(device),
+        "fp8 against bf16": lambda: eight_bits(device),
         "text against the CPU's": lambda: generation(device),
         "resume": lambda: resume(device, folder),
         "out of memory": lambda: out_of_memory(device, folder, sizes.memory_rows),

@@ -18,16 +18,18 @@ from tests.support.one_thread import one_thread  # noqa: F401
 
 T, V = 32, 260
 KINDS = {
-    "cs336": {},
-    "cs336-grouped": {"n_kv_head": 2},
-    "gpt": {"n_kv_head": 2},
-    "gpt-weights": {"n_kv_head": 1, "norm_weights": True},
+    "cs336": ("cs336", {}),
+    "cs336-grouped": ("cs336", {"n_kv_head": 2}),
+    "gpt": ("gpt", {"n_kv_head": 2}),
+    "gpt-weights": ("gpt", {"n_kv_head": 1, "norm_weights": True}),
+    "2026": ("nanochat-2026", {"n_kv_head": 2, "window": 5}),
 }
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def model(request) -> Transformer:
-    return make(request.param.partition("-")[0], **KINDS[request.param])
+    preset, fields = KINDS[request.param]
+    return make(preset, **fields)
 
 
 def make(name: str, d_model: int = 32, **fields) -> Transformer:

@@ -322,7 +322,7 @@ def test_a_second_derivative_of_fused_attention_names_the_remedy(case):
     torch.testing.assert_close(grads, torch.autograd.grad(loss, parameters), **NEAR)
 
 
-@pytest.mark.parametrize("name", ["cs336", "gpt"])
+@pytest.mark.parametrize("name", ["cs336", "gpt", "nanochat-2026"])
 @pytest.mark.parametrize("own_head", [True, False])
 def test_fake_tensors_and_meta(name, own_head):
     config = small_config(name)
@@ -350,12 +350,12 @@ def test_fake_tensors_and_meta(name, own_head):
     assert type(model(ids)) is type(loss)
 
 
-@pytest.mark.parametrize("name", ["cs336", "gpt"])
+@pytest.mark.parametrize("name", ["cs336", "gpt", "nanochat-2026"])
 @pytest.mark.parametrize("own_head", [True, False])
 def test_flops_in_fp32_are_those_of_the_account(name, own_head):
     model = small_model(name)
     if not own_head:
-        model.lm_head = torch.nn.Linear(64, 97, bias=False)
+        model.lm_head = torch.nn.Linear(64, model.config.padded_vocab_size, bias=False)
     ids = ids_like(model, 3, 32)
     total = accounting.forward_flops(model.config, batch_size=3, length=32).total
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -392,3 +392,29 @@ def test_traces_are_of_torchs_own_operations(case):
         torch.testing.assert_close(graph(other), case.model.loss(other, other))
     names = {str(node.target) for node in graph.graph.nodes}
     assert not [name for name in names if "mkldnn" in name]
+
+
+def test_gradients_of_each_sequence_with_the_refinements_of_2026():
+    model = small_model("nanochat-2026", n_layer=3)
+    ids = ids_like(model, 3, 10)
+    weights = {name: value.detach() for name, value in model.named_parameters()}
+
+    def loss(weights, row):
+        named = {f"model.{name}": weight for name, weight in weights.items()}
+        return torch.func.functional_call(_Loss(model), named, (row[None],))
+
+    found = torch.func.vmap(torch.func.grad(loss), (None, 0))(weights, ids)
+    for i, row in enumerate(ids):
+        model.zero_grad()
+        model.loss(row[None, :-1], row[None, 1:]).backward()
+        for name, parameter in model.named_parameters():
+            torch.testing.assert_close(found[name][i], parameter.grad, rtol=1e-3, atol=2e-5)
+
+
+class _Loss(torch.nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids):
+        return self.model.loss(ids[:, :-1], ids[:, 1:])

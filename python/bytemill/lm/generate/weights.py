@@ -36,8 +36,8 @@ N = TypeVar("N")
 _COLUMNS: Final = 64
 _DTYPES: Final = (torch.float32, torch.bfloat16, torch.float16)
 # What `nn.Module` itself keeps in a module's __dict__, and what decides no result. Whatever else is
-# there, a model just made from the same config has too.
-_IGNORED: Final = frozenset({*vars(nn.Module()), "tied_to", "start", "ends"})
+# there, a model just made from the same config has too. (A `product` decides in training alone.)
+_IGNORED: Final = frozenset({*vars(nn.Module()), "tied_to", "start", "ends", "product"})
 _CLASSES: Final = (
     Transformer, Block, Attention, FeedForward, Linear, TiedHead, Embedding, RMSNorm, Rope,
     Scalars, Smear, nn.ModuleList, nn.ModuleDict,
@@ -213,6 +213,8 @@ def obstacle(model: nn.Module) -> str | None:
             return f"{name or 'the model'} is not what its config makes"
         if (reason := hooked(module)) is not None:
             return f"{name or 'the model'} has {reason}"
+        if isinstance(module, Linear) and module.product is not None and module.training:
+            return f"{name} multiplies in its own way in training; call the model's eval()"
         if module.training and model.config.dropout:
             return "dropout in training; call the model's eval() to generate without"
         for weight in module._parameters.values():

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -67,6 +68,8 @@ class Linear(nn.Module):
         super().__init__()
         self.start = Normal(math.sqrt(2 / (d_in + d_out))) if start is None else start
         self.weight = nn.Parameter(torch.empty(d_out, d_in, device=device, dtype=dtype))
+        self.product: Callable[[Tensor, Tensor], Tensor] | None = None
+        """What multiplies in training instead of `ops.linear`, such as `fp8.fp8_linear`."""
         self.reset_parameters(generator)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
@@ -75,6 +78,8 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., d_in) times the transposed weight."""
+        if self.product is not None and self.training:
+            return self.product(x, self.weight)
         return ops.linear(x, self.weight)
 
 

@@ -92,6 +92,11 @@ class RunConfig:
     dtype: Literal["auto", "float32", "bfloat16"] = option(
         "auto", help="of the matrix products; weights are float32"
     )
+    fp8: bool = option(
+        False,
+        help="multiply the layers' matrices in 8 bits in training; needs an NVIDIA GPU of compute "
+        "capability 9.0 (Hopper)",
+    )
     compile: Literal["auto", "on", "off"] = option(
         "auto", decides=False, help="torch.compile; auto: on CUDA"
     )

@@ -21,6 +21,7 @@ from bytemill.lm.checkpoint.store import Checkpoint, CheckpointStore
 from bytemill.lm.device import runtime
 from bytemill.lm.device.threads import wait_briefly
 from bytemill.lm.evaluate.validation import Batches, Validation
+from bytemill.lm.model.fp8 import use_fp8
 from bytemill.lm.model.transformer import Transformer
 from bytemill.lm.optim.groups import build_optimizers, peak_rates
 from bytemill.lm.train import metrics
@@ -185,6 +186,8 @@ class Trainer:
         length = self.plan.model.context_length
         generator = torch.Generator().manual_seed(run.seed)
         self.model = Transformer(self.plan.model, device=self.device, generator=generator)
+        if run.fp8:
+            use_fp8(self.model, self.device)
         self.optimizers = build_optimizers(self.model, self.plan.optimizer, ns_dtype=self.dtype)
         self.world.prepare(self.model, self.optimizers, self.plan.batch_size)
         self._val_batches = self.data.val_batches(run.eval_tokens, self.plan.batch_size, length)
