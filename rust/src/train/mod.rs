@@ -52,7 +52,7 @@ impl TrainOptions {
 }
 
 /// The result of training: tokens in order of their ids (the 256 bytes, then one for each merge).
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Merges {
     tokens: Vec<Box<[u8]>>,
     pairs: Vec<(u32, u32)>,
@@ -60,8 +60,8 @@ pub struct Merges {
 
 impl Merges {
     /// The bytes of each id.
-    pub fn tokens(&self) -> Vec<&[u8]> {
-        self.tokens.iter().map(|t| &**t).collect()
+    pub fn tokens(&self) -> &[Box<[u8]>] {
+        &self.tokens
     }
 
     /// The pair of ids each merge joins; merge `i` makes id `256 + i`.
@@ -73,7 +73,7 @@ impl Merges {
 /// Learns merges from counts.
 ///
 /// # Errors
-/// [`Error::VocabSize`] if the size cannot hold the bytes and the special tokens.
+/// [`Error::VocabSize`] if the size cannot hold the bytes and the special tokens; [`Error::Memory`].
 pub fn train(counts: &Counts, options: &TrainOptions) -> Result<Merges> {
     train_with(counts, options, &mut |_, _| Ok(()))
 }
@@ -101,17 +101,17 @@ pub fn train_with(
         min_frequency: options.min_frequency.max(1),
         max_token_length: options.max_token_length.unwrap_or(usize::MAX),
     };
-    let tokens = Tokens::new(n_tokens, options.tie_break);
+    let tokens = Tokens::new(n_tokens, options.tie_break)?;
     let tick = &mut |done| tick(done, n_tokens - 256);
     let team = Team::new(options.num_threads)?;
     let table = counts.table();
     let pairs = if n_tokens < usize::from(u16::MAX) {
-        Trainer::new(Words::<u16>::new(table)?, &tokens, &team, limits).run(tick)?
+        Trainer::new(Words::<u16>::new(table)?, &tokens, &team, limits)?.run(tick)?
     } else {
-        Trainer::new(Words::<u32>::new(table)?, &tokens, &team, limits).run(tick)?
+        Trainer::new(Words::<u32>::new(table)?, &tokens, &team, limits)?.run(tick)?
     };
     Ok(Merges {
-        tokens: tokens.into_vec(256 + pairs.len()),
+        tokens: tokens.into_vec(256 + pairs.len())?,
         pairs,
     })
 }
