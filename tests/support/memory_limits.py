@@ -1,10 +1,10 @@
 """Every surface under limits of memory, each in a process of its own: `python -m` this, on Linux.
 
-For each surface and limit a child is forked, so that it has the vocabulary but nothing that a first
-call makes. It limits its address space, calls, lifts the limit, and calls again what was refused, on
-the same object. Prints a JSON object, surface -> limit -> what happened: "right", "MemoryError, then
-right", or whatever else. A limit is in MB above what the process has mapped; "resident" is 1 MB above
-what it uses, which is less than it has mapped, as CS336's tests have it.
+For each surface and limit a child is forked, so that it has the vocabulary but nothing that a
+first call makes. It limits its address space, calls, lifts the limit, and calls again what was
+refused, on the same object. Prints a JSON object, surface -> limit -> what happened: "right",
+"MemoryError, then right", or whatever else. A limit is in MB above what the process has mapped;
+"resident" is 1 MB above what it uses, which is less than it has mapped, as CS336's tests have it.
 """
 
 import hashlib
@@ -71,6 +71,7 @@ class Surfaces:
     def of_tokenizers(self) -> dict[str, Callable[[Tokenizer], Any]]:
         text, texts, ids = self.text, self.texts, self.ids
         pieces = [text[i : i + 5000] for i in range(0, len(text), 5000)]
+        words = pieces[: len(pieces) // 2]
         return {
             "encode": lambda t: t.encode(text),
             "encode, short": lambda t: t.encode(text[:3000]),
@@ -82,7 +83,8 @@ class Surfaces:
             "encode_batch_to_numpy": lambda t: [
                 a.tobytes() for a in t.encode_batch_to_numpy(texts)
             ],
-            "encode_iterable": lambda t: sum(t.encode_iterable(pieces)),
+            "encode_iterable": lambda t: sum(t.encode_iterable(words)),
+            "encode_iterable, long runs": lambda t: sum(t.encode_iterable(pieces)),
             "encode_iterable, one piece": lambda t: sum(t.encode_iterable([text])),
             "encode_files": self.encode_files,
             "encode_files_to_numpy": lambda t: [

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,7 @@ from tests.support.vocabularies import ROOT
 # Above what the process uses, or has mapped; see `tests.support.memory_limits`.
 LIMITS = ("resident", "1", "8")
 
-if importlib.util.find_spec("resource") is None or not os.path.exists("/proc/self/statm"):
+if not importlib.util.find_spec("resource") or not Path("/proc/self/statm").exists():
     pytest.skip("only Linux limits the address space and tells it", allow_module_level=True)
 
 

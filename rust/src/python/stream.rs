@@ -100,22 +100,18 @@ fn refused(py: Python<'_>, error: &InvalidBytes) -> PyErr {
 }
 
 impl StreamDecoder {
-    /// What `step` of the decoder gives, as a str. On an error the decoder is as before.
+    /// What `step` of the decoder gives, as a str. Without memory for that the decoder is as before.
     fn step<'py>(
         &mut self,
         py: Python<'py>,
         step: impl FnOnce(&mut TextDecoder) -> Result<String, TextError>,
     ) -> PyResult<Bound<'py, PyString>> {
         let before = self.text.clone();
-        let text = match step(&mut self.text) {
-            Ok(text) => str_of(py, &text),
+        match step(&mut self.text) {
+            Ok(text) => str_of(py, &text).inspect_err(|_| self.text = before),
             Err(TextError::Invalid(error)) => Err(refused(py, &error)),
             Err(TextError::Memory(error)) => Err(error.into()),
-        };
-        if text.is_err() {
-            self.text = before;
         }
-        text
     }
 }
 

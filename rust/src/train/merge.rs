@@ -16,61 +16,10 @@
 use crate::error::{OutOfMemory, Result};
 use crate::system::memory;
 use crate::system::threads::Team;
+use crate::train::neighbours::Side;
 use crate::train::pairs::Pairs;
 use crate::train::tokens::Tokens;
 use crate::train::words::{Symbol, Weights, Words};
-
-/// What one merge adds up for one neighbouring token.
-#[derive(Clone, Copy, Debug, Default)]
-struct Neighbour {
-    weight: u64,
-    n: u32,
-    /// Where in [`Trainer::lists`] its new pair's occurrences go; 0 is nowhere.
-    list: u32,
-}
-
-/// Neighbours of the merged occurrences on one side, by id.
-#[derive(Debug)]
-struct Side {
-    by_id: Vec<Neighbour>,
-    touched: Vec<u32>,
-}
-
-impl Side {
-    /// With room for all there can be, so that adding never fails.
-    fn new(n_tokens: usize) -> Result<Self, OutOfMemory> {
-        Ok(Self {
-            by_id: memory::filled(Neighbour::default(), n_tokens)?,
-            touched: memory::with_capacity(n_tokens)?,
-        })
-    }
-
-    #[inline]
-    fn add(&mut self, id: usize, weight: u64, n: u32) {
-        let neighbour = &mut self.by_id[id];
-        if neighbour.n == 0 {
-            self.touched.push(id as u32);
-        }
-        neighbour.weight += weight;
-        neighbour.n += n;
-    }
-
-    /// Adds another side to this one and clears it.
-    fn take(&mut self, other: &mut Side) {
-        for &id in &other.touched {
-            let more = std::mem::take(&mut other.by_id[id as usize]);
-            self.add(id as usize, more.weight, more.n);
-        }
-        other.touched.clear();
-    }
-
-    fn clear(&mut self) {
-        for &id in &self.touched {
-            self.by_id[id as usize] = Neighbour::default();
-        }
-        self.touched.clear();
-    }
-}
 
 /// The pair being merged and its result.
 #[derive(Clone, Copy, Debug)]

@@ -3,13 +3,14 @@
 //! [`count`] counts pretokens in tables (`count_table`); [`counts`] are the sums, which [`counts_file`] keeps
 //! on disk. [`train`] learns merges from them: `words` is all distinct pretokens in one array, `pairs` the
 //! pairs that may be merged next, `tokens` the bytes of the tokens so far, [`tie_break`] their order where
-//! counts are equal, and `merge` the loop, with the reason why it is exact.
+//! counts are equal, and `merge` the loop (with `neighbours`, its sums), with the reason why it is exact.
 
 pub mod count;
 pub mod count_table;
 pub mod counts;
 pub mod counts_file;
 mod merge;
+mod neighbours;
 mod pairs;
 pub mod tie_break;
 mod tokens;
