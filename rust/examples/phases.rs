@@ -78,7 +78,7 @@ fn run(arguments: &[String]) -> Result<String, String> {
 
 /// Makes an encoder and encodes `text` a number of times; returns how many ids that gives in all.
 fn encode(merges: &Merges, text: &str, n_passes: usize) -> Result<usize> {
-    let tokens = merges.tokens().into_iter().map(<[u8]>::to_vec);
+    let tokens = merges.tokens().iter().map(|token| token.to_vec());
     let encoder = Encoder::new(Ranks::new(tokens.zip(0..))?, Vec::new(), "gpt2")?;
     let mut n_ids = 0;
     for _ in 0..n_passes {

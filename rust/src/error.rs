@@ -1,5 +1,7 @@
 //! The one error type: each variant carries the offending value and, where there is one, its place.
 
+use std::collections::TryReserveError;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// All that can go wrong in this crate.
@@ -77,6 +79,27 @@ pub enum Error {
     /// The work was stopped by the caller (Ctrl-C, an exception in a callback).
     #[error("interrupted")]
     Interrupted,
+    /// There was no memory for what was asked.
+    #[error(transparent)]
+    Memory(#[from] OutOfMemory),
+}
+
+/// Memory that could not be had. What was worked on is as it was before; after memory has been freed, or
+/// with less at a time, the same may succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("out of memory; free some, or work on less at a time")]
+pub struct OutOfMemory;
+
+impl From<TryReserveError> for OutOfMemory {
+    fn from(_: TryReserveError) -> Self {
+        Self
+    }
+}
+
+impl From<TryReserveError> for Error {
+    fn from(_: TryReserveError) -> Self {
+        Self::Memory(OutOfMemory)
+    }
 }
 
 impl Error {
@@ -95,9 +118,13 @@ impl Error {
 
     /// What makes errors of the operating system's about this file, for `map_err`.
     pub(crate) fn io(path: &Path) -> impl Fn(std::io::Error) -> Self {
-        |source| Self::Io {
-            path: path.to_owned(),
-            source,
+        |source| match source.kind() {
+            // Reading to the end of a file says so.
+            ErrorKind::OutOfMemory => Self::Memory(OutOfMemory),
+            _ => Self::Io {
+                path: path.to_owned(),
+                source,
+            },
         }
     }
 

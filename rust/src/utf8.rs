@@ -1,5 +1,7 @@
 //! UTF-8 arithmetic: which bytes begin characters, how long those are, how many there are.
 
+use std::collections::TryReserveError;
+
 /// What stands for bytes that are not UTF-8.
 pub const REPLACEMENT: &str = "\u{fffd}";
 
@@ -66,12 +68,20 @@ pub fn floor_char_boundary(text: &str, at: usize) -> usize {
 
 /// Moves `raw` to `out` with each maximal invalid sequence as U+FFFD (Unicode 3.9, as in Python). A
 /// character that may still be completed stays in `raw`, unless this is the end.
-pub fn replace_invalid(raw: &mut Vec<u8>, is_end: bool, out: &mut Vec<u8>) {
+///
+/// # Errors
+/// If there is no memory for `out` to grow; some is there then.
+pub fn replace_invalid(
+    raw: &mut Vec<u8>,
+    is_end: bool,
+    out: &mut Vec<u8>,
+) -> Result<(), TryReserveError> {
     let mut keep = 0;
     let mut chunks = raw.utf8_chunks().peekable();
     while let Some(chunk) = chunks.next() {
-        out.extend_from_slice(chunk.valid().as_bytes());
-        let invalid = chunk.invalid();
+        let (valid, invalid) = (chunk.valid(), chunk.invalid());
+        out.try_reserve(valid.len() + REPLACEMENT.len())?;
+        out.extend_from_slice(valid.as_bytes());
         let may_go_on = !is_end
             && chunks.peek().is_none()
             && std::str::from_utf8(invalid).is_err_and(|e| e.error_len().is_none());
@@ -82,6 +92,7 @@ pub fn replace_invalid(raw: &mut Vec<u8>, is_end: bool, out: &mut Vec<u8>) {
         }
     }
     raw.drain(..raw.len() - keep);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -116,14 +127,15 @@ mod tests {
     }
 
     #[test]
-    fn invalid_bytes_in_pieces() {
+    fn invalid_bytes_in_pieces() -> Result<(), TryReserveError> {
         let bytes = b"a\xe4\xb8\xad\xff\xe4\xb8z\xf0\x9f\x98";
         for cut in 0..=bytes.len() {
             let (mut raw, mut out) = (bytes[..cut].to_vec(), Vec::new());
-            replace_invalid(&mut raw, false, &mut out);
+            replace_invalid(&mut raw, false, &mut out)?;
             raw.extend_from_slice(&bytes[cut..]);
-            replace_invalid(&mut raw, true, &mut out);
+            replace_invalid(&mut raw, true, &mut out)?;
             assert_eq!(String::from_utf8_lossy(bytes).as_bytes(), out);
         }
+        Ok(())
     }
 }

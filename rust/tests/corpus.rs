@@ -104,8 +104,8 @@ fn options() -> impl Strategy<Value = CorpusOptions> {
 fn feed(feed: &mut Feed, texts: &[String], step: usize) -> Result<(), Error> {
     for text in texts {
         if step == 0 {
-            feed.begin_source("text");
-            feed.text(text);
+            feed.begin_source("text")?;
+            feed.text(text)?;
             feed.send()?;
             continue;
         }

@@ -49,7 +49,7 @@ fn obvious(texts: &[String], options: &CountOptions) -> Result<BTreeMap<Vec<u8>,
 }
 
 fn as_map(counts: &Counts) -> BTreeMap<Vec<u8>, u64> {
-    let items = counts.items().into_iter();
+    let items = counts.items().expect("memory").into_iter();
     items.map(|(word, n)| (word.into_vec(), n)).collect()
 }
 

@@ -14,7 +14,7 @@ const FLOORS: [(&str, &[&str]); 14] = [
     ("utf8", &[]),
     ("simd", &[]),
     ("system", &["error"]),
-    ("pretokenize", &["error", "utf8", "simd"]),
+    ("pretokenize", &["error", "utf8", "simd", "system"]),
     ("text", &["error", "utf8", "system", "pretokenize"]),
     ("vocabulary", &["error", "utf8", "simd", "system"]),
     ("train", &["error", "system", "pretokenize", "text"]),
@@ -31,12 +31,13 @@ const FLOORS: [(&str, &[&str]); 14] = [
             "vocabulary",
         ],
     ),
-    ("decode", &["system", "vocabulary"]),
+    ("decode", &["error", "system", "vocabulary"]),
     (
         "streaming",
         &[
             "error",
             "utf8",
+            "system",
             "pretokenize",
             "text",
             "vocabulary",

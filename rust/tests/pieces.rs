@@ -142,7 +142,7 @@ fn published_vocabularies() {
             continue;
         };
         let encoder = Encoder::new(ranks.clone(), Vec::new(), WHOLE).expect("a vocabulary");
-        let tokens = ranks.sorted();
+        let tokens = ranks.sorted().expect("memory");
         let wide: Vec<Vec<u8>> = tokens
             .iter()
             .map(|t| t.0.to_vec())

@@ -132,7 +132,8 @@ class TestStatuses:
             (FileNotFoundError(2, "no such file", "/a.txt"), "error: /a.txt: no such file\n"),
             (TypeError("num_threads='x': no"), "error: --threads x: no"),
             (ImportError("reading a.zst needs zstandard"), "error: reading a.zst needs zst"),
-            (MemoryError("4 GB"), "out of memory"),
+            (MemoryError("4 GB"), "fewer threads (4 GB)\n"),
+            (MemoryError(), "use fewer threads\n"),
         ],
     )
     def test_bad_input(self, error, told, capsys, monkeypatch):

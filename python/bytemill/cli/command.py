@@ -87,7 +87,9 @@ def explained(error: Exception) -> str | None:
             return f"{package} is not installed: {how}"
         return f"{package} is not installed: pip install {package}" if package in _ALONE else None
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return f"out of memory; ask for less at a time, or use fewer threads ({error})"
+        # Python's own has nothing to say: there is no memory for it.
+        detail = f" ({error})" if str(error) else ""
+        return f"out of memory; ask for less at a time, or use fewer threads{detail}"
     if isinstance(error, ValueError) or (isinstance(error, TypeError) and _is_raised(error)):
         return in_flags(str(error))
     return None

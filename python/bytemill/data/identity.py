@@ -27,13 +27,7 @@ class Identity:
         self._stamps = [_stamp(file) for file in files]
         cores = os.cpu_count() or 1
         n = max(1, min(len(files), cores, num_threads or cores))
-        stop = threading.Event()
-        with ThreadPoolExecutor(n) as pool:
-            try:
-                sums = list(pool.map(lambda file: _crc32(file, stop), files))
-            except BaseException:  # Ctrl-C must not wait for the rest
-                stop.set()
-                raise
+        sums = _checksums(files, n)
         self.inputs: list[dict[str, Any]] = [
             {"path": file.shown_path, "size": file.size, "crc32": crc32}
             for file, crc32 in zip(files, sums, strict=True)
@@ -72,6 +66,21 @@ def _stamp(file: InputFile) -> tuple[int, int] | None:
         return None
     status = file.path.stat()
     return status.st_size, status.st_mtime_ns
+
+
+def _checksums(files: Sequence[InputFile], num_threads: int) -> list[int | None]:
+    stop = threading.Event()
+    if num_threads > 1:
+        try:
+            with ThreadPoolExecutor(num_threads) as pool:
+                try:
+                    return list(pool.map(lambda file: _crc32(file, stop), files))
+                except BaseException:  # Ctrl-C must not wait for the rest
+                    stop.set()
+                    raise
+        except RuntimeError:  # no thread could be started, as there was no memory for its stack
+            stop.clear()
+    return [_crc32(file, stop) for file in files]
 
 
 def _crc32(file: InputFile, stop: threading.Event) -> int | None:

@@ -31,7 +31,8 @@ class Encoding(Contents):
 
     Ctrl-C ends a batch or a long text after a fraction of a second. It has to wait for a run of
     text without white space, for a text that a custom pattern does not allow to be cut, and for
-    `encode_with_offsets` and `truncate`. Results never depend on the number of threads.
+    `encode_with_offsets` and `truncate`. Results never depend on the number of threads. Where
+    memory runs out, MemoryError is raised and the tokenizer is as before.
     """
 
     # One text

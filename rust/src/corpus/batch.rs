@@ -8,6 +8,7 @@ use crate::corpus::texts::{self, Goal, Options};
 use crate::encode::Encoder;
 use crate::error::Result;
 use crate::streaming::long_text;
+use crate::system::memory;
 use crate::system::threads::Watch;
 use crate::text::special::SpecialTokens;
 
@@ -29,7 +30,7 @@ pub fn encode_batch<T: AsRef<str> + Sync>(
 ) -> Result<(Vec<u32>, Vec<u64>)> {
     let mut flat = Flat {
         ids: Vec::new(),
-        offsets: vec![0],
+        offsets: memory::filled(0, 1)?,
         n_ids: 0,
     };
     let options = Options::new(encoder, allowed, Goal::Ids, num_threads);
@@ -81,7 +82,8 @@ struct Flat {
 
 impl Consumer for Flat {
     fn take(&mut self, encoded: &mut Encoded) -> Result<()> {
-        self.ids.extend_from_slice(&encoded.ids);
+        memory::append(&mut self.ids, &encoded.ids)?;
+        self.offsets.try_reserve(encoded.parts.len())?;
         let ends = encoded.parts.iter().filter(|part| part.ends);
         self.offsets
             .extend(ends.map(|part| self.n_ids + part.end as u64));
@@ -102,6 +104,7 @@ pub(crate) struct IdCounts {
 impl Consumer for IdCounts {
     fn take(&mut self, encoded: &mut Encoded) -> Result<()> {
         let mut start = 0;
+        self.counts.try_reserve(encoded.parts.len())?;
         for part in &encoded.parts {
             self.open += (part.end - start) as u64;
             start = part.end;

@@ -2,6 +2,7 @@
 
 use crate::corpus::width::Width;
 use crate::error::Result;
+use crate::system::memory;
 use std::sync::{Mutex, PoisonError};
 
 /// A document, or a part of one, in a block.
@@ -80,7 +81,8 @@ impl BufferPool {
         if buffer.capacity() <= self.max_capacity {
             buffer.clear();
             let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-            free.push(buffer);
+            // Where there is no memory to keep it, it is dropped.
+            let _ = memory::push(&mut free, buffer);
         }
     }
 }

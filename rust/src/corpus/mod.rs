@@ -13,6 +13,7 @@ mod width;
 
 use crate::encode::{Encoder, Session};
 use crate::error::{Error, Result};
+use crate::system::memory;
 use crate::system::pipeline::Worker;
 use crate::system::threads;
 use crate::text::block_pipeline::{self, LARGE_BLOCK};
@@ -124,14 +125,14 @@ struct BlockEncoder<'a> {
 impl BlockEncoder<'_> {
     fn encode(&mut self, mut block: TextBlock) -> Result<Encoded> {
         let mut ids = self.buffers.get();
-        ids.reserve(block.data.len() / FEWEST_TOKEN_BYTES);
-        let mut parts = Vec::with_capacity(block.ends.len() + 1);
+        ids.try_reserve(block.data.len() / FEWEST_TOKEN_BYTES)?;
+        let mut parts = memory::with_capacity(block.ends.len() + 1)?;
         let mut begins = !block.continues;
         let mut from = 0;
         for end in &block.ends {
             let mut part = self.part(&block, from..end.spans, begins, &mut ids)?;
             if let Some(Separator::After(id)) = self.options.separator {
-                ids.push(id);
+                memory::push(&mut ids, id)?;
             }
             part.end = ids.len();
             part.ends = true;
@@ -163,7 +164,7 @@ impl BlockEncoder<'_> {
         ids: &mut Vec<u32>,
     ) -> Result<DocumentPart> {
         if begins && let Some(Separator::Before(id)) = self.options.separator {
-            ids.push(id);
+            memory::push(ids, id)?;
         }
         let mut crc32 = crc32fast::Hasher::new();
         let mut n_bytes = 0;

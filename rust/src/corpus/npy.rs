@@ -1,6 +1,7 @@
 //! One-dimensional NumPy files (.npy, format 1.0), written piece by piece and published when they are whole.
 
 use crate::error::{Error, Result};
+use crate::system::memory;
 use crc32fast::Hasher;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -26,9 +27,10 @@ impl NpyFile {
     /// A new file that is to become `path`.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`], [`Error::Memory`].
     pub fn create(path: &Path) -> Result<Self> {
         let part = part_path(path);
+        let buffer = memory::with_capacity(BUFFER)?;
         let opened = OpenOptions::new()
             .read(true)
             .write(true)
@@ -41,7 +43,7 @@ impl NpyFile {
         Ok(Self {
             part,
             file,
-            buffer: Vec::with_capacity(BUFFER),
+            buffer,
             written: 0,
             crc32: Hasher::new(),
         })
@@ -57,7 +59,7 @@ impl NpyFile {
         Ok(Self {
             part,
             file,
-            buffer: Vec::with_capacity(BUFFER),
+            buffer: memory::with_capacity(BUFFER)?,
             written: len,
             crc32: Hasher::new_with_initial_len(crc32, len),
         })
@@ -71,7 +73,7 @@ impl NpyFile {
     /// Appends data.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`], [`Error::Memory`].
     pub fn append(&mut self, data: &[u8]) -> Result<()> {
         if self.buffer.len() + data.len() > BUFFER {
             self.flush()?;
@@ -79,14 +81,14 @@ impl NpyFile {
         if data.len() >= BUFFER {
             return self.write(data);
         }
-        self.buffer.extend_from_slice(data);
+        memory::append(&mut self.buffer, data)?;
         Ok(())
     }
 
     /// Writes what has been appended.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`], [`Error::Memory`].
     pub fn flush(&mut self) -> Result<()> {
         let mut buffer = std::mem::take(&mut self.buffer);
         self.write(&buffer)?;
@@ -106,7 +108,7 @@ impl NpyFile {
     /// Flushes all that has been appended to disk, and returns the CRC-32 of the data.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`], [`Error::Memory`].
     pub fn sync(&mut self) -> Result<u32> {
         self.flush()?;
         let synced = self.file.sync_data();
@@ -117,7 +119,7 @@ impl NpyFile {
     /// A mark at this place, for [`Self::move_from`].
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`], [`Error::Memory`].
     pub fn mark(&mut self) -> Result<Mark> {
         self.flush()?;
         Ok(Mark {
@@ -129,7 +131,7 @@ impl NpyFile {
     /// Moves all data after a mark to another file.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`], [`Error::Memory`].
     pub fn move_from(&mut self, mark: Mark, to: &mut NpyFile) -> Result<()> {
         self.flush()?;
         let fail = Error::io(&self.part);
@@ -137,7 +139,7 @@ impl NpyFile {
             .seek(SeekFrom::Start(HEADER + mark.len))
             .map_err(&fail)?;
         let mut left = self.written - mark.len;
-        let mut buffer = vec![0; BUFFER];
+        let mut buffer = memory::filled(0, BUFFER)?;
         while left > 0 {
             let n = left.min(BUFFER as u64) as usize;
             self.file.read_exact(&mut buffer[..n]).map_err(&fail)?;
@@ -155,7 +157,7 @@ impl NpyFile {
     /// Returns the CRC-32 of the whole file.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`], [`Error::Memory`].
     pub fn finish(mut self, descr: &str, item: usize) -> Result<u32> {
         self.flush()?;
         let header = header(descr, self.written / item as u64);
@@ -172,7 +174,7 @@ impl NpyFile {
     /// Gives the file up.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`], [`Error::Memory`].
     pub fn remove(self) -> Result<()> {
         let part = self.part;
         drop(self.file);

@@ -322,7 +322,9 @@ impl<'a> ShardWriter<'a> {
         let tokens = open.ids.len() / item as u64;
         open.starts.append(&tokens.to_le_bytes())?;
         let descr = self.options.width.npy_descr();
-        self.state.splits[which].shards.push(Shard {
+        let shards = &mut self.state.splits[which].shards;
+        shards.try_reserve(1)?;
+        shards.push(Shard {
             tokens,
             documents: open.documents,
             bytes: open.bytes,

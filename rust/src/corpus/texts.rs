@@ -9,6 +9,7 @@ use crate::corpus::width::Width;
 use crate::encode::{Encoder, Session};
 use crate::error::{Error, Result};
 use crate::streaming::long_text;
+use crate::system::memory;
 use crate::system::pipeline::{self, Pipeline, Worker};
 use crate::system::threads::{self, Watch};
 use crate::text::special::SpecialTokens;
@@ -171,7 +172,7 @@ impl<'a> TextFeed<'_, 'a> {
     }
 
     fn add(&mut self, source: Source<'a>, n_bytes: usize, ends: bool) -> Result<()> {
-        self.task.pieces.push(Piece { source, ends });
+        memory::push(&mut self.task.pieces, Piece { source, ends })?;
         self.filled += n_bytes + TEXT_OVERHEAD;
         if self.filled >= self.size {
             self.send()?;
@@ -195,7 +196,7 @@ impl<'a> TextFeed<'_, 'a> {
             self.buffers.put(std::mem::take(&mut task.encoded.ids));
             task.pieces.clear();
             task.encoded.parts.clear();
-            self.spare.push(task);
+            memory::push(&mut self.spare, task)?;
         }
         Ok(())
     }
@@ -271,7 +272,7 @@ impl<'a> Worker for TaskEncoder<'a> {
         if !matches!(self.goal, Goal::Count) {
             encoded.ids = self.buffers.get();
         }
-        encoded.parts.reserve(task.pieces.len());
+        encoded.parts.try_reserve(task.pieces.len())?;
         let mut end = 0;
         for piece in &task.pieces {
             if stop.load(Ordering::Relaxed) {

@@ -2,6 +2,8 @@
 
 pub mod text;
 
+use crate::error::OutOfMemory;
+use crate::system::memory;
 use crate::system::prefetch::prefetch;
 use crate::vocabulary::TYPICAL_TOKEN_BYTES;
 use crate::vocabulary::ranks::Ranks;
@@ -12,7 +14,7 @@ type ShortToken = [u8; SHORT_TOKEN];
 const SHORT_TOKEN: usize = 16;
 
 /// The bytes of all tokens, one after the other, found by id.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Decoder {
     arena: Vec<u8>,
     /// By id; what is here takes one cache miss to decode instead of two.
@@ -24,18 +26,35 @@ pub struct Decoder {
 }
 
 /// An id that stands for no token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the id {0} is not a token of this vocabulary")]
 pub struct UnknownId(pub u32);
+
+/// Why ids could not be decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// One of them stands for no token.
+    #[error(transparent)]
+    Unknown(#[from] UnknownId),
+    /// There was no memory for the bytes.
+    #[error(transparent)]
+    Memory(#[from] OutOfMemory),
+}
 
 impl Decoder {
     /// A table for a vocabulary. An id given twice keeps its first bytes, the ranks' before all.
-    pub fn new(ranks: &Ranks, special: &[(String, u32)]) -> Self {
-        let special = special.iter().map(|(text, id)| (text.as_bytes(), *id));
-        let tokens: Vec<(&[u8], u32)> = ranks.sorted().into_iter().chain(special).collect();
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn new(ranks: &Ranks, special: &[(String, u32)]) -> Result<Self, OutOfMemory> {
+        let mut tokens = ranks.sorted()?;
+        tokens.try_reserve_exact(special.len())?;
+        tokens.extend(special.iter().map(|(text, id)| (text.as_bytes(), *id)));
         let limit = 4 * tokens.len() + 65536;
         let highest = tokens.iter().map(|t| t.1 as usize).max().unwrap_or(0);
         let mut table = Self {
-            dense: vec![(0, 0); (highest + 1).min(limit)],
+            arena: memory::with_capacity(tokens.iter().map(|t| t.0.len()).sum())?,
+            dense: memory::filled((0, 0), (highest + 1).min(limit))?,
             ..Self::default()
         };
         for (bytes, id) in tokens {
@@ -43,7 +62,10 @@ impl Decoder {
             match table.dense.get_mut(id as usize) {
                 Some(entry) if entry.1 == 0 => *entry = place,
                 Some(_) => continue,
-                None => *table.sparse.entry(id).or_insert(place) = place,
+                None => {
+                    table.sparse.try_reserve(1)?;
+                    *table.sparse.entry(id).or_insert(place) = place;
+                }
             }
             table.arena.extend_from_slice(bytes);
         }
@@ -56,8 +78,8 @@ impl Decoder {
             }
             short
         };
-        table.shorts = table.dense.iter().map(short).collect();
-        table
+        table.shorts = memory::collect(table.dense.iter().map(short))?;
+        Ok(table)
     }
 
     #[inline]
@@ -79,10 +101,11 @@ impl Decoder {
     /// The bytes of `ids`, joined.
     ///
     /// # Errors
-    /// [`UnknownId`] with the first id that stands for no token.
-    pub fn decode(&self, ids: &[u32]) -> Result<Vec<u8>, UnknownId> {
-        let mut joined = Joined::new(self, Vec::with_capacity(TYPICAL_TOKEN_BYTES * ids.len()));
-        joined.extend(ids);
+    /// [`UnknownId`] with the first id that stands for no token; [`OutOfMemory`].
+    pub fn decode(&self, ids: &[u32]) -> Result<Vec<u8>, DecodeError> {
+        let buffer = memory::with_capacity(TYPICAL_TOKEN_BYTES * ids.len())?;
+        let mut joined = Joined::new(self, buffer);
+        joined.extend(ids)?;
         let n_bytes = joined.bytes()?.len();
         let mut bytes = joined.into_buffer();
         bytes.truncate(n_bytes);
@@ -94,7 +117,7 @@ impl Decoder {
 const GROUP: usize = 256;
 
 /// The bytes of ids that come in parts.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Joined<'a> {
     decoder: &'a Decoder,
     /// The bytes up to `len`; what is behind them is to be overwritten.
@@ -115,11 +138,15 @@ impl<'a> Joined<'a> {
     }
 
     /// Appends ids.
-    pub fn extend(&mut self, ids: &[u32]) {
-        ids.chunks(GROUP).for_each(|group| self.extend_group(group));
+    ///
+    /// # Errors
+    /// [`OutOfMemory`]; some of them may be there then.
+    pub fn extend(&mut self, ids: &[u32]) -> Result<(), OutOfMemory> {
+        ids.chunks(GROUP)
+            .try_for_each(|group| self.extend_group(group))
     }
 
-    fn extend_group(&mut self, ids: &[u32]) {
+    fn extend_group(&mut self, ids: &[u32]) -> Result<(), OutOfMemory> {
         let shorts = &self.decoder.shorts[..];
         for &id in ids {
             if let Some(short) = shorts.get(id as usize) {
@@ -130,7 +157,7 @@ impl<'a> Joined<'a> {
         // At any time there is room for all ids to come as short ones.
         let most = at + ids.len() * SHORT_TOKEN;
         if self.buffer.len() < most {
-            self.buffer.resize(most, 0);
+            memory::resize(&mut self.buffer, most, 0)?;
         }
         for &id in ids {
             if let Some(short) = shorts.get(id as usize)
@@ -141,7 +168,8 @@ impl<'a> Joined<'a> {
                 *room = *short;
                 at += usize::from(short[SHORT_TOKEN - 1]);
             } else if let Some(token) = self.decoder.token(id) {
-                self.buffer.resize(self.buffer.len() + token.len(), 0);
+                let len = self.buffer.len() + token.len();
+                memory::resize(&mut self.buffer, len, 0)?;
                 self.buffer[at..at + token.len()].copy_from_slice(token);
                 at += token.len();
             } else {
@@ -149,6 +177,7 @@ impl<'a> Joined<'a> {
             }
         }
         self.len = at;
+        Ok(())
     }
 
     /// All bytes.
@@ -164,11 +193,3 @@ impl<'a> Joined<'a> {
         self.buffer
     }
 }
-
-impl std::fmt::Display for UnknownId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the id {} is not a token of this vocabulary", self.0)
-    }
-}
-
-impl std::error::Error for UnknownId {}

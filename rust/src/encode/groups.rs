@@ -7,7 +7,7 @@ use crate::encode::misses::{Miss, MissScratch, Misses};
 use crate::encode::short_cache::{MAX_IDS, Place};
 use crate::encode::sink::{GROUP, GroupIds, IdSink};
 use crate::encode::tables::Tables;
-use crate::error::Result;
+use crate::error::{OutOfMemory, Result};
 use crate::pretokenize::{PretokenSink, Pretokenizer};
 use crate::simd::level::{self, Job, Level};
 use crate::text::key::Key;
@@ -28,22 +28,24 @@ pub(crate) struct State {
     scratch: MissScratch,
 }
 
-impl Default for State {
-    fn default() -> Self {
-        Self {
+impl State {
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub(crate) fn new() -> Result<Self, OutOfMemory> {
+        Ok(Self {
             ends: [0; GROUP],
             keys: [(Key::TOO_LONG, Place::default()); GROUP],
             ids: [0; GROUP * MAX_IDS + 1],
             misses: [Miss::default(); GROUP],
-            scratch: MissScratch::default(),
-        }
+            scratch: MissScratch::new()?,
+        })
     }
 }
 
 /// Gives `out` the ids of `text`; special tokens in it are text like any other.
 ///
 /// # Errors
-/// [`crate::error::Error::Match`] if the regex engine gives up.
+/// [`crate::error::Error::Match`] if the regex engine gives up; [`crate::error::Error::Memory`].
 pub(crate) fn encode(
     pretokenizer: &Pretokenizer,
     tables: &Tables,
@@ -83,11 +85,12 @@ impl<I: IdSink> Job for EncodeOrdinary<'_, I> {
             start: 0,
             last: 0,
             n: 0,
+            done: Ok(()),
         };
         self.pretokenizer
             .split_into(level, self.text, &mut groups)?;
         groups.look_up();
-        Ok(())
+        Ok(groups.done?)
     }
 }
 
@@ -104,6 +107,8 @@ struct Groups<'a, L, I> {
     last: usize,
     /// Pretokens in it.
     n: usize,
+    /// Of the groups before. The pretokenizer cannot be stopped.
+    done: Result<(), OutOfMemory>,
 }
 
 impl<L: Level, I: IdSink> PretokenSink for Groups<'_, L, I> {
@@ -169,14 +174,16 @@ impl<L: Level, I: IdSink> Groups<'_, L, I> {
     /// Hands the group on.
     #[inline(always)]
     fn look_up(&mut self) {
-        self.level.run(LookUp {
-            tables: self.tables,
-            state: self.state,
-            text: self.text,
-            out: self.out,
-            start: self.start,
-            n: self.n,
-        });
+        if self.done.is_ok() {
+            self.done = self.level.run(LookUp {
+                tables: self.tables,
+                state: self.state,
+                text: self.text,
+                out: self.out,
+                start: self.start,
+                n: self.n,
+            });
+        }
         self.start = self.last;
         self.n = 0;
     }
@@ -193,10 +200,10 @@ struct LookUp<'a, I> {
 }
 
 impl<I: IdSink> Job for LookUp<'_, I> {
-    type Output = ();
+    type Output = Result<(), OutOfMemory>;
 
     #[inline(always)]
-    fn run<L: Level>(self, level: L) {
+    fn run<L: Level>(self, level: L) -> Result<(), OutOfMemory> {
         let lines = self.tables.cache.lines();
         let State {
             ends,
@@ -240,13 +247,14 @@ impl<I: IdSink> Job for LookUp<'_, I> {
             n,
             scratch,
             out: self.out,
-        });
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encode::short_cache::ShortCache;
     use crate::encode::sink::IdCount;
     use crate::pretokenize::pattern::Named;
     use crate::simd::level::Baseline;
@@ -271,26 +279,27 @@ mod tests {
     fn every_level_gives_the_same_ids() -> Result<()> {
         let words = "The end's IT, I'll say 1234567 times...\r\n\n  \tfn main() { 中文字符串没有空格, \
                      ünïcödé слово 😀😁 }\u{85} \u{a0}and a longer_word-without'spaces ";
-        let vocabulary = Vocabulary::new(ranks(words)?);
+        let tables = || -> Result<Tables> { Ok(Tables::new(Vocabulary::new(ranks(words)?)?)?) };
         let text = words.repeat(7);
         let others = [r"\p{L}{1,3}|\s+", r"(?=.)\w+"];
         for pattern in Named::ALL.map(Named::name).into_iter().chain(others) {
             let pretokenizer = Pretokenizer::new(pattern)?;
-            let tables = Tables::new(vocabulary.clone());
+            let (tables, mut fresh) = (tables()?, tables()?);
             for from in (0..text.len()).filter(|&i| text.is_char_boundary(i)) {
                 let text = &text[from..];
                 let (mut baseline, mut best, mut count) = (Vec::new(), Vec::new(), IdCount(0));
+                fresh.cache = ShortCache::new()?;
                 Baseline.run(EncodeOrdinary {
                     pretokenizer: &pretokenizer,
-                    tables: &Tables::new(vocabulary.clone()),
-                    state: &mut State::default(),
+                    tables: &fresh,
+                    state: &mut State::new()?,
                     text,
                     out: &mut baseline,
                 })?;
-                let state = &mut State::default();
+                let state = &mut State::new()?;
                 encode(&pretokenizer, &tables, state, text, &mut best)?;
                 assert_eq!(baseline, best, "{pattern} {text:?}");
-                let state = &mut State::default();
+                let state = &mut State::new()?;
                 encode(&pretokenizer, &tables, state, text, &mut count)?;
                 assert_eq!(count.0, best.len(), "{pattern} {text:?}");
             }

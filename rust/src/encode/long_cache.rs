@@ -2,6 +2,8 @@
 //!
 //! What does not fit in an entry is encoded afresh each time.
 
+use crate::error::OutOfMemory;
+use crate::system::memory;
 use crate::text::key::fold;
 
 /// Most bytes in an entry.
@@ -31,7 +33,7 @@ const EMPTY: Entry = Entry {
 };
 
 /// Longer pretokens, for one thread.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct LongCache {
     entries: Vec<Entry>,
     /// Low bits of each entry's hash, so that most failing look-ups stay out of the large table.
@@ -42,18 +44,20 @@ pub struct LongCache {
     kept: usize,
 }
 
-impl Default for LongCache {
-    fn default() -> Self {
-        Self {
-            entries: vec![EMPTY; 1 << FIRST_ENTRIES],
-            tags: vec![0; 1 << FIRST_ENTRIES],
+impl LongCache {
+    /// An empty cache, small at first.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn new() -> Result<Self, OutOfMemory> {
+        Ok(Self {
+            entries: memory::filled(EMPTY, 1 << FIRST_ENTRIES)?,
+            tags: memory::filled(0, 1 << FIRST_ENTRIES)?,
             shift: u64::BITS - FIRST_ENTRIES,
             kept: 0,
-        }
+        })
     }
-}
 
-impl LongCache {
     /// The hash of a pretoken; `None` if it is too long.
     #[inline]
     pub fn hash(bytes: &[u8]) -> Option<u64> {
@@ -94,11 +98,15 @@ impl LongCache {
             return;
         }
         if self.kept > self.entries.len() && self.entries.len() < 1 << MAX_ENTRIES {
-            // Starts empty: what matters comes back.
-            self.shift -= 2;
             self.kept = 0;
-            self.entries = vec![EMPTY; self.entries.len() * 4];
-            self.tags = vec![0; self.entries.len()];
+            let size = self.entries.len() * 4;
+            // Where there is no memory for it, the small one will do.
+            if let (Ok(entries), Ok(tags)) = (memory::filled(EMPTY, size), memory::filled(0, size))
+            {
+                // Starts empty: what matters comes back.
+                self.shift -= 2;
+                (self.entries, self.tags) = (entries, tags);
+            }
         }
         self.kept += 1;
         let place = (hash >> self.shift) as usize;

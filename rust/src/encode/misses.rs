@@ -6,6 +6,7 @@ use crate::encode::long_cache::LongCache;
 use crate::encode::short_cache::{GROW_AFTER, Lines, Place};
 use crate::encode::sink::{GROUP, GroupIds, IdSink};
 use crate::encode::tables::Tables;
+use crate::error::OutOfMemory;
 use crate::simd::level::{Job, Level};
 use crate::text::key::Key;
 use crate::vocabulary::{CONCURRENT, MergeShort, MergedPiece, Scratch};
@@ -35,16 +36,18 @@ pub(crate) struct MissScratch {
     merged: [MergedPiece; GROUP],
 }
 
-impl Default for MissScratch {
-    fn default() -> Self {
-        Self {
-            long_cache: LongCache::default(),
+impl MissScratch {
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub(crate) fn new() -> Result<Self, OutOfMemory> {
+        Ok(Self {
+            long_cache: LongCache::new()?,
             longest: Scratch::default(),
             ids: Vec::new(),
             kept: 0,
             batch: [0; GROUP],
             merged: [MergedPiece::EMPTY; GROUP],
-        }
+        })
     }
 }
 
@@ -65,10 +68,10 @@ pub(crate) struct Misses<'a, F, I> {
 }
 
 impl<'p, F: Fn(usize) -> &'p [u8], I: IdSink> Job for Misses<'_, F, I> {
-    type Output = ();
+    type Output = Result<(), OutOfMemory>;
 
     #[inline(always)]
-    fn run<L: Level>(self, level: L) {
+    fn run<L: Level>(self, level: L) -> Result<(), OutOfMemory> {
         let Self {
             tables,
             lines,
@@ -103,24 +106,24 @@ impl<'p, F: Fn(usize) -> &'p [u8], I: IdSink> Job for Misses<'_, F, I> {
         }
         let (mut from, mut next) = (0, 0);
         for (i, miss) in misses.iter().enumerate() {
-            out.append_gathered(found, from..miss.before);
+            out.append_gathered(found, from..miss.before)?;
             from = miss.before;
             let (piece, key) = (piece(miss.at), keys[miss.at]);
             if next < n_batch && scratch.batch[next] == i {
                 let mut merged = scratch.merged[next];
                 let ids = merged.tokens_mut();
                 tables.vocabulary.make_ids(ids);
-                out.append(ids);
+                out.append(ids)?;
                 // It may have come twice in this group.
                 if lines.find(key.0, key.1).is_none() {
                     scratch.keep(tables, lines, piece, key, ids);
                 }
                 next += 1;
             } else {
-                scratch.encode(tables, lines, piece, key, out);
+                scratch.encode(tables, lines, piece, key, out)?;
             }
         }
-        out.append_gathered(found, from..n);
+        out.append_gathered(found, from..n)
     }
 }
 
@@ -137,8 +140,9 @@ impl MissScratch {
     ) {
         if lines.keep(key, place, ids) {
             self.kept += 1;
-            if self.kept == GROW_AFTER {
-                tables.cache.grow();
+            if self.kept == GROW_AFTER && !tables.cache.grow() {
+                // Later there may be memory.
+                self.kept = 0;
             }
         } else {
             self.long_cache.keep(key.hash(), piece, ids);
@@ -154,10 +158,10 @@ impl MissScratch {
         piece: &[u8],
         key: (Key, Place),
         out: &mut impl IdSink,
-    ) {
+    ) -> Result<(), OutOfMemory> {
         if piece.is_empty() {
             // An empty entry would let its line be filled out of order.
-            return;
+            return Ok(());
         }
         let is_short = key.0 != Key::TOO_LONG;
         let long_hash = match is_short {
@@ -181,8 +185,8 @@ impl MissScratch {
         ids.clear();
         tables
             .vocabulary
-            .encode_piece(piece, &mut self.longest, &mut ids);
-        out.append(&ids);
+            .encode_piece(piece, &mut self.longest, &mut ids)?;
+        out.append(&ids)?;
         if is_short {
             self.keep(tables, lines, piece, key, &ids);
         } else if let Some(hash) = long_hash {
@@ -191,5 +195,6 @@ impl MissScratch {
         if ids.capacity() <= KEEP_IDS {
             self.ids = ids;
         }
+        Ok(())
     }
 }

@@ -25,6 +25,7 @@ mod tables;
 
 use crate::error::{Error, Result};
 use crate::pretokenize::Pretokenizer;
+use crate::system::memory;
 use crate::text::special::{Segment, SpecialTokens};
 use crate::vocabulary::Vocabulary;
 use crate::vocabulary::ranks::Ranks;
@@ -46,25 +47,12 @@ pub struct Encoder {
     states: StatePool,
 }
 
-impl Clone for Encoder {
-    fn clone(&self) -> Self {
-        Self {
-            pretokenizer: self.pretokenizer.clone(),
-            tables: Tables::new(self.vocabulary().clone()),
-            special: self.special.clone(),
-            special_ids: self.special_ids.clone(),
-            special_indices: self.special_indices.clone(),
-            states: StatePool::default(),
-        }
-    }
-}
-
 impl Encoder {
     /// Puts an encoder together.
     ///
     /// # Errors
     /// [`Error::Argument`] for special tokens that are empty, come twice or have another token's id;
-    /// [`Error::Pattern`] for a broken pattern.
+    /// [`Error::Pattern`] for a broken pattern; [`Error::Memory`].
     pub fn new(ranks: Ranks, special: Vec<(String, u32)>, pattern: &str) -> Result<Self> {
         let pretokenizer = Pretokenizer::new(pattern)?;
         if let Some((token, id)) = special.iter().find(|s| ranks.token(s.1).is_some()) {
@@ -75,14 +63,20 @@ impl Encoder {
             ));
         }
         let mut special_indices = FxHashMap::default();
+        let mut special_ids = FxHashMap::default();
+        special_indices.try_reserve(special.len())?;
+        special_ids.try_reserve(special.len())?;
         for (index, (_, id)) in special.iter().enumerate() {
             special_indices.entry(*id).or_insert(index);
         }
         Ok(Self {
             pretokenizer,
-            tables: Tables::new(Vocabulary::new(ranks)),
+            tables: Tables::new(Vocabulary::new(ranks)?)?,
             special: SpecialTokens::new(special.iter().map(|s| &s.0))?,
-            special_ids: special.into_iter().collect(),
+            special_ids: {
+                special_ids.extend(special);
+                special_ids
+            },
             special_indices,
             states: StatePool::default(),
         })
@@ -133,14 +127,15 @@ impl Encoder {
     pub fn session(&self) -> Session<'_> {
         Session {
             encoder: self,
-            state: Some(self.states.take()),
+            state: self.states.take(),
         }
     }
 
     /// The ids of `text`; special tokens in it are text like any other.
     ///
     /// # Errors
-    /// [`Error::Match`] if the regex engine gives up.
+    /// [`Error::Match`] if the regex engine gives up, and [`Error::Memory`]; some of the ids may be in `out`
+    /// then.
     pub fn encode_ordinary(&self, text: &str, out: &mut Vec<u32>) -> Result<()> {
         self.session().encode_ordinary(text, out)
     }
@@ -149,7 +144,7 @@ impl Encoder {
     /// the longest at a place wins) becoming their ids.
     ///
     /// # Errors
-    /// [`Error::Match`] if the regex engine gives up.
+    /// As [`Self::encode_ordinary`].
     pub fn encode(&self, text: &str, allowed: &SpecialTokens, out: &mut Vec<u32>) -> Result<()> {
         self.session().encode(text, allowed, out)
     }
@@ -219,7 +214,9 @@ impl Session<'_> {
         allowed.split(text, |segment| match segment {
             Segment::Ordinary(range) => self.encode_ordinary(&text[range], out),
             Segment::Special(token, _) => {
-                out.extend(self.encoder.special_id(token));
+                if let Some(id) = self.encoder.special_id(token) {
+                    memory::push(out, id)?;
+                }
                 Ok(())
             }
         })
@@ -236,13 +233,16 @@ impl Session<'_> {
                 Segment::Ordinary(range) => self.count_ordinary(&text[range])?,
                 Segment::Special(token, _) => usize::from(self.encoder.special_id(token).is_some()),
             };
-            Ok(())
+            Ok::<(), Error>(())
         })?;
         Ok(n)
     }
 
     fn ordinary(&mut self, text: &str, out: &mut impl IdSink) -> Result<()> {
-        let state = self.state.get_or_insert_default();
+        let state = match &mut self.state {
+            Some(state) => state,
+            none => none.insert(memory::boxed(State::new()?)?),
+        };
         let Encoder {
             pretokenizer,
             tables,

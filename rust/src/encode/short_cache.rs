@@ -9,6 +9,7 @@
 //! write. So threads that only read do not disturb each other, and a process that is forked while
 //! another thread writes loses one line.
 
+use crate::error::OutOfMemory;
 use crate::system::pages::Pages;
 use crate::system::prefetch::prefetch;
 use crate::text::key::Key;
@@ -59,9 +60,9 @@ pub struct CachedIds {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ShortCache {
-    small: OnceLock<Pages<AtomicU64>>,
+    small: Pages<AtomicU64>,
     large: OnceLock<Pages<AtomicU64>>,
 }
 
@@ -78,15 +79,21 @@ pub struct Lines<'a> {
 pub struct Place(u32);
 
 impl ShortCache {
-    /// The table, which is made when it is first needed.
+    /// The small table, which takes memory only where it is used.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn new() -> Result<Self, OutOfMemory> {
+        Ok(Self {
+            small: Pages::zeroed(WORDS << SMALL_LINES)?,
+            large: OnceLock::new(),
+        })
+    }
+
+    /// The table.
     #[inline]
     pub fn lines(&self) -> Lines<'_> {
-        let words = match self.large.get() {
-            Some(large) => large,
-            None => self
-                .small
-                .get_or_init(|| Pages::zeroed(WORDS << SMALL_LINES)),
-        };
+        let words = self.large.get().unwrap_or(&self.small);
         let lines = words.as_chunks().0;
         Lines {
             lines,
@@ -94,13 +101,17 @@ impl ShortCache {
         }
     }
 
-    /// Changes to a large table. What the small one holds will be met again.
+    /// Changes to a large table, and tells whether there was memory for one. What the small one holds will be
+    /// met again.
     #[cold]
-    pub fn grow(&self) {
-        if self.large.get().is_none() {
+    pub fn grow(&self) -> bool {
+        if self.large.get().is_none()
+            && let Ok(large) = Pages::zeroed(WORDS << LARGE_LINES)
+        {
             // If two threads come at once, the work of one of them is discarded.
-            let _ = self.large.set(Pages::zeroed(WORDS << LARGE_LINES));
+            let _ = self.large.set(large);
         }
+        self.large.get().is_some()
     }
 }
 
@@ -235,7 +246,7 @@ mod tests {
     /// Threads that read and write the same line see ids that belong to their keys, or none.
     #[test]
     fn threads_in_one_line() {
-        let cache = ShortCache::default();
+        let cache = ShortCache::new().expect("memory");
         let start = std::sync::Barrier::new(4);
         let n = std::env::var("BYTEMILL_CASES").ok();
         let n: u32 = n.and_then(|n| n.parse().ok()).unwrap_or(3000) * 100;
@@ -267,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_larger_table() {
-        let cache = ShortCache::default();
+        let cache = ShortCache::new().expect("memory");
         let (key, ids) = entry(2);
         for _ in 0..2 {
             let lines = cache.lines();
@@ -275,7 +286,7 @@ mod tests {
             assert!(lines.find(key, place).is_none());
             assert!(lines.keep(key, place, &ids));
             assert!(lines.find(key, place).is_some());
-            cache.grow();
+            assert!(cache.grow());
         }
         assert!(
             cache
@@ -287,7 +298,7 @@ mod tests {
 
     #[test]
     fn a_line_keeps_the_last_two() {
-        let cache = ShortCache::default();
+        let cache = ShortCache::new().expect("memory");
         let lines = cache.lines();
         let mut before = None;
         for i in (0..7).cycle().take(100) {
@@ -308,7 +319,7 @@ mod tests {
     /// As if a thread had stopped in the midst of writing, perhaps for ever, as after a fork.
     #[test]
     fn a_line_being_written() {
-        let cache = ShortCache::default();
+        let cache = ShortCache::new().expect("memory");
         let lines = cache.lines();
         let (key, ids) = entry(2);
         assert!(lines.keep(key, Place(5), &ids));

@@ -1,6 +1,8 @@
 //! Where ids go: to a list, or only into a count.
 
 use crate::encode::short_cache::{CachedIds, MAX_IDS};
+use crate::error::OutOfMemory;
+use crate::system::memory;
 use std::ops::Range;
 
 /// Pretokens that a group has room for.
@@ -14,9 +16,10 @@ pub(crate) trait IdSink {
     /// Puts ids from the cache into `group`, which has `n` so far; returns how many it has then.
     fn gather(group: &mut GroupIds, n: usize, cached: &CachedIds) -> usize;
     /// Appends some of what has been gathered.
-    fn append_gathered(&mut self, group: &GroupIds, range: Range<usize>);
+    fn append_gathered(&mut self, group: &GroupIds, range: Range<usize>)
+    -> Result<(), OutOfMemory>;
     /// Appends ids.
-    fn append(&mut self, ids: &[u32]);
+    fn append(&mut self, ids: &[u32]) -> Result<(), OutOfMemory>;
     /// The list to which ids may be appended without a copy, if there is one.
     fn as_list(&mut self) -> Option<&mut Vec<u32>>;
 }
@@ -32,13 +35,17 @@ impl IdSink for Vec<u32> {
     }
 
     #[inline(always)]
-    fn append_gathered(&mut self, group: &GroupIds, range: Range<usize>) {
-        self.extend_from_slice(&group[range]);
+    fn append_gathered(
+        &mut self,
+        group: &GroupIds,
+        range: Range<usize>,
+    ) -> Result<(), OutOfMemory> {
+        memory::append(self, &group[range])
     }
 
     #[inline(always)]
-    fn append(&mut self, ids: &[u32]) {
-        self.extend_from_slice(ids);
+    fn append(&mut self, ids: &[u32]) -> Result<(), OutOfMemory> {
+        memory::append(self, ids)
     }
 
     fn as_list(&mut self) -> Option<&mut Vec<u32>> {
@@ -56,13 +63,15 @@ impl IdSink for IdCount {
     }
 
     #[inline(always)]
-    fn append_gathered(&mut self, _: &GroupIds, range: Range<usize>) {
+    fn append_gathered(&mut self, _: &GroupIds, range: Range<usize>) -> Result<(), OutOfMemory> {
         self.0 += range.len();
+        Ok(())
     }
 
     #[inline(always)]
-    fn append(&mut self, ids: &[u32]) {
+    fn append(&mut self, ids: &[u32]) -> Result<(), OutOfMemory> {
         self.0 += ids.len();
+        Ok(())
     }
 
     fn as_list(&mut self) -> Option<&mut Vec<u32>> {

@@ -1,6 +1,7 @@
 //! The working memory of threads that are not encoding just now, kept for those that will be.
 
 use crate::encode::groups::State;
+use crate::system::memory;
 use std::sync::Mutex;
 
 /// A pool of states.
@@ -28,17 +29,18 @@ impl StatePool {
         (0..n).map(move |i| &self.shards[(own + i) % n])
     }
 
-    /// A state that is used again, or a new one.
-    pub(crate) fn take(&self) -> Box<State> {
+    /// A state that is used again, if there is one.
+    pub(crate) fn take(&self) -> Option<Box<State>> {
         let mut parked = self.shards().filter_map(|d| d.try_lock().ok()?.pop());
-        parked.next().unwrap_or_default()
+        parked.next()
     }
 
     /// Keeps a state for later.
     pub(crate) fn put(&self, state: Box<State>) {
         for shard in self.shards() {
             if let Ok(mut states) = shard.try_lock() {
-                states.push(state);
+                // Where there is no memory to keep it, it is dropped.
+                let _ = memory::push(&mut states, state);
                 return;
             }
         }

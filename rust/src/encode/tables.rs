@@ -1,6 +1,7 @@
 //! What pretokens are looked up in.
 
 use crate::encode::short_cache::ShortCache;
+use crate::error::OutOfMemory;
 use crate::vocabulary::Vocabulary;
 
 /// A vocabulary, and the ids of the short pretokens that any thread has met lately.
@@ -11,10 +12,12 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
-    pub(crate) fn new(vocabulary: Vocabulary) -> Self {
-        Self {
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub(crate) fn new(vocabulary: Vocabulary) -> Result<Self, OutOfMemory> {
+        Ok(Self {
             vocabulary,
-            cache: ShortCache::default(),
-        }
+            cache: ShortCache::new()?,
+        })
     }
 }

@@ -7,6 +7,8 @@
 //! match that ends before a character is known on reading that character.
 
 use super::grammar::{Grammar, Manner, Node, Symbols};
+use crate::error::OutOfMemory;
+use crate::system::memory;
 use rustc_hash::FxHashMap;
 
 /// Steps of the nondeterministic automaton; a pattern that needs more is not accepted.
@@ -40,11 +42,17 @@ pub struct Automaton {
 
 impl Automaton {
     /// The automaton for `grammar`, unless it is too large.
-    pub fn new(grammar: &Grammar) -> Option<Automaton> {
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn new(grammar: &Grammar) -> Result<Option<Automaton>, OutOfMemory> {
         let mut ways = Ways {
-            steps: vec![Step::Match],
+            steps: memory::with_capacity(MAX_STEPS + 1)?,
         };
-        let first = ways.build(&grammar.root, 0)?;
+        ways.steps.push(Step::Match);
+        let Some(first) = ways.build(&grammar.root, 0) else {
+            return Ok(None);
+        };
         // A state is the list of steps that are to be done next, the first tried first.
         let mut states = FxHashMap::default();
         let mut lists = vec![Vec::new(), vec![first]];
@@ -58,23 +66,24 @@ impl Automaton {
                 let (next, matched) = ways.read(&list, 1 << symbol, &mut visited);
                 let to = match states.get(&next) {
                     Some(&state) => state,
-                    None if lists.len() >= MAX_STATES => return None,
+                    None if lists.len() >= MAX_STATES => return Ok(None),
                     None => {
                         let state = lists.len() as State;
+                        states.try_reserve(1)?;
                         states.insert(next.clone(), state);
-                        lists.push(next);
+                        memory::push(&mut lists, next)?;
                         state
                     }
                 };
                 row.push(Move { to, matched });
             }
-            rows.push(row);
+            memory::push(&mut rows, row)?;
         }
-        Some(Automaton::minimal(&rows, 1))
+        Ok(Some(Automaton::minimal(&rows, 1)?))
     }
 
     /// Of `rows`, all states joined that do the same. No state but [`DEAD`] is left without a match ahead.
-    fn minimal(rows: &[Vec<Move>], start: State) -> Automaton {
+    fn minimal(rows: &[Vec<Move>], start: State) -> Result<Automaton, OutOfMemory> {
         // Refines a partition until states of one block agree in the blocks that they move to.
         let mut block: Vec<State> = vec![0; rows.len()];
         let mut n_blocks = 1;
@@ -89,18 +98,22 @@ impl Automaton {
                 });
                 let fresh = known.len() as State;
                 let key = (block[state], moves.collect());
+                known.try_reserve(1)?;
                 next.push(*known.entry(key).or_insert(fresh));
             }
             block = next;
             if known.len() == n_blocks {
-                let mut joined: Vec<_> =
-                    known.into_iter().map(|((_, row), to)| (to, row)).collect();
+                let joined = known.into_iter().map(|((_, row), to)| (to, row));
+                let mut joined = memory::collect(joined)?;
                 joined.sort_unstable_by_key(|&(state, _)| state);
-                return Automaton {
-                    n_symbols: joined.first().map_or(0, |(_, row)| row.len()),
-                    moves: joined.into_iter().flat_map(|(_, row)| row).collect(),
+                let n_symbols = joined.first().map_or(0, |(_, row)| row.len());
+                let mut moves = memory::with_capacity(n_symbols * joined.len())?;
+                moves.extend(joined.into_iter().flat_map(|(_, row)| row));
+                return Ok(Automaton {
+                    n_symbols,
+                    moves,
                     start: block[usize::from(start)],
-                };
+                });
             }
             n_blocks = known.len();
         }

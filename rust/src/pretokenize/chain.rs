@@ -12,6 +12,8 @@
 //! start anew from the current pretoken's start ([`STOP`]).
 
 use super::automaton::{Automaton, DEAD, State};
+use crate::error::OutOfMemory;
+use crate::system::memory;
 use rustc_hash::FxHashMap;
 
 /// States; if a pattern needs more, it does without.
@@ -62,7 +64,10 @@ pub struct Chains {
 
 impl Chains {
     /// Chains the states of `automaton`; `None` if there are too many chains.
-    pub fn new(automaton: &Automaton) -> Option<Chains> {
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn new(automaton: &Automaton) -> Result<Option<Chains>, OutOfMemory> {
         // The last symbol is the end of the text, which the reader does not ask about.
         let n_symbols = automaton.n_symbols() - 1;
         let stride = n_symbols.next_power_of_two();
@@ -76,17 +81,19 @@ impl Chains {
                 let (next, flags) = read(automaton, &chain, symbol);
                 let to = match known.get(&next) {
                     Some(&to) => to,
-                    None if chains.len() >= MAX_CHAINS => return None,
+                    None if chains.len() >= MAX_CHAINS => return Ok(None),
                     None => {
                         let to = (chains.len() * stride) as u32;
+                        known.try_reserve(1)?;
                         known.insert(next.clone(), to);
-                        chains.push(next);
+                        memory::push(&mut chains, next)?;
                         to
                     }
                 };
-                entries.push(to | flags);
+                memory::push(&mut entries, to | flags)?;
             }
-            entries.resize(entries.len().next_multiple_of(stride), STOP);
+            let len = entries.len().next_multiple_of(stride);
+            memory::resize(&mut entries, len, STOP)?;
         }
         let mut table = Chains {
             entries,
@@ -94,7 +101,7 @@ impl Chains {
             cuts: vec![0; n_symbols],
         };
         table.find_cuts(automaton, &chains);
-        Some(table)
+        Ok(Some(table))
     }
 
     /// Fills `cuts`. A text may be cut between two symbols if, whatever the state after the first,
@@ -233,7 +240,10 @@ pub struct Pairs {
 
 impl Pairs {
     /// The table of pairs, unless it is too large. `ascii` has the symbol of each ASCII character.
-    pub fn new(chains: &Chains, ascii: &[u8; 256]) -> Option<Pairs> {
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn new(chains: &Chains, ascii: &[u8; 256]) -> Result<Option<Pairs>, OutOfMemory> {
         let mut symbols = ascii[..128].to_vec();
         symbols.sort_unstable();
         symbols.dedup();
@@ -241,10 +251,10 @@ impl Pairs {
         let stride = (n * n).next_power_of_two();
         let n_chains = chains.entries.len() >> chains.shift;
         if n_chains * stride > MAX_PAIRS {
-            return None;
+            return Ok(None);
         }
         let shift = stride.trailing_zeros();
-        let mut entries = vec![PAIR_RARE; n_chains * stride];
+        let mut entries = memory::filled(PAIR_RARE, n_chains * stride)?;
         let rare = |entry: u32| entry & (RESOLVE | STOP) != 0;
         let read = |row: usize, symbol: u8| chains.entries[row + usize::from(symbol)];
         for chain in 0..n_chains {
@@ -278,7 +288,7 @@ impl Pairs {
             pairs.first[b] = (index * n) as u16;
             pairs.second[b] = index as u16;
         }
-        Some(pairs)
+        Ok(Some(pairs))
     }
 
     /// Reads eight ASCII characters in `state`: the state after them, the ends (bit `i` is for before

@@ -9,6 +9,7 @@ use super::chain::{Chains, NEXT, Pairs, RESOLVE, STOP};
 use super::cut::Cuts;
 use super::grammar::Grammar;
 use super::unicode::ClassTable;
+use crate::error::OutOfMemory;
 use rustc_hash::FxHashSet;
 use std::sync::Arc;
 
@@ -49,25 +50,36 @@ struct Failures {
 
 impl Compiled {
     /// Compiles `pattern`; `None` if it is outside the family or needs large tables.
-    pub fn new(pattern: &str) -> Option<Compiled> {
-        let grammar = Grammar::new(pattern)?;
-        let automaton = Automaton::new(&grammar)?;
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn new(pattern: &str) -> Result<Option<Compiled>, OutOfMemory> {
+        let Some(grammar) = Grammar::new(pattern) else {
+            return Ok(None);
+        };
+        let Some(automaton) = Automaton::new(&grammar)? else {
+            return Ok(None);
+        };
+        let table = ClassTable::from_ranges(&grammar.spans, 0)?;
         let mut ascii = [NOT_ASCII; 256];
         for (b, symbol) in ascii[..128].iter_mut().enumerate() {
-            *symbol = grammar.table.of(b);
+            *symbol = table.of(b);
         }
-        let chains = Chains::new(&automaton).map(|chains| {
-            let pairs = Pairs::new(&chains, &ascii);
-            (chains, pairs)
-        });
-        Some(Compiled {
+        let chains = match Chains::new(&automaton)? {
+            Some(chains) => {
+                let pairs = Pairs::new(&chains, &ascii)?;
+                Some((chains, pairs))
+            }
+            None => None,
+        };
+        Ok(Some(Compiled {
             tables: Arc::new(Tables {
                 ascii,
-                table: grammar.table,
+                table,
                 automaton,
                 chains,
             }),
-        })
+        }))
     }
 
     /// Where a long text may be cut so that its parts give the same pretokens.
@@ -248,7 +260,10 @@ impl Tables {
                 if failures.known.contains(&(state, at)) {
                     break;
                 }
-                failures.trail.push((state, at));
+                // Without memory it is found again, which takes time.
+                if failures.trail.try_reserve(1).is_ok() {
+                    failures.trail.push((state, at));
+                }
             }
         }
         if start > failures.last {
@@ -256,7 +271,10 @@ impl Tables {
         }
         if let Some(&(_, last)) = failures.trail.last() {
             failures.last = failures.last.max(last);
-            failures.known.extend(failures.trail.drain(..));
+            if failures.known.try_reserve(failures.trail.len()).is_ok() {
+                failures.known.extend(failures.trail.drain(..));
+            }
+            failures.trail.clear();
         }
         (end > start).then_some(end)
     }

@@ -8,7 +8,6 @@
 //! The text is parsed by fancy-regex and classes by regex-syntax, which the engine uses as well, so
 //! that no second reading of a pattern can differ from the first.
 
-use super::unicode::ClassTable;
 use fancy_regex::{Assertion, AstNode, Expr, LookAround};
 use regex_syntax::hir::{Class, HirKind};
 
@@ -64,8 +63,8 @@ pub struct Grammar {
     pub root: Node<Symbols>,
     /// How many symbols there are. The last one is the end of the text.
     pub n_symbols: usize,
-    /// The symbol of each character.
-    pub table: ClassTable,
+    /// The symbol of each character in these ranges, both ends included; 0 for all others.
+    pub spans: Vec<(usize, usize, u8)>,
 }
 
 impl Grammar {
@@ -245,7 +244,7 @@ impl Classes {
         Some(Grammar {
             root: root.map(&resolve),
             n_symbols: end + 1,
-            table: ClassTable::from_ranges(&spans, 0),
+            spans,
         })
     }
 }

@@ -49,14 +49,15 @@ impl Pretokenizer {
     /// split as a named pattern does get its scanner.
     ///
     /// # Errors
-    /// [`crate::error::Error::Pattern`] if it is neither.
+    /// [`crate::error::Error::Pattern`] if it is neither; [`crate::error::Error::Memory`].
     pub fn new(name_or_regex: &str) -> Result<Self> {
+        unicode::prepare()?;
         Ok(match Named::find(name_or_regex) {
             Some(named) => Self::Named(named),
             None => {
                 // The engine decides what is a pattern at all.
                 let regex = RegexSplitter::new(name_or_regex)?;
-                match Compiled::new(name_or_regex) {
+                match Compiled::new(name_or_regex)? {
                     Some(compiled) => Self::Compiled(compiled),
                     None => Self::Regex(regex),
                 }

@@ -3,9 +3,12 @@
 //! The table is derived from `regex-syntax` on first use, so that a scanner can never disagree with
 //! the regex engine about a character.
 
+use crate::error::OutOfMemory;
+use crate::system::memory;
 use crate::utf8;
 use regex_syntax::hir::{Class, HirKind};
-use std::sync::LazyLock;
+use std::alloc::{Layout, handle_alloc_error};
+use std::sync::OnceLock;
 
 /// Uppercase and titlecase letters: `\p{Lu}`, `\p{Lt}`.
 pub const UPPER: u8 = 1;
@@ -60,18 +63,33 @@ pub struct ClassTable {
     blocks: Vec<[u8; BLOCK_SIZE]>,
 }
 
-static TABLE: LazyLock<ClassTable> = LazyLock::new(ClassTable::build);
+static TABLE: OnceLock<ClassTable> = OnceLock::new();
+
+/// Builds the one table, unless it is there.
+///
+/// # Errors
+/// [`OutOfMemory`].
+pub fn prepare() -> Result<(), OutOfMemory> {
+    if TABLE.get().is_none() {
+        // If two threads come at once, the work of one of them is discarded.
+        let _ = TABLE.set(ClassTable::build()?);
+    }
+    Ok(())
+}
 
 impl Default for &'static ClassTable {
-    /// The one table, built by the first caller.
+    /// The one table. Only for a scanner by itself, without a pretokenizer, it may have to be built.
     fn default() -> Self {
-        &TABLE
+        TABLE.get_or_init(|| {
+            let built = ClassTable::build();
+            built.unwrap_or_else(|_| handle_alloc_error(Layout::new::<ClassTable>()))
+        })
     }
 }
 
 impl ClassTable {
-    fn build() -> ClassTable {
-        let mut ranges = Vec::with_capacity(4096);
+    fn build() -> Result<ClassTable, OutOfMemory> {
+        let mut ranges = Vec::new();
         for (property, class) in [
             (r"\p{Lu}", UPPER),
             (r"\p{Lt}", UPPER),
@@ -91,6 +109,7 @@ impl ClassTable {
                 let one = |r: &regex_syntax::hir::ClassUnicodeRange| {
                     (r.start() as usize, r.end() as usize, class)
                 };
+                ranges.try_reserve(set.ranges().len())?;
                 ranges.extend(set.ranges().iter().map(one));
             }
         }
@@ -100,10 +119,13 @@ impl ClassTable {
 
     /// A table from disjoint ranges of code points (both ends included) with their classes; all others
     /// are of class `rest`.
-    pub fn from_ranges(ranges: &[(usize, usize, u8)], rest: u8) -> ClassTable {
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn from_ranges(ranges: &[(usize, usize, u8)], rest: u8) -> Result<ClassTable, OutOfMemory> {
         let mut table = ClassTable {
-            index: Box::new([0; N_BLOCKS]),
-            blocks: vec![[rest; BLOCK_SIZE]],
+            index: memory::boxed([0; N_BLOCKS])?,
+            blocks: memory::filled([rest; BLOCK_SIZE], 1)?,
         };
         // A block that is all of one class is shared; the rest are mostly distinct.
         let mut uniform = [0_u16; 256];
@@ -115,13 +137,13 @@ impl ClassTable {
                     let shared = &mut uniform[usize::from(class)];
                     if *shared == 0 {
                         *shared = table.blocks.len() as u16;
-                        table.blocks.push([class; BLOCK_SIZE]);
+                        memory::push(&mut table.blocks, [class; BLOCK_SIZE])?;
                     }
                     table.index[block] = *shared;
                 } else {
                     if table.index[block] == 0 {
                         table.index[block] = table.blocks.len() as u16;
-                        table.blocks.push([rest; BLOCK_SIZE]);
+                        memory::push(&mut table.blocks, [rest; BLOCK_SIZE])?;
                     }
                     let own = &mut table.blocks[usize::from(table.index[block])];
                     own[start % BLOCK_SIZE..=last % BLOCK_SIZE].fill(class);
@@ -129,7 +151,7 @@ impl ClassTable {
                 start = last + 1;
             }
         }
-        table
+        Ok(table)
     }
 
     /// The class of a code point.
@@ -188,16 +210,18 @@ mod tests {
             ("\u{10ffff}", REST),
             ("😀", REST),
         ];
+        let table: &ClassTable = Default::default();
         for (text, class) in cases {
-            let found = TABLE.at(text.as_bytes(), 0);
+            let found = table.at(text.as_bytes(), 0);
             assert_eq!(found, (class, text.len()), "{text:?}");
         }
     }
 
     #[test]
     fn ascii_agrees_with_the_engine() {
+        let table: &ClassTable = Default::default();
         for b in 0..128_u8 {
-            let class = TABLE.class(usize::from(b) / BLOCK_SIZE, b);
+            let class = table.class(usize::from(b) / BLOCK_SIZE, b);
             assert_eq!(
                 ASCII[usize::from(b)] & !NEWLINE,
                 class,

@@ -3,9 +3,11 @@
 use super::convert;
 use super::ints::Ints;
 use super::memory::Raises;
+use super::objects;
 use super::signals::{Breaks, Raised};
 use crate::corpus::texts::{self, Options, TextFeed};
 use crate::corpus::{Consumer, Encoded};
+use crate::system::memory;
 use crate::system::threads::Watch;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -27,12 +29,12 @@ impl<'py> Strings<'py> {
     pub fn new(texts: &Bound<'py, PyList>) -> PyResult<Self> {
         let py = texts.py();
         let mut breaks = Breaks::default();
-        let mut items = Vec::with_capacity(texts.len());
+        let mut items = memory::with_capacity(texts.len())?;
         let mut n_chars = 0;
         for (i, item) in texts.iter().enumerate() {
             let item = convert::string_at(item, i)?;
             n_chars += item.len()?;
-            items.push(item);
+            memory::push(&mut items, item)?;
             breaks.done(py, 1)?;
         }
         Ok(Self { py, items, n_chars })
@@ -121,7 +123,8 @@ impl<'a> Lists<'a> {
     /// Those of Python.
     pub fn into_list(mut self, py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
         self.make(py)?;
-        PyList::new(py, self.lists)
+        let lists = self.lists.into_iter();
+        objects::list_of(py, lists.map(|list| Ok(list.into_bound(py))))
     }
 
     fn make(&mut self, py: Python<'_>) -> PyResult<()> {
@@ -150,7 +153,7 @@ impl<'a> Lists<'a> {
                 None => self.ints.list_of(py, ids)?,
             };
             if ends {
-                self.lists.push(list.unbind());
+                memory::push(&mut self.lists, list.unbind())?;
             } else {
                 self.open = Some(list.unbind());
             }
@@ -164,7 +167,8 @@ impl<'a> Lists<'a> {
 impl Consumer for Lists<'_> {
     fn take(&mut self, encoded: &mut Encoded) -> crate::error::Result<()> {
         let from = self.ids.len();
-        self.ids.extend_from_slice(&encoded.ids);
+        memory::append(&mut self.ids, &encoded.ids)?;
+        self.ends.try_reserve(encoded.parts.len())?;
         let ends = encoded.parts.iter().filter(|part| part.ends);
         self.ends.extend(ends.map(|part| from + part.end));
         if self.ids.len() < self.min_batch {

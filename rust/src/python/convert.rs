@@ -1,11 +1,15 @@
 //! Python's strings and ids to Rust's, and back.
 
+use super::objects::{self, int_of};
+use crate::error::OutOfMemory;
+use crate::system::memory;
 use crate::system::prefetch::prefetch;
 use pyo3::exceptions::{PyKeyError, PyOverflowError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyInt, PyList, PyMemoryView, PyString, PyTuple};
+use pyo3::types::{PyByteArray, PyBytes, PyInt, PyList, PyMemoryView, PyString, PyTuple};
 use std::borrow::Cow;
+use std::ffi::CStr;
 use std::ptr;
 
 /// The text of a Python string as tiktoken reads it: surrogates in pairs are the character they stand
@@ -13,7 +17,35 @@ use std::ptr;
 pub fn text_of<'a>(text: &'a Bound<'_, PyString>) -> PyResult<Cow<'a, str>> {
     match text.to_str() {
         Ok(utf8) => Ok(Cow::Borrowed(utf8)),
-        Err(_) => Ok(Cow::Owned(String::from_utf16_lossy(&units_of(text)?))),
+        Err(_) => Ok(Cow::Owned(text_of_units(&units_of(text)?)?)),
+    }
+}
+
+/// UTF-16 as text; surrogates that have no other half are U+FFFD.
+///
+/// # Errors
+/// [`OutOfMemory`].
+pub fn text_of_units(units: &[u16]) -> Result<String, OutOfMemory> {
+    let decoded = char::decode_utf16(units.iter().copied());
+    let chars = decoded.map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER));
+    let mut text = String::new();
+    text.try_reserve_exact(chars.clone().map(char::len_utf8).sum())?;
+    text.extend(chars);
+    Ok(text)
+}
+
+/// The text in another encoding, surrogates as they are.
+#[allow(unsafe_code)]
+pub fn encoded<'py>(text: &Bound<'py, PyString>, encoding: &CStr) -> PyResult<Bound<'py, PyBytes>> {
+    // SAFETY: the names, which end in a zero, are read during the call only; what comes back is a
+    // reference of our own to a bytes object, or null with an error set.
+    unsafe {
+        let bytes = ffi::PyUnicode_AsEncodedString(
+            text.as_ptr(),
+            encoding.as_ptr(),
+            c"surrogatepass".as_ptr(),
+        );
+        Ok(Bound::from_owned_ptr_or_err(text.py(), bytes)?.cast_into_unchecked())
     }
 }
 
@@ -24,10 +56,10 @@ pub fn with_text<R>(text: &Bound<'_, PyString>, f: impl FnOnce(&str) -> R) -> Py
 
 /// UTF-16 code units; surrogates are themselves.
 pub fn units_of(text: &Bound<'_, PyString>) -> PyResult<Vec<u16>> {
-    let bytes = text.call_method1("encode", ("utf-16-le", "surrogatepass"))?;
-    let bytes = bytes.extract::<Cow<'_, [u8]>>()?;
-    let pairs = bytes.chunks_exact(2);
-    Ok(pairs.map(|p| u16::from_le_bytes([p[0], p[1]])).collect())
+    let bytes = encoded(text, c"utf-16-le")?;
+    let pairs = bytes.as_bytes().chunks_exact(2);
+    let units = pairs.map(|p| u16::from_le_bytes([p[0], p[1]]));
+    Ok(memory::collect(units)?)
 }
 
 /// The text, and where its characters begin in the Python string if that is not the same: entry `i`
@@ -39,12 +71,12 @@ pub fn text_and_starts<'a>(
         return Ok((Cow::Borrowed(utf8), None));
     }
     let units = units_of(text)?;
-    let points = text.call_method1("encode", ("utf-32-le", "surrogatepass"))?;
-    let points = points.extract::<Cow<'_, [u8]>>()?;
+    let points = encoded(text, c"utf-32-le")?;
     let mut points = points
+        .as_bytes()
         .chunks_exact(4)
         .map(|p| u32::from_le_bytes([p[0], p[1], p[2], p[3]]));
-    let (mut starts, mut at) = (Vec::new(), 0);
+    let (mut starts, mut at) = (memory::with_capacity(units.len() + 1)?, 0);
     for decoded in char::decode_utf16(units.iter().copied()) {
         starts.push(at);
         at += 1;
@@ -58,7 +90,7 @@ pub fn text_and_starts<'a>(
         }
     }
     starts.push(at);
-    Ok((Cow::Owned(String::from_utf16_lossy(&units)), Some(starts)))
+    Ok((Cow::Owned(text_of_units(&units)?), Some(starts)))
 }
 
 /// The item `i` of a batch as a string.
@@ -71,7 +103,7 @@ pub fn string_at(item: Bound<'_, PyAny>, i: usize) -> PyResult<Bound<'_, PyStrin
 
 /// Ids as a Python list.
 pub fn list_of<'py>(py: Python<'py>, ids: &[u32]) -> PyResult<Bound<'py, PyList>> {
-    PyList::new(py, ids)
+    objects::list_of(py, ids.iter().map(|&id| int_of(py, id.into())))
 }
 
 /// Ids as an array of 16-bit (`width` 2) or 32-bit integers in native byte order, for NumPy.
@@ -101,12 +133,12 @@ pub fn array_of<'py>(
 /// KeyError for an int that is not an id; TypeError for anything but ints.
 pub fn ids_of(ids: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
     if let Ok(list) = ids.cast::<PyList>() {
-        let mut found = Vec::with_capacity(list.len());
-        each_in_list(list, |ids| found.extend_from_slice(ids))?;
+        let mut found = memory::with_capacity(list.len())?;
+        each_in_list(list, |ids| Ok(memory::append(&mut found, ids)?))?;
         return Ok(found);
     }
     if let Ok(tuple) = ids.cast::<PyTuple>() {
-        return tuple.iter().map(|item| id_of(&item)).collect();
+        return collect(tuple.iter().map(|item| id_of(&item)));
     }
     if let Ok(view) = PyMemoryView::from(ids)
         && let Some(found) = ids_in_view(&view)?
@@ -120,7 +152,7 @@ pub fn ids_of(ids: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
             return ids_of(&list);
         }
         if let Ok(items) = ids.try_iter() {
-            return items.map(|item| id_of(&item?)).collect();
+            return collect(items.map(|item| id_of(&item?)));
         }
     }
     let kind = ids.get_type();
@@ -129,16 +161,31 @@ pub fn ids_of(ids: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
     )))
 }
 
+/// All ids, or the first error.
+fn collect(ids: impl Iterator<Item = PyResult<u32>>) -> PyResult<Vec<u32>> {
+    let mut found = memory::with_capacity(ids.size_hint().0)?;
+    for id in ids {
+        memory::push(&mut found, id?)?;
+    }
+    Ok(found)
+}
+
 /// Calls `f` with the ids in a list, some at a time: few enough for their ints to stay in the fastest
 /// cache, and no more room than needed with a short list, where making room matters.
-pub fn each_in_list(list: &Bound<'_, PyList>, f: impl FnMut(&[u32])) -> PyResult<()> {
+pub fn each_in_list(
+    list: &Bound<'_, PyList>,
+    f: impl FnMut(&[u32]) -> PyResult<()>,
+) -> PyResult<()> {
     match list.len() {
         0..=32 => each_group::<32>(list, f),
         _ => each_group::<256>(list, f),
     }
 }
 
-fn each_group<const N: usize>(list: &Bound<'_, PyList>, mut f: impl FnMut(&[u32])) -> PyResult<()> {
+fn each_group<const N: usize>(
+    list: &Bound<'_, PyList>,
+    mut f: impl FnMut(&[u32]) -> PyResult<()>,
+) -> PyResult<()> {
     let mut ids = [0; N];
     let mut at = 0;
     while at < list.len() {
@@ -148,7 +195,7 @@ fn each_group<const N: usize>(list: &Bound<'_, PyList>, mut f: impl FnMut(&[u32]
             ids[n] = id_of(&list.get_item(at + n)?)?;
             n += 1;
         }
-        f(&ids[..n]);
+        f(&ids[..n])?;
         at += n;
     }
     Ok(())
@@ -228,20 +275,18 @@ fn ids_in_view(view: &Bound<'_, PyMemoryView>) -> PyResult<Option<Vec<u32>>> {
     let bytes = view.call_method0("tobytes")?;
     let bytes = bytes.extract::<Cow<'_, [u8]>>()?;
     let chunks = bytes.chunks_exact(width);
-    let ids: Result<Vec<u32>, i128> = match (width, signed) {
-        (1, false) => Ok(bytes.iter().map(|&b| u32::from(b)).collect()),
-        (2, false) => Ok(chunks
-            .map(|c| u32::from(u16::from_ne_bytes(low(c))))
-            .collect()),
-        (4, false) => Ok(chunks.map(|c| u32::from_ne_bytes(low(c))).collect()),
-        (8, false) => chunks.map(|c| narrow(u64::from_ne_bytes(low(c)))).collect(),
-        (1, true) => chunks.map(|c| narrow(i8::from_ne_bytes(low(c)))).collect(),
-        (2, true) => chunks.map(|c| narrow(i16::from_ne_bytes(low(c)))).collect(),
-        (4, true) => chunks.map(|c| narrow(i32::from_ne_bytes(low(c)))).collect(),
-        (8, true) => chunks.map(|c| narrow(i64::from_ne_bytes(low(c)))).collect(),
+    let ids = match (width, signed) {
+        (1, false) => memory::collect(bytes.iter().map(|&b| u32::from(b)))?,
+        (2, false) => memory::collect(chunks.map(|c| u32::from(u16::from_ne_bytes(low(c)))))?,
+        (4, false) => memory::collect(chunks.map(|c| u32::from_ne_bytes(low(c))))?,
+        (8, false) => collect(chunks.map(|c| narrow(u64::from_ne_bytes(low(c)))))?,
+        (1, true) => collect(chunks.map(|c| narrow(i8::from_ne_bytes(low(c)))))?,
+        (2, true) => collect(chunks.map(|c| narrow(i16::from_ne_bytes(low(c)))))?,
+        (4, true) => collect(chunks.map(|c| narrow(i32::from_ne_bytes(low(c)))))?,
+        (8, true) => collect(chunks.map(|c| narrow(i64::from_ne_bytes(low(c)))))?,
         _ => return Ok(None),
     };
-    ids.map(Some).map_err(PyKeyError::new_err)
+    Ok(Some(ids))
 }
 
 /// The bytes of one item.
@@ -249,6 +294,7 @@ fn low<const N: usize>(chunk: &[u8]) -> [u8; N] {
     chunk.first_chunk().copied().unwrap_or([0; N])
 }
 
-fn narrow<T: Copy + TryInto<u32> + Into<i128>>(value: T) -> Result<u32, i128> {
-    value.try_into().map_err(|_| value.into())
+fn narrow<T: Copy + TryInto<u32> + Into<i128>>(value: T) -> PyResult<u32> {
+    let refuse = |_| PyKeyError::new_err(value.into());
+    value.try_into().map_err(refuse)
 }

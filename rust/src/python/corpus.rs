@@ -3,6 +3,7 @@
 use super::convert::with_text;
 use super::inputs::{append_chunk, replaces_invalid};
 use super::memory::{Memory, Raises};
+use super::objects::str_of;
 use super::signals::{Pulse, Raised};
 use super::tokenizer::Encoder;
 use crate::corpus::shards::{Checkpoint, ShardOptions, ShardWriter};
@@ -79,10 +80,10 @@ pub fn encode_corpus<'py>(
 /// Writes shards; returns the last checkpoint.
 #[pyfunction]
 #[pyo3(signature = (encoder, sources, dir, dtype, shard_tokens, store, validation_fraction=0.0, checkpoint=None, separator=None, separator_first=false, num_threads=None, errors="strict", progress=None))]
-pub fn encode_shards(
-    py: Python<'_>,
-    encoder: &Bound<'_, Encoder>,
-    sources: &Bound<'_, PyAny>,
+pub fn encode_shards<'py>(
+    py: Python<'py>,
+    encoder: &Bound<'py, Encoder>,
+    sources: &Bound<'py, PyAny>,
     dir: PathBuf,
     dtype: &str,
     shard_tokens: u64,
@@ -94,7 +95,7 @@ pub fn encode_shards(
     num_threads: Option<usize>,
     errors: &str,
     progress: Option<Py<PyAny>>,
-) -> PyResult<String> {
+) -> PyResult<Bound<'py, PyString>> {
     let mut options = options(dtype, separator, separator_first, num_threads, errors)?;
     let checkpoint = match checkpoint {
         Some(json) => Checkpoint::from_json(json)
@@ -117,7 +118,9 @@ pub fn encode_shards(
     let done = py.detach(|| -> PyResult<_> {
         let mut store = |checkpoint: &Checkpoint| {
             let json = checkpoint.to_json();
-            raised.keep(Python::attach(|py| store.call1(py, (json,)).map(|_| ())))
+            raised.keep(Python::attach(|py| {
+                store.call1(py, (str_of(py, &json)?,)).map(|_| ())
+            }))
         };
         let mut writer = ShardWriter::new(&shards, checkpoint, &mut store)?;
         corpus::encode_corpus(encoder, &options, &mut writer, |feed| {
@@ -125,7 +128,7 @@ pub fn encode_shards(
         })?;
         Ok(writer.finish()?)
     });
-    Ok(raised.or(done)?.to_json())
+    str_of(py, &raised.or(done)?.to_json())
 }
 
 /// Feeds what `sources` yields: (kind, name, what to read).
@@ -143,7 +146,7 @@ fn feed_sources(feed: &mut Feed, sources: &Py<PyIterator>, pulse: &mut Pulse) ->
         match kind.as_str() {
             "file" => {
                 let path: PathBuf = Python::attach(|py| what.extract(py))?;
-                feed.file(&path, &mut |n_bytes| pulse.beat((n_bytes - before,)))?;
+                feed.file(&path, &mut |n_bytes| pulse.beat(&[n_bytes - before]))?;
             }
             "chunks" => {
                 let chunks = Python::attach(|py| what.bind(py).try_iter().map(Bound::unbind))?;
@@ -151,15 +154,15 @@ fn feed_sources(feed: &mut Feed, sources: &Py<PyIterator>, pulse: &mut Pulse) ->
                 feed.pieces(&name, |buffer| -> PyResult<()> {
                     let n = Python::attach(|py| append_chunk(chunks.bind(py), buffer))?;
                     n_bytes += n as u64;
-                    pulse.beat((n_bytes,))
+                    pulse.beat(&[n_bytes])
                 })?;
             }
             "texts" => {
                 let texts = Python::attach(|py| what.bind(py).try_iter().map(Bound::unbind))?;
-                feed.begin_source(&name);
+                feed.begin_source(&name)?;
                 while Python::attach(|py| take_texts(texts.bind(py), feed))? {
                     feed.send()?;
-                    pulse.beat((feed.n_bytes() - before,))?;
+                    pulse.beat(&[feed.n_bytes() - before])?;
                 }
             }
             other => {
@@ -177,7 +180,7 @@ fn take_texts(texts: &Bound<'_, PyIterator>, feed: &mut Feed) -> PyResult<bool> 
         let text = text
             .cast::<PyString>()
             .map_err(|_| PyTypeError::new_err(format!("{} is not a str", text.get_type())))?;
-        with_text(text, |text| feed.text(text))?;
+        with_text(text, |text| feed.text(text))??;
         if feed.ready() {
             return Ok(true);
         }

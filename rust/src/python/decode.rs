@@ -1,7 +1,9 @@
 //! Decoding.
 
 use super::convert::{each_in_list, id_of, ids_of, list_of};
-use crate::decode::{self, Joined, UnknownId};
+use super::objects::{bytes_of, list_of as list_of_items};
+use crate::decode::{self, DecodeError, Joined, UnknownId};
+use crate::system::memory;
 use crate::utf8;
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::ffi;
@@ -13,6 +15,15 @@ use std::sync::{Arc, Mutex};
 impl From<UnknownId> for PyErr {
     fn from(error: UnknownId) -> PyErr {
         PyKeyError::new_err(error.0)
+    }
+}
+
+impl From<DecodeError> for PyErr {
+    fn from(error: DecodeError) -> PyErr {
+        match error {
+            DecodeError::Unknown(id) => id.into(),
+            DecodeError::Memory(error) => error.into(),
+        }
     }
 }
 
@@ -43,8 +54,8 @@ impl Decoder {
             .map(|mut spare| std::mem::take(&mut *spare));
         let mut joined = Joined::new(&self.inner, spare.unwrap_or_default());
         match ids.cast::<PyList>() {
-            Ok(list) => each_in_list(list, |ids| joined.extend(ids))?,
-            Err(_) => joined.extend(&ids_of(ids)?),
+            Ok(list) => each_in_list(list, |ids| Ok(joined.extend(ids)?))?,
+            Err(_) => joined.extend(&ids_of(ids)?)?,
         }
         let result = f(joined.bytes()?);
         let buffer = joined.into_buffer();
@@ -76,7 +87,7 @@ fn text_from<'py>(py: Python<'py>, utf8: &[u8], errors: &CStr) -> PyResult<Bound
 #[pymethods]
 impl Decoder {
     fn decode_bytes<'py>(&self, ids: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
-        self.bytes(ids, |bytes| PyBytes::new(ids.py(), bytes))
+        self.bytes(ids, |bytes| bytes_of(ids.py(), bytes))?
     }
 
     #[pyo3(signature = (ids, errors="replace"))]
@@ -91,7 +102,7 @@ impl Decoder {
         errors: &str,
     ) -> PyResult<Bound<'py, PyList>> {
         let errors = handler(errors)?;
-        let texts = PyList::empty(batch.py());
+        let texts = list_of_items::<PyAny>(batch.py(), std::iter::empty())?;
         for ids in batch.try_iter()? {
             texts.append(self.text(&ids?, &errors)?)?;
         }
@@ -102,9 +113,9 @@ impl Decoder {
         let found = ids_of(ids)?;
         let tokens = found.iter().map(|&id| {
             let token = self.inner.token(id).ok_or(UnknownId(id))?;
-            Ok(PyBytes::new(ids.py(), token))
+            bytes_of(ids.py(), token)
         });
-        PyList::new(ids.py(), tokens.collect::<PyResult<Vec<_>>>()?)
+        list_of_items(ids.py(), tokens)
     }
 
     fn decode_with_offsets<'py>(
@@ -112,7 +123,7 @@ impl Decoder {
         ids: &Bound<'py, PyAny>,
     ) -> PyResult<(Bound<'py, PyString>, Bound<'py, PyList>)> {
         let found = ids_of(ids)?;
-        let mut offsets = Vec::with_capacity(found.len());
+        let mut offsets = memory::with_capacity(found.len())?;
         let mut n_chars: u32 = 0;
         for &id in &found {
             let token = self.inner.token(id).ok_or(UnknownId(id))?;
@@ -130,7 +141,7 @@ impl Decoder {
     ) -> PyResult<Bound<'py, PyBytes>> {
         let found = id_of(id)?;
         let token = self.inner.token(found).ok_or(UnknownId(found))?;
-        Ok(PyBytes::new(id.py(), token))
+        bytes_of(id.py(), token)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The core's errors as Python's exceptions.
 
-use crate::error::Error;
-use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use crate::error::{Error, OutOfMemory};
+use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
 impl From<Error> for PyErr {
@@ -16,8 +16,16 @@ impl From<Error> for PyErr {
                     None => PyOSError::new_err(format!("{name}: {message}")),
                 }
             }
+            Error::Memory(error) => (*error).into(),
             Error::Interrupted => PyRuntimeError::new_err(error.to_string()),
             _ => PyValueError::new_err(error.to_string()),
         }
+    }
+}
+
+impl From<OutOfMemory> for PyErr {
+    fn from(_: OutOfMemory) -> PyErr {
+        // With a message it would take memory.
+        PyMemoryError::new_err(())
     }
 }

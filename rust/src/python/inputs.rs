@@ -1,5 +1,6 @@
 //! Text from Python's iterables.
 
+use crate::system::memory;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyIterator};
@@ -10,7 +11,7 @@ pub fn append_chunk(chunks: &Bound<'_, PyIterator>, buffer: &mut Vec<u8>) -> PyR
         let chunk = chunk?;
         let bytes = chunk.cast::<PyBytes>()?.as_bytes();
         if !bytes.is_empty() {
-            buffer.extend_from_slice(bytes);
+            memory::append(buffer, bytes)?;
             return Ok(bytes.len());
         }
     }

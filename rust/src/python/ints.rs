@@ -1,5 +1,6 @@
 //! Ids as Python ints, made once.
 
+use super::objects::int_of;
 use crate::system::prefetch::prefetch;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -46,7 +47,7 @@ impl Ints {
             self.fill_in_parts(&list, ids)?;
         } else {
             // SAFETY: nothing has run since the list was made, and it has `len` places.
-            unsafe { self.fill(&list, 0, ids) };
+            unsafe { self.fill(&list, 0, ids)? };
         }
         Ok(list)
     }
@@ -63,7 +64,7 @@ impl Ints {
         for (i, part) in ids.chunks(PART).enumerate() {
             list.py().check_signals()?;
             // SAFETY: the list is ours alone, and has a place for each id; those from here on are empty.
-            unsafe { self.fill(list, i * PART, part) };
+            unsafe { self.fill(list, i * PART, part)? };
         }
         // SAFETY: it is untracked, and full.
         unsafe { ffi::PyObject_GC_Track(list.as_ptr().cast()) };
@@ -77,12 +78,13 @@ impl Ints {
     /// Nobody else sees the list, and it has empty places there.
     #[allow(unsafe_code)]
     #[inline]
-    unsafe fn fill(&self, list: &Bound<'_, PyList>, at: usize, ids: &[u32]) {
+    unsafe fn fill(&self, list: &Bound<'_, PyList>, at: usize, ids: &[u32]) -> PyResult<()> {
         let py = list.py();
         let mut at = at as ffi::Py_ssize_t;
         let mut guard = self.ints.try_lock().ok();
         let ints = guard.as_deref_mut().map_or(&mut [][..], |ints| {
-            if ints.is_empty() {
+            // Without memory for them, each is made afresh.
+            if ints.is_empty() && ints.try_reserve_exact(self.n_vocab).is_ok() {
                 ints.resize_with(self.n_vocab, || None);
             }
             ints
@@ -95,13 +97,17 @@ impl Ints {
             }
             for &id in group {
                 if let Some(int) = ints.get_mut(id as usize) {
-                    prefetch(int.get_or_insert_with(|| new(py, id)).as_ptr());
+                    let int = match int {
+                        Some(int) => int,
+                        none => none.insert(new(py, id)?),
+                    };
+                    prefetch(int.as_ptr());
                 }
             }
             for &id in group {
                 let int = match ints.get(id as usize) {
                     Some(Some(int)) => int.clone_ref(py),
-                    _ => new(py, id),
+                    _ => new(py, id)?,
                 };
                 // SAFETY: the place is there and empty, as the caller says; it takes over the
                 // reference.
@@ -109,11 +115,11 @@ impl Ints {
                 at += 1;
             }
         }
+        Ok(())
     }
 }
 
 #[cold]
-fn new(py: Python<'_>, id: u32) -> Py<PyInt> {
-    let Ok(int) = id.into_pyobject(py);
-    int.unbind()
+fn new(py: Python<'_>, id: u32) -> PyResult<Py<PyInt>> {
+    Ok(int_of(py, id.into())?.unbind())
 }

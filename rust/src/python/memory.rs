@@ -3,6 +3,7 @@
 use super::signals::Raised;
 use crate::corpus::batch::IdCounts;
 use crate::corpus::{Consumer, Encoded};
+use crate::system::memory;
 use pyo3::prelude::*;
 use pyo3::types::PyByteArray;
 
@@ -46,7 +47,7 @@ impl Memory {
     /// With room for so many bytes of ids at first.
     pub fn new(py: Python<'_>, capacity: usize) -> PyResult<Self> {
         let mut new = Self {
-            ids: PyByteArray::new(py, &[]).unbind(),
+            ids: PyByteArray::new_with(py, 0, |_| Ok(()))?.unbind(),
             len: 0,
             capacity: 0,
             n_ids: 0,
@@ -109,7 +110,7 @@ impl Consumer for Memory {
         for part in &encoded.parts {
             self.n_bytes += part.n_bytes;
             if part.ends {
-                self.ends.push(self.n_ids + part.end as u64);
+                memory::push(&mut self.ends, self.n_ids + part.end as u64)?;
             }
         }
         self.n_ids += encoded.n_ids as u64;

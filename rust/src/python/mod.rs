@@ -12,16 +12,26 @@ mod errors;
 mod inputs;
 mod ints;
 mod memory;
+mod objects;
+mod panics;
 mod patterns;
 mod signals;
 mod stream;
 mod tokenizer;
 mod train;
 
-use pyo3::prelude::*;
+use pyo3::pymodule;
 
 #[pymodule]
 mod _core {
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::panics::report_briefly();
+        Ok(())
+    }
+
     #[pymodule_export]
     use super::corpus::{encode_corpus, encode_shards};
     #[pymodule_export]

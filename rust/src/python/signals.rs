@@ -1,5 +1,6 @@
 //! Python's signals and exceptions during long work: Ctrl-C, and callbacks that raise.
 
+use super::objects::ints_of;
 use crate::error::{Error, Result};
 use crate::system::threads::Watch;
 use pyo3::prelude::*;
@@ -78,10 +79,7 @@ impl Pulse {
     }
 
     /// Runs what is due, with `args` for the callback; what it raises ends the work.
-    pub fn beat<'py, A>(&mut self, args: A) -> PyResult<()>
-    where
-        A: for<'a> pyo3::call::PyCallArgs<'a>,
-    {
+    pub fn beat(&mut self, args: &[u64]) -> PyResult<()> {
         if Instant::now() < self.next {
             return Ok(());
         }
@@ -89,7 +87,7 @@ impl Pulse {
         Python::attach(|py| {
             py.check_signals()?;
             match &self.callback {
-                Some(callback) => callback.call1(py, args).map(|_| ()),
+                Some(callback) => callback.call1(py, ints_of(py, args)?).map(|_| ()),
                 None => Ok(()),
             }
         })

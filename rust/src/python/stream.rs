@@ -1,14 +1,16 @@
 //! Encoding and decoding in pieces.
 
-use super::convert::{id_of, ids_of, list_of, units_of};
-use crate::decode::text::{InvalidBytes, TextDecoder};
+use super::convert::{id_of, ids_of, list_of, text_of_units, units_of};
+use super::objects::{bytes_of, str_of};
+use crate::decode::text::{InvalidBytes, TextDecoder, TextError};
 use crate::decode::{Decoder, UnknownId};
 use crate::encode::Encoder;
 use crate::streaming::stream::Stream;
+use crate::system::memory;
 use crate::text::special::SpecialTokens;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyInt, PyList, PyString};
+use pyo3::types::{PyInt, PyList, PyString};
 use std::sync::Arc;
 
 /// Text in pieces -> ids.
@@ -50,21 +52,24 @@ impl StreamEncoder {
         match text.to_str() {
             Ok(utf8) if self.half.is_none() => self.stream.push(utf8, &mut self.ids)?,
             _ => {
-                let mut units = Vec::from_iter(self.half.take());
-                units.extend(units_of(text)?);
-                if units.last().is_some_and(|u| (0xd800..0xdc00).contains(u)) {
-                    self.half = units.pop();
-                }
-                let text = String::from_utf16_lossy(&units);
+                let more = units_of(text)?;
+                let mut units = memory::with_capacity(more.len() + 1)?;
+                units.extend(self.half);
+                units.extend(more);
+                let is_half = |unit: &mut u16| (0xd800..0xdc00).contains(unit);
+                let half = units.pop_if(is_half);
+                let text = text_of_units(&units)?;
                 self.stream.push(&text, &mut self.ids)?;
+                self.half = half;
             }
         }
         self.take(py)
     }
 
     fn finish<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        if self.half.take().is_some() {
+        if self.half.is_some() {
             self.stream.push("\u{fffd}", &mut self.ids)?;
+            self.half = None;
         }
         self.stream.finish(&mut self.ids)?;
         self.take(py)
@@ -86,27 +91,43 @@ impl StreamDecoder {
 
 /// The exception that Python itself has for these bytes.
 fn refused(py: Python<'_>, error: &InvalidBytes) -> PyErr {
-    let bytes = PyBytes::new(py, &error.bytes);
-    match PyString::from_encoded_object(&bytes, Some(c"utf-8"), Some(c"strict")) {
+    let text = bytes_of(py, &error.bytes)
+        .and_then(|bytes| PyString::from_encoded_object(&bytes, Some(c"utf-8"), Some(c"strict")));
+    match text {
         Ok(_) => PyTypeError::new_err("the bytes are UTF-8 after all"),
         Err(error) => error,
     }
 }
 
+impl StreamDecoder {
+    /// What `step` of the decoder gives, as a str. Without memory for that the decoder is as before.
+    fn step<'py>(
+        &mut self,
+        py: Python<'py>,
+        step: impl FnOnce(&mut TextDecoder) -> Result<String, TextError>,
+    ) -> PyResult<Bound<'py, PyString>> {
+        let before = self.text.clone();
+        match step(&mut self.text) {
+            Ok(text) => str_of(py, &text).inspect_err(|_| self.text = before),
+            Err(TextError::Invalid(error)) => Err(refused(py, &error)),
+            Err(TextError::Memory(error)) => Err(error.into()),
+        }
+    }
+}
+
 #[pymethods]
 impl StreamDecoder {
-    fn push(&mut self, ids: &Bound<'_, PyAny>) -> PyResult<String> {
-        let bytes = if ids.is_instance_of::<PyInt>() {
-            let id = id_of(ids)?;
-            let token = self.decoder.token(id).ok_or(UnknownId(id))?;
-            return self.text.push(token).map_err(|e| refused(ids.py(), &e));
-        } else {
-            self.decoder.decode(&ids_of(ids)?)?
-        };
-        self.text.push(&bytes).map_err(|e| refused(ids.py(), &e))
+    fn push<'py>(&mut self, ids: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyString>> {
+        if ids.is_instance_of::<PyInt>() {
+            let (decoder, id) = (Arc::clone(&self.decoder), id_of(ids)?);
+            let token = decoder.token(id).ok_or(UnknownId(id))?;
+            return self.step(ids.py(), |text| text.push(token));
+        }
+        let bytes = self.decoder.decode(&ids_of(ids)?)?;
+        self.step(ids.py(), |text| text.push(&bytes))
     }
 
-    fn finish(&mut self, py: Python<'_>) -> PyResult<String> {
-        self.text.finish().map_err(|e| refused(py, &e))
+    fn finish<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.step(py, TextDecoder::finish)
     }
 }

@@ -1,10 +1,11 @@
 //! Encoding.
 
 use super::batch::{Lists, Strings};
-use super::convert::{array_of, text_and_starts, text_of};
+use super::convert::{array_of, encoded, text_and_starts, text_of};
 use super::decode::Decoder;
 use super::ints::Ints;
 use super::memory::Memory;
+use super::objects::{bytes_of, int_of, list_of, pair_of};
 use super::signals::watched;
 use super::stream::{StreamDecoder, StreamEncoder};
 use crate::corpus::Width;
@@ -16,13 +17,13 @@ use crate::decode::text::{Invalid, TextDecoder};
 use crate::encode;
 use crate::error::Result;
 use crate::streaming::offsets;
+use crate::system::memory;
 use crate::text::special::SpecialTokens;
 use crate::vocabulary::ranks::Ranks;
 use crate::vocabulary::{FEWEST_TOKEN_BYTES, TYPICAL_TOKEN_BYTES};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyString};
-use std::borrow::Cow;
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyInt, PyList, PyString};
 use std::sync::Arc;
 
 /// Text shorter than this, in bytes, is encoded faster than the GIL is released and taken again.
@@ -30,9 +31,6 @@ const SHORT: usize = 4096;
 
 /// Text from this length on, in bytes, takes so long that Ctrl-C must not wait for it.
 const LONG: usize = 1 << 20;
-
-/// Characters from a start to an end.
-type Spans = Vec<(usize, usize)>;
 
 /// A set of special tokens to look for.
 #[pyclass(module = "bytemill._core", frozen)]
@@ -54,8 +52,8 @@ impl SpecialSet {
         let found = match text.to_str() {
             Ok(utf8) => self.inner.find(utf8.as_bytes(), 0),
             Err(_) => {
-                let bytes = text.call_method1("encode", ("utf-8", "surrogatepass"))?;
-                self.inner.find(&bytes.extract::<Cow<'_, [u8]>>()?, 0)
+                let bytes = encoded(text, c"utf-8")?;
+                self.inner.find(bytes.as_bytes(), 0)
             }
         };
         Ok(found.map(|(which, ..)| &*self.inner.tokens()[which]))
@@ -95,7 +93,7 @@ impl Encoder {
         work: impl FnOnce(&str, &mut Vec<u32>) -> Result<()> + Send,
     ) -> PyResult<Vec<u32>> {
         let utf8 = text_of(text)?;
-        let mut ids = Vec::with_capacity(utf8.len() / FEWEST_TOKEN_BYTES + 1);
+        let mut ids = memory::with_capacity(utf8.len() / FEWEST_TOKEN_BYTES + 1)?;
         if utf8.len() < SHORT {
             work(&utf8, &mut ids)?;
         } else if utf8.len() < LONG {
@@ -142,22 +140,18 @@ impl Encoder {
         special_tokens: &Bound<'_, PyDict>,
         pattern: &str,
     ) -> PyResult<Self> {
-        let ranks: Vec<(Vec<u8>, u32)> = mergeable_ranks
-            .iter()
-            .map(|(token, rank)| {
-                Ok((
-                    token.cast::<PyBytes>()?.as_bytes().to_vec(),
-                    rank.extract()?,
-                ))
-            })
-            .collect::<PyResult<_>>()?;
+        let mut ranks = memory::with_capacity(mergeable_ranks.len())?;
+        for (token, rank) in mergeable_ranks {
+            let token = memory::copied(token.cast::<PyBytes>()?.as_bytes())?;
+            memory::push(&mut ranks, (token, rank.extract()?))?;
+        }
         let special: Vec<(String, u32)> = special_tokens
             .iter()
             .map(|(token, id)| Ok((token.extract()?, id.extract()?)))
             .collect::<PyResult<_>>()?;
         let (inner, decoder) = py.detach(|| -> Result<_> {
             let ranks = Ranks::new(ranks)?;
-            let decoder = decode::Decoder::new(&ranks, &special);
+            let decoder = decode::Decoder::new(&ranks, &special)?;
             Ok((encode::Encoder::new(ranks, special, pattern)?, decoder))
         })?;
         Ok(Self {
@@ -190,20 +184,21 @@ impl Encoder {
     }
 
     #[pyo3(signature = (text, allowed=None))]
-    fn count(
+    fn count<'py>(
         &self,
-        text: &Bound<'_, PyString>,
-        allowed: Option<&Bound<'_, SpecialSet>>,
-    ) -> PyResult<usize> {
+        text: &Bound<'py, PyString>,
+        allowed: Option<&Bound<'py, SpecialSet>>,
+    ) -> PyResult<Bound<'py, PyInt>> {
         let allowed = self.allowed(allowed);
         let utf8 = text_of(text)?;
-        Ok(match utf8.len() {
+        let count = match utf8.len() {
             0..SHORT => self.inner.count(&utf8, allowed)?,
             SHORT..LONG => text.py().detach(|| self.inner.count(&utf8, allowed))?,
             _ => watched(text.py(), |watch| {
                 batch::count(&self.inner, &utf8, allowed, watch)
             })?,
-        })
+        };
+        int_of(text.py(), count as u64)
     }
 
     #[pyo3(signature = (text, width, allowed=None))]
@@ -251,16 +246,17 @@ impl Encoder {
     }
 
     #[pyo3(signature = (texts, num_threads=None, allowed=None))]
-    fn count_batch(
+    fn count_batch<'py>(
         &self,
-        texts: &Bound<'_, PyList>,
+        texts: &Bound<'py, PyList>,
         num_threads: Option<usize>,
-        allowed: Option<&Bound<'_, SpecialSet>>,
-    ) -> PyResult<Vec<u64>> {
+        allowed: Option<&Bound<'py, SpecialSet>>,
+    ) -> PyResult<Bound<'py, PyList>> {
         let mut counts = IdCounts::default();
         let options = self.options(allowed, Goal::Count, num_threads);
         Strings::new(texts)?.encode(&options, &mut counts)?;
-        Ok(counts.counts)
+        let counts = counts.counts.iter();
+        list_of(texts.py(), counts.map(|&n| int_of(texts.py(), n)))
     }
 
     #[pyo3(signature = (text, allowed=None))]
@@ -268,12 +264,12 @@ impl Encoder {
         &self,
         text: &Bound<'py, PyString>,
         allowed: Option<&Bound<'py, SpecialSet>>,
-    ) -> PyResult<(Bound<'py, PyList>, Spans)> {
+    ) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyList>)> {
         let allowed = self.allowed(allowed);
         let (utf8, starts) = text_and_starts(text)?;
         let (ids, mut spans) = text.py().detach(|| -> Result<_> {
             let (ids, spans) = offsets::encode_with_spans(&self.inner, &utf8, allowed)?;
-            let spans = offsets::char_spans(&utf8, &spans);
+            let spans = offsets::char_spans(&utf8, &spans)?;
             Ok((ids, spans))
         })?;
         if let Some(starts) = starts {
@@ -281,23 +277,28 @@ impl Encoder {
                 (*start, *end) = (starts[*start], starts[*end]);
             }
         }
-        Ok((self.ints.list_of(text.py(), &ids)?, spans))
+        let py = text.py();
+        let spans = spans
+            .iter()
+            .map(|&(start, end)| pair_of(py, int_of(py, start as u64)?, int_of(py, end as u64)?));
+        Ok((self.ints.list_of(py, &ids)?, list_of(py, spans)?))
     }
 
     #[pyo3(signature = (text, max_tokens, allowed=None))]
-    fn truncate(
+    fn truncate<'py>(
         &self,
-        text: &Bound<'_, PyString>,
+        text: &Bound<'py, PyString>,
         max_tokens: usize,
-        allowed: Option<&Bound<'_, SpecialSet>>,
-    ) -> PyResult<usize> {
+        allowed: Option<&Bound<'py, SpecialSet>>,
+    ) -> PyResult<Bound<'py, PyInt>> {
         let allowed = self.allowed(allowed);
         let (utf8, starts) = text_and_starts(text)?;
         let n_chars = text.py().detach(|| -> Result<_> {
             let end = offsets::truncate(&self.inner, &utf8, allowed, max_tokens)?;
             Ok(utf8[..end].chars().count())
         })?;
-        Ok(starts.map_or(n_chars, |starts| starts[n_chars]))
+        let n_chars = starts.map_or(n_chars, |starts| starts[n_chars]);
+        int_of(text.py(), n_chars as u64)
     }
 
     #[pyo3(signature = (allowed=None))]
@@ -318,12 +319,10 @@ impl Encoder {
         Ok(StreamDecoder::with(self.decoder.clone(), text))
     }
 
-    fn merges<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> PyResult<Vec<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)>> {
+    fn merges<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let pairs = py.detach(|| self.inner.ranks().merges())?;
-        let bytes = |id| PyBytes::new(py, self.inner.token_bytes(id).unwrap_or_default());
-        Ok(pairs.iter().map(|&(a, b)| (bytes(a), bytes(b))).collect())
+        let bytes = |id| bytes_of(py, self.inner.token_bytes(id).unwrap_or_default());
+        let pairs = pairs.iter();
+        list_of(py, pairs.map(|&(a, b)| pair_of(py, bytes(a)?, bytes(b)?)))
     }
 }

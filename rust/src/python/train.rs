@@ -2,8 +2,10 @@
 
 use super::convert::with_text;
 use super::inputs::{append_chunk, replaces_invalid};
+use super::objects::{bytes_of, int_of, list_of, pair_of};
 use super::signals::{Pulse, Raised};
 use crate::pretokenize::{Pretokenizer, pattern};
+use crate::system::memory;
 use crate::text::feed::Feed;
 use crate::text::special::SpecialTokens;
 use crate::train::TrainOptions;
@@ -12,7 +14,8 @@ use crate::train::tie_break::TieBreak;
 use crate::train::{counts, counts_file};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyIterator, PyString};
+use pyo3::types::{PyIterator, PyList, PyString};
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 /// Pretoken counts, with the pattern and the special tokens they were made with.
@@ -47,12 +50,13 @@ impl Counts {
         self.inner.table().len()
     }
 
-    fn items<'py>(&self, py: Python<'py>) -> Vec<(Bound<'py, PyBytes>, u64)> {
-        let items = py.detach(|| self.inner.items());
-        items
-            .iter()
-            .map(|(word, n)| (PyBytes::new(py, word), *n))
-            .collect()
+    fn items<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let items = py.detach(|| self.inner.items())?;
+        let items = items.iter();
+        list_of(
+            py,
+            items.map(|(word, n)| pair_of(py, bytes_of(py, word)?, int_of(py, *n)?)),
+        )
     }
 
     #[staticmethod]
@@ -63,12 +67,14 @@ impl Counts {
     ) -> PyResult<Self> {
         Pretokenizer::new(pattern)?;
         let special = SpecialTokens::new(special_tokens)?;
-        let items = items
-            .try_iter()?
-            .map(|item| item?.extract::<(Vec<u8>, u64)>())
-            .collect::<PyResult<Vec<_>>>()?;
+        let mut copies = Vec::new();
+        for item in items.try_iter()? {
+            let (word, n): (Bound<'_, PyAny>, u64) = item?.extract()?;
+            let word = memory::copied(&word.extract::<Cow<'_, [u8]>>()?)?;
+            memory::push(&mut copies, (word, n))?;
+        }
         let pat_str = pattern::pat_str(pattern);
-        let inner = counts::Counts::from_items(pat_str, special.tokens(), items)?;
+        let inner = counts::Counts::from_items(pat_str, special.tokens(), copies)?;
         Ok(Self { inner })
     }
 
@@ -177,7 +183,7 @@ impl CountingPass {
                 pass.run(|feed| {
                     for path in &paths {
                         if !feed.full() {
-                            feed.file(path, &mut |n_bytes| pulse.beat((n_bytes,)))?;
+                            feed.file(path, &mut |n_bytes| pulse.beat(&[n_bytes]))?;
                         }
                     }
                     Ok(())
@@ -202,7 +208,7 @@ impl CountingPass {
                     feed.pieces(name, |buffer| -> PyResult<()> {
                         let n = Python::attach(|py| append_chunk(chunks.bind(py), buffer))?;
                         done += n as u64;
-                        pulse.beat((done,))
+                        pulse.beat(&[done])
                     })
                 })
             })
@@ -228,10 +234,10 @@ fn feed_texts(
             let kind = text.get_type();
             PyTypeError::new_err(format!("document {i} is of {kind}, not str"))
         })?;
-        with_text(text, |text| feed.text(text))?;
+        with_text(text, |text| feed.text(text))??;
         if feed.ready() {
             py.detach(|| feed.send())?;
-            pulse.beat((feed.n_bytes(),))?;
+            pulse.beat(&[feed.n_bytes()])?;
         }
         if feed.full() {
             break;
@@ -252,17 +258,16 @@ impl Merges {
         self.inner.tokens().len()
     }
 
-    fn tokens<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyBytes>> {
-        let tokens = self.inner.tokens();
-        tokens.iter().map(|token| PyBytes::new(py, token)).collect()
+    fn tokens<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let tokens = self.inner.tokens().iter();
+        list_of(py, tokens.map(|token| bytes_of(py, token)))
     }
 
-    fn merges<'py>(&self, py: Python<'py>) -> Vec<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
-        let tokens = self.tokens(py);
+    fn merges<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let tokens = self.tokens(py)?;
+        let token = |id: u32| tokens.get_item(id as usize);
         let pairs = self.inner.pairs().iter();
-        pairs
-            .map(|&(a, b)| (tokens[a as usize].clone(), tokens[b as usize].clone()))
-            .collect()
+        list_of(py, pairs.map(|&(a, b)| pair_of(py, token(a)?, token(b)?)))
     }
 }
 
@@ -291,7 +296,7 @@ pub fn train(
     let mut raised = Raised::default();
     let trained = py.detach(|| {
         crate::train::train_with(&counts.inner, &options, &mut |done, all| {
-            raised.keep(pulse.beat((done, all)))
+            raised.keep(pulse.beat(&[done as u64, all as u64]))
         })
     });
     let inner = raised.or(trained)?;

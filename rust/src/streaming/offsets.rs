@@ -1,8 +1,9 @@
 //! Where in the text its tokens are.
 
 use crate::encode::Encoder;
-use crate::error::Result;
+use crate::error::{OutOfMemory, Result};
 use crate::streaming::stream::Stream;
+use crate::system::memory;
 use crate::text::special::SpecialTokens;
 use crate::utf8::{self, floor_char_boundary};
 use std::ops::Range;
@@ -22,7 +23,7 @@ pub fn encode_with_spans(
     while let Some((_, start, end)) = allowed.find(text.as_bytes(), from) {
         ordinary(encoder, text, from..start, &mut ids, &mut spans)?;
         encoder.encode(&text[start..end], allowed, &mut ids)?;
-        spans.push(start..end);
+        memory::push(&mut spans, start..end)?;
         from = end;
     }
     ordinary(encoder, text, from..text.len(), &mut ids, &mut spans)?;
@@ -38,6 +39,7 @@ fn ordinary(
 ) -> Result<()> {
     let first = ids.len();
     encoder.encode_ordinary(&text[range.clone()], ids)?;
+    spans.try_reserve(ids.len() - first)?;
     let len_of = |id: &u32| encoder.token_bytes(*id).map_or(0, <[u8]>::len);
     let covered: usize = ids[first..].iter().map(len_of).sum();
     let mut lengths = ids[first..].iter().map(len_of);
@@ -64,7 +66,10 @@ fn ordinary(
 
 /// Spans of bytes, as [`encode_with_spans`] has them, as spans of characters: a token that holds part
 /// of a character has the whole of it in its span.
-pub fn char_spans(text: &str, spans: &[Range<usize>]) -> Vec<(usize, usize)> {
+///
+/// # Errors
+/// [`OutOfMemory`].
+pub fn char_spans(text: &str, spans: &[Range<usize>]) -> Result<Vec<(usize, usize)>, OutOfMemory> {
     let bytes = text.as_bytes();
     // Characters that begin before `at`.
     let (mut at, mut begun) = (0, 0);
@@ -73,13 +78,13 @@ pub fn char_spans(text: &str, spans: &[Range<usize>]) -> Vec<(usize, usize)> {
         at = place;
         begun
     };
-    let mut chars = Vec::with_capacity(spans.len());
+    let mut chars = memory::with_capacity(spans.len())?;
     for span in spans {
         let before = begun_before(span.start);
         let inside = !text.is_char_boundary(span.start);
         chars.push((before - usize::from(inside), begun_before(span.end)));
     }
-    chars
+    Ok(chars)
 }
 
 /// The length in bytes of the prefix of `text` that its first `max_tokens` tokens stand for, cut so

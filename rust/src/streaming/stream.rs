@@ -35,7 +35,7 @@ const SLICE: usize = 16 << 10;
 /// assert_eq!(ids, [97, 256, 98]);
 /// # Ok::<(), bytemill::error::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Stream {
     encoder: Arc<Encoder>,
     allowed: SpecialTokens,
@@ -49,6 +49,18 @@ pub struct Stream {
     /// Bytes of text whose ids have been given out.
     done: u64,
     /// `held` begins inside a word that is in its lower part (see `open_pretoken.rs`).
+    in_lower_part: bool,
+    /// What has been taken, during the current [`Self::push`], of the text that was held before it.
+    taken: String,
+}
+
+/// How a stream, and the list it appends to, were before a push.
+struct Before {
+    held: usize,
+    out: usize,
+    searched: usize,
+    uncut: usize,
+    done: u64,
     in_lower_part: bool,
 }
 
@@ -64,6 +76,7 @@ impl Stream {
             uncut: 0,
             done: 0,
             in_lower_part: false,
+            taken: String::new(),
         }
     }
 
@@ -75,35 +88,92 @@ impl Stream {
     /// Takes the next piece of text; appends the ids that are certain now.
     ///
     /// # Errors
-    /// As [`Encoder::encode`]; the stream is then of no further use.
+    /// As [`Encoder::encode`]; the stream and `out` are then as before.
     pub fn push(&mut self, text: &str, out: &mut Vec<u32>) -> Result<()> {
+        let before = Before {
+            held: self.held.len(),
+            out: out.len(),
+            searched: self.searched,
+            uncut: self.uncut,
+            done: self.done,
+            in_lower_part: self.in_lower_part,
+        };
+        self.taken.clear();
+        let pushed = self.push_slices(text, &before, out);
+        if pushed.is_err() {
+            self.go_back(&before);
+            out.truncate(before.out);
+        }
+        pushed
+    }
+
+    fn push_slices(&mut self, text: &str, before: &Before, out: &mut Vec<u32>) -> Result<()> {
         let mut rest = text;
         while !rest.is_empty() {
             let (slice, after) = rest.split_at(floor_char_boundary(rest, SLICE));
+            self.held.try_reserve(slice.len())?;
             self.held.push_str(slice);
-            self.advance(out)?;
+            let from = self.advance(out)?;
+            if from > 0 {
+                let left = before.held - self.taken.len();
+                // Later there must be room for all.
+                self.taken.try_reserve(left)?;
+                self.taken.push_str(&self.held[..from.min(left)]);
+                self.held.drain(..from);
+                self.searched -= from;
+                self.uncut -= from;
+                self.done += from as u64;
+            }
             rest = after;
         }
         Ok(())
     }
 
+    fn go_back(&mut self, before: &Before) {
+        // There is room for it, or nothing has been taken.
+        let left = before.held - self.taken.len();
+        if self.taken.is_empty() {
+            self.held.truncate(left);
+        } else {
+            self.taken.push_str(&self.held[..left]);
+            std::mem::swap(&mut self.held, &mut self.taken);
+        }
+        self.searched = before.searched;
+        self.uncut = before.uncut;
+        self.done = before.done;
+        self.in_lower_part = before.in_lower_part;
+    }
+
     /// Ends the text and appends the ids that are left. The next piece begins a new text.
     ///
     /// # Errors
-    /// As [`Encoder::encode`].
+    /// As [`Encoder::encode`]; the stream and `out` are then as before.
     pub fn finish(&mut self, out: &mut Vec<u32>) -> Result<()> {
-        let special = self.allowed.find(self.held.as_bytes(), self.searched);
-        let to = special.map_or(self.held.len(), |(_, start, _)| start);
-        let from = self.end_word(to, out)?;
-        let held = std::mem::take(&mut self.held);
+        let (before, in_lower_part) = (out.len(), self.in_lower_part);
+        let finished = self.encode_rest(out);
+        if finished.is_err() {
+            self.in_lower_part = in_lower_part;
+            out.truncate(before);
+            return finished;
+        }
+        self.held = String::new();
         self.searched = 0;
         self.uncut = 0;
         self.done = 0;
         self.in_lower_part = false;
-        self.encoder.encode(&held[from..], &self.allowed, out)
+        Ok(())
     }
 
-    fn advance(&mut self, out: &mut Vec<u32>) -> Result<()> {
+    fn encode_rest(&mut self, out: &mut Vec<u32>) -> Result<()> {
+        let special = self.allowed.find(self.held.as_bytes(), self.searched);
+        let to = special.map_or(self.held.len(), |(_, start, _)| start);
+        let from = self.end_word(to, out)?;
+        let rest = &self.held[from..];
+        self.encoder.encode(rest, &self.allowed, out)
+    }
+
+    /// Encodes what is certain of `held`; returns up to where.
+    fn advance(&mut self, out: &mut Vec<u32>) -> Result<usize> {
         let len = self.held.len();
         let longest = self.allowed.longest();
         // Before this all special tokens would have shown themselves.
@@ -133,13 +203,7 @@ impl Stream {
             }
             from = self.advance_open_pretoken(from, cut.unwrap_or(after), out)?;
         }
-        if from > 0 {
-            self.held.drain(..from);
-            self.searched -= from;
-            self.uncut -= from;
-            self.done += from as u64;
-        }
-        Ok(())
+        Ok(from)
     }
 
     /// Goes on inside the pretoken that is open, looking for a place after `after`; `held` has been

@@ -3,6 +3,7 @@
 //! In a table of some megabytes that is read all over, nearly each access to a small page also has to look
 //! its address up. With large pages, looking up pretokens takes a fifth less time.
 
+use crate::error::OutOfMemory;
 use bytemuck::Zeroable;
 use std::ops::{Deref, DerefMut};
 
@@ -24,19 +25,22 @@ pub struct Pages<T> {
 
 impl<T: Zeroable> Pages<T> {
     /// `len` zeros.
-    pub fn zeroed(len: usize) -> Self {
-        let bytes = len * size_of::<T>();
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn zeroed(len: usize) -> Result<Self, OutOfMemory> {
+        let bytes = len.checked_mul(size_of::<T>()).ok_or(OutOfMemory)?;
         let more = if bytes < WORTH_IT {
             0
         } else {
             (bytes.next_multiple_of(HUGE) - bytes + HUGE) / size_of::<T>()
         };
-        let all = bytemuck::zeroed_slice_box::<T>(len + more);
+        let all = bytemuck::try_zeroed_slice_box::<T>(len + more).map_err(|()| OutOfMemory)?;
         let start = all.as_ptr().align_offset(HUGE).min(more);
         if more > 0 {
             ask_for_large(&all[start..]);
         }
-        Self { all, start, len }
+        Ok(Self { all, start, len })
     }
 }
 
@@ -55,20 +59,15 @@ impl<T> DerefMut for Pages<T> {
     }
 }
 
-impl<T: Zeroable + Copy> Clone for Pages<T> {
-    fn clone(&self) -> Self {
-        let mut new = Self::zeroed(self.len);
-        new.copy_from_slice(self);
-        new
-    }
-}
-
-impl<T: Zeroable + Copy> FromIterator<T> for Pages<T> {
-    fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
-        let items: Vec<T> = items.into_iter().collect();
-        let mut new = Self::zeroed(items.len());
-        new.copy_from_slice(&items);
-        new
+impl<T: Zeroable + Copy> Pages<T> {
+    /// A copy of `items`.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn copied(items: &[T]) -> Result<Self, OutOfMemory> {
+        let mut new = Self::zeroed(items.len())?;
+        new.copy_from_slice(items);
+        Ok(new)
     }
 }
 

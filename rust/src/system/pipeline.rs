@@ -4,7 +4,7 @@
 //! while it has nothing else to do: one that only waited would take its time from the others.
 
 use crate::error::{Error, Result};
-use crate::system::threads::{Watch, not_started};
+use crate::system::threads::{Watch, room_for};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -32,10 +32,11 @@ pub(crate) trait Worker: Send {
 }
 
 /// Calls `body` with a pipeline of `n_threads`, this one included, each with a worker from `make`.
-/// What has not been done when `body` returns is left undone.
+/// What has not been done when `body` returns is left undone. If the system cannot start so many threads,
+/// those do that it could.
 ///
 /// # Errors
-/// What `body` returns; [`Error::Argument`] if the system cannot start the threads.
+/// What `body` returns.
 pub(crate) fn run<W: Worker, R, E: From<Error>>(
     n_threads: usize,
     make: impl Fn() -> W + Sync,
@@ -46,9 +47,9 @@ pub(crate) fn run<W: Worker, R, E: From<Error>>(
     let (queue, stop) = (Mutex::new(queue), AtomicBool::new(false));
     thread::scope(|scope| {
         // The others end when this is dropped.
-        let pipeline = Pipeline {
+        let mut pipeline = Pipeline {
             own: make(),
-            alone: n_threads == 1,
+            alone: true,
             queue: &queue,
             jobs,
             results,
@@ -58,12 +59,16 @@ pub(crate) fn run<W: Worker, R, E: From<Error>>(
             stop: &stop,
         };
         for _ in 1..n_threads {
+            if room_for(1).is_err() {
+                break;
+            }
             let (queue, done, stop, make) = (&queue, done.clone(), &stop, &make);
             let started = thread::Builder::new()
                 .spawn_scoped(scope, move || attend(&mut make(), queue, &done, stop));
-            if let Err(error) = started {
-                return Err(not_started(n_threads, &error).into());
+            if started.is_err() {
+                break;
             }
+            pipeline.alone = false;
         }
         // The results end with the threads.
         drop(done);

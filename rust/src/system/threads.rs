@@ -1,6 +1,7 @@
 //! Thread pools: one for each piece of work, gone after it, so that a fork finds no threads to lose.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, OutOfMemory, Result};
+use crate::system::memory;
 use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,15 +28,23 @@ pub fn resolve(num_threads: Option<usize>) -> Result<usize> {
 /// [`Error::Argument`] if the system cannot start them.
 pub fn pool(n: usize) -> Result<rayon::ThreadPool> {
     let built = rayon::ThreadPoolBuilder::new().num_threads(n).build();
-    built.map_err(|e| not_started(n, &e))
+    built.map_err(|reason| {
+        let reason = format!("the threads could not be started: {reason}");
+        Error::argument("num_threads", n.to_string(), reason)
+    })
 }
 
-pub(crate) fn not_started(n: usize, reason: &dyn fmt::Display) -> Error {
-    Error::argument(
-        "num_threads",
-        n.to_string(),
-        format!("the threads could not be started: {reason}"),
-    )
+/// What a thread takes on the heap, in bytes, and some to spare.
+const THREAD_BYTES: usize = 32 << 10;
+
+/// Looks whether there is memory for `n` more threads. One that starts without it ends the process, where it
+/// first looks for a variable of its own.
+///
+/// # Errors
+/// [`Error::Memory`].
+pub(crate) fn room_for(n: usize) -> Result<()> {
+    let room: Result<Vec<u8>, OutOfMemory> = memory::with_capacity(n * THREAD_BYTES);
+    Ok(drop(room?))
 }
 
 /// Asks now and then during long work whether to go on, always in the thread that made the call: only
@@ -103,17 +112,20 @@ pub struct Team {
 }
 
 impl Team {
-    /// A team of as many as [`resolve`] says.
+    /// A team of as many as [`resolve`] says, or of fewer if the system cannot start them.
     ///
     /// # Errors
-    /// As [`resolve`] and [`pool`].
+    /// As [`resolve`].
     pub fn new(num_threads: Option<usize>) -> Result<Self> {
-        let size = resolve(num_threads)?;
-        let others = if size > 1 {
-            Some(pool(size - 1)?)
-        } else {
-            None
-        };
+        let mut size = resolve(num_threads)?;
+        // Where the system has no memory for so many, fewer do the same, and one always can.
+        let mut others = None;
+        while size > 1 && others.is_none() {
+            others = room_for(size - 1).and_then(|()| pool(size - 1)).ok();
+            if others.is_none() {
+                size = size.div_ceil(2);
+            }
+        }
         Ok(Self { others, size })
     }
 

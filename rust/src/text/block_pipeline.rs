@@ -6,6 +6,7 @@
 //! which bounds memory.
 
 use crate::error::{Error, Result};
+use crate::system::memory;
 use crate::system::pipeline::{self, Pipeline, Worker};
 use crate::system::threads::Watch;
 use crate::text::documents::{Splitter, TextBlock};
@@ -22,8 +23,7 @@ pub(crate) const LARGE_BLOCK: usize = 4 << 20;
 /// it may have taken the first when an error is returned.
 ///
 /// # Errors
-/// The error of the first block that has one, or of `take`; what `produce` returns if there is none;
-/// [`Error::Argument`] if the threads cannot be started.
+/// The error of the first block that has one, or of `take`; what `produce` returns if there is none.
 pub(crate) fn run<W: Worker<Job = TextBlock>, E: From<Error>>(
     n_threads: usize,
     make: impl Fn() -> W + Sync,
@@ -76,7 +76,7 @@ where
             let text = taken?;
             self.bytes_under_way = self.bytes_under_way.saturating_sub(text.len());
             if text.capacity() <= LARGE_BLOCK {
-                self.spare.push(text);
+                memory::push(&mut self.spare, text)?;
             }
         }
         Ok(())

@@ -4,8 +4,9 @@
 //! each with the spans of the documents in it. A document longer than a block is cut where no pretoken
 //! can cross and no look-ahead can see the difference, so the spans' pretokens are the document's.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, OutOfMemory, Result};
 use crate::pretokenize::cut::Cuts;
+use crate::system::memory;
 use crate::text::key::PADDING;
 use crate::text::special::SpecialTokens;
 use crate::utf8;
@@ -156,58 +157,72 @@ impl Splitter {
     }
 
     /// From here on text comes from `name`, beginning at its first byte.
-    pub fn begin_source(&mut self, name: &Arc<str>) {
-        self.n_sources += 1;
-        self.block.origins.push(Origin {
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn begin_source(&mut self, name: &Arc<str>) -> Result<(), OutOfMemory> {
+        let origin = Origin {
             at: self.block.data.len(),
             name: name.clone(),
             offset: 0,
-        });
+        };
+        memory::push(&mut self.block.origins, origin)?;
+        self.n_sources += 1;
+        Ok(())
     }
 
     /// Finds the documents that end in what has been appended. The current one goes on.
-    pub fn absorb(&mut self) {
+    ///
+    /// # Errors
+    /// [`OutOfMemory`]; some of the text is lost then.
+    pub fn absorb(&mut self) -> Result<(), OutOfMemory> {
         let len = self.block.data.len();
         while let Some((_, start, end)) = self.special.find(&self.block.data, self.searched) {
             if start + self.special.longest() > len {
                 // With more text a longer token may begin here, or before.
                 break;
             }
-            self.push_document(start, end);
+            self.push_document(start, end)?;
         }
         let reach = self.special.longest().saturating_sub(1);
         self.searched = self.searched.max(len.saturating_sub(reach));
+        Ok(())
     }
 
     /// Ends the current document with what has been appended.
-    pub fn end_document(&mut self) {
+    ///
+    /// # Errors
+    /// As [`Self::absorb`].
+    pub fn end_document(&mut self) -> Result<(), OutOfMemory> {
         while let Some((_, start, end)) = self.special.find(&self.block.data, self.searched) {
-            self.push_document(start, end);
+            self.push_document(start, end)?;
         }
         let len = self.block.data.len();
-        self.push_document(len, len);
+        self.push_document(len, len)
     }
 
-    fn push_document(&mut self, end: usize, next: usize) {
-        self.push_span(self.doc_start..end);
+    fn push_document(&mut self, end: usize, next: usize) -> Result<(), OutOfMemory> {
+        self.push_span(self.doc_start..end)?;
         if self.has_text {
             self.has_text = false;
             if self.skip > 0 {
                 self.skip -= 1;
             } else {
-                self.block.ends.push(End {
+                let end = End {
                     spans: self.block.spans.len(),
                     source: self.n_sources,
-                });
+                };
+                memory::push(&mut self.block.ends, end)?;
             }
         }
         self.doc_left = self.doc_cap.unwrap_or(u64::MAX);
         self.doc_start = next;
         self.searched = next;
         self.no_cut_before = next;
+        Ok(())
     }
 
-    fn push_span(&mut self, mut span: Range<usize>) {
+    fn push_span(&mut self, mut span: Range<usize>) -> Result<(), OutOfMemory> {
         let left = self.doc_left.min(self.all_left);
         if left < u64::MAX && !span.is_empty() {
             let text = &self.block.data[span.clone()];
@@ -226,20 +241,24 @@ impl Splitter {
         if !span.is_empty() {
             self.has_text = true;
             if self.skip == 0 {
-                self.block.spans.push(span);
+                memory::push(&mut self.block.spans, span)?;
             }
         }
+        Ok(())
     }
 
     /// Takes what can be counted by now; the rest of the current document stays.
     ///
     /// `None` if that is nothing: the document must grow first.
-    pub fn take_block(&mut self, spare: Vec<u8>) -> Option<TextBlock> {
+    ///
+    /// # Errors
+    /// As [`Self::absorb`].
+    pub fn take_block(&mut self, spare: Vec<u8>) -> Result<Option<TextBlock>, OutOfMemory> {
         if self.cuts.exist() {
             let from = self.no_cut_before.max(self.doc_start);
             match self.cuts.last(&self.block.data, from, self.searched) {
                 Some(cut) => {
-                    self.push_span(self.doc_start..cut);
+                    self.push_span(self.doc_start..cut)?;
                     self.doc_start = cut;
                 }
                 None => self.no_cut_before = self.searched.max(from),
@@ -249,7 +268,7 @@ impl Splitter {
             self.doc_start = self.block.data.len();
         }
         if self.doc_start == 0 {
-            return None;
+            return Ok(None);
         }
         let keep = self.doc_start;
         let (name, offset) = self.block.origin(keep);
@@ -266,13 +285,13 @@ impl Splitter {
             }],
         };
         rest.data.clear();
-        rest.data.extend_from_slice(&self.block.data[keep..]);
+        memory::append(&mut rest.data, &self.block.data[keep..])?;
         let mut block = std::mem::replace(&mut self.block, rest);
         block.data.truncate(keep);
-        block.data.resize(keep + PADDING, 0);
+        memory::resize(&mut block.data, keep + PADDING, 0)?;
         self.doc_start = 0;
         self.searched = self.searched.saturating_sub(keep);
         self.no_cut_before = self.no_cut_before.saturating_sub(keep);
-        Some(block)
+        Ok(Some(block))
     }
 }

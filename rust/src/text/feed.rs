@@ -1,6 +1,7 @@
 //! Texts and files -> blocks of documents, on the thread that reads them.
 
 use crate::error::{Error, Result};
+use crate::system::memory;
 use crate::text::documents::{Splitter, TextBlock};
 use crate::utf8;
 use std::fs::File;
@@ -54,10 +55,13 @@ impl<'a> Feed<'a> {
     }
 
     /// Appends a document. Call [`Self::send`] whenever [`Self::ready`].
-    pub fn text(&mut self, text: &str) {
+    ///
+    /// # Errors
+    /// [`Error::Memory`].
+    pub fn text(&mut self, text: &str) -> Result<()> {
         *self.n_bytes += text.len() as u64;
-        self.splitter.buffer().extend_from_slice(text.as_bytes());
-        self.splitter.end_document();
+        memory::append(self.splitter.buffer(), text.as_bytes())?;
+        Ok(self.splitter.end_document()?)
     }
 
     /// Whether enough text waits for [`Self::send`] to have work to do.
@@ -89,15 +93,18 @@ impl<'a> Feed<'a> {
     /// As [`Self::send`].
     pub fn flush(&mut self) -> Result<()> {
         let spare = self.sink.spare();
-        match self.splitter.take_block(spare) {
+        match self.splitter.take_block(spare)? {
             Some(block) => self.sink.put(block),
             None => Ok(()),
         }
     }
 
     /// From here on, whole texts come from `name`.
-    pub fn begin_source(&mut self, name: &str) {
-        self.splitter.begin_source(&Arc::from(name));
+    ///
+    /// # Errors
+    /// [`Error::Memory`].
+    pub fn begin_source(&mut self, name: &str) -> Result<()> {
+        Ok(self.splitter.begin_source(&Arc::from(name))?)
     }
 
     /// Feeds one text in pieces that `next` appends to a buffer, until it appends nothing.
@@ -109,7 +116,7 @@ impl<'a> Feed<'a> {
         name: &str,
         mut next: impl FnMut(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.splitter.begin_source(&Arc::from(name));
+        self.begin_source(name)?;
         let mut raw = Vec::new();
         loop {
             let before = self.splitter.buffer().len();
@@ -117,19 +124,20 @@ impl<'a> Feed<'a> {
                 let held = raw.len();
                 next(&mut raw)?;
                 let n_read = raw.len() - held;
-                utf8::replace_invalid(&mut raw, n_read == 0, self.splitter.buffer());
+                utf8::replace_invalid(&mut raw, n_read == 0, self.splitter.buffer())
+                    .map_err(Error::from)?;
                 n_read
             } else {
                 next(self.splitter.buffer())?;
                 self.splitter.buffer().len() - before
             };
             if n_read == 0 {
-                self.splitter.end_document();
+                self.splitter.end_document().map_err(Error::from)?;
                 self.send()?;
                 return Ok(());
             }
             *self.n_bytes += n_read as u64;
-            self.splitter.absorb();
+            self.splitter.absorb().map_err(Error::from)?;
             self.send()?;
             if self.full() {
                 return Ok(());

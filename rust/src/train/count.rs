@@ -63,7 +63,7 @@ impl CountOptions {
         let mut pass = Pass::new(self)?;
         pass.run(|feed| {
             for text in texts {
-                feed.text(text);
+                feed.text(text)?;
                 feed.send()?;
             }
             Ok::<(), Error>(())
@@ -82,7 +82,7 @@ impl CountOptions {
         let mut pass = Pass::new(self)?;
         pass.run(|feed| {
             for path in paths {
-                feed.file(path.as_ref(), &mut |_| Ok(()))?;
+                feed.file(path.as_ref(), &mut |_| Ok::<(), Error>(()))?;
             }
             Ok::<(), Error>(())
         })?;
@@ -110,6 +110,7 @@ impl Worker for BlockCounter<'_> {
             self.pretokenizer.split(block.text(span)?, |start, end| {
                 table.add(data, base + start, base + end, 1);
             })?;
+            self.table.complete()?;
         }
         Ok(block.data)
     }
@@ -118,6 +119,7 @@ impl Worker for BlockCounter<'_> {
 impl Drop for BlockCounter<'_> {
     fn drop(&mut self) {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        // A list of few words, one for each thread.
         tables.push(std::mem::take(&mut self.table));
     }
 }
@@ -215,7 +217,7 @@ impl Pass {
     /// Ends the pass and adds the tables up.
     ///
     /// # Errors
-    /// [`Error::Argument`] if a count exceeds 64 bits.
+    /// [`Error::Argument`] if a count exceeds 64 bits; [`Error::Memory`].
     pub fn finish(self) -> Result<Counts> {
         let tables = self.tables.into_inner();
         let mut tables = tables.unwrap_or_else(PoisonError::into_inner);
@@ -223,7 +225,7 @@ impl Pass {
         tables.sort_by_key(CountTable::len);
         let mut all = tables.pop().unwrap_or_default();
         while let Some(table) = tables.pop() {
-            all.merge(&table);
+            all.merge(&table)?;
         }
         let pat_str = pattern::pat_str(&self.options.pattern);
         Counts::new(pat_str, self.options.special.tokens(), all)

@@ -3,6 +3,8 @@
 //! Pretokens of up to 15 bytes are their own keys ([`Key`]), so that a look-up touches one slot and
 //! nothing else. Longer ones live in an arena.
 
+use crate::error::OutOfMemory;
+use crate::system::memory;
 use crate::text::key::Key;
 use hashbrown::HashTable;
 use rustc_hash::FxHasher;
@@ -35,8 +37,11 @@ pub struct Word(u32);
 /// The bit of a [`Word`] that says which half of the table it is in.
 const LONG: u32 = 1 << 31;
 
+/// Slots for short pretokens, at least.
+const FEWEST_SLOTS: usize = 1 << 12;
+
 /// Counts by pretoken.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct CountTable {
     slots: Vec<Slot>,
     n_short: usize,
@@ -44,6 +49,8 @@ pub struct CountTable {
     longs: Vec<Long>,
     long_index: HashTable<u32>,
     arena: Vec<u8>,
+    /// Whether there was once no memory for a pretoken.
+    is_incomplete: bool,
 }
 
 fn long_hash(bytes: &[u8]) -> u64 {
@@ -69,7 +76,8 @@ impl CountTable {
         self.arena.len() + short.sum::<usize>()
     }
 
-    /// Adds `n` to the count of the pretoken `data[start..end]`; one is made if it is new.
+    /// Adds `n` to the count of the pretoken `data[start..end]`; one is made if it is new. What there is no
+    /// memory for is left out, as [`Self::complete`] tells: this is called too often to ask each time.
     ///
     /// It is fastest when [`PADDING`](crate::text::key::PADDING) bytes follow in `data`.
     #[inline]
@@ -81,10 +89,24 @@ impl CountTable {
         self.add_short(key, n);
     }
 
+    /// Whether all that was added is there.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`] if it is not.
+    pub fn complete(&self) -> Result<(), OutOfMemory> {
+        match self.is_incomplete {
+            true => Err(OutOfMemory),
+            false => Ok(()),
+        }
+    }
+
     #[inline]
     fn add_short(&mut self, key: Key, n: u64) {
         if self.slots.is_empty() {
-            self.slots.resize(1 << 12, Slot::default());
+            self.grow();
+            if self.slots.is_empty() {
+                return;
+            }
         }
         let mask = self.slots.len() - 1;
         let mut at = key.hash() as usize & mask;
@@ -95,6 +117,10 @@ impl CountTable {
                 return;
             }
             if slot.key.is_empty() {
+                if self.is_incomplete {
+                    // The table might fill up.
+                    return;
+                }
                 *slot = Slot { key, count: n };
                 self.n_short += 1;
                 if self.n_short * 8 > self.slots.len() * 5 {
@@ -106,10 +132,16 @@ impl CountTable {
         }
     }
 
+    /// Makes room for as many again; without memory for it, no more pretokens are taken.
     #[cold]
     fn grow(&mut self) {
-        let size = self.slots.len() * 2;
-        let old = std::mem::replace(&mut self.slots, vec![Slot::default(); size]);
+        let size = (self.slots.len() * 2).max(FEWEST_SLOTS);
+        self.is_incomplete |= self.resize_slots(size).is_err();
+    }
+
+    fn resize_slots(&mut self, size: usize) -> Result<(), OutOfMemory> {
+        let new = memory::filled(Slot::default(), size)?;
+        let old = std::mem::replace(&mut self.slots, new);
         for slot in old.iter().filter(|s| !s.key.is_empty()) {
             let mut at = slot.key.hash() as usize & (size - 1);
             while !self.slots[at].key.is_empty() {
@@ -117,9 +149,14 @@ impl CountTable {
             }
             self.slots[at] = *slot;
         }
+        Ok(())
     }
 
     fn add_long(&mut self, bytes: &[u8], n: u64) {
+        self.is_incomplete |= self.try_add_long(bytes, n).is_err();
+    }
+
+    fn try_add_long(&mut self, bytes: &[u8], n: u64) -> Result<(), OutOfMemory> {
         let (longs, arena) = (&mut self.longs, &mut self.arena);
         let hash = long_hash(bytes);
         let found = self
@@ -127,8 +164,13 @@ impl CountTable {
             .find(hash, |&i| longs[i as usize].bytes(arena) == bytes);
         if let Some(&i) = found {
             longs[i as usize].count += n;
-            return;
+            return Ok(());
         }
+        longs.try_reserve(1)?;
+        arena.try_reserve(bytes.len())?;
+        let rehash = |&i: &u32| long_hash(longs[i as usize].bytes(arena));
+        let made = self.long_index.try_reserve(1, rehash);
+        made.map_err(|_| OutOfMemory)?;
         longs.push(Long {
             start: arena.len(),
             len: bytes.len(),
@@ -138,16 +180,87 @@ impl CountTable {
         let rehash = |&i: &u32| long_hash(longs[i as usize].bytes(arena));
         self.long_index
             .insert_unique(hash, longs.len() as u32 - 1, rehash);
+        Ok(())
     }
 
     /// Adds all counts of another table.
-    pub fn merge(&mut self, other: &CountTable) {
+    ///
+    /// # Errors
+    /// [`OutOfMemory`]; the counts are then as before.
+    pub fn merge(&mut self, other: &CountTable) -> Result<(), OutOfMemory> {
+        self.make_room(other)?;
         for slot in other.slots.iter().filter(|s| !s.key.is_empty()) {
             self.add_short(slot.key, slot.count);
         }
         for long in &other.longs {
             self.add_long(long.bytes(&other.arena), long.count);
         }
+        self.complete()
+    }
+
+    /// Room for what only `other` has.
+    fn make_room(&mut self, other: &CountTable) -> Result<(), OutOfMemory> {
+        let mut n_short = self.n_short;
+        for slot in other.slots.iter().filter(|s| !s.key.is_empty()) {
+            n_short += usize::from(!self.has_short(slot.key));
+        }
+        let mut size = self.slots.len().max(FEWEST_SLOTS);
+        while n_short * 8 > size * 5 {
+            size *= 2;
+        }
+        let (mut n_longs, mut n_bytes) = (0, 0);
+        for long in &other.longs {
+            let bytes = long.bytes(&other.arena);
+            if self.find_long(bytes).is_none() {
+                n_longs += 1;
+                n_bytes += bytes.len();
+            }
+        }
+        let Self {
+            longs,
+            long_index,
+            arena,
+            ..
+        } = self;
+        longs.try_reserve(n_longs)?;
+        arena.try_reserve(n_bytes)?;
+        let rehash = |&i: &u32| long_hash(longs[i as usize].bytes(arena));
+        let made = long_index.try_reserve(n_longs, rehash);
+        made.map_err(|_| OutOfMemory)?;
+        if size > self.slots.len() {
+            self.resize_slots(size)?;
+        }
+        Ok(())
+    }
+
+    fn has_short(&self, key: Key) -> bool {
+        if self.slots.is_empty() {
+            return false;
+        }
+        let mask = self.slots.len() - 1;
+        let mut at = key.hash() as usize & mask;
+        while !self.slots[at].key.is_empty() {
+            if self.slots[at].key == key {
+                return true;
+            }
+            at = (at + 1) & mask;
+        }
+        false
+    }
+
+    fn find_long(&self, bytes: &[u8]) -> Option<u32> {
+        let is_it = |&i: &u32| self.longs[i as usize].bytes(&self.arena) == bytes;
+        self.long_index.find(long_hash(bytes), is_it).copied()
+    }
+
+    /// A copy.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn copy(&self) -> Result<Self, OutOfMemory> {
+        let mut copy = Self::default();
+        copy.merge(self)?;
+        Ok(copy)
     }
 
     /// Calls `visit` for every pretoken with its count, in no particular order.
@@ -161,8 +274,11 @@ impl CountTable {
     }
 
     /// Handles to all pretokens of two bytes and more, with their counts, in no particular order.
-    pub fn words(&self) -> Vec<(u64, Word)> {
-        let mut words = Vec::with_capacity(self.len());
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn words(&self) -> Result<Vec<(u64, Word)>, OutOfMemory> {
+        let mut words = memory::with_capacity(self.len())?;
         for (at, slot) in self.slots.iter().enumerate() {
             if slot.key.len() > 1 {
                 words.push((slot.count, Word(at as u32)));
@@ -171,7 +287,7 @@ impl CountTable {
         for (i, long) in self.longs.iter().enumerate() {
             words.push((long.count, Word(LONG | i as u32)));
         }
-        words
+        Ok(words)
     }
 
     /// Calls `visit` with a pretoken's bytes.

@@ -1,10 +1,11 @@
 //! Pretoken counts at rest: what they were made with, and adding them up.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, OutOfMemory, Result};
+use crate::system::memory;
 use crate::train::count_table::CountTable;
 
 /// Pretoken counts, and what they were made with.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Counts {
     pat_str: String,
     special_tokens: Vec<String>,
@@ -43,7 +44,7 @@ impl Counts {
     /// Counts from pretokens and their counts; a pretoken given twice is added up.
     ///
     /// # Errors
-    /// [`Error::Argument`] for an empty pretoken, a count of 0, or counts beyond 64 bits.
+    /// [`Error::Argument`] for an empty pretoken, a count of 0, or counts beyond 64 bits; [`Error::Memory`].
     pub fn from_items<W: AsRef<[u8]>>(
         pat_str: &str,
         special_tokens: &[String],
@@ -64,6 +65,7 @@ impl Counts {
             };
             total = next;
             table.add(word, 0, word.len(), n);
+            table.complete()?;
         }
         Self::new(pat_str, special_tokens, table)
     }
@@ -94,18 +96,27 @@ impl Counts {
     }
 
     /// Pretokens with their counts: the most frequent first, equals by their bytes.
-    pub fn items(&self) -> Vec<(Box<[u8]>, u64)> {
-        let mut items = Vec::with_capacity(self.table.len());
-        self.table.for_each(|word, n| items.push((word.into(), n)));
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn items(&self) -> Result<Vec<(Box<[u8]>, u64)>, OutOfMemory> {
+        let mut items = memory::with_capacity(self.table.len())?;
+        let mut done = Ok(());
+        self.table.for_each(|word, n| {
+            if done.is_ok() {
+                done = memory::boxed_slice(word).map(|word| items.push((word, n)));
+            }
+        });
+        done?;
         items.sort_unstable_by(|a: &(Box<[u8]>, u64), b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-        items
+        Ok(items)
     }
 
     /// Adds other counts.
     ///
     /// # Errors
     /// [`Error::Argument`] if they were made with another pattern or other special tokens, or if the sum
-    /// exceeds 64 bits; these counts are then unchanged.
+    /// exceeds 64 bits; [`Error::Memory`]. These counts are then unchanged.
     pub fn merge(&mut self, other: &Counts) -> Result<()> {
         self.check_same("pattern", &other.pat_str, &self.pat_str)?;
         let (theirs, ours) = (&other.special_tokens, &self.special_tokens);
@@ -122,9 +133,9 @@ impl Counts {
             ));
         };
         if self.table.is_empty() {
-            self.table = other.table.clone();
+            self.table = other.table.copy()?;
         } else {
-            self.table.merge(&other.table);
+            self.table.merge(&other.table)?;
         }
         (self.total, self.n_bytes) = (total, n_bytes);
         Ok(())

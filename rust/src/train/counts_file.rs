@@ -4,42 +4,48 @@
 //! base64 and a number, its count, the most frequent first; the last line is `end` and the CRC-32 of
 //! all before it in hexadecimal.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, OutOfMemory, Result};
+use crate::system::memory;
 use crate::train::counts::Counts;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 const FORMAT: &str = "bytemill counts";
 const VERSION: u64 = 1;
 /// Of the first line, which holds a pattern and special tokens.
-const MOST_HEADER_BYTES: u64 = 1 << 26;
+const MOST_HEADER_BYTES: usize = 1 << 26;
+/// How much of a pretoken is turned to base64 at a time, in bytes; whole groups of three.
+const BASE64_CHUNK: usize = 3 << 10;
 
 /// Writes `counts` to `path`, beside it first and then renamed, so that no half file is ever there.
 ///
 /// # Errors
-/// [`Error::Io`].
+/// [`Error::Io`], [`Error::Memory`].
 pub fn save(counts: &Counts, path: &Path) -> Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{}.tmp", std::process::id()));
     let beside = PathBuf::from(beside);
-    let written = write(counts, &beside).and_then(|()| std::fs::rename(&beside, path));
-    written.map_err(|source| {
+    // What takes memory comes first.
+    let items = counts.items()?;
+    let written = write(counts, &items, &beside);
+    let renamed = written.and_then(|()| std::fs::rename(&beside, path));
+    renamed.map_err(|source| {
         // The first error is the one to report.
         let _ = std::fs::remove_file(&beside);
         Error::io(path)(source)
     })
 }
 
-fn write(counts: &Counts, path: &Path) -> std::io::Result<()> {
+fn write(counts: &Counts, items: &[(Box<[u8]>, u64)], path: &Path) -> std::io::Result<()> {
     let mut out = BufWriter::new(File::create(path)?);
     let mut crc = crc32fast::Hasher::new();
-    let mut put = |line: String| {
-        crc.update(line.as_bytes());
-        out.write_all(line.as_bytes())
+    let mut put = |bytes: &[u8]| {
+        crc.update(bytes);
+        out.write_all(bytes)
     };
     let header = json!({
         "format": FORMAT,
@@ -48,9 +54,14 @@ fn write(counts: &Counts, path: &Path) -> std::io::Result<()> {
         "special_tokens": counts.special_tokens(),
         "pretokens": counts.table().len(),
     });
-    put(format!("{header}\n"))?;
-    for (word, n) in counts.items() {
-        put(format!("{} {n}\n", BASE64.encode(word)))?;
+    put(format!("{header}\n").as_bytes())?;
+    let mut base64 = [0; BASE64_CHUNK / 3 * 4];
+    for (word, n) in items {
+        for chunk in word.chunks(BASE64_CHUNK) {
+            let len = BASE64.encode_slice(chunk, &mut base64);
+            put(&base64[..len.map_err(std::io::Error::other)?])?;
+        }
+        put(format!(" {n}\n").as_bytes())?;
     }
     let crc = crc.finalize();
     writeln!(out, "end {crc:08x}")?;
@@ -60,7 +71,8 @@ fn write(counts: &Counts, path: &Path) -> std::io::Result<()> {
 /// Reads what [`save`] wrote.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::BadFile`] with the line for a file that is damaged, cut short or something else.
+/// [`Error::Io`], [`Error::Memory`]; [`Error::BadFile`] with the line for a file that is damaged, cut short or
+/// something else.
 pub fn load(path: &Path) -> Result<Counts> {
     let io = Error::io(path);
     let bad = |reason: String| {
@@ -75,10 +87,7 @@ pub fn load(path: &Path) -> Result<Counts> {
             "this is not a file of pretoken counts (its first line is not JSON)".into(),
         ));
     }
-    (&mut input)
-        .take(MOST_HEADER_BYTES)
-        .read_until(b'\n', &mut line)
-        .map_err(&io)?;
+    read_line(&mut input, &mut line, MOST_HEADER_BYTES).map_err(&io)?;
     let mut crc = crc32fast::Hasher::new();
     crc.update(&line);
     let header: Value = serde_json::from_slice(&line).map_err(|_| {
@@ -108,14 +117,16 @@ pub fn load(path: &Path) -> Result<Counts> {
     let mut items = Vec::new();
     loop {
         line.clear();
-        if input.read_until(b'\n', &mut line).map_err(&io)? == 0 {
+        read_line(&mut input, &mut line, usize::MAX).map_err(&io)?;
+        if line.is_empty() {
             return Err(bad(format!(
                 "it is cut short after line {}",
                 items.len() + 1
             )));
         }
         let number = items.len() + 2;
-        let text = String::from_utf8_lossy(&line);
+        // Nothing else than ASCII is in such a line.
+        let text = std::str::from_utf8(&line).unwrap_or("");
         let mut fields = text.split_ascii_whitespace();
         let (first, second) = (fields.next().unwrap_or(""), fields.next().unwrap_or(""));
         if first == "end" {
@@ -132,10 +143,42 @@ pub fn load(path: &Path) -> Result<Counts> {
             break;
         }
         crc.update(&line);
-        match (BASE64.decode(first), second.parse::<u64>(), fields.next()) {
-            (Ok(word), Ok(n), None) => items.push((word, n)),
+        match (decoded(first)?, second.parse::<u64>(), fields.next()) {
+            (Some(word), Ok(n), None) => memory::push(&mut items, (word, n))?,
             _ => return Err(bad(format!("line {number} is not a pretoken and a count"))),
         }
     }
-    Counts::from_items(pattern, &special, items).map_err(|e| bad(e.to_string()))
+    Counts::from_items(pattern, &special, items).map_err(|error| match error {
+        Error::Memory(_) => error,
+        _ => bad(error.to_string()),
+    })
+}
+
+/// Reads up to the end of a line, or of the input, or `most` bytes and what was read with them.
+fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>, most: usize) -> std::io::Result<()> {
+    while line.len() < most {
+        let read = input.fill_buf()?;
+        if read.is_empty() {
+            break;
+        }
+        let end = read.iter().position(|&b| b == b'\n');
+        let n = end.map_or(read.len(), |end| end + 1);
+        line.try_reserve(n)?;
+        line.extend_from_slice(&read[..n]);
+        input.consume(n);
+        if end.is_some() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// A pretoken; `None` if it is not base64.
+fn decoded(base64: &str) -> Result<Option<Vec<u8>>, OutOfMemory> {
+    let mut word = memory::filled(0, base64::decoded_len_estimate(base64.len()))?;
+    let Ok(n) = BASE64.decode_slice(base64, &mut word) else {
+        return Ok(None);
+    };
+    word.truncate(n);
+    Ok(Some(word))
 }

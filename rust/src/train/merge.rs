@@ -13,62 +13,13 @@
 //! When `p` and `q` were merged to a token of bytes `T`, those merges took `T` alone to `p q`; with that
 //! merge, and ever after, they take it to one token. So a stretch of bytes `T` is never `u v` again.
 
-use crate::error::Result;
+use crate::error::{OutOfMemory, Result};
+use crate::system::memory;
 use crate::system::threads::Team;
+use crate::train::neighbours::Side;
 use crate::train::pairs::Pairs;
 use crate::train::tokens::Tokens;
 use crate::train::words::{Symbol, Weights, Words};
-
-/// What one merge adds up for one neighbouring token.
-#[derive(Clone, Copy, Debug, Default)]
-struct Neighbour {
-    weight: u64,
-    n: u32,
-    /// Where in [`Trainer::lists`] its new pair's occurrences go; 0 is nowhere.
-    list: u32,
-}
-
-/// Neighbours of the merged occurrences on one side, by id.
-#[derive(Debug)]
-struct Side {
-    by_id: Vec<Neighbour>,
-    touched: Vec<u32>,
-}
-
-impl Side {
-    fn new(n_tokens: usize) -> Self {
-        Self {
-            by_id: vec![Neighbour::default(); n_tokens],
-            touched: Vec::new(),
-        }
-    }
-
-    #[inline]
-    fn add(&mut self, id: usize, weight: u64, n: u32) {
-        let neighbour = &mut self.by_id[id];
-        if neighbour.n == 0 {
-            self.touched.push(id as u32);
-        }
-        neighbour.weight += weight;
-        neighbour.n += n;
-    }
-
-    /// Adds another side to this one and clears it.
-    fn take(&mut self, other: &mut Side) {
-        for &id in &other.touched {
-            let more = std::mem::take(&mut other.by_id[id as usize]);
-            self.add(id as usize, more.weight, more.n);
-        }
-        other.touched.clear();
-    }
-
-    fn clear(&mut self) {
-        for &id in &self.touched {
-            self.by_id[id as usize] = Neighbour::default();
-        }
-        self.touched.clear();
-    }
-}
 
 /// The pair being merged and its result.
 #[derive(Clone, Copy, Debug)]
@@ -96,19 +47,19 @@ struct Share<S> {
 const BATCH: usize = 64;
 
 impl<S: Symbol> Share<S> {
-    fn new(n_tokens: usize) -> Self {
-        Self {
-            left: Side::new(n_tokens),
-            right: Side::new(n_tokens),
+    fn new(n_tokens: usize) -> Result<Self, OutOfMemory> {
+        Ok(Self {
+            left: Side::new(n_tokens)?,
+            right: Side::new(n_tokens)?,
             merged: Vec::new(),
             adjacent: (0, 0),
-        }
+        })
     }
 
     /// Writes the result over the occurrences, leftmost first as runs like `aaa` want it, and adds their
     /// neighbours up.
     ///
-    /// `at` are ascending slots where the pair may be. Where two new tokens meet, the left neighbour
+    /// `at` are ascending slots where the pair may be; there must be room for as many in `merged`. Where two new tokens meet, the left neighbour
     /// is not counted: its pair with `a` is none of the pairs that were.
     fn replace(&mut self, slots: &[S::Cell], weights: &Weights, merge: Merge, at: &[u32]) {
         let Merge {
@@ -122,7 +73,6 @@ impl<S: Symbol> Share<S> {
         // A token that begins at `p` cannot be `a` again once it was swallowed, as tokens only grow.
         let is_live = |p: usize| S::load(&slots[p]) == a && S::load(&slots[p + len_a]) == b;
         let (mut step, mut previous_end) = (0, 0);
-        self.merged.clear();
         self.adjacent = (0, 0);
         let mut live = [0; BATCH];
         for batch in at.chunks(BATCH) {
@@ -197,42 +147,55 @@ const WORTH_SHARING: usize = 1 << 14;
 
 impl<'a, S: Symbol> Trainer<'a, S> {
     /// A trainer over words that are single bytes.
-    pub fn new(words: Words<S>, tokens: &'a Tokens, team: &'a Team, limits: Limits) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn new(
+        words: Words<S>,
+        tokens: &'a Tokens,
+        team: &'a Team,
+        limits: Limits,
+    ) -> Result<Self, OutOfMemory> {
+        let n_tokens = limits.n_tokens;
+        let mut lens = memory::with_capacity(n_tokens)?;
+        lens.resize(256, 1);
+        let mut shares = memory::with_capacity(team.size())?;
+        for _ in 0..team.size() {
+            shares.push(Share::new(n_tokens)?);
+        }
+        Ok(Self {
             words,
             tokens,
             team,
-            lens: vec![1; 256],
-            merges: Vec::new(),
-            counts: Vec::new(),
+            lens,
+            merges: memory::with_capacity(n_tokens)?,
+            counts: memory::with_capacity(n_tokens)?,
             pairs: Pairs::new(tokens),
-            shares: (0..team.size())
-                .map(|_| Share::new(limits.n_tokens))
-                .collect(),
+            shares,
             lists: Vec::new(),
             limits,
-        }
+        })
     }
 
     /// Merges until there are tokens enough or no pair is left; returns the merges.
     ///
     /// # Errors
-    /// What `tick(merges done)` returns.
+    /// What `tick(merges done)` returns; [`crate::error::Error::Memory`].
     pub fn run(mut self, tick: &mut dyn FnMut(usize) -> Result<()>) -> Result<Vec<(u32, u32)>> {
         let floor = self.limits.min_frequency.max(1);
         while self.lens.len() < self.limits.n_tokens && self.pairs.threshold() > floor {
-            self.next_epoch(floor);
+            self.next_epoch(floor)?;
             while self.lens.len() < self.limits.n_tokens
                 && let Some((a, b, pair)) = self.pairs.pop()
             {
-                self.merge(a, b, pair.count, &pair.at);
+                self.merge(a, b, pair.count, &pair.at)?;
                 tick(self.merges.len())?;
             }
         }
         Ok(self.merges)
     }
 
-    fn next_epoch(&mut self, floor: u64) {
+    fn next_epoch(&mut self, floor: u64) -> Result<(), OutOfMemory> {
         let (lens, max_len) = (&self.lens[..], self.limits.max_token_length);
         let below = self.pairs.threshold() - 1;
         let (counts, n_merges) = (&self.counts[..], self.limits.n_tokens - 256);
@@ -242,12 +205,15 @@ impl<'a, S: Symbol> Trainer<'a, S> {
             self.team,
             |highest| guess(counts, n_merges, highest.min(below)).clamp(floor, below),
             |a, b| (lens[a] + lens[b]) as usize <= max_len,
-        );
+        )
     }
 
     /// Merges a pair everywhere; `at` is where it may be.
-    fn merge(&mut self, a: usize, b: usize, count: u64, at: &[u32]) {
-        let joined = [self.tokens.bytes(a as u32), self.tokens.bytes(b as u32)].concat();
+    fn merge(&mut self, a: usize, b: usize, count: u64, at: &[u32]) -> Result<(), OutOfMemory> {
+        let (left, right) = (self.tokens.bytes(a as u32), self.tokens.bytes(b as u32));
+        let mut joined = memory::with_capacity(left.len() + right.len())?;
+        joined.extend_from_slice(left);
+        joined.extend_from_slice(right);
         let merge = Merge {
             a,
             b,
@@ -255,7 +221,7 @@ impl<'a, S: Symbol> Trainer<'a, S> {
             len_a: self.lens[a] as usize,
             len: joined.len(),
         };
-        self.replace(merge, at);
+        self.replace(merge, at)?;
         let first = &mut self.shares[0];
         for &x in &first.left.touched {
             let weight = first.left.by_id[x as usize].weight;
@@ -276,18 +242,18 @@ impl<'a, S: Symbol> Trainer<'a, S> {
         self.tokens.add(merge.id, joined.into_boxed_slice());
         self.merges.push((a as u32, b as u32));
         self.counts.push(count);
-        self.track_new_pairs(merge);
+        self.track_new_pairs(merge)
     }
 
     /// Replaces the occurrences, in several threads if there are many; the sums end up in the first share.
-    fn replace(&mut self, merge: Merge, at: &[u32]) {
+    fn replace(&mut self, merge: Merge, at: &[u32]) -> Result<(), OutOfMemory> {
         let n = if at.len() < WORTH_SHARING {
             1
         } else {
             self.shares.len()
         };
         let mut rest = at;
-        let mut parts = Vec::with_capacity(n);
+        let mut parts = memory::with_capacity(n)?;
         for (i, share) in self.shares.iter_mut().enumerate() {
             let mut end = if i < n { rest.len() / (n - i) } else { 0 };
             // Occurrences that touch stay together.
@@ -296,10 +262,11 @@ impl<'a, S: Symbol> Trainer<'a, S> {
             }
             let (part, later) = rest.split_at(end);
             rest = later;
+            share.merged.clear();
             if part.is_empty() {
-                share.merged.clear();
                 share.adjacent = (0, 0);
             } else {
+                share.merged.try_reserve(part.len())?;
                 parts.push((share, part));
             }
         }
@@ -316,10 +283,11 @@ impl<'a, S: Symbol> Trainer<'a, S> {
                 first.adjacent.1 += other.adjacent.1;
             }
         }
+        Ok(())
     }
 
     /// Starts tracking the merged token's pairs that reach the threshold.
-    fn track_new_pairs(&mut self, merge: Merge) {
+    fn track_new_pairs(&mut self, merge: Merge) -> Result<(), OutOfMemory> {
         let (threshold, max_len) = (self.pairs.threshold(), self.limits.max_token_length);
         let (first, others) = self.shares.split_at_mut(1);
         let Share {
@@ -330,14 +298,15 @@ impl<'a, S: Symbol> Trainer<'a, S> {
         } = &mut first[0];
         let id = merge.id;
         self.lists.clear();
-        self.lists.push(Vec::new());
+        memory::push(&mut self.lists, Vec::new())?;
         for side in [&mut *left, &mut *right] {
             for &other in &side.touched {
                 let neighbour = &mut side.by_id[other as usize];
                 let joined = merge.len + self.lens[other as usize] as usize;
                 if neighbour.weight >= threshold && joined <= max_len {
                     neighbour.list = self.lists.len() as u32;
-                    self.lists.push(Vec::with_capacity(neighbour.n as usize));
+                    let list = memory::with_capacity(neighbour.n as usize)?;
+                    memory::push(&mut self.lists, list)?;
                 }
             }
         }
@@ -368,11 +337,12 @@ impl<'a, S: Symbol> Trainer<'a, S> {
                         (id, other as usize)
                     };
                     let at = std::mem::take(&mut self.lists[neighbour.list as usize]);
-                    self.pairs.track(a, b, neighbour.weight, at);
+                    self.pairs.track(a, b, neighbour.weight, at)?;
                 }
             }
             side.clear();
         }
+        Ok(())
     }
 }
 

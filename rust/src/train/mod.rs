@@ -3,13 +3,14 @@
 //! [`count`] counts pretokens in tables (`count_table`); [`counts`] are the sums, which [`counts_file`] keeps
 //! on disk. [`train`] learns merges from them: `words` is all distinct pretokens in one array, `pairs` the
 //! pairs that may be merged next, `tokens` the bytes of the tokens so far, [`tie_break`] their order where
-//! counts are equal, and `merge` the loop, with the reason why it is exact.
+//! counts are equal, and `merge` the loop (with `neighbours`, its sums), with the reason why it is exact.
 
 pub mod count;
 pub mod count_table;
 pub mod counts;
 pub mod counts_file;
 mod merge;
+mod neighbours;
 mod pairs;
 pub mod tie_break;
 mod tokens;
@@ -52,7 +53,7 @@ impl TrainOptions {
 }
 
 /// The result of training: tokens in order of their ids (the 256 bytes, then one for each merge).
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Merges {
     tokens: Vec<Box<[u8]>>,
     pairs: Vec<(u32, u32)>,
@@ -60,8 +61,8 @@ pub struct Merges {
 
 impl Merges {
     /// The bytes of each id.
-    pub fn tokens(&self) -> Vec<&[u8]> {
-        self.tokens.iter().map(|t| &**t).collect()
+    pub fn tokens(&self) -> &[Box<[u8]>] {
+        &self.tokens
     }
 
     /// The pair of ids each merge joins; merge `i` makes id `256 + i`.
@@ -73,7 +74,7 @@ impl Merges {
 /// Learns merges from counts.
 ///
 /// # Errors
-/// [`Error::VocabSize`] if the size cannot hold the bytes and the special tokens.
+/// [`Error::VocabSize`] if the size cannot hold the bytes and the special tokens; [`Error::Memory`].
 pub fn train(counts: &Counts, options: &TrainOptions) -> Result<Merges> {
     train_with(counts, options, &mut |_, _| Ok(()))
 }
@@ -101,17 +102,17 @@ pub fn train_with(
         min_frequency: options.min_frequency.max(1),
         max_token_length: options.max_token_length.unwrap_or(usize::MAX),
     };
-    let tokens = Tokens::new(n_tokens, options.tie_break);
+    let tokens = Tokens::new(n_tokens, options.tie_break)?;
     let tick = &mut |done| tick(done, n_tokens - 256);
     let team = Team::new(options.num_threads)?;
     let table = counts.table();
     let pairs = if n_tokens < usize::from(u16::MAX) {
-        Trainer::new(Words::<u16>::new(table)?, &tokens, &team, limits).run(tick)?
+        Trainer::new(Words::<u16>::new(table)?, &tokens, &team, limits)?.run(tick)?
     } else {
-        Trainer::new(Words::<u32>::new(table)?, &tokens, &team, limits).run(tick)?
+        Trainer::new(Words::<u32>::new(table)?, &tokens, &team, limits)?.run(tick)?
     };
     Ok(Merges {
-        tokens: tokens.into_vec(256 + pairs.len()),
+        tokens: tokens.into_vec(256 + pairs.len())?,
         pairs,
     })
 }

@@ -1,5 +1,7 @@
 //! The pairs that are tracked: their counts, their occurrences, and which is next.
 
+use crate::error::OutOfMemory;
+use crate::system::memory;
 use crate::system::threads::Team;
 use crate::train::tokens::{Candidate, Tokens};
 use crate::train::words::{Symbol, Words};
@@ -73,11 +75,23 @@ impl<'a> Pairs<'a> {
     }
 
     /// Starts tracking a pair.
-    pub fn track(&mut self, a: usize, b: usize, count: u64, at: Vec<u32>) {
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn track(
+        &mut self,
+        a: usize,
+        b: usize,
+        count: u64,
+        at: Vec<u32>,
+    ) -> Result<(), OutOfMemory> {
         let candidate = Candidate::new(count, (a as u32, b as u32), self.tokens);
+        self.heap.try_reserve(1)?;
+        self.map.try_reserve(1)?;
         self.heap.push(candidate);
         let at = at.into_boxed_slice();
         self.map.insert(key(a, b), Pair { count, at });
+        Ok(())
     }
 
     /// Takes `weight` occurrences from a pair, if it is tracked.
@@ -90,6 +104,9 @@ impl<'a> Pairs<'a> {
 
     /// Begins anew with the pairs of `words` as they are now, at a threshold that `choose` sets from the highest
     /// count there may be. `may_join(a, b)` says which pairs count at all.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
     pub fn rebuild<S: Symbol>(
         &mut self,
         words: &Words<S>,
@@ -97,7 +114,7 @@ impl<'a> Pairs<'a> {
         team: &Team,
         choose: impl Fn(u64) -> u64,
         may_join: impl Fn(usize, usize) -> bool,
-    ) {
+    ) -> Result<(), OutOfMemory> {
         self.map.clear();
         self.heap.clear();
         let mut ranges: Vec<RangePairs> = words
@@ -109,12 +126,20 @@ impl<'a> Pairs<'a> {
             256 => None,
             _ => Some(sketch_bits(words.slots.len())),
         };
+        for range in &mut ranges {
+            range.bounds = memory::filled(Bound::default(), 1 << bits.unwrap_or(16))?;
+        }
         team.run(&mut ranges, |range| range.sketch(words, lens, bits));
-        let sketch = Sketch::sum(&ranges, bits);
+        let sketch = Sketch::sum(&ranges, bits)?;
         self.threshold = choose(sketch.highest());
-        let numbers = sketch.number(self.threshold);
-        team.run(&mut ranges, |range| range.find(words, lens, &numbers));
-        self.track_found(ranges, numbers.len, may_join);
+        let numbers = sketch.number(self.threshold)?;
+        team.run(&mut ranges, |range| {
+            range.found = range.find(words, lens, &numbers)
+        });
+        for range in &ranges {
+            range.found?;
+        }
+        self.track_found(ranges, numbers.len, may_join)
     }
 
     /// Tracks what the ranges have found, put together.
@@ -123,11 +148,12 @@ impl<'a> Pairs<'a> {
         mut ranges: Vec<RangePairs>,
         n_lists: usize,
         may_join: impl Fn(usize, usize) -> bool,
-    ) {
+    ) -> Result<(), OutOfMemory> {
         let mut track = |pair: u64, count: u64, at: Vec<u32>| {
             let (a, b) = ids(pair);
-            if count >= self.threshold && may_join(a, b) {
-                self.track(a, b, count, at);
+            match count >= self.threshold && may_join(a, b) {
+                true => self.track(a, b, count, at),
+                false => Ok(()),
             }
         };
         let mut disputed = Vec::new();
@@ -138,17 +164,17 @@ impl<'a> Pairs<'a> {
                 continue;
             };
             if lists.clone().any(|(_, list)| list.pair != first.pair) {
-                disputed.push(number);
+                memory::push(&mut disputed, number)?;
                 continue;
             }
             let n: u32 = lists.clone().map(|(_, list)| list.n).sum();
-            let mut at = Vec::with_capacity(n as usize);
+            let mut at = memory::with_capacity(n as usize)?;
             let mut count = 0;
             for (range, list) in lists {
                 at.extend_from_slice(range.occurrences(list));
                 count += list.count;
             }
-            track(first.pair, count, at);
+            track(first.pair, count, at)?;
         }
         // Where the ranges disagree on whose the list is, and for the pairs that found it taken.
         let mut others: FxHashMap<u64, (u64, Vec<u32>)> = FxHashMap::default();
@@ -160,14 +186,16 @@ impl<'a> Pairs<'a> {
                 .iter()
                 .map(|(&pair, (count, at))| (pair, *count, &at[..]));
             for (pair, count, at) in lists.chain(collided) {
+                others.try_reserve(1)?;
                 let other = others.entry(pair).or_default();
                 other.0 += count;
-                other.1.extend_from_slice(at);
+                memory::append(&mut other.1, at)?;
             }
         }
         for (pair, (count, at)) in others {
-            track(pair, count, at);
+            track(pair, count, at)?;
         }
+        Ok(())
     }
 }
 
@@ -201,15 +229,17 @@ fn bucket(bits: Option<u32>, a: usize, b: usize) -> usize {
 }
 
 impl Sketch {
-    fn sum(ranges: &[RangePairs], bits: Option<u32>) -> Self {
-        let own = |range: &RangePairs| range.bounds.iter().map(|bound| bound.count).collect();
-        let mut counts: Vec<u32> = ranges.first().map_or_else(Vec::new, own);
+    fn sum(ranges: &[RangePairs], bits: Option<u32>) -> Result<Self, OutOfMemory> {
+        let mut counts: Vec<u32> = match ranges.first() {
+            Some(first) => memory::collect(first.bounds.iter().map(|bound| bound.count))?,
+            None => Vec::new(),
+        };
         for range in ranges.iter().skip(1) {
             for (sum, more) in counts.iter_mut().zip(&range.bounds) {
                 *sum = sum.saturating_add(more.count);
             }
         }
-        Self { counts, bits }
+        Ok(Self { counts, bits })
     }
 
     fn highest(&self) -> u64 {
@@ -217,7 +247,7 @@ impl Sketch {
     }
 
     /// Numbers the buckets that may reach the threshold: each gets a list.
-    fn number(self, threshold: u64) -> Numbers {
+    fn number(self, threshold: u64) -> Result<Numbers, OutOfMemory> {
         let mut len = 0;
         let reaches = |count| u64::from(count) >= threshold || count == u32::MAX;
         let numbers = self.counts.iter().map(|&count| {
@@ -227,11 +257,11 @@ impl Sketch {
             len += 1;
             len as u32 - 1
         });
-        Numbers {
-            by_bucket: numbers.collect(),
+        Ok(Numbers {
+            by_bucket: memory::collect(numbers)?,
             bits: self.bits,
             len,
-        }
+        })
     }
 }
 
@@ -264,6 +294,8 @@ struct RangePairs {
     at: Vec<u32>,
     /// Pairs that found their bucket's list taken by another.
     collided: FxHashMap<u64, (u64, Vec<u32>)>,
+    /// Whether there was memory for all that.
+    found: Result<(), OutOfMemory>,
 }
 
 impl RangePairs {
@@ -274,6 +306,7 @@ impl RangePairs {
             lists: Vec::new(),
             at: Vec::new(),
             collided: FxHashMap::default(),
+            found: Ok(()),
         }
     }
 
@@ -282,7 +315,6 @@ impl RangePairs {
     }
 
     fn sketch<S: Symbol>(&mut self, words: &Words<S>, lens: &[u32], bits: Option<u32>) {
-        self.bounds = vec![Bound::default(); 1 << bits.unwrap_or(16)];
         let bounds = &mut self.bounds[..];
         words.for_each_pair(self.range.clone(), lens, |_, a, b, weight| {
             let bound = &mut bounds[bucket(bits, a, b)];
@@ -292,10 +324,15 @@ impl RangePairs {
         });
     }
 
-    fn find<S: Symbol>(&mut self, words: &Words<S>, lens: &[u32], numbers: &Numbers) {
+    fn find<S: Symbol>(
+        &mut self,
+        words: &Words<S>,
+        lens: &[u32],
+        numbers: &Numbers,
+    ) -> Result<(), OutOfMemory> {
         let mut start = 0;
         let bounds = std::mem::take(&mut self.bounds);
-        self.lists = Vec::with_capacity(numbers.len);
+        self.lists = memory::with_capacity(numbers.len)?;
         for (&number, bound) in numbers.by_bucket.iter().zip(&bounds) {
             if number != NO_LIST {
                 self.lists.push(List {
@@ -305,7 +342,8 @@ impl RangePairs {
                 start += bound.n;
             }
         }
-        self.at = vec![0; start as usize];
+        self.at = memory::filled(0, start as usize)?;
+        let mut done = Ok(());
         let (lists, at) = (&mut self.lists[..], &mut self.at[..]);
         words.for_each_pair(self.range.clone(), lens, |position, a, b, weight| {
             let number = numbers.by_bucket[bucket(numbers.bits, a, b)];
@@ -322,10 +360,14 @@ impl RangePairs {
                 at[(list.start + list.n) as usize] = position;
                 list.n += 1;
             } else {
-                let other = self.collided.entry(pair).or_default();
-                other.0 += weight;
-                other.1.push(position);
+                done = done.and_then(|()| {
+                    self.collided.try_reserve(1)?;
+                    let other = self.collided.entry(pair).or_default();
+                    other.0 += weight;
+                    memory::push(&mut other.1, position)
+                });
             }
         });
+        done
     }
 }

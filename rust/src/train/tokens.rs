@@ -1,5 +1,7 @@
 //! The tokens made so far, and the order among pairs of equal counts.
 
+use crate::error::OutOfMemory;
+use crate::system::memory;
 use crate::train::tie_break::{TieBreak, huggingface_order};
 use std::cell::OnceCell;
 use std::cmp::Ordering;
@@ -14,13 +16,16 @@ pub struct Tokens {
 
 impl Tokens {
     /// The 256 bytes, and room for `n_tokens` in all.
-    pub fn new(n_tokens: usize, tie_break: TieBreak) -> Self {
-        let bytes: Vec<OnceCell<Box<[u8]>>> = (0..n_tokens).map(|_| OnceCell::new()).collect();
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn new(n_tokens: usize, tie_break: TieBreak) -> Result<Self, OutOfMemory> {
+        let bytes = memory::collect((0..n_tokens).map(|_| OnceCell::new()))?;
         let tokens = Self { bytes, tie_break };
         for byte in 0..=255u8 {
-            tokens.add(usize::from(byte), Box::new([byte]));
+            tokens.add(usize::from(byte), memory::boxed_slice(&[byte])?);
         }
-        tokens
+        Ok(tokens)
     }
 
     /// Sets the bytes of a new id.
@@ -35,10 +40,12 @@ impl Tokens {
     }
 
     /// The tokens with ids below `n`.
-    pub fn into_vec(self, n: usize) -> Vec<Box<[u8]>> {
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn into_vec(self, n: usize) -> Result<Vec<Box<[u8]>>, OutOfMemory> {
         let set = self.bytes.into_iter().take(n);
-        set.map(|cell| cell.into_inner().unwrap_or_default())
-            .collect()
+        memory::collect(set.map(|cell| cell.into_inner().unwrap_or_default()))
     }
 
     /// A number that orders pairs of equal counts where it differs: the start of the order of

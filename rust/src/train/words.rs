@@ -9,6 +9,7 @@
 //! step function, and the pretokens that the most frequent pairs hit lie together.
 
 use crate::error::{Error, Result};
+use crate::system::memory;
 use crate::train::count_table::CountTable;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering::Relaxed};
@@ -115,9 +116,9 @@ impl<S: Symbol> Words<S> {
     /// Lays out the pretokens of a table as single bytes.
     ///
     /// # Errors
-    /// [`Error::Argument`] if there are 4 GiB of distinct pretokens or more.
+    /// [`Error::Argument`] if there are 4 GiB of distinct pretokens or more; [`Error::Memory`].
     pub fn new(table: &CountTable) -> Result<Self> {
-        let mut words = table.words();
+        let mut words = table.words()?;
         words.sort_unstable_by_key(|&(n, _)| std::cmp::Reverse(n));
         let mut n_slots = 1;
         for &(_, word) in &words {
@@ -131,13 +132,13 @@ impl<S: Symbol> Words<S> {
                  that splits the text more finely",
             ));
         }
-        let mut slots = Vec::with_capacity(n_slots);
+        let mut slots = memory::with_capacity(n_slots)?;
         let mut steps: Vec<Step> = Vec::new();
         slots.push(S::FILLER.cell());
         let mut starts = Vec::new();
         for &(weight, word) in &words {
             if starts.len() * STRIDE < slots.len() {
-                starts.push(slots.len() as u32);
+                memory::push(&mut starts, slots.len() as u32)?;
             }
             table.with_word(word, |bytes| {
                 slots.extend(bytes.iter().map(|&b| S::new(u32::from(b)).cell()));
@@ -146,13 +147,13 @@ impl<S: Symbol> Words<S> {
             let end = slots.len() as u32;
             match steps.last_mut() {
                 Some(step) if step.weight == weight => step.end = end,
-                _ => steps.push(Step { end, weight }),
+                _ => memory::push(&mut steps, Step { end, weight })?,
             }
         }
         let mut first = Vec::new();
         for (i, step) in steps.iter().enumerate() {
             while (first.len() << WEIGHT_BLOCK_BITS) < step.end as usize {
-                first.push(i as u32);
+                memory::push(&mut first, i as u32)?;
             }
         }
         Ok(Self {

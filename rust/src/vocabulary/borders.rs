@@ -13,10 +13,12 @@
 //! uncertain; parts of two go by the two bytes that meet. The set is a bit for each hash, so a place
 //! may seem uncertain that is not. That only costs time.
 
+use crate::error::OutOfMemory;
+use crate::system::memory;
 use crate::utf8::{char_len, is_continuation};
 
 /// See the module.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Borders {
     /// A bit for each hash of two characters, or of one and [`ANY`].
     pairs: Vec<u64>,
@@ -49,16 +51,19 @@ enum Seen {
 
 impl Borders {
     /// The places that `tokens` leave.
-    pub fn new<'t>(tokens: impl Iterator<Item = &'t [u8]>) -> Self {
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn new<'t>(tokens: impl Iterator<Item = &'t [u8]>) -> Result<Self, OutOfMemory> {
         let mut found = Vec::new();
         let mut parts = [0u64; 64];
         for token in tokens.filter(|t| t.len() > 1 && !t.is_ascii()) {
             for at in (1..token.len()).filter(|&at| !is_continuation(token[at])) {
                 match (before(token, at), after(token, at)) {
                     (Seen::Short, _) | (_, Seen::Short) => {}
-                    (Seen::Whole(a), Seen::Whole(b)) => found.push((a, b)),
-                    (Seen::Whole(a), Seen::Part) => found.push((a, ANY)),
-                    (Seen::Part, Seen::Whole(b)) => found.push((ANY, b)),
+                    (Seen::Whole(a), Seen::Whole(b)) => memory::push(&mut found, (a, b))?,
+                    (Seen::Whole(a), Seen::Part) => memory::push(&mut found, (a, ANY))?,
+                    (Seen::Part, Seen::Whole(b)) => memory::push(&mut found, (ANY, b))?,
                     (Seen::Part, Seen::Part) => {
                         parts[usize::from(token[at - 1] & 63)] |= 1 << (token[at] & 63);
                     }
@@ -72,7 +77,7 @@ impl Borders {
             .next_power_of_two()
             .clamp(1 << 12, 1 << 24);
         let mut borders = Self {
-            pairs: vec![0; n_bits / 64],
+            pairs: memory::filled(0, n_bits / 64)?,
             shift: u64::BITS - n_bits.trailing_zeros(),
             parts,
         };
@@ -80,7 +85,7 @@ impl Borders {
             let place = borders.place(hash_before(a), hash_after(b));
             borders.pairs[place / 64] |= 1 << (place % 64);
         }
-        borders
+        Ok(borders)
     }
 
     #[inline(always)]

@@ -9,6 +9,8 @@
 //! encoding, so a place that turned out to lead nowhere is marked and never tried again, which makes
 //! all of it linear in the text.
 
+use crate::error::OutOfMemory;
+use crate::system::memory;
 use crate::vocabulary::merge_short::SHORT;
 use crate::vocabulary::merge_table::{MergeTable, Origin};
 use crate::vocabulary::pair_map::NONE;
@@ -26,18 +28,28 @@ const KEEP: usize = 1 << 14;
 impl MergeTable {
     /// Appends the tokens of a pretoken that is not one of [`MergeTable::unmerged`].
     #[inline]
-    pub(crate) fn merge(&self, piece: &[u8], scratch: &mut Scratch, out: &mut Vec<u32>) {
+    pub(crate) fn merge(
+        &self,
+        piece: &[u8],
+        scratch: &mut Scratch,
+        out: &mut Vec<u32>,
+    ) -> Result<(), OutOfMemory> {
         if self.ordered && piece.len() > SHORT {
-            self.merge_from_left(piece, scratch, out);
+            self.merge_from_left(piece, scratch, out)
         } else {
-            self.merge_by_rank(piece, out);
+            self.merge_by_rank(piece, out)
         }
     }
 
-    fn merge_from_left(&self, piece: &[u8], scratch: &mut Scratch, out: &mut Vec<u32>) {
+    fn merge_from_left(
+        &self,
+        piece: &[u8],
+        scratch: &mut Scratch,
+        out: &mut Vec<u32>,
+    ) -> Result<(), OutOfMemory> {
         let base = out.len();
         scratch.dead.clear();
-        scratch.dead.resize(piece.len() / 64 + 1, 0);
+        memory::resize(&mut scratch.dead, piece.len() / 64 + 1, 0)?;
         let mut at = 0;
         while at < piece.len() {
             let (mut token, mut len, _) = self.trie.longest(&piece[at..]);
@@ -57,10 +69,10 @@ impl MergeTable {
                     (token, len) = self.shorter(token);
                 }
                 if token != NONE {
-                    out.push(token);
+                    memory::push(out, token)?;
                     at += len;
                     if last == Some(token) {
-                        at = self.repeat(piece, at, token, &scratch.dead, out);
+                        at = self.repeat(piece, at, token, &scratch.dead, out)?;
                     }
                     break;
                 }
@@ -77,6 +89,7 @@ impl MergeTable {
         if scratch.dead.len() > KEEP {
             scratch.dead = Vec::new();
         }
+        Ok(())
     }
 
     /// In a run of anything a token that ends at `at`, and may stand beside itself, comes again and again,
@@ -90,22 +103,22 @@ impl MergeTable {
         token: u32,
         dead: &[u64],
         out: &mut Vec<u32>,
-    ) -> usize {
+    ) -> Result<usize, OutOfMemory> {
         let last = &piece[at - self.len[token as usize] as usize..];
         let (longest, len, seen) = self.trie.longest(last);
         // Where the same bytes are seen, it is the longest again.
         let Some(bytes) = last.get(..seen).filter(|_| longest == token) else {
-            return at;
+            return Ok(at);
         };
         while piece[at..].starts_with(bytes) {
             let end = at + len;
             if dead[end / 64] >> (end % 64) & 1 != 0 {
                 break;
             }
-            out.push(token);
+            memory::push(out, token)?;
             at = end;
         }
-        at
+        Ok(at)
     }
 
     /// The longest token that another one begins with, and its length.
@@ -164,7 +177,7 @@ mod tests {
             tokens.push(text.into());
         }
         let ranks = Ranks::new((0..).zip(tokens).map(|(id, token)| (token, id)))?;
-        let table = MergeTable::new(&ranks).expect("a small vocabulary");
+        let table = MergeTable::new(&ranks)?.expect("a small vocabulary");
         assert!(table.ordered);
         let mut scratch = Scratch::default();
         let units = [
@@ -179,8 +192,8 @@ mod tests {
                         [&unit.repeat(n + 17), other, &unit.repeat(50 - n / 2)].concat(),
                     ] {
                         let (mut found, mut expected) = (vec![7], vec![7]);
-                        table.merge_from_left(text.as_bytes(), &mut scratch, &mut found);
-                        table.merge_by_rank(text.as_bytes(), &mut expected);
+                        table.merge_from_left(text.as_bytes(), &mut scratch, &mut found)?;
+                        table.merge_by_rank(text.as_bytes(), &mut expected)?;
                         assert_eq!(found, expected, "{text}");
                     }
                 }

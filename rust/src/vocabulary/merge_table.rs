@@ -11,6 +11,8 @@
 //! token that its own bytes do not merge to comes about nowhere; it is found only as a whole pretoken
 //! ([`MergeTable::unmerged`]).
 
+use crate::error::OutOfMemory;
+use crate::system::memory;
 use crate::vocabulary::merge_short::{SHORT, merge_short};
 use crate::vocabulary::pair_map::{LIMIT, NONE, PairMap};
 use crate::vocabulary::ranks::Ranks;
@@ -53,7 +55,7 @@ impl Origin {
 }
 
 /// See the module.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct MergeTable {
     pub(crate) pairs: PairMap,
     /// All tokens but those in `unmerged`.
@@ -71,10 +73,13 @@ pub struct MergeTable {
 
 impl MergeTable {
     /// The table of a vocabulary; `None` if it has more than about two million tokens.
-    pub fn new(ranks: &Ranks) -> Option<Self> {
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn new(ranks: &Ranks) -> Result<Option<Self>, OutOfMemory> {
         let n = ranks.len();
         if n >= LIMIT {
-            return None;
+            return Ok(None);
         }
         let origin_of_byte = |byte| Origin {
             left: byte,
@@ -83,11 +88,11 @@ impl MergeTable {
             leaders: 0,
         };
         let mut table = Self {
-            pairs: PairMap::with_capacity(n),
-            trie: Trie::new(Vec::new(), |_, _| ()),
-            origins: (0..n as u32).map(origin_of_byte).collect(),
-            shorter: vec![NONE; n],
-            len: (0..n).map(|i| ranks.at(i).len() as u32).collect(),
+            pairs: PairMap::with_capacity(n)?,
+            trie: Trie::new(&[], |_, _| ())?,
+            origins: memory::collect((0..n as u32).map(origin_of_byte))?,
+            shorter: memory::filled(NONE, n)?,
+            len: memory::collect((0..n).map(|i| ranks.at(i).len() as u32))?,
             unmerged: FxHashMap::default(),
             ordered: true,
         };
@@ -96,11 +101,11 @@ impl MergeTable {
             let token = ranks.at(index);
             // Only tokens of lower rank are in the table by now.
             parts.clear();
-            table.merge_by_rank(token, &mut parts);
+            table.merge_by_rank(token, &mut parts)?;
             let two = match parts[..] {
                 [left, right] => Some((left, right)),
                 // Seldom: the token is out of reach, or made of parts of higher rank.
-                _ => ranks.last_merge(token),
+                _ => ranks.last_merge(token)?,
             };
             if let Some((left, right)) = two {
                 table.ordered &= parts.len() == 2;
@@ -108,18 +113,21 @@ impl MergeTable {
                 table.origins[right as usize].leaders |= bit(left);
                 let origin = &mut table.origins[index];
                 (origin.left, origin.right) = (left, right);
-                table.pairs.insert(left, right, index as u32);
+                table.pairs.insert(left, right, index as u32)?;
             } else {
-                table.unmerged.insert(token.into(), ranks.ids()[index]);
+                table.unmerged.try_reserve(1)?;
+                let token = memory::boxed_slice(token)?;
+                table.unmerged.insert(token, ranks.ids()[index]);
             }
         }
         let reached = |&i: &usize| i < 256 || table.origins[i].right != NONE;
-        let tokens = (0..n).filter(reached).map(|i| (ranks.at(i), i as u32));
+        let mut tokens = memory::with_capacity(n)?;
+        tokens.extend((0..n).filter(reached).map(|i| (ranks.at(i), i as u32)));
         let shorter = &mut table.shorter;
-        table.trie = Trie::new(tokens.collect(), |token, other| {
+        table.trie = Trie::new(&tokens, |token, other| {
             shorter[token as usize] = other;
-        });
-        Some(table)
+        })?;
+        Ok(Some(table))
     }
 
     /// Whether merging gives every token from its own bytes.
@@ -138,17 +146,24 @@ impl MergeTable {
 
     /// Appends the tokens that merging gives, lowest rank first, leftmost of equals. For every table;
     /// near-linear.
-    pub(crate) fn merge_by_rank(&self, piece: &[u8], out: &mut Vec<u32>) {
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub(crate) fn merge_by_rank(
+        &self,
+        piece: &[u8],
+        out: &mut Vec<u32>,
+    ) -> Result<(), OutOfMemory> {
         if piece.len() <= SHORT {
-            out.extend_from_slice(merge_short(&self.pairs, piece).tokens());
+            memory::append(out, merge_short(&self.pairs, piece).tokens())
         } else if piece.len() <= SCAN {
-            self.merge_scanning(piece, out);
+            self.merge_scanning(piece, out)
         } else {
-            self.merge_with_heap(piece, out);
+            self.merge_with_heap(piece, out)
         }
     }
 
-    fn merge_scanning(&self, piece: &[u8], out: &mut Vec<u32>) {
+    fn merge_scanning(&self, piece: &[u8], out: &mut Vec<u32>) -> Result<(), OutOfMemory> {
         let mut parts = [0u32; SCAN];
         // The token that part i and the next would make.
         let mut joined = [NONE; SCAN];
@@ -181,19 +196,19 @@ impl MergeTable {
                 joined[at - 1] = self.pairs.get(parts[at - 1], best);
             }
         }
-        out.extend_from_slice(&parts[..n]);
+        memory::append(out, &parts[..n])
     }
 
-    fn merge_with_heap(&self, piece: &[u8], out: &mut Vec<u32>) {
+    fn merge_with_heap(&self, piece: &[u8], out: &mut Vec<u32>) -> Result<(), OutOfMemory> {
         let n = piece.len();
         // Part i is the token that starts at byte i, or NONE once it has been swallowed.
-        let mut parts: Vec<u32> = piece.iter().map(|&b| u32::from(b)).collect();
-        let mut prev: Vec<usize> = (0..n).map(|i| i.wrapping_sub(1)).collect();
+        let mut parts: Vec<u32> = memory::collect(piece.iter().map(|&b| u32::from(b)))?;
+        let mut prev: Vec<usize> = memory::collect((0..n).map(|i| i.wrapping_sub(1)))?;
         let mut heap = BinaryHeap::new();
         for i in 1..n {
             let token = self.pairs.get(parts[i - 1], parts[i]);
             if token != NONE {
-                heap.push(Reverse((token, i - 1)));
+                memory::push_heap(&mut heap, Reverse((token, i - 1)))?;
             }
         }
         let len = |token: u32| self.len[token as usize] as usize;
@@ -214,17 +229,18 @@ impl MergeTable {
                 prev[far] = i;
                 let larger = self.pairs.get(token, parts[far]);
                 if larger != NONE {
-                    heap.push(Reverse((larger, i)));
+                    memory::push_heap(&mut heap, Reverse((larger, i)))?;
                 }
             }
             if i > 0 {
                 let larger = self.pairs.get(parts[prev[i]], token);
                 if larger != NONE {
-                    heap.push(Reverse((larger, prev[i])));
+                    memory::push_heap(&mut heap, Reverse((larger, prev[i])))?;
                 }
             }
         }
-        out.extend(parts.iter().filter(|&&token| token != NONE));
+        parts.retain(|&token| token != NONE);
+        memory::append(out, &parts)
     }
 }
 
@@ -255,7 +271,7 @@ mod tests {
                 }
             }
             let ranks = Ranks::new((0..).zip(tokens).map(|(id, t)| (t, id)))?;
-            let table = &MergeTable::new(&ranks).expect("few tokens");
+            let table = &MergeTable::new(&ranks)?.expect("few tokens");
             for n in 0..40 {
                 let pieces: Vec<_> = (0..n).map(|i| letters((7 * i + n) % (SHORT + 1))).collect();
                 let piece = |i: usize| &pieces[i][..];
@@ -275,7 +291,7 @@ mod tests {
                 });
                 for ((piece, baseline), best) in pieces.iter().zip(&baseline).zip(&best) {
                     let mut expected = Vec::new();
-                    ranks.encode_pretoken(piece, &mut expected);
+                    ranks.encode_pretoken(piece, &mut expected)?;
                     let alone = table.unmerged(piece).map(|id| vec![id]);
                     let tokens = alone.unwrap_or(baseline.tokens().to_vec());
                     assert_eq!(tokens, expected, "{piece:?}");

@@ -13,6 +13,8 @@ mod pair_map;
 pub mod ranks;
 mod trie;
 
+use crate::error::OutOfMemory;
+use crate::system::memory;
 pub(crate) use borders::Borders;
 pub(crate) use merge_longest::Scratch;
 pub(crate) use merge_short::{CONCURRENT, MergeShort, MergedPiece};
@@ -26,7 +28,7 @@ pub const TYPICAL_TOKEN_BYTES: usize = 4;
 pub const FEWEST_TOKEN_BYTES: usize = 2;
 
 /// Ranks, and what encoding looks up in.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Vocabulary {
     ranks: Ranks,
     /// `None` for a vocabulary too large for it.
@@ -39,20 +41,26 @@ pub struct Vocabulary {
 
 impl Vocabulary {
     /// Prepares a vocabulary.
-    pub fn new(ranks: Ranks) -> Self {
-        let table = MergeTable::new(&ranks);
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn new(ranks: Ranks) -> Result<Self, OutOfMemory> {
+        let table = MergeTable::new(&ranks)?;
         // A token that merging does not give is the id of a pretoken, but not of a piece of one.
         let alike = table.as_ref().is_some_and(MergeTable::gives_all);
-        let borders = alike.then(|| Borders::new((0..ranks.len()).map(|i| ranks.at(i))));
+        let borders = match alike {
+            true => Some(Borders::new((0..ranks.len()).map(|i| ranks.at(i)))?),
+            false => None,
+        };
         let ids = (0..).zip(ranks.ids()).skip(256);
         let mut shifts = ids.map(|(i, id): (u32, &u32)| id.wrapping_sub(i));
         let id_shift = shifts.next().filter(|first| shifts.all(|s| s == *first));
-        Self {
+        Ok(Self {
             ranks,
             table,
             borders,
             id_shift,
-        }
+        })
     }
 
     /// The table of ranks.
@@ -73,16 +81,25 @@ impl Vocabulary {
     }
 
     /// Appends the ids of a pretoken, or of a piece of one.
-    pub(crate) fn encode_piece(&self, piece: &[u8], scratch: &mut Scratch, ids: &mut Vec<u32>) {
+    ///
+    /// # Errors
+    /// [`OutOfMemory`]; then there may be anything after the ids there were.
+    pub(crate) fn encode_piece(
+        &self,
+        piece: &[u8],
+        scratch: &mut Scratch,
+        ids: &mut Vec<u32>,
+    ) -> Result<(), OutOfMemory> {
         let Some(table) = &self.table else {
             return self.ranks.encode_pretoken(piece, ids);
         };
         if let Some(id) = table.unmerged(piece) {
-            return ids.push(id);
+            return memory::push(ids, id);
         }
         let from = ids.len();
-        table.merge(piece, scratch, ids);
+        table.merge(piece, scratch, ids)?;
         self.make_ids(&mut ids[from..]);
+        Ok(())
     }
 
     /// Turns the table's tokens, which are indices, into ids.

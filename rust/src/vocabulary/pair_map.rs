@@ -1,5 +1,7 @@
 //! (a, b) -> c, all three below 2**21, in one word each: what merges to what.
 
+use crate::error::OutOfMemory;
+use crate::system::memory;
 use crate::system::pages::Pages;
 use crate::system::prefetch::prefetch;
 
@@ -16,7 +18,7 @@ const EMPTY: u64 = u64::MAX;
 const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// An open-addressed hash table, at most half full, with a plain array beside it for pairs of bytes.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct PairMap {
     slots: Pages<u64>,
     len: usize,
@@ -32,17 +34,20 @@ const MORE: u32 = 3;
 
 impl PairMap {
     /// A table with room for `n` entries before it grows.
-    pub fn with_capacity(n: usize) -> Self {
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn with_capacity(n: usize) -> Result<Self, OutOfMemory> {
         let size = (2 * n).next_power_of_two().max(1024);
-        let mut slots = Pages::zeroed(size);
+        let mut slots = Pages::zeroed(size)?;
         slots.fill(EMPTY);
-        Self {
+        Ok(Self {
             slots,
             len: 0,
             shift: u64::BITS - size.trailing_zeros(),
-            seen: Pages::zeroed((size << MORE) / 64),
-            of_bytes: vec![NONE; 1 << 16],
-        }
+            seen: Pages::zeroed((size << MORE) / 64)?,
+            of_bytes: memory::filled(NONE, 1 << 16)?,
+        })
     }
 
     #[inline(always)]
@@ -87,16 +92,19 @@ impl PairMap {
     }
 
     /// Sets the value of (a, b), which has none yet.
-    pub fn insert(&mut self, a: u32, b: u32, value: u32) {
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn insert(&mut self, a: u32, b: u32, value: u32) -> Result<(), OutOfMemory> {
         if 2 * (self.len + 1) > self.slots.len() {
-            let larger = Self::with_capacity(self.slots.len());
+            let larger = Self::with_capacity(self.slots.len())?;
             let old = std::mem::replace(self, larger);
             for slot in old.slots.iter().copied().filter(|&s| s != EMPTY) {
                 self.insert(
                     (slot >> (2 * BITS)) as u32,
                     (slot >> BITS & MASK) as u32,
                     (slot & MASK) as u32,
-                );
+                )?;
             }
         }
         let mask = self.slots.len() - 1;
@@ -112,5 +120,6 @@ impl PairMap {
             self.of_bytes[(a << 8 | b) as usize] = value;
         }
         self.len += 1;
+        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! A vocabulary as tiktoken writes it: tokens and their ranks, which are their ids.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, OutOfMemory, Result};
+use crate::system::memory;
 use hashbrown::HashTable;
 use rustc_hash::FxHasher;
 use std::cmp::Reverse;
@@ -37,19 +38,19 @@ impl Default for ById {
 }
 
 impl ById {
-    fn new(ids: &[u32]) -> Self {
+    fn new(ids: &[u32]) -> Result<Self, OutOfMemory> {
         let highest = ids.iter().max().map_or(0, |&id| id as usize);
         let pairs = ids.iter().enumerate().map(|(i, &id)| (id, i as u32));
         if highest / 8 > ids.len() {
-            let mut pairs: Vec<_> = pairs.collect();
+            let mut pairs = memory::collect(pairs)?;
             pairs.sort_unstable();
-            return Self::Sparse(pairs);
+            return Ok(Self::Sparse(pairs));
         }
-        let mut places = vec![u32::MAX; highest + 1];
+        let mut places = memory::filled(u32::MAX, highest + 1)?;
         for (id, index) in pairs {
             places[id as usize] = index;
         }
-        Self::Dense(places)
+        Ok(Self::Dense(places))
     }
 
     #[inline]
@@ -79,15 +80,20 @@ impl Ranks {
     /// A table from tokens and ranks.
     ///
     /// # Errors
-    /// [`Error::Argument`] if a single byte is missing, or a rank or token comes twice.
+    /// [`Error::Argument`] if a single byte is missing, or a rank or token comes twice; [`Error::Memory`].
     pub fn new(tokens: impl IntoIterator<Item = (Vec<u8>, u32)>) -> Result<Self> {
-        let mut tokens: Vec<(Vec<u8>, u32)> = tokens.into_iter().collect();
+        let given = tokens.into_iter();
+        let mut tokens: Vec<(Vec<u8>, u32)> = memory::with_capacity(given.size_hint().0)?;
+        for token in given {
+            memory::push(&mut tokens, token)?;
+        }
         let order = |token: &(Vec<u8>, u32)| match token.0[..] {
-            [byte] => (0, u32::from(byte)),
-            _ => (1, token.1),
+            [byte] => (0, u32::from(byte), token.1),
+            _ => (1, token.1, 0),
         };
-        tokens.sort_by_key(order);
-        let mut ids: Vec<u32> = tokens.iter().map(|t| t.1).collect();
+        // Sorting that keeps equals in order would take memory.
+        tokens.sort_unstable_by_key(order);
+        let mut ids: Vec<u32> = memory::collect(tokens.iter().map(|t| t.1))?;
         ids.sort_unstable();
         if let Some(twice) = ids.windows(2).find(|w| w[0] == w[1]) {
             return Err(bad(twice[0], "two tokens have this rank"));
@@ -97,12 +103,14 @@ impl Ranks {
             return Err(bad(n_bytes, "the tokens' bytes must be fewer than 2**32"));
         }
         let mut ranks = Self {
-            bytes: Vec::with_capacity(n_bytes),
-            starts: Vec::with_capacity(tokens.len() + 1),
-            ids: Vec::with_capacity(tokens.len()),
-            by_bytes: HashTable::with_capacity(tokens.len()),
+            bytes: memory::with_capacity(n_bytes)?,
+            starts: memory::with_capacity(tokens.len() + 1)?,
+            ids: memory::with_capacity(tokens.len())?,
+            by_bytes: HashTable::new(),
             by_id: ById::default(),
         };
+        let made = ranks.by_bytes.try_reserve(tokens.len(), |_| 0);
+        made.map_err(|_| OutOfMemory)?;
         ranks.starts.push(0);
         for (token, rank) in &tokens {
             if token.is_empty() {
@@ -128,7 +136,7 @@ impl Ranks {
                 return Err(bad(format!("0x{byte:02x}"), reason));
             }
         }
-        ranks.by_id = ById::new(&ranks.ids);
+        ranks.by_id = ById::new(&ranks.ids)?;
         Ok(ranks)
     }
 
@@ -168,11 +176,13 @@ impl Ranks {
     }
 
     /// All tokens with their ranks, by rank.
-    pub fn sorted(&self) -> Vec<(&[u8], u32)> {
-        let mut all: Vec<(&[u8], u32)> =
-            (0..self.len()).map(|i| (self.at(i), self.ids[i])).collect();
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn sorted(&self) -> Result<Vec<(&[u8], u32)>, OutOfMemory> {
+        let mut all = memory::collect((0..self.len()).map(|i| (self.at(i), self.ids[i])))?;
         all.sort_unstable_by_key(|&(_, rank)| rank);
-        all
+        Ok(all)
     }
 
     /// The pair of tokens each token was merged from, by rank of the result.
@@ -181,18 +191,18 @@ impl Ranks {
     /// when the vocabulary comes from BPE training.
     ///
     /// # Errors
-    /// [`Error::Argument`] naming a token that no merge of earlier tokens gives.
+    /// [`Error::Argument`] naming a token that no merge of earlier tokens gives; [`Error::Memory`].
     pub fn merges(&self) -> Result<Vec<(u32, u32)>> {
         let mut merges = Vec::new();
         let mut parts = Vec::new();
-        for (token, rank) in self.sorted() {
+        for (token, rank) in self.sorted()? {
             if token.len() < 2 {
                 continue;
             }
             parts.clear();
-            self.merge_below(token, rank, &mut parts);
+            self.merge_below(token, rank, &mut parts)?;
             match parts[..] {
-                [left, right] => merges.push((left, right)),
+                [left, right] => memory::push(&mut merges, (left, right))?,
                 _ => {
                     return Err(bad(
                         format!("{:?} (rank {rank})", String::from_utf8_lossy(token)),
@@ -207,34 +217,47 @@ impl Ranks {
 
     /// Appends the ids of one pretoken, straight from the definition: right for every table, and
     /// near-linear, but slow.
-    pub fn encode_pretoken(&self, pretoken: &[u8], out: &mut Vec<u32>) {
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn encode_pretoken(&self, pretoken: &[u8], out: &mut Vec<u32>) -> Result<(), OutOfMemory> {
         match self.get(pretoken) {
-            Some(id) => out.push(id),
-            None => {
-                self.merge_below(pretoken, u32::MAX, out);
-            }
+            Some(id) => memory::push(out, id),
+            None => self.merge_below(pretoken, u32::MAX, out).map(|_| ()),
         }
     }
 
     /// The indices of the two parts that merging the bytes of `token` makes it from; `None` if it
     /// does not make it.
-    pub(crate) fn last_merge(&self, token: &[u8]) -> Option<(u32, u32)> {
-        let at = self.merge_below(token, u32::MAX, &mut Vec::new())?;
-        self.index(&token[..at]).zip(self.index(&token[at..]))
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub(crate) fn last_merge(&self, token: &[u8]) -> Result<Option<(u32, u32)>, OutOfMemory> {
+        let Some(at) = self.merge_below(token, u32::MAX, &mut Vec::new())? else {
+            return Ok(None);
+        };
+        Ok(self.index(&token[..at]).zip(self.index(&token[at..])))
     }
 
     /// Merges with ranks below `limit` only: a heap of candidates over a linked list. Returns where
     /// the last two parts met if one is left.
-    fn merge_below(&self, piece: &[u8], limit: u32, out: &mut Vec<u32>) -> Option<usize> {
+    fn merge_below(
+        &self,
+        piece: &[u8],
+        limit: u32,
+        out: &mut Vec<u32>,
+    ) -> Result<Option<usize>, OutOfMemory> {
         let get = |from: usize, to: usize| self.get(&piece[from..to]).filter(|&r| r < limit);
         let n = piece.len();
         // Part i starts at byte i; `end[i]` is 0 once it has been swallowed by the part before it.
-        let mut end: Vec<usize> = (1..=n).collect();
-        let mut prev: Vec<usize> = (0..n).map(|i| i.wrapping_sub(1)).collect();
+        let mut end: Vec<usize> = memory::collect((0..n).map(|i| i + 1))?;
+        let mut prev: Vec<usize> = memory::collect((0..n).map(|i| i.wrapping_sub(1)))?;
         let mut met = None;
         let mut heap = BinaryHeap::new();
         for i in 0..n.saturating_sub(1) {
-            heap.extend(get(i, i + 2).map(|rank| Reverse((rank, i, i + 2))));
+            if let Some(rank) = get(i, i + 2) {
+                memory::push_heap(&mut heap, Reverse((rank, i, i + 2)))?;
+            }
         }
         while let Some(Reverse((_, i, to))) = heap.pop() {
             let next = end[i];
@@ -247,18 +270,24 @@ impl Ranks {
             met = (i == 0 && to == n).then_some(next);
             if to < n {
                 prev[to] = i;
-                heap.extend(get(i, end[to]).map(|rank| Reverse((rank, i, end[to]))));
+                if let Some(rank) = get(i, end[to]) {
+                    memory::push_heap(&mut heap, Reverse((rank, i, end[to])))?;
+                }
             }
-            if let Some(before) = i.checked_sub(1).map(|_| prev[i]) {
-                heap.extend(get(before, to).map(|rank| Reverse((rank, before, to))));
+            if let Some(before) = i.checked_sub(1).map(|_| prev[i])
+                && let Some(rank) = get(before, to)
+            {
+                memory::push_heap(&mut heap, Reverse((rank, before, to)))?;
             }
         }
         let mut i = 0;
         while i < n {
             // Every part is a single byte or the result of a merge, hence a token.
-            out.extend(self.get(&piece[i..end[i]]));
+            if let Some(id) = self.get(&piece[i..end[i]]) {
+                memory::push(out, id)?;
+            }
             i = end[i];
         }
-        met
+        Ok(met)
     }
 }

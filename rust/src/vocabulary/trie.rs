@@ -6,6 +6,8 @@
 //! another node's. Nodes are placed from the top down, branch by branch, each as near to its parent
 //! as there is room: the last bytes of a rare word, which come from main memory, often come together.
 
+use crate::error::OutOfMemory;
+use crate::system::memory;
 use crate::system::pages::Pages;
 use crate::vocabulary::pair_map::NONE;
 
@@ -16,7 +18,7 @@ const FIRST: usize = 512;
 const TRIES: usize = 64;
 
 /// See the module.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Trie {
     /// Label in the low byte, [`TAKEN`], the token plus 1 in 22 bits, the base in the high half.
     nodes: Pages<u64>,
@@ -43,7 +45,13 @@ struct Open {
 impl Trie {
     /// The trie of tokens, given with their numbers, which are below 2**22 - 1, and no two alike. Calls
     /// `visit` with each token's number and that of the longest other token that it begins with.
-    pub fn new(mut tokens: Vec<(&[u8], u32)>, mut visit: impl FnMut(u32, u32)) -> Self {
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn new(
+        tokens: &[(&[u8], u32)],
+        mut visit: impl FnMut(u32, u32),
+    ) -> Result<Self, OutOfMemory> {
         // Comparing eight bytes at once decides nearly always.
         let head = |token: &[u8]| {
             let mut word = [0; 8];
@@ -51,13 +59,11 @@ impl Trie {
             word[..n].copy_from_slice(&token[..n]);
             u64::from_be_bytes(word)
         };
-        let mut sorted: Vec<(u64, &[u8], u32)> = tokens
-            .drain(..)
-            .map(|(t, number)| (head(t), t, number))
-            .collect();
+        let heads = tokens.iter().map(|&(t, number)| (head(t), t, number));
+        let mut sorted: Vec<(u64, &[u8], u32)> = memory::collect(heads)?;
         sorted.sort_unstable();
         let mut builder = Builder {
-            nodes: vec![0; FIRST + 2 * sorted.len()],
+            nodes: memory::filled(0, FIRST + 2 * sorted.len())?,
             bases: Vec::new(),
             end: FIRST,
         };
@@ -84,31 +90,32 @@ impl Trie {
                 let at = node.from + i;
                 match children.last_mut() {
                     Some(last) if last.0 == token[node.depth] => last.2 = at + 1,
-                    _ => children.push((token[node.depth], at, at + 1)),
+                    _ => memory::push(&mut children, (token[node.depth], at, at + 1))?,
                 }
             }
             if children.is_empty() {
                 continue;
             }
-            let base = builder.place(&children, node.place);
+            let base = builder.place(&children, node.place)?;
             builder.nodes[node.place] |= (base as u64) << 32;
             for &(byte, from, to) in children.iter().rev() {
-                open.push(Open {
+                let next = Open {
                     from,
                     to,
                     depth: node.depth + 1,
                     place: base + usize::from(byte),
                     shorter: node.shorter,
-                });
+                };
+                memory::push(&mut open, next)?;
             }
         }
         let root = (builder.nodes[root_place] >> 32) as u32;
         builder.nodes.truncate(builder.end);
-        builder.nodes.resize(builder.end + 256, 0);
-        Self {
-            nodes: builder.nodes.into_iter().collect(),
+        memory::resize(&mut builder.nodes, builder.end + 256, 0)?;
+        Ok(Self {
+            nodes: Pages::copied(&builder.nodes)?,
             root,
-        }
+        })
     }
 
     /// The longest token that `text` begins with, or [`NONE`], its length, and how many bytes were
@@ -138,14 +145,18 @@ impl Trie {
 
 impl Builder {
     /// Takes places for children, near `near` if there is room; returns the base.
-    fn place(&mut self, children: &[(u8, usize, usize)], near: usize) -> usize {
+    fn place(
+        &mut self,
+        children: &[(u8, usize, usize)],
+        near: usize,
+    ) -> Result<usize, OutOfMemory> {
         let first = usize::from(children[0].0);
         let mut at = near.max(FIRST);
         let mut tries = 0;
         let base = loop {
             at += 1;
             if at + 512 > self.nodes.len() {
-                self.nodes.resize(2 * at + 1024, 0);
+                memory::resize(&mut self.nodes, 2 * at + 1024, 0)?;
             }
             if self.nodes[at] & TAKEN == 0 {
                 let base = at - first;
@@ -161,7 +172,7 @@ impl Builder {
             }
         };
         if base >= self.bases.len() {
-            self.bases.resize(2 * base + 1024, false);
+            memory::resize(&mut self.bases, 2 * base + 1024, false)?;
         }
         self.bases[base] = true;
         for &(byte, ..) in children {
@@ -169,6 +180,6 @@ impl Builder {
             self.nodes[place] = TAKEN | u64::from(byte);
             self.end = self.end.max(place + 1);
         }
-        base
+        Ok(base)
     }
 }

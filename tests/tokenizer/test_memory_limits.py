@@ -1,0 +1,71 @@
+"""Out of memory, as Python sees it: MemoryError, nothing lost, no abort, no hang.
+
+`rust/tests/memory` refuses single allocations; here the system does, under a limit of the address
+space. `python -m tests.support.memory_limits 1 2 3` tries other limits.
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.vocabularies import ROOT
+
+# Above what the process uses, or has mapped; see `tests.support.memory_limits`.
+LIMITS = ("resident", "1", "8")
+
+if not importlib.util.find_spec("resource") or not Path("/proc/self/statm").exists():
+    pytest.skip("only Linux limits the address space and tells it", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def outcomes() -> dict[str, dict[str, str]]:
+    pytest.importorskip("numpy", reason="numpy is not installed")
+    environment = {
+        **os.environ,
+        # Large allocations come from the system, and go back to it; a process that has run for a
+        # while has free memory, which would hide what is asked for. So would what is mapped for
+        # the heaps of threads.
+        "MALLOC_MMAP_THRESHOLD_": "65536",
+        "MALLOC_ARENA_MAX": "1",
+        # A panic that looks for names of functions must not hang either.
+        "RUST_BACKTRACE": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.memory_limits", *LIMITS],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_each_call_is_right_or_refused(outcomes: dict[str, dict[str, str]]) -> None:
+    allowed = {"right", "MemoryError, then right"}
+    others = {
+        f"{surface}, {limit}": outcome
+        for surface, by_limit in outcomes.items()
+        for limit, outcome in by_limit.items()
+        if outcome not in allowed
+    }
+    assert not others
+    assert len(outcomes) > 30
+
+
+def test_the_limits_are_felt(outcomes: dict[str, dict[str, str]]) -> None:
+    refused = {s for s, by_limit in outcomes.items() if by_limit["1"] != "right"}
+    assert {"encode", "encode_batch", "encode_with_offsets", "decode", "feed", "train"} <= refused
+
+
+def test_encode_iterable_takes_a_megabyte_at_most(outcomes: dict[str, dict[str, str]]) -> None:
+    """CS336's test of it, from the first token on."""
+    assert outcomes["encode_iterable"]["1"] == "right"
