@@ -2,12 +2,12 @@
 //! ways that results are compared with.
 
 use bytemill::encode::Encoder;
-use bytemill::vocabulary::ranks::Ranks;
 use bytemill::naive;
 use bytemill::pretokenize::RegexSplitter;
 use bytemill::pretokenize::pattern::pat_str;
 use bytemill::train::count::CountOptions;
 use bytemill::train::{TrainOptions, train};
+use bytemill::vocabulary::ranks::Ranks;
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;

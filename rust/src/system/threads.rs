@@ -1,9 +1,9 @@
 //! Thread pools: one for each piece of work, gone after it, so that a fork finds no threads to lose.
 
 use crate::error::{Error, Result};
+use crate::system::sync::{Instant, thread};
 use std::fmt;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The number of threads to use for what the caller asked.
 ///
