@@ -8,7 +8,7 @@ BIN := .venv/bin
 export PIP_QUIET := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo demo-gpu gpu-check test models sanitize lint workflows docs wheel wheel-check bench fuzz build clean
+.PHONY: demo demo-gpu gpu-check test models lint workflows docs wheel wheel-check bench fuzz build clean
 
 # The whole way on the Python standard library's source: tokenizer, shards, a small model, samples.
 # ARGS=--quick takes seconds and shows that it runs; --help lists what else there is.
@@ -76,7 +76,8 @@ fuzz: .venv/dev build
 	command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz
 	for t in $(FUZZ); do mkdir -p fuzz/corpus/$$t && (cd fuzz && RUSTC_BOOTSTRAP=1 cargo fuzz run \
 	  -s $(SANITIZER) $$t corpus/$$t seeds/$$t -- -max_total_time=$(SECONDS)) || exit 1; done
-	$(BIN)/python fuzz/readers.py --seconds $(SECONDS)
+	$(BIN)/python -m fuzz.readers --seconds $(SECONDS)
+	$(BIN)/python -m fuzz.memory --seconds $(SECONDS)
 
 build: .venv/base
 	$(BIN)/maturin develop --release --strip --quiet
