@@ -1,6 +1,8 @@
 //! What the fuzz targets share: how bytes become text, patterns and small vocabularies, and the slow
 //! ways that results are compared with.
 
+pub mod construct;
+
 use bytemill::encode::Encoder;
 use bytemill::naive;
 use bytemill::pretokenize::RegexSplitter;
