@@ -8,7 +8,7 @@ BIN := .venv/bin
 export PIP_QUIET := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo demo-gpu gpu-check test lint workflows docs wheel wheel-check bench fuzz build clean
+.PHONY: demo demo-gpu gpu-check test models lint workflows docs wheel wheel-check bench fuzz build clean
 
 # The whole way on the Python standard library's source: tokenizer, shards, a small model, samples.
 # ARGS=--quick takes seconds and shows that it runs; --help lists what else there is.
@@ -28,9 +28,16 @@ test: .venv/dev build
 	cargo test --quiet
 	$(BIN)/python -m pytest
 
+# Models of the cache that threads share and of the threads themselves, under loom and shuttle: the core's
+# own source files with model checkers' atomics and threads. MODELS=cache runs those named so.
+models:
+	cargo run --quiet --manifest-path rust/models/Cargo.toml --target-dir target/models -- $(MODELS)
+
 # Formatting, lints and types; the floors: which room may import which; the workflows.
 lint: .venv/dev workflows
 	cargo fmt --check
+	cargo fmt --check --manifest-path rust/models/Cargo.toml
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --quiet --all-targets --features python -- -D warnings
 	cargo test --quiet --test floors
 	$(BIN)/ruff check .
@@ -64,12 +71,13 @@ bench: .venv/dev .venv/bench build
 # Every fuzz target for SECONDS each; SANITIZER=none is faster.
 SECONDS ?= 60
 SANITIZER ?= address
-FUZZ := pretokenize encode decode stream counts_file
+FUZZ := pretokenize compiled encode decode stream counts_file
 fuzz: .venv/dev build
 	command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz
 	for t in $(FUZZ); do mkdir -p fuzz/corpus/$$t && (cd fuzz && RUSTC_BOOTSTRAP=1 cargo fuzz run \
 	  -s $(SANITIZER) $$t corpus/$$t seeds/$$t -- -max_total_time=$(SECONDS)) || exit 1; done
-	$(BIN)/python fuzz/readers.py --seconds $(SECONDS)
+	$(BIN)/python -m fuzz.readers --seconds $(SECONDS)
+	$(BIN)/python -m fuzz.memory --seconds $(SECONDS)
 
 build: .venv/base
 	$(BIN)/maturin develop --release --strip --quiet

@@ -1,7 +1,7 @@
 """Fuzzes the readers of files: whatever is in a file, only documented exceptions may come out.
 
-    python fuzz/readers.py --seconds 60
-    python fuzz/readers.py --surface jsonl --case 1234
+    python -m fuzz.readers --seconds 60
+    python -m fuzz.readers --surface jsonl --case 1234
 
 Each surface starts from good files (made here, and found below `fuzz/seeds/readers/SURFACE/`, a
 folder a seed) and mutates them: bytes, pieces, lines, values inside JSON, the text under a
@@ -33,6 +33,7 @@ from typing import Any
 import bytemill.data
 from bytemill import BpeTrainer, Counts, Tokenizer
 from bytemill.data import iter_documents
+from fuzz import tokenizer_jsons
 
 Files = dict[str, bytes]
 HERE = Path(__file__).resolve().parent
@@ -50,6 +51,10 @@ ODD_VALUES: tuple[Any, ...] = (
         {"type": "Split"},
         {"Regex": "("},
         {"Regex": "(a+)+$"},
+        {"Regex": r" ?\w+| ?[^\w\s]+|\s+"},
+        {"Regex": r"\d"},
+        {"Regex": r"(?i:ß|[k-m])|\bx"},
+        {"String": " "},
         ["a", "b", "c"],
     ),
 )
@@ -123,22 +128,29 @@ def _read_texts(path: Path) -> None:
     trainer.feed_files([path])
 
 
-def _shards(tokenizer: Any) -> Files:
-    """Two shards and their manifest. AttributeError where this bytemill has no shards yet."""
+def _shards(tokenizer: Tokenizer) -> tuple[Files, list[list[int]]]:
+    """Two shards and their manifest, and the ids of each document."""
     with tempfile.TemporaryDirectory() as name:
         corpus, out = Path(name, "t.jsonl"), Path(name, "out")
         corpus.write_bytes(_lines() * 2)
         tokenizer.encode_files([corpus], out, shard_tokens=60)
-        return {path.name: path.read_bytes() for path in out.iterdir()}
+        data: Any = bytemill.data
+        ids = _ids(data.open_shards(out, tokenizer=tokenizer))
+        return {path.name: path.read_bytes() for path in out.iterdir()}, ids
 
 
-def _read_shards(folder: Path, tokenizer: Tokenizer) -> None:
+def _ids(shards: Any) -> list[list[int]]:
+    return [shards.document(i).tolist() for i in range(shards.n_documents)]
+
+
+def _read_shards(folder: Path, tokenizer: Tokenizer, ids: list[list[int]]) -> None:
+    """What stands up to verification has the ids that were written."""
     data: Any = bytemill.data
     for verify in (True, False):
         with contextlib.suppress(*(DOCUMENTED if verify else ())):
             shards = data.open_shards(folder, tokenizer=tokenizer, verify=verify)
-            for i in range(shards.n_documents):
-                shards.document(i).tolist()
+            if _ids(shards) != ids and verify:
+                raise AssertionError("verified, but the documents are not those that were written")
             for i in range(-1, len(shards), 7):
                 int(shards[i])
 
@@ -155,8 +167,8 @@ def surfaces() -> dict[str, tuple[list[Files], Callable[[Path], object]]]:
             lambda f: _use(Tokenizer.from_tiktoken(f / "x.tiktoken", pattern="gpt2")),
         ),
         "tokenizer_json": (
-            [_saved(small.to_huggingface)],
-            lambda f: _use(Tokenizer.from_huggingface(f)),
+            tokenizer_jsons.seeds(_saved(small.to_huggingface)),
+            lambda f: _use(tokenizer_jsons.read(f)),
         ),
         "gpt2_files": (
             [_gpt2(small)],
@@ -176,7 +188,8 @@ def surfaces() -> dict[str, tuple[list[Files], Callable[[Path], object]]]:
     with contextlib.suppress(ImportError):
         found["parquet"] = ([_saved(_parquet)], lambda f: _read_texts(f / "t.parquet"))
     with contextlib.suppress(AttributeError, ImportError):
-        found["shards"] = ([_shards(small)], lambda f: _read_shards(f, small))
+        good, ids = _shards(small)
+        found["shards"] = ([good], lambda f: _read_shards(f, small, ids))
     for name, (seeds, _) in found.items():
         for path in sorted((HERE / "seeds" / "readers" / name).glob("*/")):
             seeds.append({file.name: file.read_bytes() for file in sorted(path.iterdir())})

@@ -1,13 +1,15 @@
 //! What the fuzz targets share: how bytes become text, patterns and small vocabularies, and the slow
 //! ways that results are compared with.
 
+pub mod construct;
+
 use bytemill::encode::Encoder;
-use bytemill::vocabulary::ranks::Ranks;
 use bytemill::naive;
 use bytemill::pretokenize::RegexSplitter;
 use bytemill::pretokenize::pattern::{Named, pat_str};
 use bytemill::train::count::CountOptions;
 use bytemill::train::{TrainOptions, train};
+use bytemill::vocabulary::ranks::Ranks;
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -34,7 +34,7 @@ def test_damaged_files_raise_what_is_documented(surfaces, surface):
     for case in range(CASES):
         files = readers.make(seeds, random.Random(f"{surface} 0 {case}"))
         problem, _ = readers.run_case(files, read)
-        assert problem is None, f"fuzz/readers.py --surface {surface} --case {case}"
+        assert problem is None, f"python -m fuzz.readers --surface {surface} --case {case}"
 
 
 def test_no_surface_is_forgotten(surfaces):

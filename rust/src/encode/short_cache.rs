@@ -12,9 +12,8 @@
 use crate::error::OutOfMemory;
 use crate::system::pages::Pages;
 use crate::system::prefetch::prefetch;
+use crate::system::sync::{AtomicU64, OnceLock, Ordering, fence};
 use crate::text::key::Key;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// Most ids in an entry.
 pub const MAX_IDS: usize = 3;

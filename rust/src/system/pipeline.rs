@@ -4,12 +4,10 @@
 //! while it has nothing else to do: one that only waited would take its time from the others.
 
 use crate::error::{Error, Result};
+use crate::system::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use crate::system::sync::{AtomicBool, Mutex, Ordering, PoisonError, thread};
 use crate::system::threads::{Watch, room_for};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 /// Does jobs in one thread.
 pub(crate) trait Worker: Send {

@@ -2,9 +2,9 @@
 
 use crate::error::{Error, OutOfMemory, Result};
 use crate::system::memory;
+use crate::system::sync::{Instant, thread};
 use std::fmt;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The number of threads to use for what the caller asked.
 ///

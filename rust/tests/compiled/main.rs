@@ -1,5 +1,6 @@
 //! Patterns compiled to tables against fancy-regex on the same texts, span for span.
 
+mod constructed;
 mod cuts;
 mod linear;
 

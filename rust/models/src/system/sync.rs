@@ -1,0 +1,179 @@
+//! The names of the core's `system::sync`: loom's for the cache, shuttle's for the threads.
+
+pub(crate) use loom::sync::atomic::{AtomicU64, fence};
+pub(crate) use shuttle::sync::Mutex;
+pub(crate) use shuttle::sync::atomic::AtomicBool;
+pub(crate) use std::sync::PoisonError;
+pub(crate) use std::sync::atomic::Ordering;
+
+use std::ops::Add;
+use std::time::Duration;
+
+/// A cell that is written once, with steps that loom sees: it has none of its own.
+#[derive(Debug)]
+pub(crate) struct OnceLock<T> {
+    value: std::sync::OnceLock<T>,
+    is_set: loom::sync::atomic::AtomicBool,
+    writing: loom::sync::Mutex<()>,
+}
+
+impl<T> Default for OnceLock<T> {
+    fn default() -> Self {
+        Self {
+            value: std::sync::OnceLock::new(),
+            is_set: loom::sync::atomic::AtomicBool::new(false),
+            writing: loom::sync::Mutex::new(()),
+        }
+    }
+}
+
+impl<T> OnceLock<T> {
+    pub(crate) fn get(&self) -> Option<&T> {
+        let is_set = self.is_set.load(Ordering::Acquire);
+        is_set.then(|| self.value.get()).flatten()
+    }
+
+    pub(crate) fn set(&self, value: T) -> Result<(), T> {
+        let _writing = self.writing.lock();
+        self.value.set(value)?;
+        self.is_set.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    pub(crate) fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
+        if let Some(value) = self.get() {
+            return value;
+        }
+        let _writing = self.writing.lock();
+        let value = self.value.get_or_init(make);
+        self.is_set.store(true, Ordering::Release);
+        value
+    }
+}
+
+/// What goes wrong at random in an execution, and only so often, so that each one ends.
+pub(crate) mod faults {
+    use shuttle::rand::{Rng, thread_rng};
+    use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+    static MAY_TIME_OUT: AtomicU32 = AtomicU32::new(0);
+    static MAY_FAIL: AtomicU32 = AtomicU32::new(0);
+    static FAILED: AtomicU32 = AtomicU32::new(0);
+    pub(super) static CLOCK_MS: AtomicU64 = AtomicU64::new(0);
+
+    /// Begins an execution in which so many waits may time out and so many threads may fail to start.
+    pub(crate) fn allow(timeouts: u32, failed_starts: u32) {
+        MAY_TIME_OUT.store(timeouts, Relaxed);
+        MAY_FAIL.store(failed_starts, Relaxed);
+        FAILED.store(0, Relaxed);
+        CLOCK_MS.store(0, Relaxed);
+    }
+
+    fn strikes(left: &AtomicU32) -> bool {
+        let strikes = left.load(Relaxed) > 0 && thread_rng().gen_bool(0.5);
+        if strikes {
+            left.fetch_sub(1, Relaxed);
+        }
+        strikes
+    }
+
+    pub(super) fn wait_times_out() -> bool {
+        strikes(&MAY_TIME_OUT)
+    }
+
+    pub(super) fn start_fails() -> bool {
+        let fails = strikes(&MAY_FAIL);
+        FAILED.fetch_add(u32::from(fails), Relaxed);
+        fails
+    }
+
+    /// How many threads have failed to start in this execution.
+    pub(crate) fn starts_failed() -> u32 {
+        FAILED.load(Relaxed)
+    }
+}
+
+/// A clock that goes on by 40 ms now and then when it is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub(crate) struct Instant(Duration);
+
+impl Instant {
+    pub(crate) fn now() -> Self {
+        use shuttle::rand::{Rng, thread_rng};
+        let passed = if thread_rng().gen_bool(0.5) { 40 } else { 0 };
+        let before = faults::CLOCK_MS.fetch_add(passed, Ordering::Relaxed);
+        Self(Duration::from_millis(before + passed))
+    }
+}
+
+impl Add<Duration> for Instant {
+    type Output = Self;
+
+    fn add(self, more: Duration) -> Self {
+        Self(self.0 + more)
+    }
+}
+
+/// Channels on which waiting may time out.
+pub(crate) mod mpsc {
+    use super::{Duration, faults};
+    use shuttle::sync::mpsc::{RecvError, TryRecvError};
+    pub(crate) use shuttle::sync::mpsc::{RecvTimeoutError, Sender};
+
+    #[derive(Debug)]
+    pub(crate) struct Receiver<T>(shuttle::sync::mpsc::Receiver<T>);
+
+    pub(crate) fn channel<T>() -> (Sender<T>, Receiver<T>) {
+        let (sender, receiver) = shuttle::sync::mpsc::channel();
+        (sender, Receiver(receiver))
+    }
+
+    impl<T> Receiver<T> {
+        pub(crate) fn recv(&self) -> Result<T, RecvError> {
+            self.0.recv()
+        }
+
+        pub(crate) fn try_recv(&self) -> Result<T, TryRecvError> {
+            self.0.try_recv()
+        }
+
+        pub(crate) fn recv_timeout(&self, _: Duration) -> Result<T, RecvTimeoutError> {
+            if faults::wait_times_out() {
+                return self.0.try_recv().map_err(|error| match error {
+                    TryRecvError::Empty => RecvTimeoutError::Timeout,
+                    TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+                });
+            }
+            self.0.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        }
+    }
+}
+
+/// Threads that may fail to start.
+pub(crate) mod thread {
+    use super::faults;
+    pub(crate) use shuttle::thread::scope;
+    use shuttle::thread::{Scope, ScopedJoinHandle};
+    use std::io;
+    pub(crate) use std::thread::available_parallelism;
+
+    #[derive(Debug)]
+    pub(crate) struct Builder;
+
+    impl Builder {
+        pub(crate) fn new() -> Self {
+            Self
+        }
+
+        pub(crate) fn spawn_scoped<'scope, T: Send + 'scope>(
+            self,
+            scope: &'scope Scope<'scope, '_>,
+            work: impl FnOnce() -> T + Send + 'scope,
+        ) -> io::Result<ScopedJoinHandle<'scope, T>> {
+            if faults::start_fails() {
+                return Err(io::Error::other("no more threads"));
+            }
+            Ok(scope.spawn(work))
+        }
+    }
+}
