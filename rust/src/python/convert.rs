@@ -4,7 +4,9 @@ use crate::system::prefetch::prefetch;
 use pyo3::exceptions::{PyKeyError, PyOverflowError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyInt, PyList, PyMemoryView, PyString, PyTuple};
+use pyo3::types::{
+    PyBool, PyByteArray, PyDict, PyFrozenSet, PyInt, PyList, PyMemoryView, PySet, PyString, PyTuple,
+};
 use std::borrow::Cow;
 use std::ptr;
 
@@ -98,7 +100,8 @@ pub fn array_of<'py>(
 /// `tolist` (torch's tensors), or from another iterable.
 ///
 /// # Errors
-/// KeyError for an int that is not an id; TypeError for anything but ints.
+/// KeyError for an int that is not an id; TypeError for anything but ints, for arrays and tensors of
+/// bools, which are masks, and for sets and dicts, which have no order of ids.
 pub fn ids_of(ids: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
     if let Ok(list) = ids.cast::<PyList>() {
         let mut found = Vec::with_capacity(list.len());
@@ -113,11 +116,16 @@ pub fn ids_of(ids: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
     {
         return Ok(found);
     }
-    if !ids.is_instance_of::<PyString>() {
+    if !ids.is_instance_of::<PyString>() && !has_no_order(ids) {
         if let Ok(list) = ids.call_method0("tolist")
-            && list.is_instance_of::<PyList>()
+            && let Ok(list) = list.cast::<PyList>()
         {
-            return ids_of(&list);
+            let first = list.iter().next();
+            if first.is_some_and(|item| item.is_instance_of::<PyBool>()) {
+                let reason = "the ids are an array of bools, which is a mask; expected ints";
+                return Err(PyTypeError::new_err(reason));
+            }
+            return ids_of(list);
         }
         if let Ok(items) = ids.try_iter() {
             return items.map(|item| id_of(&item?)).collect();
@@ -127,6 +135,12 @@ pub fn ids_of(ids: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
     Err(PyTypeError::new_err(format!(
         "the ids are of {kind}; expected a list, an array or a tensor of ints, of one dimension"
     )))
+}
+
+fn has_no_order(ids: &Bound<'_, PyAny>) -> bool {
+    ids.is_instance_of::<PySet>()
+        || ids.is_instance_of::<PyFrozenSet>()
+        || ids.is_instance_of::<PyDict>()
 }
 
 /// Calls `f` with the ids in a list, some at a time: few enough for their ints to stay in the fastest

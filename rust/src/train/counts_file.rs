@@ -5,37 +5,30 @@
 //! all before it in hexadecimal.
 
 use crate::error::{Error, Result};
+use crate::system::replace::replace;
 use crate::train::counts::Counts;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const FORMAT: &str = "bytemill counts";
 const VERSION: u64 = 1;
 /// Of the first line, which holds a pattern and special tokens.
 const MOST_HEADER_BYTES: u64 = 1 << 26;
 
-/// Writes `counts` to `path`, beside it first and then renamed, so that no half file is ever there.
+/// Writes `counts` to `path`, as a whole or not at all.
 ///
 /// # Errors
 /// [`Error::Io`].
 pub fn save(counts: &Counts, path: &Path) -> Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}.tmp", std::process::id()));
-    let beside = PathBuf::from(beside);
-    let written = write(counts, &beside).and_then(|()| std::fs::rename(&beside, path));
-    written.map_err(|source| {
-        // The first error is the one to report.
-        let _ = std::fs::remove_file(&beside);
-        Error::io(path)(source)
-    })
+    replace(path, |file| write(counts, file)).map_err(Error::io(path))
 }
 
-fn write(counts: &Counts, path: &Path) -> std::io::Result<()> {
-    let mut out = BufWriter::new(File::create(path)?);
+fn write(counts: &Counts, file: &File) -> std::io::Result<()> {
+    let mut out = BufWriter::new(file);
     let mut crc = crc32fast::Hasher::new();
     let mut put = |line: String| {
         crc.update(line.as_bytes());
@@ -46,6 +39,7 @@ fn write(counts: &Counts, path: &Path) -> std::io::Result<()> {
         "version": VERSION,
         "pattern": counts.pat_str(),
         "special_tokens": counts.special_tokens(),
+        "held_out": counts.held_out(),
         "pretokens": counts.table().len(),
     });
     put(format!("{header}\n"))?;
@@ -54,7 +48,7 @@ fn write(counts: &Counts, path: &Path) -> std::io::Result<()> {
     }
     let crc = crc.finalize();
     writeln!(out, "end {crc:08x}")?;
-    out.into_inner()?.sync_all()
+    out.flush()
 }
 
 /// Reads what [`save`] wrote.
@@ -99,11 +93,14 @@ pub fn load(path: &Path) -> Result<Counts> {
             .map(|s| s.as_str().map(str::to_owned))
             .collect()
     };
-    let (Some(pattern), Some(special)) = (
+    let (Some(pattern), Some(special), Some(held_out)) = (
         header["pattern"].as_str(),
         strings(&header["special_tokens"]),
+        header["held_out"].as_f64(),
     ) else {
-        return Err(bad("line 1 lacks the pattern or the special tokens".into()));
+        return Err(bad(
+            "line 1 lacks the pattern, the special tokens or the share held out".into(),
+        ));
     };
     let mut items = Vec::new();
     loop {
@@ -137,5 +134,7 @@ pub fn load(path: &Path) -> Result<Counts> {
             _ => return Err(bad(format!("line {number} is not a pretoken and a count"))),
         }
     }
-    Counts::from_items(pattern, &special, items).map_err(|e| bad(e.to_string()))
+    Counts::from_items(pattern, &special, items)
+        .and_then(|counts| counts.with_held_out(held_out))
+        .map_err(|e| bad(e.to_string()))
 }
