@@ -16,6 +16,7 @@ _GPT2_RELEASE: Final = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p
 _GPT2_TIKTOKEN: Final = (
     r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
 )
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _SAME_AS: Final[dict[str, PatternName]] = {_GPT2_RELEASE: "gpt2", _GPT2_TIKTOKEN: "gpt2"}
 
 
@@ -24,11 +25,13 @@ def canonical(pattern: str) -> str:
 
     Raises:
         TypeError: If `pattern` is not a string.
-        ValueError: If it is not a valid regex, or a plain word that names no pattern (as a regex it
-            would match only itself).
+        ValueError: If it is not a valid regex, or holds a surrogate, or is a plain word that names
+            no pattern (as a regex it would match only itself).
     """
     if not isinstance(pattern, str):
         raise TypeError(f"pattern={pattern!r}: expected a pattern's name or a regex (str)")
+    if _SURROGATE.search(pattern):
+        raise ValueError(f"pattern={pattern!r}: it holds a surrogate, which no UTF-8 text does")
     if pattern not in NAMES and re.fullmatch(r"[\w-]*", pattern):
         names = ", ".join(f'"{name}"' for name in NAMES)
         raise ValueError(

@@ -144,7 +144,11 @@ def range_of(field: dataclasses.Field[Any]) -> str:
     """A number's range in words: "at least 1", "above 0 and at most 1"; empty if any may be."""
     words = ("at least", "above", "at most", "below")
     limits = zip(words, (field.metadata.get(name) for name in LIMITS), strict=True)
-    return " and ".join(f"{word} {limit:g}" for word, limit in limits if limit is not None)
+    return " and ".join(f"{word} {_shown(limit)}" for word, limit in limits if limit is not None)
+
+
+def _shown(limit: float) -> str:
+    return str(limit) if isinstance(limit, int) else f"{limit:g}"
 
 
 def check(settings: Any) -> None:

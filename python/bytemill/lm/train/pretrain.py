@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from bytemill.files import naming_full_disk
+from bytemill.folder_lock import locked
 from bytemill.lm.batches.loaders import fixed_batches
 from bytemill.lm.checkpoint.loading import TOKENIZER_FOLDER
 from bytemill.lm.checkpoint.state import NonFiniteStateError
@@ -41,12 +42,9 @@ from bytemill.lm.train.pace import Pace
 from bytemill.lm.train.plan import Dial, Plan, plan
 from bytemill.lm.train.plot import plot
 from bytemill.lm.train.run_data import RunData
-from bytemill.lm.train.run_lock import locked
-from bytemill.lm.train.saved_run import SavedRun
+from bytemill.lm.train.saved_run import CONFIG, SavedRun, check_free
 
 __all__ = ["CONFIG", "NonFiniteLossError", "Result", "Trainer"]
-
-CONFIG: Final = "config.json"
 
 _CPU_TOKENS: Final = 8192
 _CPU_FLOPS: Final = 2e11
@@ -209,6 +207,8 @@ class Trainer:
     def _checkpoint(self) -> Checkpoint | None:
         """Where to go on from."""
         last = self._store.last()
+        if last is None:
+            check_free(self.config.run.out)
         if last is None or self._resume:
             return last
         raise ValueError(
