@@ -57,10 +57,10 @@ def _open_locked(path: Path, doing: str) -> BinaryIO:
         try:
             _lock(file)
             if _is_at(file, path):
-                file.seek(0)
-                file.truncate()
-                file.write(str(os.getpid()).encode())
-                file.flush()
+                # For messages alone, so a full disk may keep it out.
+                with contextlib.suppress(OSError):
+                    os.ftruncate(file.fileno(), 0)
+                    os.write(file.fileno(), str(os.getpid()).encode())
                 return file
         except OSError as error:
             file.seek(0)

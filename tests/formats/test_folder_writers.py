@@ -1,5 +1,6 @@
 """Several writers to one tokenizer's folder: one after another, and what is read is whole."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -47,6 +48,37 @@ def test_threads_and_processes_that_save_and_load(tmp_path):
     assert len(seen) > 1 and seen <= known
     assert len(list(shared.iterdir())) == 2, "the last one, and nothing of the others"
     assert Tokenizer.load(shared).fingerprint in known
+
+
+FULL = """
+import resource, sys
+from bytemill import Tokenizer
+tokenizer = Tokenizer.load(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
+try:
+    tokenizer.save(sys.argv[2])
+except OSError as error:
+    print(error.errno)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs RLIMIT_FSIZE")
+@pytest.mark.parametrize("room", [0, 1, 100, 4000])
+def test_a_disk_without_room_keeps_what_was_there(tmp_path, room):
+    small, large = (train([generated_text()], size) for size in (300, 340))
+    large.save(tmp_path / "large")
+    small.save(tmp_path / "out")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    for out in ("out", "new"):
+        words = [sys.executable, "-c", FULL, tmp_path / "large", tmp_path / out, str(room)]
+        done = subprocess.run(words, capture_output=True, text=True)
+        full = [str(errno.EFBIG)]
+        assert (done.returncode, done.stdout.split()) == (0, full if room < 4000 else []), done
+    after = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    if room < 4000:
+        assert after == before and not list((tmp_path / "new").iterdir())
+    else:
+        assert Tokenizer.load(tmp_path / "out") == Tokenizer.load(tmp_path / "new") == large
 
 
 def test_a_folder_that_stays_taken_is_refused(tmp_path, monkeypatch):
