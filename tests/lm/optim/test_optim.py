@@ -323,6 +323,14 @@ def test_clipping_is_torchs(max_norm, scale):
     assert unused.grad is None
 
 
+def test_clipping_of_gradients_as_small_as_eps():
+    # As small as what keeps the norm from being zero: the factor is 1 / (2 + 1) of the norm's.
+    weight = torch.nn.Parameter(torch.zeros(1))
+    weight.grad = torch.full((1,), 2e-6)
+    clip_gradients(weight, 1e-6)
+    assert float(weight.grad) == pytest.approx(2e-6 / 3, rel=1e-5)
+
+
 def test_clipping_edges():
     weight = torch.nn.Parameter(torch.ones(2))
     assert clip_gradients([weight], 1.0) == 0
