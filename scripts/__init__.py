@@ -8,6 +8,8 @@ def enter(name: str) -> int:
     """Runs the program `name` of `bytemill`, and says what to do where there is none."""
     try:
         run = importlib.import_module("bytemill.cli.main").run
+        status: int = run(name, sys.argv[1:], f"python -m scripts.{name.replace('-', '_')}")
+        return status
     except ModuleNotFoundError as error:
         if error.name not in ("bytemill", "bytemill._core"):
             raise
@@ -17,5 +19,6 @@ def enter(name: str) -> int:
             file=sys.stderr,
         )
         return 2
-    status: int = run(name, sys.argv[1:], f"python -m scripts.{name.replace('-', '_')}")
-    return status
+    except KeyboardInterrupt:
+        print("interrupted: nothing was done", file=sys.stderr)
+        return 130

@@ -89,7 +89,7 @@ def check_limit(name: str, value: int | None, *, least: int = 1) -> int | None:
     if number < least:
         raise ValueError(f"{name}={number}: it must be at least {least}")
     if number >= 2**63:
-        raise ValueError(f"{name}={number}: it must be below 2**63; leave it out for no limit")
+        raise ValueError(f"{name}={number}: it must be below 2**63")
     return number
 
 

@@ -20,14 +20,23 @@ class Counts:
     @property
     def n_bytes(self) -> int:
         """Bytes of all pretokens counted, repetitions included."""
+    @property
+    def held_out(self) -> float:
+        """The share of documents that were left out: those whose text's CRC-32, divided by 2**32,
+        is less."""
     def __len__(self) -> int:
         """Distinct pretokens."""
     def items(self) -> list[tuple[bytes, int]]:
         """Pretokens with their counts, most frequent first, then by bytes."""
     @staticmethod
     def from_items(
-        pattern: str, special_tokens: Sequence[str], items: Iterable[tuple[bytes, int]]
+        pattern: str,
+        special_tokens: Sequence[str],
+        items: Iterable[tuple[bytes, int]],
+        held_out: float = 0.0,
     ) -> Counts: ...
+    def with_held_out(self, share: float) -> Counts:
+        """A copy that says so of itself. ValueError unless `share` is from 0 to below 1."""
     def save(self, path: str | PathLike[str]) -> None: ...
     @staticmethod
     def load(path: str | PathLike[str]) -> Counts: ...

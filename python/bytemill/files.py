@@ -85,6 +85,20 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         raise
 
 
+@contextlib.contextmanager
+def new_folder(folder: Path) -> Iterator[None]:
+    """Makes the folder; if the block raises and the folder is new and empty, removes it again."""
+    new = [path for path in [folder, *folder.parents] if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for path in new:
+                path.rmdir()
+        raise
+
+
 def _remove_abandoned(target: Path) -> None:
     """Removes the files that `replacing` began for `target` in processes that are gone."""
     name = re.compile(re.escape(f".{target.name}.") + r"[0-9a-f]{12}\.tmp")

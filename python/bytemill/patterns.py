@@ -12,6 +12,7 @@ _NAME_OF: Final = {regex: name for name, regex, _ in _TABLE}
 _REGEX_OF: Final = {
     text: regex for name, regex, aliases in _TABLE for text in (name, regex, *aliases)
 }
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 def canonical(pattern: str) -> str:
@@ -19,11 +20,13 @@ def canonical(pattern: str) -> str:
 
     Raises:
         TypeError: If `pattern` is not a string.
-        ValueError: If it is not a valid regex, or a plain word that names no pattern (as a regex it
-            would match only itself).
+        ValueError: If it is not a valid regex, or holds a surrogate, or is a plain word that names
+            no pattern (as a regex it would match only itself).
     """
     if not isinstance(pattern, str):
         raise TypeError(f"pattern={pattern!r}: expected a pattern's name or a regex (str)")
+    if _SURROGATE.search(pattern):
+        raise ValueError(f"pattern={pattern!r}: it holds a surrogate, which no UTF-8 text does")
     if (known := _REGEX_OF.get(pattern)) is not None:
         return known
     if re.fullmatch(r"[\w-]*", pattern):

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from bytemill.cli.command import explained
 from bytemill.cli.console import inputs, messages
 from bytemill.cli.console.messages import in_flags
 from bytemill.cli.console.streams import Guarded, OutputClosed, guarded
@@ -69,6 +70,19 @@ def test_messages_name_flags(theirs, ours, flags):
     assert in_flags(theirs) == ours
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate\nmemory"),
+    ],
+)
+def test_too_little_memory_is_one_line(error):
+    assert explained(error).startswith("out of memory; ask for less")
+    assert "\n" not in explained(error)
+    assert explained(RuntimeError("anything else")) is None
+
+
 class Broken(io.StringIO):
     def __init__(self, error):
         super().__init__()
@@ -123,6 +137,7 @@ def test_stdin_is_named_in_place(tmp_path, monkeypatch):
 STUCK = """
 import sys, time
 from bytemill.cli import main
+from bytemill.cli.command import explained
 from bytemill.cli.console import programs
 module = __import__("bytemill.cli.tok_train", fromlist=["main"])
 def work():

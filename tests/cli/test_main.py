@@ -91,6 +91,47 @@ def test_starting_imports_nothing_heavy(words):
     assert done.stdout.splitlines()[-1] == f"[] {mine}", done.stderr
 
 
+INTERRUPTED = """
+import os, runpy, signal, sys
+
+class Press:
+    def find_spec(self, name, *rest):
+        if name == pressed_at:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+
+pressed_at, module, *sys.argv[1:] = sys.argv[1:]
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Press())
+runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
+@pytest.mark.parametrize(
+    ("module", "words", "at"),
+    [
+        *(("bytemill", [name], "bytemill.cli.console.parser") for name in programs.PROGRAMS),
+        *(("bytemill", [name], each.module) for name, each in programs.PROGRAMS.items()),
+        ("bytemill", ["tok-train"], "bytemill.cli.main"),
+        ("bytemill", ["tok-train"], "bytemill.cli.command"),
+        ("bytemill", ["tok-train"], "bytemill.tokenizer.tokenizer"),
+        ("bytemill", ["train"], "torch"),
+        ("bytemill", ["train"], "numpy"),
+        ("scripts.tok_eval", [], "bytemill.cli.main"),
+        ("scripts.tok_eval", [], "bytemill.tokenizer"),
+    ],
+)
+def test_ctrl_c_while_it_imports(module, words, at):
+    words = [sys.executable, "-c", INTERRUPTED, at, module, *words]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (130, "")
+    # What takes longer than a moment says that it stops.
+    *before, last = done.stderr.splitlines()
+    assert last == "interrupted: nothing was done"
+    assert before in ([], ["stopping; press Ctrl-C again to end at once"])
+
+
 def test_a_script_without_the_package_says_where_to_stand():
     # -S leaves installed packages out.
     done = subprocess.run(

@@ -168,6 +168,11 @@ def test_unknown_flags(name, capsys):
     [
         (["--prompt", ""], "it is empty"),
         (["--samples", "0"], "--samples 0"),
+        (["--samples", str(10**12)], "--samples 1000000000000: it must be from 1 to 65536"),
+        (["--top-k", "0"], "--top-k 0: it must be at least 1; leave it out to keep all tokens"),
+        (["--prompt", "the cat " * 20], "--prompt has "),
+        (["--prompt-file", __file__], "--prompt-file has "),
+        (["--overflow", "slide"], "--overflow slide has no end by itself: give --max-new-tokens,"),
         (["--temperature", "-1"], "--temperature -1"),
         (["--stop", "<|x|>"], "it is not a special token"),
         (["--stop", BOS, "--no-stop"], "contradicts"),
@@ -192,6 +197,11 @@ def test_bad_values(folder, capsys, arguments, message):
         (["--n-head", "7"], "--d-model "),
         (["--gpu", "H100", "--mfu", "40"], "--mfu 40"),
         (["--memory", "-1"], "--memory -1:"),
+        (
+            ["--depth", str(10**12)],
+            "--depth 1000000000000: it must be at least 1 and at most 10000",
+        ),
+        (["--n-layer", str(10**12)], "--n-layer 1000000000000: it must be"),
     ],
 )
 def test_bad_accounts(capsys, arguments, message):

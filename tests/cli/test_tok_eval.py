@@ -1,6 +1,7 @@
 """`bytemill tok-eval`: what it measures, the forms of tokenizers and texts it takes, its errors."""
 
 import base64
+import re
 import sys
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from bytemill import Tokenizer
 from bytemill.cli import tok_eval
 from bytemill.cli.main import main
+from tests.support.programs import run
 from tests.support.vocabularies import CACHE, generated_text, tiktoken_encoding, train
 
 
@@ -146,7 +148,7 @@ def test_plot(tokenizer, tmp_path, capsys, monkeypatch):
         (["TMP/mine", "TMP/mine"], "two tokenizers are called 'mine'"),
         (["TMP/mine", "--text", "nothing"], "--text nothing: expected NAME=PATH"),
         (["TMP/mine", "--text", "english=TMP/t.txt"], "the name 'english' is taken"),
-        (["TMP/mine", "--text", "e=TMP/empty.txt"], "empty.txt: the file is empty"),
+        (["TMP/mine", "--text", "e=TMP/empty.txt"], "empty.txt: the text is empty"),
         (["TMP/mine", "--text", "b=TMP/bad.txt"], "bad.txt: not UTF-8 at byte 2"),
         (["TMP/mine", "--text", "b=TMP/none.txt"], "none.txt: No such file"),
         (["TMP/mine", "--no-samples"], "there is no text to measure"),
@@ -163,3 +165,28 @@ def test_bad_input(tokenizer, tmp_path, capsys, arguments, message):
     assert message in captured.err
     assert captured.err.startswith("error: ")
     assert captured.err.count("\n") == 1
+
+
+def test_names_with_bars_stay_in_their_cells(tokenizer, tmp_path, capsys):
+    tokenizer.save(tmp_path / "mine")
+    (tmp_path / "t.txt").write_text("some text")
+    out = tmp_path / "eval.md"
+    words = ["--baselines", "--no-samples", "--text", f"x|y={tmp_path / 't.txt'}", "--markdown"]
+    assert main(["tok-eval", f"a|b={tmp_path / 'mine'}", *words, str(out)]) == 0
+    rows = [line for line in out.read_text("utf-8").splitlines() if line.startswith("|")]
+    # A bar divides cells unless a backslash is before it (GitHub's Markdown).
+    cells = [re.split(r"(?<!\\)\|", row.strip("|")) for row in rows]
+    assert {len(row) for row in cells} == {3}
+    assert cells[0][2].strip() == r"a\|b (400)" and cells[2][0].strip() == r"x\|y"
+    assert "a|b (400)" in capsys.readouterr().out
+
+
+def test_stdin_is_called_stdin(tokenizer, tmp_path):
+    tokenizer.save(tmp_path / "mine")
+    words = ["tok-eval", tmp_path / "mine", "--baselines", "--text", "a=-"]
+    for data, told in (
+        (b"ab\xff", "stdin: not UTF-8 at byte 2"),
+        (b"", "stdin: the text is empty"),
+    ):
+        done = run(*words, input=data, text=False)
+        assert (done.returncode, done.stderr.decode()) == (2, f"error: {told}\n")

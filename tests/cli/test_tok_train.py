@@ -7,11 +7,13 @@ import re
 import signal
 import subprocess
 import time
+import zlib
 from functools import partial
 
 import pytest
 
-from bytemill import Tokenizer, train_bpe
+from bytemill import Counts, Tokenizer, train_bpe
+from tests.support import naive
 from tests.support.programs import ROOT, SPECIAL, TEXT, call, command, is_one_line, run
 
 
@@ -94,6 +96,118 @@ def test_a_fraction_of_the_documents_is_held_out(corpus, tmp_path, train):
     assert counted[0] == counted[1]
 
 
+def test_counts_remember_what_was_held_out(corpus, tmp_path, train):
+    counts = tmp_path / "c.counts"
+    options = ["--special", SPECIAL, "--input", corpus, "--counts", counts, "--held-out"]
+    first = train(*options, 0.1, "--vocab-size", 300, "--out", tmp_path / "a")
+    assert first[0] == 0, first[2]
+    kept = [text for text in TEXT.split(SPECIAL) if zlib.crc32(text.encode()) >= 0.1 * 2**32]
+    loaded = Counts.load(counts)
+    assert (dict(loaded.items()), loaded.held_out) == (naive.count(kept), 0.1)
+    # The same documents again, of which none was counted, with another size.
+    again = train(*options, 0.1, "--vocab-size", 300, "--out", tmp_path / "b")
+    assert again[0] == 0, again[2]
+    line = r"^compression .*$"
+    told = [re.search(line, done[1], re.MULTILINE)[0] for done in (first, again)]
+    assert told[0] == told[1] and told[0].endswith("held out")
+    larger = train(*options, 0.1, "--vocab-size", 310, "--out", tmp_path / "c")
+    assert larger[0] == 0 and Tokenizer.load(tmp_path / "c").n_vocab == 310
+    # Of fewer none was counted either; of more some were.
+    fewer = train(*options, 0.05, "--vocab-size", 300, "--out", tmp_path / "d")
+    assert fewer[0] == 0
+    n = [int(re.search(r"\(([\d,]+) documents, .*held out", done[1])[1]) for done in (again, fewer)]
+    assert n == [
+        2000 - len(kept),
+        sum(zlib.crc32(t.encode()) < 0.05 * 2**32 for t in TEXT.split(SPECIAL)),
+    ]
+    more = train(*options, 0.2, "--vocab-size", 300, "--out", tmp_path / "e")
+    assert more[0] == 2
+    is_one_line(more[2][more[2].index("error: ") :], "--held-out 0.2", "with 0.1 of the documents")
+    without = [word for word in options if word not in ("--input", corpus)]
+    nothing = train(*without, 0.1, "--vocab-size", 300, "--out", tmp_path / "e")
+    assert nothing[0] == 2
+    is_one_line(nothing[2], "--held-out 0.1", "name the --input")
+    assert not (tmp_path / "e").exists()
+
+
+def test_counts_of_all_documents_hold_nothing_out(corpus, tmp_path, train):
+    options = ["--input", corpus, "--counts", tmp_path / "c.counts", "--vocab-size", 300]
+    assert train(*options, "--out", tmp_path / "a")[0] == 0
+    done = train(*options, "--held-out", 0.1, "--out", tmp_path / "b")
+    assert done[0] == 2
+    is_one_line(done[2][done[2].index("error: ") :], "with no documents held out")
+
+
+def test_held_out_text_on_stdin(corpus, tmp_path):
+    options = [
+        "--input",
+        corpus,
+        "--special",
+        SPECIAL,
+        "--vocab-size",
+        300,
+        "--out",
+        tmp_path / "t",
+    ]
+    done = run("tok-train", *options, "--held-out", "-", input="qqqq " * 1000)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"compression .*\(1 document, 5\.0 kB\), held out", done.stdout)
+    assert Tokenizer.load(tmp_path / "t").merges == train_bpe(corpus, 300, [SPECIAL])[1]
+
+
+def test_bad_text_on_stdin_is_called_stdin(tmp_path):
+    out = tmp_path / "t"
+    done = run(
+        "tok-train", "--input", "-", "--vocab-size", 300, "--out", out, input=b"a\xff", text=False
+    )
+    assert done.returncode == 2
+    is_one_line(done.stderr.decode(), "error: stdin: invalid UTF-8 at byte 1")
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("content", ["", SPECIAL * 3])
+def test_no_text_is_an_error_and_leaves_nothing(content, tmp_path, train):
+    empty = tmp_path / "empty.txt"
+    empty.write_text(content)
+    options = ["--input", empty, "--special", SPECIAL, "--out", tmp_path / "t", "--counts"]
+    status, out, err = train(*options, tmp_path / "c.counts", "--vocab-size", 300)
+    assert (status, out) == (2, "")
+    is_one_line(err, f"--input {empty}: there is no text to train on")
+    assert [path.name for path in tmp_path.iterdir()] == ["empty.txt"]
+    # The bytes alone need no text.
+    assert train(*options, tmp_path / "c.counts", "--vocab-size", 257)[0] == 0
+    assert Tokenizer.load(tmp_path / "t").n_vocab == 257
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in folders here")
+def test_two_programs_that_train_to_one_folder(corpus, tmp_path):
+    pipe, out = tmp_path / "pipe.txt", tmp_path / "t"
+    os.mkfifo(pipe)
+    options = ["--vocab-size", 300, "--special", SPECIAL, "--out", out]
+    with subprocess.Popen(
+        command("tok-train", "--input", pipe, *options), cwd=ROOT, stdout=subprocess.DEVNULL
+    ) as first:
+        with pipe.open("w") as writer:  # opened when the first one reads: it has the folder then
+            writer.write(TEXT)
+            second = run("tok-train", "--input", corpus, *options, "--overwrite")
+            assert second.returncode == 2
+            told = (
+                f"{out}: another process is making a tokenizer in this folder, process {first.pid};"
+            )
+            is_one_line(second.stderr, told)
+        assert first.wait(timeout=60) == 0
+    assert Tokenizer.load(out).merges == train_bpe(corpus, 300, [SPECIAL])[1]
+    assert len(list(out.iterdir())) == 2
+    killed = subprocess.Popen(
+        command("tok-train", "--input", pipe, *options, "--overwrite"), cwd=ROOT
+    )
+    with pipe.open("w"):
+        killed.kill()
+        killed.wait()
+    assert run("tok-train", "--input", corpus, *options, "--overwrite").returncode == 0
+    assert len(list(out.iterdir())) == 2
+
+
 def test_all_options(tmp_path, train):
     records = [json.dumps({"body": "a é \ud83d b" * 50}) for _ in range(50)]
     path = tmp_path / "a.jsonl.gz"
@@ -135,6 +249,9 @@ def test_too_little_text_is_a_warning(corpus, tmp_path, train):
         (["--voacb-size", 300], ["--voacb-size", "did you mean --vocab-size?"]),
         (["--format", "jsonl"], ["--format jsonl", "add -"]),
         (["--counts", __file__], [__file__]),
+        (["--pattern", "\udcff"], [r"--pattern '\udcff'", "surrogate"]),
+        (["--doc-cap", 2**63], [f"--doc-cap {2**63}: it must be below 2**63\n"]),
+        (["--held-out", "-", "--input", "-"], ["stdin can be read once"]),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(options, words, corpus, tmp_path, train):

@@ -140,7 +140,16 @@ def test_resume_takes_the_runs_own_configuration(tmp_path, capsys):
         (["--out", "x"], "--data: missing"),
         (["--data", "none.npy", "--out", "{}/r"], "none.npy: no such"),
         (["--config", "none.json"], "none.json: no such file"),
-        (["--resume", "--out", "{}/none"], "config.json: no such file"),
+        (["--resume", "--out", "{}/none"], "none: there is no such folder, so no run to resume"),
+        (["--data", "{}/ids.npy", "--out", "{}/none", "--resume"], "leave out --resume"),
+        (["--resume", "--out", "{}/frist"], "did you mean first?"),
+        (["--data", "{}/ids.npy", "--out", "{}/other"], "the folder holds 'mine.txt' and no run"),
+        (
+            ["--data", "{}/ids.npy", "--out", "{}/r", "--batch-size", "1000000000000"],
+            "with context_length=512: that is 512,000,000,000,000 ids; a batch has at most 268",
+        ),
+        (["--data", "{}/ids.npy", "--out", "{}/r", "--depth", str(10**12)], "at most 10000"),
+        (["--data", "{}/ids.npy", "--out", "{}/r", "--d-model", str(10**12)], "at most 10000000"),
         (
             ["--data", "{}/ids.npy", "--out", "{}/r", "--depth", "0"],
             "--depth 0: it must be at",
@@ -153,10 +162,16 @@ def test_resume_takes_the_runs_own_configuration(tmp_path, capsys):
 )
 def test_errors_are_one_line(args, words, tmp_path, capsys):
     make_ids(tmp_path)
+    for name in ("other/mine.txt", "first/config.json"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("mine")
     assert train.main([arg.replace("{}", str(tmp_path)) for arg in args]) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n"), "Traceback" in err) == ("", 1, False)
     assert words in err
+    there = {path.name for path in tmp_path.iterdir()}
+    assert there == {"ids.npy", "other", "first"}, "nothing is written"
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["mine.txt"]
 
 
 @pytest.mark.parametrize(

@@ -154,8 +154,15 @@ def test_surrogates_in_json(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "\\ud83d\\udc4d \\ud83d"}\n')
     trainer = BpeTrainer()
-    trainer.feed_files(path)
+    trainer.feed_files(path, errors="replace")
     assert dict(trainer.counts.items()) == naive.count(["👍 \ufffd"])
+    assert list(iter_documents(path, errors="replace")) == ["👍 \ufffd"]
+    with path.open("a") as file:
+        file.write('{"text": "\\\\ud800 is no escape"}\n')
+    remedy = r"a\.jsonl:1: the escape \\ud83d is a lone surrogate.*errors=.replace"
+    for read in (trainer.feed_files, lambda path: list(iter_documents(path))):
+        with pytest.raises(ValueError, match=remedy):
+            read(path)
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.txt.gz", "a.jsonl", "a.parquet"])

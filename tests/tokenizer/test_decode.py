@@ -194,6 +194,18 @@ def test_ids_of_other_types(bad):
             tokenizer.decode_single_token_bytes(bad)
 
 
+@pytest.mark.parametrize(
+    "bad", [{1, 2}, frozenset([3]), {1: 2}, np.array([True, False]), np.zeros(3, bool)], ids=repr
+)
+def test_what_has_no_order_of_ids(bad):
+    tokenizer = trained("gpt2")
+    for call in calls(tokenizer):
+        with pytest.raises(TypeError, match="the ids are "):
+            call(bad)
+    # In a list they are ints, as everywhere in Python.
+    assert tokenizer.decode_bytes([True, False]) == tokenizer.decode_bytes([1, 0])
+
+
 def test_bad_error_handlers():
     tokenizer = trained("gpt2")
     for call in (tokenizer.decode, lambda ids, errors: tokenizer.decode_batch([ids], errors)):

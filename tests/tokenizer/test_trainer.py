@@ -1,8 +1,14 @@
 """`BpeTrainer`: documents, limits, counts kept and merged, several sizes, arguments."""
 
+import os
+import pickle
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
-from bytemill import BpeTrainer, Counts
+from bytemill import BpeTrainer, Counts, files
 from bytemill._core import CountingPass
 from tests.support import naive
 
@@ -178,6 +184,78 @@ def test_counts_are_saved_loaded_and_added(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["saved.counts"]
     # What was added from is as it was.
     assert second.counts.items() == trainer_fed(TEXTS[2:]).counts.items()
+
+
+def test_counts_know_what_was_held_out(tmp_path):
+    path = tmp_path / "saved.counts"
+    plain = trainer_fed(TEXTS[:2]).counts
+    assert plain.held_out == 0
+    for share in (0.25, 0.1 + 0.2, 5e-324, 0.0):
+        counts = plain.with_held_out(share)
+        assert (counts.held_out, counts.items()) == (share, plain.items())
+        counts.save(path)
+        for again in (Counts.load(path), pickle.loads(pickle.dumps(counts))):
+            assert (again.held_out, again.items()) == (share, plain.items())
+    # Of two, what is in neither; one without text says nothing.
+    sums = Counts.from_items("gpt2", ["<|e|>"], [])
+    for share, expected in ((0.5, 0.5), (0.75, 0.5), (0.25, 0.25)):
+        sums.merge(plain.with_held_out(share))
+        assert sums.held_out == expected
+    sums.merge(Counts.from_items("gpt2", ["<|e|>"], []))
+    assert sums.held_out == 0.25
+    for share in (-0.1, 1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="held_out"):
+            plain.with_held_out(share)
+        with pytest.raises(ValueError, match="held_out"):
+            Counts.from_items("gpt2", [], [], share)
+
+
+SAVE_AND_DIE = """
+import glob, os, signal, sys
+from bytemill import Counts
+counts = Counts.from_items("gpt2", [], [(f"w{i}".encode(), 1) for i in range(200_000)])
+if (pid := os.fork()) == 0:
+    counts.save(sys.argv[1])
+    os._exit(0)
+while not glob.glob(os.path.dirname(sys.argv[1]) + "/.a.counts.*.tmp"):
+    pass
+os.kill(pid, signal.SIGKILL)
+os.waitpid(pid, 0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="locks are tested where there is flock")
+def test_what_a_killed_process_left_of_counts_is_removed(tmp_path):
+    path = tmp_path / "a.counts"
+    subprocess.run([sys.executable, "-c", SAVE_AND_DIE, str(path)], check=True)
+    (left,) = tmp_path.iterdir()
+    counts = trainer_fed(TEXTS).counts
+    counts.save(path)
+    assert left.exists(), "it may have been begun just now"
+    os.utime(left, (1, 1))
+    mine = tmp_path / ".a.counts.notes.tmp"
+    other = tmp_path / ".b.counts.0123456789ab.tmp"
+    held = tmp_path / ".a.counts.0123456789ab.tmp"
+    for file in (mine, other, held):
+        file.touch()
+        os.utime(file, (1, 1))
+    with held.open("ab") as writing:
+        files.lock(writing.fileno())
+        counts.save(path)
+        assert held.exists() and not left.exists()
+    counts.save(path)
+    assert {file.name for file in tmp_path.iterdir()} == {"a.counts", mine.name, other.name}
+    assert Counts.load(path).items() == counts.items()
+
+
+def test_threads_that_save_to_one_path(tmp_path):
+    path = tmp_path / "a.counts"
+    several = [trainer_fed([text * 2000]).counts for text in TEXTS]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in pool.map(lambda i: several[i % 4].save(path), range(40)):
+            pass
+    assert Counts.load(path).items() in [counts.items() for counts in several]
+    assert [file.name for file in tmp_path.iterdir()] == ["a.counts"]
 
 
 def trainer_fed(texts):

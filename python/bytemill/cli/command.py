@@ -13,6 +13,7 @@ from pathlib import Path
 from bytemill.cli.console import interrupts
 from bytemill.cli.console.messages import in_flags
 from bytemill.cli.console.streams import OutputClosed
+from bytemill.folder_lock import LOCK_NAME
 
 
 class Status(IntEnum):
@@ -86,13 +87,22 @@ def explained(error: Exception) -> str | None:
             how = "pip install 'bytemill[lm]', or in a clone: make .venv/lm"
             return f"{package} is not installed: {how}"
         return f"{package} is not installed: pip install {package}" if package in _ALONE else None
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if is_out_of_memory(error):
+        told = " ".join(str(error).split())
         # Python's own has nothing to say: there is no memory for it.
-        detail = f" ({error})" if str(error) else ""
+        detail = f" ({told[:200]})" if told else ""
         return f"out of memory; ask for less at a time, or use fewer threads{detail}"
     if isinstance(error, ValueError) or (isinstance(error, TypeError) and _is_raised(error)):
         return in_flags(str(error))
     return None
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether there was too little memory, of the machine's or of an accelerator's."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    # What torch raises on a CPU, which has no class of its own.
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
 
 
 def _is_raised(error: Exception) -> bool:
@@ -137,7 +147,8 @@ def check_new(out: Path, *, overwrite: bool, kind: str, marks: tuple[str, ...]) 
         marks: Files by which it is known.
     """
     check_out(out)
-    if overwrite or not out.exists() or not any(out.iterdir()):
+    held = {LOCK_NAME}  # by this process, or left by one that was killed
+    if overwrite or not out.exists() or not {path.name for path in out.iterdir()} - held:
         return
     what = kind if any((out / mark).exists() for mark in marks) else "something else"
     raise ValueError(

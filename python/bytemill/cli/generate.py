@@ -10,14 +10,18 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from bytemill import Tokenizer
 from bytemill.cli import model
 from bytemill.cli.command import EPILOG, exit_status
-from bytemill.cli.console import inputs
+from bytemill.cli.console import inputs, messages
 from bytemill.lm.batches.vocabulary import separator
 from bytemill.lm.generate.text import check_vocabulary, generate, stream_text
 from bytemill.lm.generate.weights import DecodingWeights
+
+MOST_SAMPLES: Final = 65_536
+"""They are written side by side, in memory."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -100,8 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> None:
     """Loads the model and prints what it writes; speed goes to stderr."""
-    if args.samples < 1:
-        raise ValueError(f"--samples {args.samples}: it must be at least 1")
+    if not 1 <= args.samples <= MOST_SAMPLES:
+        raise ValueError(f"--samples {args.samples}: it must be from 1 to {MOST_SAMPLES}")
     loaded, dtype = model.load(args)
     tokenizer = model.tokenizer_of(args, loaded)
     check_vocabulary(tokenizer, loaded.config.vocab_size)
@@ -144,7 +148,7 @@ def prompt_ids(args: argparse.Namespace, tokenizer: Tokenizer) -> list[int]:
             text = data.decode("utf-8")
         except UnicodeDecodeError as error:
             raise ValueError(f"{path}: not UTF-8 at byte {error.start}") from None
-        source = path
+        source = "stdin" if path == "stdin" else "--prompt-file"
     elif args.prompt is not None:
         text, source = args.prompt, "--prompt"
     else:
@@ -152,6 +156,7 @@ def prompt_ids(args: argparse.Namespace, tokenizer: Tokenizer) -> list[int]:
         if between is None:
             raise ValueError("--prompt: the tokenizer has no token to begin with; give some text")
         return [between]
+    messages.call("prompts[0]", source)
     if not text:
         raise ValueError(f"{source}: it is empty; a model needs at least one token to go on from")
     return tokenizer.encode(text, allowed_special="all")

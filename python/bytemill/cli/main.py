@@ -41,9 +41,12 @@ def run(name: str, argv: Sequence[str], prog: str) -> int:
 
     def work() -> int:
         parser = Parser(prog, program.declared())
+        interrupts.check()
         parser.check(argv)
         messages.speak_as(parser)
-        status = program.main()(argv)
+        run_program = program.main()
+        interrupts.check()
+        status = run_program(argv)
         if sys.stdout is not None:
             sys.stdout.flush()  # here, where a full disk can still be told
         return status

@@ -204,13 +204,14 @@ def read_texts(given: Sequence[str], samples: bool) -> dict[str, str]:
         raise ValueError("there is no text to measure; give one with --text NAME=PATH")
     texts = {}
     for name, place in paths.items():
-        data = inputs.read() if str(place) == "-" else place.read_bytes()
+        where = "stdin" if str(place) == "-" else str(place)
+        data = inputs.read() if where == "stdin" else place.read_bytes()
         try:
             texts[name] = data.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise ValueError(f"{place}: not UTF-8 at byte {error.start}") from None
+            raise ValueError(f"{where}: not UTF-8 at byte {error.start}") from None
         if not texts[name]:
-            raise ValueError(f"{place}: the file is empty")
+            raise ValueError(f"{where}: the text is empty")
     return texts
 
 
@@ -303,6 +304,8 @@ def report(
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, markdown: bool) -> str:
     """Aligned columns, the first set left and the others right."""
     lines = [head, *rows]
+    if markdown:
+        lines = [[cell.replace("|", "\\|") for cell in line] for line in lines]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     cells = [
         [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]

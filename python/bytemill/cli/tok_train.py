@@ -12,7 +12,7 @@ import sys
 import time
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
@@ -21,14 +21,15 @@ from bytemill import BpeTrainer, Counts, Tokenizer
 from bytemill._arguments import check_vocab_size
 from bytemill._types import TieBreak
 from bytemill.cli import report
-from bytemill.cli.command import EPILOG, check_new, check_writable, exit_status
+from bytemill.cli.command import EPILOG, check_new, check_out, check_writable, exit_status
 from bytemill.cli.console import inputs
 from bytemill.cli.console.messages import in_flags
 from bytemill.cli.progress import Progress
 from bytemill.data import InputFile, expand_inputs, iter_documents
 from bytemill.data.readers import check_packages
-from bytemill.files import read_json_object
-from bytemill.formats.folder import CONFIG_NAME
+from bytemill.files import new_folder, read_json_object
+from bytemill.folder_lock import locked
+from bytemill.formats.folder import CONFIG_NAME, DOING, write
 from bytemill.patterns import NAMES, name_of
 
 # What compression is measured on, at most: enough for three digits, and no wait.
@@ -98,9 +99,9 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         action="extend",
         metavar="WHAT",
-        help="text to measure compression on, which is not trained on: files, folders or globs; or "
-        "a fraction, such as 0.01, of the documents of --input (chosen by a hash of their text; "
-        "default: measure on text trained on)",
+        help="text to measure compression on, which is not trained on: files, folders or globs, - "
+        "for stdin; or a fraction, such as 0.01, of the documents of --input (chosen by a hash of "
+        "their text; default: measure on text trained on)",
     )
     return result
 
@@ -121,8 +122,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(args: argparse.Namespace, made: list[Path]) -> None:
     """Trains; `made` is told what has been written."""
-    with inputs.named(args.input or [], args.format) as paths:
-        args.input = paths
+    n_inputs = len(args.input or [])
+    places = [*(args.input or []), *(args.held_out or [])]
+    if places.count("-") > 1:
+        raise ValueError("-: stdin can be read once; give it to --input or to --held-out")
+    out = Path(args.out)
+    check_out(out)
+    with (
+        inputs.named(places, args.format) as paths,
+        new_folder(out),
+        locked(out, DOING),
+    ):
+        args.input, args.held_out = paths[:n_inputs], paths[n_inputs:]
         Job(args, made).run()
 
 
@@ -155,16 +166,18 @@ class Job:
         self.held_out = expand_inputs(held_out) if held_out else []
         check_packages(self.held_out)
         kept_apart = {file.path.resolve() for file in self.held_out}
-        files = expand_inputs(args.input) if args.input and not self.has_counts else []
+        self.counts = (
+            self.load_counts(self.counts_file) if self.counts_file and self.has_counts else None
+        )
+        reads = args.input and (self.counts is None or self.fraction)
+        files = expand_inputs(args.input) if reads else []
         self.inputs = [file for file in files if file.path.resolve() not in kept_apart]
         if files and not self.inputs:
             raise ValueError("--held-out takes all files of --input: nothing is left to train on")
-        if self.fraction and self.has_counts:
-            raise ValueError(
-                f"--held-out {self.fraction}: the counts in {self.counts_file} may hold these "
-                "documents; name held-out files instead, or another file for --counts"
-            )
+        if self.fraction and self.counts is not None:
+            self.check_held_out(self.counts)
         self.sample: list[str] = []
+        self.kept = 0
 
     def run(self) -> None:
         """Counts, trains, saves, and prints the summary."""
@@ -198,7 +211,7 @@ class Job:
             ("fingerprint", tokenizer.fingerprint),
         ]
         with uninterrupted():
-            tokenizer.save(self.out)
+            write(tokenizer.vocabulary, self.out)  # the folder is locked
             ranks = read_json_object(self.out / CONFIG_NAME)["ranks_file"]
             self.made[:0] = [self.out / CONFIG_NAME, self.out / ranks]
         sizes = [f"{path} ({report.megabytes(path.stat().st_size)})" for path in self.made]
@@ -207,18 +220,15 @@ class Job:
     def count(self) -> None:
         """Fills the trainer's counts."""
         args = self.args
-        if self.counts_file and self.has_counts:
-            self.trainer.add_counts(self.load_counts(self.counts_file))
+        if self.counts is not None:
+            self.trainer.add_counts(self.counts)
+            if self.fraction:
+                with Progress("held out", "MB") as bar:
+                    self.find_held_out(bar)
             return
         with Progress("count", "MB") as bar:
             if self.fraction:
-                documents = iter_documents(
-                    [file.path for file in self.inputs],
-                    args.text_column,
-                    args.errors,
-                    special_tokens=args.special,
-                    progress=bar.update,
-                )
+                documents = self.documents(self.inputs, progress=bar.update)
                 self.trainer.feed(self.keep_apart(documents))
             else:
                 self.trainer.feed_files(
@@ -227,9 +237,40 @@ class Job:
                     errors=args.errors,
                     progress=bar.update,
                 )
+        self.check_enough()
         if self.counts_file:
-            self.trainer.counts.save(str(self.counts_file))
+            counts = self.trainer.counts.with_held_out(self.fraction)
+            counts.save(str(self.counts_file))
             self.made.append(self.counts_file)
+
+    def check_enough(self) -> None:
+        """Raises if there is no text and merges are wanted: the vocabulary would be bytes alone."""
+        if len(self.trainer.counts) or self.args.vocab_size == 256 + len(self.args.special):
+            return
+        named = " ".join(["--input", *self.args.input])
+        rest = " besides what is held out" if self.fraction else ""
+        raise ValueError(f"{named}: there is no text to train on{rest}")
+
+    def check_held_out(self, counts: Counts) -> None:
+        """Raises unless the documents to measure on can be read, and are not in the counts."""
+        fraction, path = self.fraction, self.counts_file
+        if counts.held_out < fraction:
+            theirs = f"{counts.held_out:g} of the documents" if counts.held_out else "no documents"
+            raise ValueError(
+                f"--held-out {fraction:g}: the counts in {path} were made with {theirs} held out; "
+                "name held-out files instead, or another file for --counts"
+            )
+        if not self.inputs:
+            raise ValueError(
+                f"--held-out {fraction:g}: to measure on these documents, name the --input that "
+                f"{path} was made from; or leave --held-out out"
+            )
+
+    def find_held_out(self, bar: Progress) -> None:
+        """Reads the inputs until there are enough held-out documents."""
+        rest = self.keep_apart(self.documents(self.inputs, progress=bar.update))
+        while self.kept < SAMPLE_BYTES and next(rest, None) is not None:
+            pass
 
     def load_counts(self, path: Path) -> Counts:
         """The saved counts, if they were made as this run would make them."""
@@ -246,18 +287,20 @@ class Job:
         args = self.args
         if args.input or args.max_chars or args.doc_cap:
             note = f"note: training on the counts in {path}, whatever they were made from; "
-            print(note + "--input, --max-chars and --doc-cap are not used", file=sys.stderr)
+            unused = "--input, --max-chars and --doc-cap are not used"
+            if self.fraction:
+                unused = "--input is for --held-out alone, --max-chars and --doc-cap are not used"
+            print(note + unused, file=sys.stderr)
         return counts
 
     def keep_apart(self, documents: Iterable[str]) -> Iterator[str]:
         """Passes documents on but for the held-out ones, of which it keeps some."""
-        kept = 0
         for document in documents:
             digest = zlib.crc32(document.encode("utf-8", "surrogatepass"))
             if digest >= self.fraction * 2**32:
                 yield document
-            elif kept < SAMPLE_BYTES:
-                kept += len(document)
+            elif self.kept < SAMPLE_BYTES:
+                self.kept += len(document)
                 self.sample.append(document)
 
     def train(self) -> Tokenizer:
@@ -289,7 +332,12 @@ class Job:
         )
         return f"{report.compression(tokenizer, documents)}, of the text trained on"
 
-    def documents(self, files: Iterable[InputFile], doc_cap: int | None = None) -> Iterator[str]:
+    def documents(
+        self,
+        files: Iterable[InputFile],
+        doc_cap: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Iterator[str]:
         """The documents of files."""
         return iter_documents(
             [file.path for file in files],
@@ -297,6 +345,7 @@ class Job:
             self.args.errors,
             special_tokens=self.args.special,
             doc_cap=doc_cap,
+            progress=progress,
         )
 
 

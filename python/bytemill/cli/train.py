@@ -18,6 +18,7 @@ from typing import Final
 
 from bytemill.cli import report
 from bytemill.cli.command import EPILOG, Status, check_out, exit_status
+from bytemill.cli.console.parser import did_you_mean
 from bytemill.cli.flags import add_flags, given, read_tree
 from bytemill.cli.progress import Progress, duration
 from bytemill.lm.device.runtime import choose_device
@@ -73,13 +74,31 @@ def read_config(args: argparse.Namespace) -> TrainConfig:
     """The configuration: a file's fields, and flags over them.
 
     With --resume and no --config it is the run's own.
+
+    Raises:
+        FileNotFoundError: With --resume, there is no folder --out; or there is no --config.
+        TypeError, ValueError: As `read_tree`.
     """
     flags = given(args, TrainConfig)
     file = args.config
+    if args.resume and "out" in flags:
+        check_there(Path(flags["out"]))
     own = Path(flags.get("out", "")) / CONFIG
     if file is None and args.resume and "out" in flags and (own.is_file() or "data" not in flags):
         file = str(own)
     return read_tree(TrainConfig, file, flags)
+
+
+def check_there(out: Path) -> None:
+    """FileNotFoundError if there is no folder `out` that a run could be resumed in."""
+    if out.exists():
+        return
+    beside = [path.parent.name for path in out.parent.glob(f"*/{CONFIG}")]
+    near = did_you_mean(out.name, beside)
+    raise FileNotFoundError(
+        f"--out {out}: there is no such folder, so no run to resume{near}; to begin a run there, "
+        "leave out --resume"
+    )
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "python -m scripts.train") -> int:

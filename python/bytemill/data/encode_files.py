@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from bytemill import _core
@@ -16,7 +13,7 @@ from bytemill.data.identity import Identity
 from bytemill.data.inputs import Paths, expand_inputs
 from bytemill.data.shard_run import ShardRun
 from bytemill.data.shards import WIDTHS, Dtype, Manifest
-from bytemill.files import named, naming_full_disk
+from bytemill.files import named, naming_full_disk, new_folder
 from bytemill.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -113,7 +110,7 @@ def encode_files(
         inputs=identity.inputs,
         splits={},
     )
-    with naming_full_disk(folder, "call again"), _new_folder(folder):
+    with naming_full_disk(folder, "call again"), new_folder(folder):
         run = ShardRun(folder, plan)
         with run.locked():
             # Once more: it may have been ended by another process.
@@ -193,7 +190,7 @@ def choose_dtype(vocabulary: Vocabulary, dtype: Dtype | None) -> Dtype:
     if dtype is None:
         return "uint16" if vocabulary.n_vocab <= 1 << 16 else "uint32"
     if dtype not in WIDTHS:
-        raise ValueError(f'dtype={dtype!r}: it must be "uint16" or "uint32" (or None to choose)')
+        raise ValueError(f'dtype={dtype!r}: it must be "uint16" or "uint32"')
     if dtype == "uint16" and vocabulary.n_vocab > 1 << 16:
         raise ValueError(
             f'dtype="uint16": the vocabulary has ids up to {vocabulary.n_vocab - 1}, and 65535 is '
@@ -232,17 +229,3 @@ def check_fraction(fraction: float) -> float:
     if math.isnan(value) or not 0 <= value <= 1:
         raise ValueError(f"validation_fraction={fraction!r}: it must lie between 0 and 1")
     return value
-
-
-@contextlib.contextmanager
-def _new_folder(folder: Path) -> Iterator[None]:
-    """Makes the folder; if the block raises and the folder is new and empty, removes it again."""
-    new = [path for path in [folder, *folder.parents] if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(OSError):
-            for path in new:
-                path.rmdir()
-        raise

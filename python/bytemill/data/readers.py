@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet
 
 _PARQUET_BUFFER = 1 << 20
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 OnPosition = Callable[[int], None]
 """Called with the position reached in the file, in bytes on disk."""
@@ -97,8 +99,9 @@ def read_jsonl(
     """The strings under `text_column`. Empty lines and null are passed over.
 
     Raises:
-        ValueError: A line is not UTF-8, not a JSON object, or has no text in that column; the
-            message names file and line.
+        ValueError: A line is not UTF-8, not a JSON object, or has no text in that column, or a text
+            has the escape of a lone surrogate and `errors` is "strict"; the message names file and
+            line.
     """
     for number, line in enumerate(read_lines(file, on_position), 1):
         where = f"{file.path}:{number}"
@@ -121,9 +124,23 @@ def read_jsonl(
             raise ValueError(f"{where}: no column {text_column!r}; there are: {names}")
         text = record[text_column]
         if isinstance(text, str):
-            yield text
+            # Only an escape can bring one in, as the line is UTF-8.
+            yield _without_surrogates(text, where, errors) if "\\u" in text_line else text
         elif text is not None:
             raise ValueError(f"{where}: column {text_column!r} is not text but {_short(text)}")
+
+
+def _without_surrogates(text: str, where: str, errors: str) -> str:
+    """`text`, with U+FFFD for surrogates that are not a pair if `errors` is "replace"."""
+    found = _SURROGATE.search(text)
+    if found is None:
+        return text
+    if errors == "replace":
+        return _SURROGATE.sub("\ufffd", text)
+    raise ValueError(
+        f"{where}: the escape \\u{ord(found[0]):04x} is a lone surrogate, not a character; "
+        'repair the input or pass errors="replace" to read such escapes as U+FFFD'
+    )
 
 
 def _short(value: object) -> str:

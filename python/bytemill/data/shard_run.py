@@ -14,12 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from bytemill import files
+from bytemill import files, folder_lock
 from bytemill.data.identity import why_other
 from bytemill.data.shards import MANIFEST_NAME, SPLITS, Manifest, Shard, check_files
 
 STATE_NAME: Final = "state.json"
-LOCK_NAME: Final = ".lock"
 _STATE_FORMAT: Final = "bytemill-shards-state"
 _STATE_VERSION: Final = 1
 
@@ -142,15 +141,7 @@ class ShardRun:
         Raises:
             ValueError: One does.
         """
-        path = self._folder / LOCK_NAME
-        with path.open("ab") as file:
-            try:
-                files.lock(file.fileno())
-            except OSError:
-                raise ValueError(
-                    f"{self._folder}: another process is encoding to this folder; wait for it, or "
-                    "name another"
-                ) from None
+        with folder_lock.locked(self._folder, "another process is encoding to"):
             try:
                 yield
             except BaseException:
@@ -158,9 +149,6 @@ class ShardRun:
                 if not self._state_path.exists():
                     self._clean()
                 raise
-            finally:
-                with contextlib.suppress(OSError):  # Windows removes no open file
-                    path.unlink()
 
 
 def _fields(manifest: Manifest) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bytemill import files
+from bytemill.folder_lock import locked
 from bytemill.formats.tiktoken import ranks_from_bytes, ranks_to_bytes
 from bytemill.vocabulary import Vocabulary
 
@@ -22,6 +23,9 @@ StrPath = str | os.PathLike[str]
 CONFIG_NAME: Final = "bytemill.json"
 _FORMAT: Final = "bytemill-tokenizer"
 _VERSION: Final = 1
+DOING: Final = "another process is making a tokenizer in"
+"""What `locked` says of those that write there."""
+_PATIENCE_S: Final = 5.0
 _RANKS_NAME: Final = re.compile(r"ranks-[0-9a-f]{16}\.tiktoken")
 
 
@@ -29,12 +33,25 @@ def save(vocabulary: Vocabulary, dir: StrPath) -> None:
     """Writes `vocabulary` to the folder `dir`, made if it is not there; one saved before is
     replaced.
 
+    Others that save there at this moment are waited for.
+
     Raises:
         OSError: If the folder cannot be written to; what was in it is then as it was.
-        ValueError: If `dir` is empty.
+        ValueError: If `dir` is empty; or another process goes on writing there, as a program that
+            trains a tokenizer does.
     """
     folder = files.named("dir", dir)
     folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder, DOING, wait_s=_PATIENCE_S):
+        write(vocabulary, folder)
+
+
+def write(vocabulary: Vocabulary, folder: Path) -> None:
+    """`save` to a folder that is there, and locked.
+
+    Raises:
+        OSError: As `save`.
+    """
     data = ranks_to_bytes(vocabulary.mergeable_ranks)
     sha256 = hashlib.sha256(data).hexdigest()
     ranks_name = f"ranks-{sha256[:16]}.tiktoken"
@@ -103,6 +120,18 @@ def load(dir: StrPath) -> Vocabulary:
         ValueError: If a file is damaged, missing or from a later version; the message names it.
     """
     config_path = files.named("dir", dir) / CONFIG_NAME
+    while True:
+        try:
+            return _load(config_path)
+        except _ReplacedError:
+            continue
+
+
+class _ReplacedError(Exception):
+    """Another tokenizer was saved to the folder while it was read."""
+
+
+def _load(config_path: Path) -> Vocabulary:
     if not config_path.is_file():
         raise FileNotFoundError(
             f"{config_path}: no such file; load takes a folder that Tokenizer.save wrote"
@@ -116,6 +145,8 @@ def load(dir: StrPath) -> Vocabulary:
     try:
         data = ranks_path.read_bytes()
     except FileNotFoundError:
+        if files.read_json_object(config_path).get("ranks_file") != ranks_name:
+            raise _ReplacedError from None
         raise _bad(ranks_path, f"the file is missing, though {CONFIG_NAME} names it") from None
     if hashlib.sha256(data).hexdigest() != _field(config_path, config, "ranks_sha256", str):
         raise _bad(ranks_path, f"its SHA-256 is not the one in {CONFIG_NAME}")

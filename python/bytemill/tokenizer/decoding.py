@@ -13,12 +13,15 @@ class Decoding(Contents):
 
     Args:
         ids: A list, tuple or other iterable of ints, a NumPy array of integers or a torch tensor.
+            True and False are the ints 1 and 0, as everywhere in Python; an array of them is a
+            mask, and refused.
         errors: What to do with bytes that are not UTF-8, as for `bytes.decode`. Parts of a text's
             ids may begin and end inside a character.
 
     Raises:
         KeyError: With the first id that is not a token.
-        TypeError: For what is not an int.
+        TypeError: For what is not an int; for a set or a dict, which have no order of ids; for an
+            array of bools.
         UnicodeDecodeError: For bytes that are not UTF-8, with errors="strict".
     """
 

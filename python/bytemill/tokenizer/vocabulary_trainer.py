@@ -236,7 +236,12 @@ def _is_path(text: object) -> bool:
 
 
 def _to_items(counts: Counts) -> tuple[Any, ...]:
-    return Counts.from_items, (counts.pat_str, counts.special_tokens, counts.items())
+    return Counts.from_items, (
+        counts.pat_str,
+        counts.special_tokens,
+        counts.items(),
+        counts.held_out,
+    )
 
 
 # For pickles and copies; they are checked as any items are.

@@ -7,7 +7,10 @@ use crate::system::prefetch::prefetch;
 use pyo3::exceptions::{PyKeyError, PyOverflowError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyInt, PyList, PyMemoryView, PyString, PyTuple};
+use pyo3::types::{
+    PyBool, PyByteArray, PyBytes, PyDict, PyFrozenSet, PyInt, PyList, PyMemoryView, PySet, PyString,
+    PyTuple,
+};
 use std::borrow::Cow;
 use std::ffi::CStr;
 use std::ptr;
@@ -130,7 +133,8 @@ pub fn array_of<'py>(
 /// `tolist` (torch's tensors), or from another iterable.
 ///
 /// # Errors
-/// KeyError for an int that is not an id; TypeError for anything but ints.
+/// KeyError for an int that is not an id; TypeError for anything but ints, for arrays and tensors of
+/// bools, which are masks, and for sets and dicts, which have no order of ids.
 pub fn ids_of(ids: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
     if let Ok(list) = ids.cast::<PyList>() {
         let mut found = memory::with_capacity(list.len())?;
@@ -145,11 +149,16 @@ pub fn ids_of(ids: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
     {
         return Ok(found);
     }
-    if !ids.is_instance_of::<PyString>() {
+    if !ids.is_instance_of::<PyString>() && !has_no_order(ids) {
         if let Ok(list) = ids.call_method0("tolist")
-            && list.is_instance_of::<PyList>()
+            && let Ok(list) = list.cast::<PyList>()
         {
-            return ids_of(&list);
+            let first = list.iter().next();
+            if first.is_some_and(|item| item.is_instance_of::<PyBool>()) {
+                let reason = "the ids are an array of bools, which is a mask; expected ints";
+                return Err(PyTypeError::new_err(reason));
+            }
+            return ids_of(list);
         }
         if let Ok(items) = ids.try_iter() {
             return collect(items.map(|item| id_of(&item?)));
@@ -168,6 +177,12 @@ fn collect(ids: impl Iterator<Item = PyResult<u32>>) -> PyResult<Vec<u32>> {
         memory::push(&mut found, id?)?;
     }
     Ok(found)
+}
+
+fn has_no_order(ids: &Bound<'_, PyAny>) -> bool {
+    ids.is_instance_of::<PySet>()
+        || ids.is_instance_of::<PyFrozenSet>()
+        || ids.is_instance_of::<PyDict>()
 }
 
 /// Calls `f` with the ids in a list, some at a time: few enough for their ints to stay in the fastest

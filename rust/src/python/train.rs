@@ -46,6 +46,11 @@ impl Counts {
         self.inner.n_bytes()
     }
 
+    #[getter]
+    fn held_out(&self) -> f64 {
+        self.inner.held_out()
+    }
+
     fn __len__(&self) -> usize {
         self.inner.table().len()
     }
@@ -60,10 +65,12 @@ impl Counts {
     }
 
     #[staticmethod]
+    #[pyo3(signature = (pattern, special_tokens, items, held_out=0.0))]
     fn from_items(
         pattern: &str,
         special_tokens: Vec<String>,
         items: &Bound<'_, PyAny>,
+        held_out: f64,
     ) -> PyResult<Self> {
         Pretokenizer::new(pattern)?;
         let special = SpecialTokens::new(special_tokens)?;
@@ -75,6 +82,12 @@ impl Counts {
         }
         let pat_str = pattern::pat_str(pattern);
         let inner = counts::Counts::from_items(pat_str, special.tokens(), copies)?;
+        let inner = inner.with_held_out(held_out)?;
+        Ok(Self { inner })
+    }
+
+    fn with_held_out(&self, py: Python<'_>, share: f64) -> PyResult<Self> {
+        let inner = py.detach(|| self.inner.copy()?.with_held_out(share))?;
         Ok(Self { inner })
     }
 

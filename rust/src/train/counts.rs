@@ -12,6 +12,8 @@ pub struct Counts {
     table: CountTable,
     total: u64,
     n_bytes: u64,
+    /// Documents whose text has a CRC-32 below this share of 2^32 were left out.
+    held_out: f64,
 }
 
 impl Counts {
@@ -38,7 +40,40 @@ impl Counts {
             table,
             total: u64::try_from(total).map_err(too_large)?,
             n_bytes: u64::try_from(n_bytes).map_err(too_large)?,
+            held_out: 0.0,
         })
+    }
+
+    /// These counts as those of a text of which documents were held out: the ones whose CRC-32 is below
+    /// this share of 2^32.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a share that is not from 0 to below 1.
+    pub fn with_held_out(mut self, share: f64) -> Result<Self> {
+        if !(0.0..1.0).contains(&share) {
+            let reason = "it must be from 0 to below 1";
+            return Err(Error::argument("held_out", share.to_string(), reason));
+        }
+        self.held_out = share;
+        Ok(self)
+    }
+
+    /// The same counts once more.
+    ///
+    /// # Errors
+    /// [`Error::Memory`].
+    pub fn copy(&self) -> Result<Self> {
+        Ok(Self {
+            pat_str: self.pat_str.clone(),
+            special_tokens: self.special_tokens.clone(),
+            table: self.table.copy()?,
+            ..*self
+        })
+    }
+
+    /// The share of documents, those of the lowest CRC-32, that are not in these counts; 0 for none.
+    pub fn held_out(&self) -> f64 {
+        self.held_out
     }
 
     /// Counts from pretokens and their counts; a pretoken given twice is added up.
@@ -134,8 +169,12 @@ impl Counts {
         };
         if self.table.is_empty() {
             self.table = other.table.copy()?;
+            self.held_out = other.held_out;
         } else {
             self.table.merge(&other.table)?;
+            if !other.table.is_empty() {
+                self.held_out = self.held_out.min(other.held_out);
+            }
         }
         (self.total, self.n_bytes) = (total, n_bytes);
         Ok(())

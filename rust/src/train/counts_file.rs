@@ -6,13 +6,14 @@
 
 use crate::error::{Error, OutOfMemory, Result};
 use crate::system::memory;
+use crate::system::replace::replace;
 use crate::train::counts::Counts;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const FORMAT: &str = "bytemill counts";
 const VERSION: u64 = 1;
@@ -21,27 +22,18 @@ const MOST_HEADER_BYTES: usize = 1 << 26;
 /// How much of a pretoken is turned to base64 at a time, in bytes; whole groups of three.
 const BASE64_CHUNK: usize = 3 << 10;
 
-/// Writes `counts` to `path`, beside it first and then renamed, so that no half file is ever there.
+/// Writes `counts` to `path`, as a whole or not at all.
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::Memory`].
 pub fn save(counts: &Counts, path: &Path) -> Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}.tmp", std::process::id()));
-    let beside = PathBuf::from(beside);
     // What takes memory comes first.
     let items = counts.items()?;
-    let written = write(counts, &items, &beside);
-    let renamed = written.and_then(|()| std::fs::rename(&beside, path));
-    renamed.map_err(|source| {
-        // The first error is the one to report.
-        let _ = std::fs::remove_file(&beside);
-        Error::io(path)(source)
-    })
+    replace(path, |file| write(counts, &items, file)).map_err(Error::io(path))
 }
 
-fn write(counts: &Counts, items: &[(Box<[u8]>, u64)], path: &Path) -> std::io::Result<()> {
-    let mut out = BufWriter::new(File::create(path)?);
+fn write(counts: &Counts, items: &[(Box<[u8]>, u64)], file: &File) -> std::io::Result<()> {
+    let mut out = BufWriter::new(file);
     let mut crc = crc32fast::Hasher::new();
     let mut put = |bytes: &[u8]| {
         crc.update(bytes);
@@ -52,6 +44,7 @@ fn write(counts: &Counts, items: &[(Box<[u8]>, u64)], path: &Path) -> std::io::R
         "version": VERSION,
         "pattern": counts.pat_str(),
         "special_tokens": counts.special_tokens(),
+        "held_out": counts.held_out(),
         "pretokens": counts.table().len(),
     });
     put(format!("{header}\n").as_bytes())?;
@@ -65,7 +58,7 @@ fn write(counts: &Counts, items: &[(Box<[u8]>, u64)], path: &Path) -> std::io::R
     }
     let crc = crc.finalize();
     writeln!(out, "end {crc:08x}")?;
-    out.into_inner()?.sync_all()
+    out.flush()
 }
 
 /// Reads what [`save`] wrote.
@@ -108,11 +101,14 @@ pub fn load(path: &Path) -> Result<Counts> {
             .map(|s| s.as_str().map(str::to_owned))
             .collect()
     };
-    let (Some(pattern), Some(special)) = (
+    let (Some(pattern), Some(special), Some(held_out)) = (
         header["pattern"].as_str(),
         strings(&header["special_tokens"]),
+        header["held_out"].as_f64(),
     ) else {
-        return Err(bad("line 1 lacks the pattern or the special tokens".into()));
+        return Err(bad(
+            "line 1 lacks the pattern, the special tokens or the share held out".into(),
+        ));
     };
     let mut items = Vec::new();
     loop {
@@ -148,10 +144,12 @@ pub fn load(path: &Path) -> Result<Counts> {
             _ => return Err(bad(format!("line {number} is not a pretoken and a count"))),
         }
     }
-    Counts::from_items(pattern, &special, items).map_err(|error| match error {
-        Error::Memory(_) => error,
-        _ => bad(error.to_string()),
-    })
+    Counts::from_items(pattern, &special, items)
+        .and_then(|counts| counts.with_held_out(held_out))
+        .map_err(|error| match error {
+            Error::Memory(_) => error,
+            _ => bad(error.to_string()),
+        })
 }
 
 /// Reads up to the end of a line, or of the input, or `most` bytes and what was read with them.

@@ -320,6 +320,10 @@ def test_short_data():
             WindowLoader(exact, *sizes)
     with pytest.raises(ValueError, match="seed=-1"):
         WindowLoader(exact, 1, 8, seed=-1)
+    for make in (WindowLoader, lambda tokens, *sizes: get_batch(np.arange(9), *sizes, "cpu")):
+        with pytest.raises(ValueError, match="batch_size=33554433 with context_length=8"):
+            make(exact, 2**25 + 1, 8)
+    assert WindowLoader(exact, 2**25, 8) is not None, "this many are taken"
     with pytest.raises(TypeError, match=r"batch_size=1\.5"):
         WindowLoader(exact, 1.5, 8)
 

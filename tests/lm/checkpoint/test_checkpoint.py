@@ -229,3 +229,26 @@ def test_plain_data_comes_back(value):
 def test_damaged_data(data):
     with pytest.raises(ValueError, match="damaged"):
         state.unflatten(data, {})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_not_finite_is_not_saved(tmp_path, value):
+    model = tiny_model()
+    optimizer = MAKERS["own"](model)
+    train(model, optimizer, 1, seed=1)
+    path = tmp_path / "a.checkpoint"
+    # A mask of infinities is a buffer, and no weight.
+    model.register_buffer("mask", torch.full((2, 2), -float("inf")))
+    save_checkpoint(model, optimizer, 1, path)
+    before = path.read_bytes()
+    weight = model.layers[1].ffn.w1.weight
+    for place, name in (
+        (weight.detach(), "the weights: 1 of .*layers.1.ffn.w1.weight"),
+        (optimizer.state[weight]["exp_avg"], "the optimizer's state: 1 of .*exp_avg"),
+    ):
+        good = place[3, 4].clone()
+        place[3, 4] = value
+        with pytest.raises(state.NonFiniteStateError, match=name):
+            save_checkpoint(model, optimizer, 2, path)
+        place[3, 4] = good
+    assert path.read_bytes() == before

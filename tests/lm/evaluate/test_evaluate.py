@@ -123,7 +123,13 @@ def test_separators():
 
 def test_bad_input():
     model, some = make(), Tokens.of(np.arange(40))
-    for options in ({"stride": 0}, {"stride": T + 1}, {"batch_size": 0}, {"max_tokens": 1}):
+    for options in (
+        {"stride": 0},
+        {"stride": T + 1},
+        {"batch_size": 0},
+        {"batch_size": 10**12},
+        {"max_tokens": 1},
+    ):
         name, value = next(iter(options.items()))
         with pytest.raises(ValueError, match=f"{name}={value}"):
             evaluate(model, some, **options)

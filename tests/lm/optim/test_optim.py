@@ -373,6 +373,36 @@ def test_bad_configs():
         AdamW([torch.nn.Parameter(torch.ones(1))], lr=-1)
 
 
+def test_defaults_are_those_of_the_papers_code():
+    weight = torch.nn.Parameter(torch.ones(2, 2))
+    theirs = torch.optim.AdamW([weight]).defaults
+    names = ("lr", "betas", "eps", "weight_decay")
+    assert AdamW([weight]).defaults == {name: theirs[name] for name in names}
+    # Jordan et al. 2024, the reference implementation; the steps are of this repository's quintics.
+    expected = {"lr": 0.02, "momentum": 0.95, "nesterov": True, "weight_decay": 0.0, "ns_steps": 8}
+    assert Muon([weight]).defaults == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "bad", "good"),
+    [
+        *(
+            (AdamW, name, (-1e-9, math.nan, math.inf), 0.0)
+            for name in ("lr", "eps", "weight_decay")
+        ),
+        *((Muon, name, (-1e-9, math.nan, math.inf), 0.0) for name in ("lr", "weight_decay")),
+        (Muon, "momentum", (-1e-9, 1.0, math.nan), 0.0),
+        (AdamW, "betas", ((0.9, 1.0), (-1e-9, 0.9), (math.nan, 0.9), (0.9,)), (0.0, 0.0)),
+    ],
+)
+def test_arguments_of_optimizers(kind, name, bad, good):
+    weight = torch.nn.Parameter(torch.ones(2, 2))
+    for value in bad:
+        with pytest.raises(ValueError, match=f"^{name}="):
+            kind([weight], **{name: value})
+    assert kind([weight], **{name: good}).param_groups[0][name] == good
+
+
 # Clipping
 
 
@@ -393,6 +423,14 @@ def test_clipping_is_torchs(max_norm, scale):
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-5, atol=0)
     assert unused.grad is None
+
+
+def test_clipping_of_gradients_as_small_as_eps():
+    # As small as what keeps the norm from being zero: the factor is 1 / (2 + 1) of the norm's.
+    weight = torch.nn.Parameter(torch.zeros(1))
+    weight.grad = torch.full((1,), 2e-6)
+    clip_gradients(weight, 1e-6)
+    assert float(weight.grad) == pytest.approx(2e-6 / 3, rel=1e-5)
 
 
 def test_clipping_edges():

@@ -44,6 +44,22 @@ def test_kinds():
     assert [abrupt.multiplier(step) for step in range(5)] == [1, 1, 1, 0, 0]
 
 
+def test_a_cosine_begins_where_the_warm_up_ends():
+    # The last step of the warm-up has the peak: the cosine goes on from there (4 up, 12 down).
+    cosine = Schedule("cosine", 5, 16, final_fraction=0.2)
+    table = [0.2, 0.4, 0.6, 0.8, *(0.2 + 0.4 * (1 + c) for c in COSINES)]
+    assert [cosine.multiplier(step) for step in range(17)] == pytest.approx(table, rel=1e-12)
+
+
+def test_steps_between_whole_ones():
+    for kind in ("cosine", "linear", "constant"):
+        schedule = Schedule(kind, 4, 10)
+        assert schedule.multiplier(2.5) == 0.875
+        assert schedule.multiplier(3.5) == 1.0, "the warm-up does not go beyond the peak"
+    assert Schedule("linear", 0, 10, decay_fraction=0.4).multiplier(7.5) == pytest.approx(0.625)
+    assert Schedule("constant", 0, 1).multiplier(0) == 1.0
+
+
 @pytest.mark.parametrize("kind", ["cosine", "linear", "constant"])
 def test_always_a_share(kind):
     for warmup in (0, 1, 7, 50):
@@ -57,7 +73,7 @@ def test_always_a_share(kind):
 
 def test_bad_fields():
     for arguments, named in (
-        (("sine", 1, 10), "kind='sine'.*\"cosine\""),
+        (("sine", 1, 10), 'kind=\'sine\'.*"linear", "cosine", "constant"$'),
         (("cosine", -1, 10), "warmup_steps=-1"),
         (("cosine", 11, 10), "warmup_steps=11"),
         (("cosine", 0, 0), "total_steps=0"),

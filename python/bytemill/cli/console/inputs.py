@@ -89,7 +89,6 @@ def named(paths: Sequence[str], form: str | None) -> Iterator[list[str]]:
         print("reading from the terminal; Ctrl-D ends the text", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix="bytemill-") as folder:
         path = Path(folder, "stdin" + ENDS[form])
-        messages.call(str(path), "stdin")
         if as_it_comes and form == "text":
             path = device
         elif as_it_comes:
@@ -97,6 +96,7 @@ def named(paths: Sequence[str], form: str | None) -> Iterator[list[str]]:
         else:
             with path.open("wb") as file:
                 shutil.copyfileobj(sys.stdin.buffer, file)
+        messages.call(str(path), "stdin")
         yield [str(path) if name == "-" else name for name in paths]
 
 

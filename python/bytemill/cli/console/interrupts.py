@@ -24,6 +24,12 @@ def was_pressed() -> bool:
     return _pressed
 
 
+def check() -> None:
+    """Raises KeyboardInterrupt if Ctrl-C came; after imports, which may have swallowed it."""
+    if _pressed:
+        raise KeyboardInterrupt
+
+
 @contextmanager
 def answered() -> Iterator[None]:
     """Within the block Ctrl-C raises KeyboardInterrupt, once; the next one ends the process.

@@ -25,6 +25,8 @@ _State = dict[str, Any]
 
 IGNORED: Final = -1
 """The target that counts for nothing."""
+MOST_IDS: Final = 2**28
+"""Of a batch, B T: more would only fill the memory."""
 
 
 def get_batch(
@@ -49,7 +51,8 @@ def get_batch(
         x and y, int64, shape (B, T), with y[i, j] = x[i, j + 1].
 
     Raises:
-        ValueError: The dataset has not context_length + 1 tokens, or a size is below 1.
+        ValueError: The dataset has not context_length + 1 tokens, or a size is below 1, or there
+            would be more than 2**28 ids.
     """
     tokens = Tokens.of(dataset, "dataset")
     _check_sizes(tokens, batch_size, context_length)
@@ -339,6 +342,11 @@ class PackedLoader(_Loader):
 def _check_sizes(tokens: Tokens, batch_size: int, context_length: int) -> None:
     _check_positive(batch_size=batch_size, context_length=context_length)
     check_length(tokens, context_length)
+    if batch_size * context_length > MOST_IDS:
+        raise ValueError(
+            f"batch_size={batch_size} with context_length={context_length}: that is "
+            f"{batch_size * context_length:,} ids; a batch has at most {MOST_IDS:,}"
+        )
 
 
 def _check_positive(**sizes: int) -> None:

@@ -52,9 +52,15 @@ def save_checkpoint(
     Raises:
         OSError: If it cannot be written.
         TypeError: If the optimizer's state holds what safetensors and JSON cannot.
+        NonFiniteStateError: Weights or optimizer hold NaN or infinity (a ValueError); what was at
+            the path stays there.
     """
-    tensors = {f"model.{k}": v for k, v in state.unwrapped(model).state_dict().items()}
+    inner = state.unwrapped(model)
+    tensors: state.Tensors = {}
     data = state.pack_optimizers(optimizer, tensors)
+    state.check_finite("the weights", dict(inner.named_parameters()))
+    state.check_finite("the optimizer's state", tensors)
+    tensors |= {f"model.{k}": v for k, v in inner.state_dict().items()}
     metadata = {
         "format": FORMAT,
         "version": str(state.VERSION),

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _IGNORED: Final = -1
 # Rows of logits at a time times V: 64 MiB of fp32.
 _CHUNK_ELEMENTS: Final = 1 << 24
+MOST_WINDOWS: Final = 65_536
+"""At a time: more would only fill the memory."""
 
 Windows = Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
 Progress = Callable[[int, int], object]
@@ -88,6 +90,8 @@ def evaluate(
     for name, value, least in (("batch_size", batch_size, 1), ("max_tokens", max_tokens, 2)):
         if value is not None and value < least:
             raise ValueError(f"{name}={value}: it must be at least {least}")
+    if batch_size > MOST_WINDOWS:
+        raise ValueError(f"batch_size={batch_size}: it must be at most {MOST_WINDOWS}")
     if tokenizer is not None:
         check_tokenizer(tokenizer, model.config.vocab_size)
     if not isinstance(tokens, Tokens):

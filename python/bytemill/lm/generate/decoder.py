@@ -153,6 +153,7 @@ class Decoder:
     ) -> Tensor:
         """Logits (B, V) after each row's last token of ids (B, T), by calling the model."""
         weights, model = self._weights, self._weights.model
+        new = [ids.shape[1]] * len(ids) if lengths is None else lengths
         with (
             growing(weights.device),
             torch.autocast(
@@ -163,7 +164,13 @@ class Decoder:
             # parts, or that is watched, is asked for all.
             if type(model) is Transformer and hooked(model) is None:
                 return model.logits(_last(model.hidden(ids, cache, lengths=lengths), lengths))
+            expected = [before + n for before, n in zip(cache.lengths, new, strict=True)]
             out: Tensor = model(ids, cache, lengths=lengths)
+            if list(cache.lengths) != expected:
+                raise ValueError(
+                    f"the {type(model).__name__} gave its cache to several calls of a Transformer, "
+                    "or to none: wrap one Transformer that is called once"
+                )
             return _last(out, lengths)
 
 

@@ -51,13 +51,15 @@ class Sampling:
         if self.top_k is not None:
             top_k = integer("top_k", self.top_k)
             if top_k < 1:
-                raise ValueError(f"top_k={top_k}: it must be at least 1; None keeps all tokens")
+                raise ValueError(
+                    f"top_k={top_k}: it must be at least 1; leave it out to keep all tokens"
+                )
             object.__setattr__(self, "top_k", top_k)
         if self.top_p is not None:
             top_p = number("top_p", self.top_p)
             if not 0 < top_p <= 1:
                 raise ValueError(
-                    f"top_p={self.top_p}: it must be above 0, up to 1; None keeps all tokens"
+                    f"top_p={self.top_p}: it must be above 0, up to 1; leave it out to keep all"
                 )
             object.__setattr__(self, "top_p", top_p)
 

@@ -291,7 +291,9 @@ def _limits(
     """The most tokens that each row may grow by."""
     if overflow == "slide":
         if max_new_tokens is None:
-            raise ValueError('max_new_tokens=None: overflow="slide" needs a number to end at')
+            raise ValueError(
+                'overflow="slide" has no end by itself: give max_new_tokens=, a number'
+            )
         return [max_new_tokens] * len(lengths)
     for row, length in enumerate(lengths):
         if length > context:

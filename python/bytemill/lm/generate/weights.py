@@ -184,9 +184,10 @@ def config_of(model: nn.Module) -> ModelConfig:
     """
     found = {m.config for m in model.modules() if isinstance(m, Transformer)}
     if len(found) != 1:
+        within = f"{len(found)} Transformers of different configs" if found else "no Transformer"
         raise TypeError(
-            f"a {type(model).__name__} with {len(found)} kinds of Transformer in it: give a "
-            "Transformer, or a module around one"
+            f"a {type(model).__name__} with {within} in it: give a Transformer, or a module around "
+            "one"
         )
     return found.pop()
 

@@ -59,6 +59,10 @@ _VARIATIONS: Final[dict[str, dict[str, Any]]] = {
         "init": "uniform",
     },
 }
+MOST_IDS: Final = 2**32
+MOST_LAYERS: Final = 10_000
+MOST_WIDTH: Final = 10_000_000
+"""Far above any model's: what is mistyped is refused, and not begun."""
 PRESETS: Final = tuple(_VARIATIONS)
 
 
@@ -81,17 +85,19 @@ class ModelConfig:
         ValueError: A field is out of range, or does not go with another; the message names it.
     """
 
-    vocab_size: int = option(help="V, the vocabulary's size: ids run from 0 up to it", least=1)
+    vocab_size: int = option(
+        help="V, the vocabulary's size: ids run from 0 up to it", least=1, most=MOST_IDS
+    )
     context_length: int = option(help="the longest sequence, in tokens", least=1)
-    d_model: int = option(help="C, the width of the residual stream", least=1)
-    n_layer: int = option(help="number of blocks", least=1)
+    d_model: int = option(help="C, the width of the residual stream", least=1, most=MOST_WIDTH)
+    n_layer: int = option(help="number of blocks", least=1, most=MOST_LAYERS)
     n_head: int = option(help="query heads, among which d_model is divided", least=1)
     n_kv_head: int = option(
         help="heads of keys and values, each shared by n_head / n_kv_head query heads "
         "(grouped-query attention, Ainslie et al. 2023); n_head for plain multi-head attention",
         least=1,
     )
-    d_ff: int = option(help="the inner width of the feed-forward layers", least=1)
+    d_ff: int = option(help="the inner width of the feed-forward layers", least=1, most=MOST_WIDTH)
     mlp: Mlp = option(  # noqa: RUF009
         help="feed-forward layer: swiglu is w2(silu(w1 x) * w3 x) (Shazeer 2020), silu is "
         "w2(silu(w1 x)), relu2 is w2(relu(w1 x)^2) (So et al. 2021)"

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from bytemill.files import naming_full_disk
+from bytemill.folder_lock import locked
 from bytemill.lm.checkpoint.background import Writer, written
 from bytemill.lm.checkpoint.state import StrPath, as_list, digest
 from bytemill.lm.checkpoint.store import CheckpointStore
@@ -24,7 +25,6 @@ from bytemill.lm.train.interrupts import interrupts
 from bytemill.lm.train.loop import Loop, name_groups
 from bytemill.lm.train.metrics import MetricsLog
 from bytemill.lm.train.plot import plot
-from bytemill.lm.train.run_lock import locked
 from bytemill.lm.train.steps.average import Average
 from bytemill.lm.train.steps.hooks import Hooks
 from bytemill.lm.train.steps.objective import MeanOverRows, Objective

@@ -7,7 +7,7 @@ import typing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from bytemill.lm.model.config import ModelConfig, Preset, preset_fields
+from bytemill.lm.model.config import MOST_LAYERS, ModelConfig, Preset, preset_fields
 from bytemill.lm.settings import AUTO, LIMITS, check, option, word
 
 WIDTH_PER_LAYER: Final = 64
@@ -30,6 +30,7 @@ class _Dial:
     depth: int | _AUTO = option(  # noqa: RUF009
         AUTO,
         least=1,
+        most=MOST_LAYERS,
         help="the dial: layers, and from them width, heads, batch, learning rates and horizon "
         "where these are not given",
         derived=f"n_layer, or {DEFAULT_DEPTH}",

@@ -8,11 +8,11 @@ from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import torch
 
 from bytemill.files import naming_full_disk
+from bytemill.folder_lock import locked
 from bytemill.lm.batches.loaders import fixed_batches
 from bytemill.lm.checkpoint.background import Writer, written
 from bytemill.lm.checkpoint.loading import TOKENIZER_FOLDER
@@ -33,8 +33,7 @@ from bytemill.lm.train.loop import Loop, NonFiniteLossError
 from bytemill.lm.train.plan import Dial, Plan, plan
 from bytemill.lm.train.plot import plot
 from bytemill.lm.train.run_data import RunData
-from bytemill.lm.train.run_lock import locked
-from bytemill.lm.train.saved_run import SavedRun, configuration_of
+from bytemill.lm.train.saved_run import CONFIG, SavedRun, check_free, configuration_of
 from bytemill.lm.train.start.facts import facts_of
 from bytemill.lm.train.start.machine import machine, peak_flops, settled_dtype
 from bytemill.lm.train.start.memory import rows_that_fit
@@ -52,8 +51,6 @@ from bytemill.lm.train.steps.recompute import recompute
 from bytemill.lm.train.steps.world import ALONE, World
 
 __all__ = ["CONFIG", "NonFiniteLossError", "Result", "Trainer"]
-
-CONFIG: Final = "config.json"
 
 
 @dataclass(frozen=True)
@@ -224,6 +221,8 @@ class Trainer:
     def _checkpoint(self) -> Checkpoint | None:
         """Where to go on from."""
         last = self._store.last()
+        if last is None:
+            check_free(self.config.run.out)
         if last is None or self._resume:
             return last
         raise ValueError(

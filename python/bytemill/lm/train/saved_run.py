@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from bytemill.lm.checkpoint.store import Checkpoint
+from bytemill.folder_lock import LOCK_NAME
+from bytemill.lm.checkpoint.loading import TOKENIZER_FOLDER
+from bytemill.lm.checkpoint.store import FOLDER, Checkpoint
 from bytemill.lm.settings_tree import leaves
 from bytemill.lm.train.config import TrainConfig
 from bytemill.lm.train.plan import DIALS, Dial
 
 Dtype = Literal["float32", "bfloat16"]
+CONFIG: Final = "config.json"
 _DTYPES: Final[tuple[Dtype, ...]] = get_args(Dtype)
 
 
@@ -101,3 +105,16 @@ def configuration_of(checkpoint: Checkpoint) -> tuple[TrainConfig, Dial] | None:
     if "config" not in extra or extra.get("dial") not in DIALS:
         return None
     return TrainConfig.from_dict(extra["config"], str(checkpoint.path)), extra["dial"]
+
+
+def check_free(out: str) -> None:
+    """Raises ValueError if the folder `out` holds something, and nothing that a run left there."""
+    folder = Path(out)
+    if not folder.is_dir() or (folder / CONFIG).exists():
+        return
+    ours = {LOCK_NAME, TOKENIZER_FOLDER, FOLDER}
+    if others := sorted({path.name for path in folder.iterdir()} - ours):
+        raise ValueError(
+            f"out={out!r}: the folder holds {others[0]!r} and no run; choose a folder that is new, "
+            "empty or a run's"
+        )

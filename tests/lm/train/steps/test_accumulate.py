@@ -116,6 +116,7 @@ def test_other_errors_pass():
     [
         (16, 5, 4), (16, 99, 16), (7, 3, 3), (12, 6, 6), (1, 0, 1), (97, 96, 49), (97, 32, 25),
         (31, 1, 1), (10, 4, 2),
+        (8, 1, 1), (8, 0, 1),
     ],
 )  # fmt: skip
 def test_default_rows(batch_size, most, rows):

@@ -10,16 +10,16 @@ import pytest
 
 pytest.importorskip("torch")
 
+from bytemill.folder_lock import locked
 from bytemill.lm.checkpoint.one_file import CheckpointStore
 from bytemill.lm.train import Trainer, events
-from bytemill.lm.train.run_lock import locked
 from tests.support.lm_runs import config, make_ids
 
 ROOT = Path(__file__).parents[3]
 HOLD = """
 import sys
 from pathlib import Path
-from bytemill.lm.train.run_lock import locked
+from bytemill.folder_lock import locked
 
 with locked(Path(sys.argv[1])):
     print("held", flush=True)

@@ -1,10 +1,11 @@
-"""One run at a time in a folder."""
+"""One writer at a time in a folder."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -16,17 +17,32 @@ _TAKEN: Final = {errno.EAGAIN, errno.EACCES, errno.EDEADLK}
 
 
 @contextlib.contextmanager
-def locked(run: Path) -> Iterator[None]:
-    """Keeps other processes, and other runs of this one, out of the folder `run`, which exists.
+def locked(
+    folder: Path, doing: str = "another run is writing to", wait_s: float = 0.0
+) -> Iterator[None]:
+    """Keeps other processes, and other writers of this one, out of `folder`, which exists.
 
     The system lets go of the lock when the process ends, however it ends. File systems that know no
     locks are written to without one.
 
+    Args:
+        folder: What is to be written to.
+        doing: What the other one does, for the message.
+        wait_s: Seconds to wait for another writer to end.
+
     Raises:
-        ValueError: Another run is in it; the message has the number of its process.
+        ValueError: Another is in it; the message has the number of its process.
     """
-    path = run / LOCK_NAME
-    file = _open_locked(path)
+    path = folder / LOCK_NAME
+    until = time.monotonic() + wait_s
+    while True:
+        try:
+            file = _open_locked(path, doing)
+            break
+        except ValueError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(0.01)
     try:
         yield
     finally:
@@ -35,16 +51,16 @@ def locked(run: Path) -> Iterator[None]:
         file.close()
 
 
-def _open_locked(path: Path) -> BinaryIO:
+def _open_locked(path: Path, doing: str) -> BinaryIO:
     while True:
         file = path.open("a+b")
         try:
             _lock(file)
             if _is_at(file, path):
-                file.seek(0)
-                file.truncate()
-                file.write(str(os.getpid()).encode())
-                file.flush()
+                # For messages alone, so a full disk may keep it out.
+                with contextlib.suppress(OSError):
+                    os.ftruncate(file.fileno(), 0)
+                    os.write(file.fileno(), str(os.getpid()).encode())
                 return file
         except OSError as error:
             file.seek(0)
@@ -53,14 +69,14 @@ def _open_locked(path: Path) -> BinaryIO:
             if error.errno not in _TAKEN:
                 raise
             raise ValueError(
-                f"{path.parent}: another run is writing to this folder"
+                f"{path.parent}: {doing} this folder"
                 f"{f', process {pid}' if pid else ''}; wait for it, end it, or choose another "
                 "folder"
             ) from None
         except BaseException:
             file.close()
             raise
-        file.close()  # its run has just ended, and removed it
+        file.close()  # its writer has just ended, and removed it
 
 
 def _is_at(file: BinaryIO, path: Path) -> bool:
