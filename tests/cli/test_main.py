@@ -13,7 +13,17 @@ from bytemill.cli.command import EPILOG, Status
 from bytemill.cli.console import programs
 from tests.support.programs import ROOT, SPECIAL, TEXT, call, command, is_one_line, run
 
-ORDER = ["tok-train", "tok-encode", "tok-eval", "train", "generate", "evaluate", "account", "demo"]
+ORDER = [
+    "tok-train",
+    "tok-encode",
+    "tok-eval",
+    "train",
+    "sweep",
+    "generate",
+    "evaluate",
+    "account",
+    "demo",
+]
 
 
 @pytest.fixture
