@@ -1,22 +1,24 @@
-"""The benchmark of saving: its blocks, and that each other one has a save in it."""
-
-import sys
+"""The benchmark of saving measures what it says."""
 
 import pytest
 
 pytest.importorskip("torch")
 
 from benchmarks import saving
+from bytemill.lm.checkpoint import state
 
 
-def test_it_compares_blocks_with_and_without_a_save(monkeypatch, capsys):
-    monkeypatch.setattr(saving, "BLOCK", 1)
-    words = ["saving", "--pairs", "2", "--layers", "1", "--width", "32"]
-    monkeypatch.setattr(sys, "argv", words)
-    saving.main()
-    out = capsys.readouterr().out
-    saved = [line.split(":")[0] for line in out.splitlines() if line.startswith("step")]
-    assert saved == ["step 2", "step 4", "step 6", "step 7"]
-    listed = [line.split(": ")[1].split(", ") for line in out.splitlines() if "in turn" in line]
-    assert [len(each) for each in listed] == [4, 4]
-    assert out.count("saving costs") == 2
+def test_what_is_written_by_the_other_thread_is_not_in_the_step(monkeypatch):
+    write = state.write_file
+
+    def busy(path, tensors):
+        for _ in range(20):
+            digest = write(path, tensors)
+        return digest
+
+    _, plain, size = saving.measure(1, 32, 1, 3)
+    monkeypatch.setattr(state, "write_file", busy)
+    step, slow, again = saving.measure(1, 32, 1, 3)
+    assert step > 0 and size == again > 1e6
+    assert min(cost.in_all for cost in slow) > 3 * min(cost.in_all for cost in plain)
+    assert min(cost.in_step for cost in slow) < 0.5 * min(cost.in_all for cost in slow)
