@@ -1,72 +1,92 @@
-"""What saving costs: steps with a checkpoint among them, beside steps without.
+"""What a checkpoint costs a run that saves every 50 steps.
 
-    python -m benchmarks.saving --threads 1
+    python -m benchmarks.saving
 
-One run trains a model of 4 layers x 256 on random ids and saves every 100 steps. Blocks of 50 steps
-that begin with a save alternate with blocks that do not; the cost is the ratio of their medians, of
-seconds on the clock and of processor time, which a busy machine changes less.
+Steps of a model of 4 layers x 256 (8 rows of 256 tokens, vocabulary 8,192, Muon, fp32) and saves of
+it are measured one after the other, in processor time, which other programs change little: that of
+the thread that trains, which waits for its part of a save, and that of all threads.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
+import torch
 
-from bytemill.lm.train import TrainConfig, Trainer
-from bytemill.lm.train.events import Event, Saved, Stepped
+from bytemill.lm import ModelConfig, Transformer
+from bytemill.lm.checkpoint.background import Writer
+from bytemill.lm.checkpoint.state import take_snapshot
+from bytemill.lm.checkpoint.store import CheckpointStore
+from bytemill.lm.optim.groups import OptimConfig, build_optimizers
 
-BLOCK = 50
+EVERY = 50
+"""Steps between two saves."""
 
 
-def measure(
-    folder: Path, pairs: int, threads: int, layers: int, width: int
-) -> list[tuple[float, float]]:
-    """Seconds and processor time of each block of steps but the first; those at even places begin
-    with a save."""
-    rng = np.random.default_rng(0)
-    np.save(folder / "ids.npy", rng.integers(0, 8192, 1 << 20).astype(np.uint16))
-    config = TrainConfig.of(
-        data=str(folder / "ids.npy"), out=str(folder / "run"), n_layer=layers, d_model=width,
-        n_head=4, context_length=256, batch_size=8, vocab_size=8192, device="cpu", threads=threads,
-        dtype="float32", steps=(2 * pairs + 3) * BLOCK, eval_every=0, log_every=BLOCK,
-        checkpoint_every=2 * BLOCK, schedule="constant",
-    )  # fmt: skip
-    marks: list[tuple[float, float]] = []
+class Cost(NamedTuple):
+    """Of one save, in seconds."""
 
-    def listen(event: Event) -> None:
-        if isinstance(event, Stepped) and event.step % BLOCK == 0:
-            marks.append((time.perf_counter(), time.process_time()))
-        if isinstance(event, Saved):
-            size = sum(file.stat().st_size for file in event.path.iterdir())
-            print(f"step {event.step}: saved {size / 1e6:.0f} MB", flush=True)
+    in_step: float
+    """Processor time of the thread that trains."""
+    in_all: float
+    """Processor time of all threads."""
+    until_written: float
+    """On the clock, from the beginning until it is on disk."""
 
-    Trainer(config, on_event=listen).run()
-    blocks = [(b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(marks)]
-    return blocks[1 : 1 + 2 * pairs]
+
+def measure(layers: int, width: int, steps: int, saves: int) -> tuple[float, list[Cost], int]:
+    """Processor time of a step (median), the costs of each save, and the bytes of one."""
+    torch.manual_seed(0)
+    config = ModelConfig.preset(
+        "gpt", vocab_size=8192, context_length=256, d_model=width, n_layer=layers, n_head=4
+    )
+    model = Transformer(config)
+    optimizers = build_optimizers(model, OptimConfig())
+    ids = torch.randint(8192, (8, 256))
+    each = []
+    for _ in range(steps + 1):
+        began = time.process_time()
+        model.zero_grad()
+        model.loss(ids, ids).backward()  # type: ignore[no-untyped-call]
+        for optimizer in optimizers:
+            optimizer.step()
+        each.append(time.process_time() - began)
+    costs = []
+    with tempfile.TemporaryDirectory() as folder:
+        writer = Writer(CheckpointStore(Path(folder)))
+        for number in range(1, saves + 1):
+            clock, thread, process = time.perf_counter(), time.thread_time(), time.process_time()
+            snapshot = take_snapshot(model, optimizers)
+            path = writer.write(number, snapshot, model_config=config.to_dict())
+            in_step = time.thread_time() - thread
+            size = sum(file.stat().st_size for file in path.result().iterdir())
+            in_all = time.process_time() - process
+            costs.append(Cost(in_step, in_all, time.perf_counter() - clock))
+    return statistics.median(each[1:]), costs, size
 
 
 def main() -> None:
     """Runs it and prints the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=5, help="blocks with and without (default: 5)")
-    parser.add_argument("--threads", type=int, default=1, help="of the CPU (default: 1)")
     parser.add_argument("--layers", type=int, default=4, help="(default: 4)")
     parser.add_argument("--width", type=int, default=256, help="(default: 256)")
+    parser.add_argument("--steps", type=int, default=10, help="to measure (default: 10)")
+    parser.add_argument("--saves", type=int, default=5, help="to measure (default: 5)")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        blocks = measure(Path(folder), args.pairs, args.threads, args.layers, args.width)
-    for at, name in enumerate(("seconds", "processor time")):
-        each = [block[at] for block in blocks]
-        saving, plain = statistics.median(each[::2]), statistics.median(each[1::2])
-        listed = ", ".join(f"{x:.2f}" for x in each)
-        print(f"{name} of {BLOCK} steps, with and without a save in turn: {listed}")
-        print(f"  medians {saving:.2f} and {plain:.2f}: saving costs {saving / plain - 1:+.2%}")
+    torch.set_num_threads(1)
+    step, costs, size = measure(args.layers, args.width, args.steps, args.saves)
+    print(f"a step: {step:.3f} s of processor time; a checkpoint: {size / 1e6:.0f} MB")
+    for name, number in zip(("in the step", "in all threads"), range(2), strict=True):
+        all_of = [cost[number] for cost in costs]
+        share = statistics.median(all_of) / (EVERY * step)
+        spread = f"[{min(all_of):.3f}-{max(all_of):.3f}]"
+        print(f"{name}: {statistics.median(all_of):.3f} s {spread}, {share:.2%} of {EVERY} steps")
+    print(f"until on disk: {statistics.median(c.until_written for c in costs):.2f} s on the clock")
 
 
 if __name__ == "__main__":

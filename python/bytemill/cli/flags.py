@@ -51,10 +51,10 @@ def _add(group: argparse._ArgumentGroup, name: str, leaf: Leaf) -> None:
         group.add_argument(flag_of(name), choices=leaf.kind.choices, **common)
     else:
         metavar = "PATH" if name in _PATHS else _METAVARS[leaf.kind.plain]
-        group.add_argument(flag_of(name), type=_reader(leaf), metavar=metavar, **common)
+        group.add_argument(flag_of(name), type=reader(leaf), metavar=metavar, **common)
 
 
-def _reader(leaf: Leaf) -> Callable[[str], Any]:
+def reader(leaf: Leaf) -> Callable[[str], Any]:
     """Reads a flag's value; "none" stands for None where that may be."""
     kind: Kind = leaf.kind
 
