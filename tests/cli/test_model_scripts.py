@@ -126,6 +126,23 @@ def test_account_prints_gpt2_xl(capsys):
     assert "2,127,057,600" in out and "4.513e12" in out and "989.4 TFLOP/s" in out
 
 
+def test_account_of_ranks_components_and_cs336(capsys):
+    # Two layers of 4 x 64 x 64 + 2 x 64 x 256, a table of 256 x 64 and a head: 131,072 in all.
+    sizes = ("--d-model", 64, "--n-layer", 2, "--n-head", 4, "--vocab-size", 256, "--d-ff", 256)
+    more = ("--world-size", 2, "--components", "--cs336", "--dtype", "float32")
+    status, out, _ = call(capsys, "account", *sizes, *more)
+    assert status == 0
+    rows = dict(re.split(r"  +", line.strip(), maxsplit=1) for line in out.splitlines())
+    assert rows["query"].startswith("8,192 (6.2%)")
+    assert rows["feed-forward down"].startswith("32,768 (25.0%)")
+    # Half of Muon's 98,304 numbers and of AdamW's two for each of 32,768, in four bytes.
+    both = [line.split()[2] for line in out.splitlines() if line.startswith("  muon states")]
+    assert both == ["655.4", "327.7"]
+    # Each half of the gradients and of the weights goes to the other rank.
+    assert rows["sends in a step"] == "524.3 kB"
+    assert "by CS336, 1 rows" in out
+
+
 def test_account_of_a_run(folder, capsys):
     status, out, _ = call(capsys, "account", "--model", folder / "run", "--memory", 1)
     assert status == 0
@@ -202,6 +219,7 @@ def test_bad_values(folder, capsys, arguments, message):
             "--depth 1000000000000: it must be at least 1 and at most 10000",
         ),
         (["--n-layer", str(10**12)], "--n-layer 1000000000000: it must be"),
+        (["--world-size", "0"], "--world-size 0"),
     ],
 )
 def test_bad_accounts(capsys, arguments, message):

@@ -19,7 +19,7 @@ from tests.support.programs import call, is_one_line
 UNITS = re.compile(
     r"\b(tokens?|bytes|characters|documents?|items|threads|cores|times|samples?|texts|share|fraction|"
     r"logits|integer|blocks|square|windows?|rows?|steps?|batch(es)?|layers?|heads?|width|features|parameters?|"
-    r"ids?|GB|GPUs?|FLOPs?|FLOP/s|rate|norm|decay|weight|period|base|coefficient|probability|"
+    r"ids?|GB|GPUs?|processes|FLOPs?|FLOP/s|rate|norm|decay|weight|period|base|coefficient|probability|"
     r"checkpoints|epochs?|seconds|minutes|seed|moment\w*|denominator|positions?|files)\b",
 )
 

@@ -93,7 +93,7 @@ def parser(prog: str = "python -m scripts.account") -> argparse.ArgumentParser:
         "--world-size",
         type=int,
         metavar="N",
-        help="show what each of N processes takes that train together",
+        help="number of processes that train together: show what each takes (default: not shown)",
     )
     add(
         "--shard",

@@ -22,6 +22,10 @@ def test_a_process_without_torchrun_is_alone():
     assert Place.here({}) == Place(rank=0, size=1, local_rank=0, local_size=1, restarts=0)
 
 
+def test_a_single_process_needs_no_place_to_meet():
+    assert Place.here({"RANK": "0", "WORLD_SIZE": "1"}) == Place()
+
+
 def test_the_place_among_several_nodes():
     environment = {**ENVIRONMENT, "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "RANK": "3"}
     environment["TORCHELASTIC_RESTART_COUNT"] = "2"

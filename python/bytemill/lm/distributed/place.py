@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-_NEEDED: Final = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_BOTH: Final = ("RANK", "WORLD_SIZE")
+_MEETING: Final = ("MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,11 @@ class Place:
         Raises:
             ValueError: One is missing or not a number, or numbers do not go together.
         """
-        there = [name for name in ("RANK", "WORLD_SIZE") if name in environment]
+        there = [name for name in _BOTH if name in environment]
         if not there:
             return cls()
-        if missing := [name for name in _NEEDED if not environment.get(name)]:
+        needed = _BOTH if environment.get("WORLD_SIZE") == "1" else _BOTH + _MEETING
+        if missing := [name for name in needed if not environment.get(name)]:
             raise ValueError(
                 f"{there[0]} is set and {missing[0]} is not; start the processes with torchrun, "
                 "which sets both, or unset it to train in one process"

@@ -14,8 +14,8 @@ from typing import Any, Final
 from bytemill import files
 from bytemill.lm.checkpoint.state import StrPath
 from bytemill.lm.checkpoint.store import CheckpointStore
-from bytemill.lm.model.accounting import count_parameters
 from bytemill.lm.model.config import ModelConfig
+from bytemill.lm.model.cost.accounting import count_parameters
 from bytemill.lm.settings import word
 from bytemill.lm.train.config import DataConfig, TrainConfig
 from bytemill.lm.train.events import Event
