@@ -8,7 +8,7 @@ BIN := .venv/bin
 export PIP_QUIET := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo demo-gpu gpu-check test models lint workflows docs wheel wheel-check bench fuzz build clean
+.PHONY: demo demo-gpu gpu-check test models sanitize lint workflows docs wheel wheel-check bench fuzz build clean
 
 # The whole way on the Python standard library's source: tokenizer, shards, a small model, samples.
 # ARGS=--quick takes seconds and shows that it runs; --help lists what else there is.
@@ -37,6 +37,7 @@ models:
 lint: .venv/dev workflows
 	cargo fmt --check
 	cargo fmt --check --manifest-path rust/models/Cargo.toml
+	cargo fmt --check --manifest-path rust/unsafe_parts/Cargo.toml
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --quiet --all-targets --features python -- -D warnings
 	cargo test --quiet --test floors
@@ -78,6 +79,18 @@ fuzz: .venv/dev build
 	  -s $(SANITIZER) $$t corpus/$$t seeds/$$t -- -max_total_time=$(SECONDS)) || exit 1; done
 	$(BIN)/python -m fuzz.readers --seconds $(SECONDS)
 	$(BIN)/python -m fuzz.memory --seconds $(SECONDS)
+
+# The core's files with `unsafe` code, and their tests, under AddressSanitizer and under Miri. Needs a
+# nightly toolchain with the components miri and rust-src. CONTRIBUTING.md says what is watched by what.
+NIGHTLY ?= +nightly
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+UNSAFE := --quiet --manifest-path rust/unsafe_parts/Cargo.toml
+AVX2 := -Ctarget-feature=+avx2,+bmi1,+bmi2,+lzcnt,+popcnt
+sanitize:
+	BYTEMILL_CASES=100 RUSTFLAGS=-Zsanitizer=address \
+	  cargo $(NIGHTLY) test $(UNSAFE) --lib --target $(HOST) --target-dir target/address
+	BYTEMILL_CASES=1 RUSTFLAGS="$(AVX2)" MIRIFLAGS=-Zmiri-disable-isolation \
+	  cargo $(NIGHTLY) miri test $(UNSAFE) --lib --target-dir target/miri -- --skip a_larger_table
 
 build: .venv/base
 	$(BIN)/maturin develop --release --strip --quiet

@@ -279,7 +279,8 @@ mod tests {
 
     #[test]
     fn both_ways_agree_on_every_byte() {
-        for byte in 0..=255 {
+        // Miri takes its time.
+        for byte in (0..=255).step_by(if cfg!(miri) { 51 } else { 1 }) {
             for at in 0..BLOCK_LEN {
                 let mut bytes = [b'a'; BLOCK_LEN];
                 bytes[at] = byte;

@@ -15,3 +15,18 @@ pub fn prefetch<T>(at: *const T) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = at;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_address_will_do() {
+        prefetch(&raw const MEMORY);
+        prefetch((&raw const MEMORY).wrapping_add(1 << 40));
+        prefetch(std::ptr::null::<u64>());
+        prefetch(std::ptr::without_provenance::<u64>(usize::MAX));
+    }
+
+    static MEMORY: u64 = 0;
+}
