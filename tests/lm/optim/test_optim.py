@@ -373,6 +373,21 @@ def test_bad_configs():
         AdamW([torch.nn.Parameter(torch.ones(1))], lr=-1)
 
 
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_muons_steps_by_singular_values(steps):
+    weight = torch.nn.Parameter(torch.zeros(6, 4))
+    weight.grad = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
+    optimizer = Muon([weight], lr=1.0, momentum=0.0, ns_steps=steps, ns_dtype=torch.float32)
+    optimizer.step()
+    # An odd polynomial of a matrix is one of its singular values.
+    left, values, right = np.linalg.svd(weight.grad.double().numpy(), full_matrices=False)
+    x = values / (values**4).sum() ** 0.25 / 1.02
+    for a, b, c in newton_schulz(steps):
+        x = a * x + b * x**3 + c * x**5
+    expected = -math.sqrt(6 / 4) * (left * x) @ right
+    np.testing.assert_allclose(weight.detach().numpy(), expected, atol=1e-4)
+
+
 def test_defaults_are_those_of_the_papers_code():
     weight = torch.nn.Parameter(torch.ones(2, 2))
     theirs = torch.optim.AdamW([weight]).defaults
