@@ -27,7 +27,7 @@ const TRAINED_ON: &str =
 fn encoder(pattern: &str, special: &[&str]) -> Result<Encoder, Error> {
     let counts = CountOptions::new(pattern)?.count_texts([TRAINED_ON])?;
     let merges = train(&counts, &TrainOptions::new(290))?;
-    let tokens = merges.tokens().into_iter().map(|t| t.to_vec()).zip(0..);
+    let tokens = merges.tokens().iter().map(|t| t.to_vec()).zip(0..);
     let special = special.iter().map(|s| (*s).to_owned()).zip(290..);
     Encoder::new(Ranks::new(tokens)?, special.collect(), pattern)
 }

@@ -51,7 +51,7 @@ fn trained(words: Vec<(Vec<u8>, u64)>, n: usize) -> Result<Ranks> {
         ..TrainOptions::new(256 + n)
     };
     let merges = train(&counts, &options)?;
-    let tokens = merges.tokens().into_iter().map(|token| token.to_vec());
+    let tokens = merges.tokens().iter().map(|token| token.to_vec());
     Ranks::new(tokens.zip(0..))
 }
 

@@ -52,7 +52,7 @@ fn trained() -> impl Strategy<Value = Ranks> {
                 ..TrainOptions::new(256 + n)
             };
             let merges = train(&counts, &options)?;
-            let tokens = merges.tokens().into_iter();
+            let tokens = merges.tokens().iter();
             Ranks::new(tokens.map(|token| token.to_vec()).zip(0..))
         };
         ranks().expect("a vocabulary")

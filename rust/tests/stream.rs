@@ -45,7 +45,7 @@ static ENCODERS: LazyLock<Vec<Arc<Encoder>>> = LazyLock::new(|| {
     let encoder = |pattern: &str| {
         let counts = CountOptions::new("gpt2").and_then(|options| options.count_texts([&*text]));
         let merges = train(&counts.unwrap(), &TrainOptions::new(700)).unwrap();
-        let tokens = merges.tokens().into_iter().map(|token| token.to_vec());
+        let tokens = merges.tokens().iter().map(|token| token.to_vec());
         let ranks = Ranks::new(tokens.zip(0..)).unwrap();
         let special = SPECIAL.iter().map(|t| (*t).to_owned()).zip(1000..);
         Arc::new(Encoder::new(ranks, special.collect(), pattern).unwrap())

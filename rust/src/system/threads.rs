@@ -1,6 +1,6 @@
 //! Thread pools: one for each piece of work, gone after it, so that a fork finds no threads to lose.
 
-use crate::error::{Error, OutOfMemory, Result};
+use crate::error::{Error, Result};
 use crate::system::memory;
 use crate::system::sync::{Instant, thread};
 use std::fmt;
@@ -43,8 +43,9 @@ const THREAD_BYTES: usize = 32 << 10;
 /// # Errors
 /// [`Error::Memory`].
 pub(crate) fn room_for(n: usize) -> Result<()> {
-    let room: Result<Vec<u8>, OutOfMemory> = memory::with_capacity(n * THREAD_BYTES);
-    Ok(drop(room?))
+    let room: Vec<u8> = memory::with_capacity(n * THREAD_BYTES)?;
+    drop(room);
+    Ok(())
 }
 
 /// Asks now and then during long work whether to go on, always in the thread that made the call: only

@@ -1,6 +1,6 @@
 //! Pretoken counts at rest: what they were made with, and adding them up.
 
-use crate::error::{Error, OutOfMemory, Result};
+use crate::error::{Error, Result};
 use crate::system::memory;
 use crate::train::count_table::CountTable;
 
@@ -133,8 +133,8 @@ impl Counts {
     /// Pretokens with their counts: the most frequent first, equals by their bytes.
     ///
     /// # Errors
-    /// [`OutOfMemory`].
-    pub fn items(&self) -> Result<Vec<(Box<[u8]>, u64)>, OutOfMemory> {
+    /// [`Error::Memory`].
+    pub fn items(&self) -> Result<Vec<(Box<[u8]>, u64)>> {
         let mut items = memory::with_capacity(self.table.len())?;
         let mut done = Ok(());
         self.table.for_each(|word, n| {
