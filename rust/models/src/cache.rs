@@ -96,7 +96,7 @@ fn check(
     builder.preemption_bound = Some(preemptions);
     builder.check(move || {
         counter.fetch_add(1, Relaxed);
-        let cache = Arc::new(ShortCache::default());
+        let cache = Arc::new(ShortCache::new().expect("memory"));
         before(&cache);
         let threads = parts.iter().map(|part| {
             let (part, cache) = (part.clone(), cache.clone());

@@ -26,7 +26,7 @@ fn any_construction_on_any_text() {
                 return Ok(());
             };
             count(1);
-            let Some(compiled) = Compiled::new(&pattern) else {
+            let Some(compiled) = Compiled::new(&pattern).expect("memory") else {
                 return Ok(());
             };
             count(2);

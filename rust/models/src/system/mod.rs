@@ -1,5 +1,8 @@
 //! What the machine offers: threads and pipelines as they are, on what a model checker offers.
 
+#[allow(dead_code)]
+#[path = "../../../src/system/memory.rs"]
+pub(crate) mod memory;
 pub(crate) mod pages;
 #[allow(dead_code)]
 #[path = "../../../src/system/pipeline.rs"]

@@ -1,5 +1,6 @@
 //! Tables that are as small as they can be: loom follows each of their cells.
 
+use crate::error::OutOfMemory;
 use crate::system::sync::AtomicU64;
 use std::ops::Deref;
 
@@ -11,8 +12,8 @@ const CELLS: usize = 16;
 pub(crate) struct Pages<T>(Box<[T]>);
 
 impl Pages<AtomicU64> {
-    pub(crate) fn zeroed(_: usize) -> Self {
-        Self((0..CELLS).map(|_| AtomicU64::new(0)).collect())
+    pub(crate) fn zeroed(_: usize) -> Result<Self, OutOfMemory> {
+        Ok(Self((0..CELLS).map(|_| AtomicU64::new(0)).collect()))
     }
 }
 

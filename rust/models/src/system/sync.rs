@@ -17,17 +17,15 @@ pub(crate) struct OnceLock<T> {
     writing: loom::sync::Mutex<()>,
 }
 
-impl<T> Default for OnceLock<T> {
-    fn default() -> Self {
+impl<T> OnceLock<T> {
+    pub(crate) fn new() -> Self {
         Self {
             value: std::sync::OnceLock::new(),
             is_set: loom::sync::atomic::AtomicBool::new(false),
             writing: loom::sync::Mutex::new(()),
         }
     }
-}
 
-impl<T> OnceLock<T> {
     pub(crate) fn get(&self) -> Option<&T> {
         let is_set = self.is_set.load(Ordering::Acquire);
         is_set.then(|| self.value.get()).flatten()
@@ -38,16 +36,6 @@ impl<T> OnceLock<T> {
         self.value.set(value)?;
         self.is_set.store(true, Ordering::Release);
         Ok(())
-    }
-
-    pub(crate) fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
-        if let Some(value) = self.get() {
-            return value;
-        }
-        let _writing = self.writing.lock();
-        let value = self.value.get_or_init(make);
-        self.is_set.store(true, Ordering::Release);
-        value
     }
 }
 
