@@ -23,10 +23,10 @@ demo-gpu: .venv/lm build
 gpu-check: .venv/lm build
 	$(BIN)/python -m bytemill.gpu_check $(ARGS)
 
-# All tests: the Rust core's, then the Python package's.
+# All tests: the Rust core's, then the Python package's, a process for each core and eight at most.
 test: .venv/dev build
 	cargo test --quiet
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 # Models of the cache that threads share and of the threads themselves, under loom and shuttle: the core's
 # own source files with model checkers' atomics and threads. MODELS=cache runs those named so.

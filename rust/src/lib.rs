@@ -14,7 +14,7 @@
 //!
 //! let counts = CountOptions::new("gpt2")?.count_texts(["low low lower newest newest"])?;
 //! let merges = train(&counts, &TrainOptions::new(257))?;
-//! assert_eq!(merges.tokens()[256], b"we");
+//! assert_eq!(&*merges.tokens()[256], b"we");
 //! # Ok::<(), bytemill::error::Error>(())
 //! ```
 

@@ -59,7 +59,8 @@ def test_ctrl_c_ends_it_within_a_second_and_keeps_what_has_come(server, tmp_path
     # One second is what is promised; the machine may be busy.
     assert time.monotonic() - began < 3
     assert run.returncode == 130
-    assert said.splitlines()[-1].startswith("interrupted: what has come is kept")
+    # It may come after a word that it takes a while.
+    assert "\ninterrupted: what has come is kept" in f"\n{said}"
     held = part.stat().st_size
     server.faults.clear()
     server.sent = 0

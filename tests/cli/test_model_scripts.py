@@ -70,7 +70,7 @@ def test_generate_goes_past_the_context_only_if_told(folder, capsys, tmp_path):
     text.write_text("the dog sat on the log " * 20)
     status, _, err = call(capsys, "generate", *base, "--prompt-file", text)
     assert status == 2
-    assert re.match(r"error: the prompt has \d+ tokens, more than the context length 16", err)
+    assert re.match(r"error: --prompt-file has \d+ tokens, more than the context length 16", err)
 
 
 def test_evaluate_prints_the_figures(folder, capsys):
@@ -140,7 +140,7 @@ def test_account_of_ranks_components_and_cs336(capsys):
     assert both == ["655.4", "327.7"]
     # Each half of the gradients and of the weights goes to the other rank.
     assert rows["sends in a step"] == "524.3 kB"
-    assert "by CS336, 1 rows" in out
+    assert "by CS336, 1 row " in out
 
 
 def test_account_of_a_run(folder, capsys):
@@ -216,7 +216,7 @@ def test_bad_values(folder, capsys, arguments, message):
         (["--memory", "-1"], "--memory -1:"),
         (
             ["--depth", str(10**12)],
-            "--depth 1000000000000: it must be at least 1 and at most 10000",
+            "--depth 1000000000000: it must be at least 1 and at most 10,000",
         ),
         (["--n-layer", str(10**12)], "--n-layer 1000000000000: it must be"),
         (["--world-size", "0"], "--world-size 0"),

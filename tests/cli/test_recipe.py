@@ -54,7 +54,7 @@ def test_train_generate_evaluate_account(tmp_path, capsys):
         1, "--dtype", "float32",
     )  # fmt: skip
     assert status == 0, err
-    assert "2 layers, width 128, 1 heads" in out
+    assert "2 layers, width 128, 1 head," in out
     assert "value_embeddings 0.184, resid 0.0025, x0 0.25, smear 0.1, matrices 0.01" in out
     losses = [row["loss"] for row in read_metrics(run / "metrics.jsonl") if "loss" in row]
     assert losses[-1] < losses[0] - 1
@@ -69,7 +69,7 @@ def test_train_generate_evaluate_account(tmp_path, capsys):
     status, out, _ = call(capsys, "account", "--model", run)
     assert status == 0
     # One layer of two: 320 ids of 128 numbers.
-    assert "value embeddings" in out and "40,960 (" in out and "and the decay x" in out
+    assert "value embeddings" in out and "40,960 (" in out and "the decay x" in out
 
 
 @pytest.mark.parametrize("flags", SWITCHES, ids=lambda flags: flags[0][2:])

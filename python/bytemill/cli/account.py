@@ -196,7 +196,7 @@ def cs336_rows(config: ModelConfig, batch_size: int) -> list[tuple[str, str]]:
     activations = cs336_activations(config, batch_size)
     total = 4 * weights + activations
     return [
-        (f"by CS336, {batch_size} rows", report.megabytes(total)),
+        (f"by CS336, {report.count(batch_size, 'row')}", report.megabytes(total)),
         ("  weights", share(weights, total, memory=True)),
         ("  gradients", share(weights, total, memory=True)),
         ("  adamw states", share(2 * weights, total, memory=True)),

@@ -15,7 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bytemill.lm import Transformer, functional
 from bytemill.lm.generate.text import generate
-from bytemill.lm.model.cost import accounting, kernels
+from bytemill.lm.model import kernels
+from bytemill.lm.model.cost import accounting
 from tests.support.models import ids_like, small_config, small_model
 from tests.support.one_thread import one_thread  # noqa: F401
 

@@ -395,7 +395,8 @@ def test_defaults_are_those_of_the_papers_code():
     assert AdamW([weight]).defaults == {name: theirs[name] for name in names}
     # Jordan et al. 2024, the reference implementation; the steps are of this repository's quintics.
     expected = {"lr": 0.02, "momentum": 0.95, "nesterov": True, "weight_decay": 0.0, "ns_steps": 8}
-    assert Muon([weight]).defaults == expected
+    # What it can do besides (`test_muon_refinements`) is off.
+    assert expected.items() <= Muon([weight]).defaults.items()
 
 
 @pytest.mark.parametrize(
