@@ -26,7 +26,7 @@ def packed(lengths, seed=0):
 
 VARIANTS = [
     {}, {"n_kv_head": 1}, {"window": 3, "window_pattern": "SL"}, {"qk_norm": True},
-    {"n_kv_head": 1, "window": 2, "window_pattern": "S"},
+    {"n_kv_head": 1, "window": 2, "window_pattern": "S"}, {"smear": True},
 ]  # fmt: skip
 
 
@@ -34,6 +34,8 @@ VARIANTS = [
 @pytest.mark.parametrize("preset", ["gpt", "cs336"])
 def test_documents_in_a_row_are_what_they_are_alone(preset, variant):
     model = tiny_model(preset, **variant).double()
+    if model.config.smear:
+        torch.nn.init.ones_(model.smear.scale.weight)  # it starts at 0
     lengths = [1, 7, 2, 6]
     rows = torch.cat([packed(lengths), packed([4, 4, 8, 0][:3], 1)])
     with within(Documents(rows == BOS)):

@@ -25,6 +25,7 @@ class Documents:
     """
 
     def __init__(self, begins: Tensor) -> None:
+        self.begins = begins
         self._number = begins.cumsum(1)
         self._masks: dict[int | None, Tensor] = {}
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from bytemill.lm.model import ops
+from bytemill.lm.model.documents import current
 from bytemill.lm.model.layers import Device, Linear
 from bytemill.lm.model.variants import GATE_START, SMEAR_GATE_WIDTH, SMEAR_START
 
@@ -76,6 +77,8 @@ class Smear(nn.Module):
         """
         first = torch.zeros_like(x[:, :1]) if before is None else before.to(x.dtype)
         previous = torch.cat((first, x[:, :-1]), 1)
+        if (documents := current()) is not None:  # what ends one is not before the next
+            previous = previous.masked_fill(documents.begins[..., None], 0)
         narrow = x[..., :SMEAR_GATE_WIDTH]
         gate: Tensor = self.gate(narrow.to(ops.compute_dtype(narrow))).sigmoid()
         return x + self.scale.weight[0] * gate * previous
