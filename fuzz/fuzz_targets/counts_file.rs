@@ -31,7 +31,10 @@ fuzz_target!(|data: &[u8]| {
         save(&counts, &again).expect("the temporary folder takes files");
         let read = load(&again).expect("what was saved loads");
         let _ = std::fs::remove_file(&again);
-        assert_eq!(counts.items().expect("memory"), read.items().expect("memory"));
+        assert_eq!(
+            counts.items().expect("memory"),
+            read.items().expect("memory")
+        );
         assert_eq!(counts.pat_str(), read.pat_str());
         assert_eq!(counts.special_tokens(), read.special_tokens());
     }

@@ -139,7 +139,7 @@ impl NpyFile {
             .seek(SeekFrom::Start(HEADER + mark.len))
             .map_err(&fail)?;
         let mut left = self.written - mark.len;
-        let mut buffer = memory::filled(0, BUFFER)?;
+        let mut buffer = memory::zeroed(BUFFER)?;
         while left > 0 {
             let n = left.min(BUFFER as u64) as usize;
             self.file.read_exact(&mut buffer[..n]).map_err(&fail)?;

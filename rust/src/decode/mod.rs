@@ -54,7 +54,7 @@ impl Decoder {
         let highest = tokens.iter().map(|t| t.1 as usize).max().unwrap_or(0);
         let mut table = Self {
             arena: memory::with_capacity(tokens.iter().map(|t| t.0.len()).sum())?,
-            dense: memory::filled((0, 0), (highest + 1).min(limit))?,
+            dense: memory::zeroed((highest + 1).min(limit))?,
             ..Self::default()
         };
         for (bytes, id) in tokens {

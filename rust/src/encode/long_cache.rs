@@ -52,7 +52,7 @@ impl LongCache {
     pub fn new() -> Result<Self, OutOfMemory> {
         Ok(Self {
             entries: memory::filled(EMPTY, 1 << FIRST_ENTRIES)?,
-            tags: memory::filled(0, 1 << FIRST_ENTRIES)?,
+            tags: memory::zeroed(1 << FIRST_ENTRIES)?,
             shift: u64::BITS - FIRST_ENTRIES,
             kept: 0,
         })
@@ -101,8 +101,7 @@ impl LongCache {
             self.kept = 0;
             let size = self.entries.len() * 4;
             // Where there is no memory for it, the small one will do.
-            if let (Ok(entries), Ok(tags)) = (memory::filled(EMPTY, size), memory::filled(0, size))
-            {
+            if let (Ok(entries), Ok(tags)) = (memory::filled(EMPTY, size), memory::zeroed(size)) {
                 // Starts empty: what matters comes back.
                 self.shift -= 2;
                 (self.entries, self.tags) = (entries, tags);

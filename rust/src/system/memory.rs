@@ -10,6 +10,7 @@
 //! queues; and the searchers that aho-corasick, regex-syntax and fancy-regex build.
 
 use crate::error::{OutOfMemory, Result};
+use bytemuck::Zeroable;
 use std::alloc::{Layout, alloc};
 use std::collections::BinaryHeap;
 
@@ -25,6 +26,11 @@ pub(crate) fn filled<T: Clone>(value: T, n: usize) -> Result<Vec<T>, OutOfMemory
     let mut list = with_capacity(n)?;
     list.resize(n, value);
     Ok(list)
+}
+
+/// `n` zeros, which cost nothing until they are used.
+pub(crate) fn zeroed<T: Zeroable>(n: usize) -> Result<Vec<T>, OutOfMemory> {
+    bytemuck::allocation::try_zeroed_vec(n).map_err(|()| OutOfMemory)
 }
 
 /// All of `items`.
@@ -101,6 +107,7 @@ mod tests {
 
     #[test]
     fn what_is_made_is_what_was_asked_for() -> Result<(), OutOfMemory> {
+        assert_eq!(zeroed::<u32>(3)?, [0, 0, 0]);
         let mut list = filled(7, 3)?;
         push(&mut list, 8)?;
         append(&mut list, &[9, 10])?;
@@ -119,6 +126,7 @@ mod tests {
         let too_many = usize::MAX / 8;
         assert_eq!(with_capacity::<u64>(too_many), Err(OutOfMemory));
         assert_eq!(filled(0u64, too_many), Err(OutOfMemory));
+        assert_eq!(zeroed::<u64>(too_many), Err(OutOfMemory));
         assert_eq!(resize(&mut list, too_many, 0), Err(OutOfMemory));
         assert_eq!(list, [1, 2]);
     }

@@ -173,7 +173,7 @@ fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>, most: usize) -> std::
 
 /// A pretoken; `None` if it is not base64.
 fn decoded(base64: &str) -> Result<Option<Vec<u8>>, OutOfMemory> {
-    let mut word = memory::filled(0, base64::decoded_len_estimate(base64.len()))?;
+    let mut word = memory::zeroed(base64::decoded_len_estimate(base64.len()))?;
     let Ok(n) = BASE64.decode_slice(base64, &mut word) else {
         return Ok(None);
     };

@@ -342,7 +342,7 @@ impl RangePairs {
                 start += bound.n;
             }
         }
-        self.at = memory::filled(0, start as usize)?;
+        self.at = memory::zeroed(start as usize)?;
         let mut done = Ok(());
         let (lists, at) = (&mut self.lists[..], &mut self.at[..]);
         words.for_each_pair(self.range.clone(), lens, |position, a, b, weight| {

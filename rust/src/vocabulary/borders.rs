@@ -77,7 +77,7 @@ impl Borders {
             .next_power_of_two()
             .clamp(1 << 12, 1 << 24);
         let mut borders = Self {
-            pairs: memory::filled(0, n_bits / 64)?,
+            pairs: memory::zeroed(n_bits / 64)?,
             shift: u64::BITS - n_bits.trailing_zeros(),
             parts,
         };

@@ -63,7 +63,7 @@ impl Trie {
         let mut sorted: Vec<(u64, &[u8], u32)> = memory::collect(heads)?;
         sorted.sort_unstable();
         let mut builder = Builder {
-            nodes: memory::filled(0, FIRST + 2 * sorted.len())?,
+            nodes: memory::zeroed(FIRST + 2 * sorted.len())?,
             bases: Vec::new(),
             end: FIRST,
         };
