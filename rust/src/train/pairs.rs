@@ -126,10 +126,12 @@ impl<'a> Pairs<'a> {
             256 => None,
             _ => Some(sketch_bits(words.slots.len())),
         };
-        for range in &mut ranges {
-            range.bounds = memory::filled(Bound::default(), 1 << bits.unwrap_or(16))?;
+        team.run(&mut ranges, |range| {
+            range.found = range.sketch(words, lens, bits)
+        });
+        for range in &ranges {
+            range.found?;
         }
-        team.run(&mut ranges, |range| range.sketch(words, lens, bits));
         let sketch = Sketch::sum(&ranges, bits)?;
         self.threshold = choose(sketch.highest());
         let numbers = sketch.number(self.threshold)?;
@@ -314,14 +316,22 @@ impl RangePairs {
         &self.at[list.start as usize..][..list.n as usize]
     }
 
-    fn sketch<S: Symbol>(&mut self, words: &Words<S>, lens: &[u32], bits: Option<u32>) {
-        let bounds = &mut self.bounds[..];
+    fn sketch<S: Symbol>(
+        &mut self,
+        words: &Words<S>,
+        lens: &[u32],
+        bits: Option<u32>,
+    ) -> Result<(), OutOfMemory> {
+        self.bounds = memory::filled(Bound::default(), 1 << bits.unwrap_or(16))?;
+        // Its length is said here so that no index has to be looked at below.
+        let bounds = &mut self.bounds[..1 << bits.unwrap_or(16)];
         words.for_each_pair(self.range.clone(), lens, |_, a, b, weight| {
             let bound = &mut bounds[bucket(bits, a, b)];
             let weight = u32::try_from(weight).unwrap_or(u32::MAX);
             bound.count = bound.count.saturating_add(weight);
             bound.n += 1;
         });
+        Ok(())
     }
 
     fn find<S: Symbol>(
@@ -345,6 +355,7 @@ impl RangePairs {
         self.at = memory::zeroed(start as usize)?;
         let mut done = Ok(());
         let (lists, at) = (&mut self.lists[..], &mut self.at[..]);
+        let collided = &mut self.collided;
         words.for_each_pair(self.range.clone(), lens, |position, a, b, weight| {
             let number = numbers.by_bucket[bucket(numbers.bits, a, b)];
             if number == NO_LIST {
@@ -359,15 +370,25 @@ impl RangePairs {
                 list.count += weight;
                 at[(list.start + list.n) as usize] = position;
                 list.n += 1;
-            } else {
-                done = done.and_then(|()| {
-                    self.collided.try_reserve(1)?;
-                    let other = self.collided.entry(pair).or_default();
-                    other.0 += weight;
-                    memory::push(&mut other.1, position)
-                });
+            } else if done.is_ok() {
+                done = collide(collided, pair, weight, position);
             }
         });
         done
     }
+}
+
+/// Adds an occurrence of a pair whose bucket is another's. Apart, as it is rare.
+#[cold]
+#[inline(never)]
+fn collide(
+    collided: &mut FxHashMap<u64, (u64, Vec<u32>)>,
+    pair: u64,
+    weight: u64,
+    position: u32,
+) -> Result<(), OutOfMemory> {
+    collided.try_reserve(1)?;
+    let other = collided.entry(pair).or_default();
+    other.0 += weight;
+    memory::push(&mut other.1, position)
 }
