@@ -47,10 +47,14 @@ def cpu_seconds(first="", then="", **environment):
     return float(done.stdout)
 
 
-@pytest.fixture(scope="module")
 def spinning():
     """As libgomp does it by itself."""
     return cpu_seconds("import torch")
+
+
+def holds(compare):
+    """Whether it does in one of three tries: other programs take the cores of threads that spin."""
+    return any(compare() for _ in range(3))
 
 
 @needs_libgomp
@@ -59,14 +63,17 @@ def spinning():
     [("import bytemill.lm", ""), ("import torch", "wait_briefly()")],
     ids=["bytemill first", "torch first"],
 )
-def test_waiting_costs_little(first, then, spinning):
-    assert cpu_seconds(first, then) < spinning / 2
+def test_waiting_costs_little(first, then):
+    assert holds(lambda: cpu_seconds(first, then) < spinning() / 2)
 
 
 @needs_libgomp
-def test_who_says_how_to_wait_is_heard(spinning):
-    chosen = cpu_seconds("import bytemill.lm", "wait_briefly()", OMP_WAIT_POLICY="ACTIVE")
-    assert chosen > spinning / 2
+def test_who_says_how_to_wait_is_heard():
+    def is_heard():
+        chosen = cpu_seconds("import bytemill.lm", "wait_briefly()", OMP_WAIT_POLICY="ACTIVE")
+        return chosen > spinning() / 2
+
+    assert holds(is_heard)
 
 
 def test_the_environment_stays_as_it_was():
