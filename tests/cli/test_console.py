@@ -13,7 +13,7 @@ import pytest
 from bytemill.cli.command import explained
 from bytemill.cli.console import inputs, messages
 from bytemill.cli.console.messages import in_flags
-from bytemill.cli.console.streams import Guarded, OutputClosed, guarded
+from bytemill.cli.console.streams import Guarded, OutputClosed, guarded, tell
 from tests.support.programs import ROOT, is_one_line
 
 
@@ -183,3 +183,13 @@ class TestCtrlC:
         assert status == -signal.SIGINT  # which a shell shows as 130
         is_one_line(err, "stopping; press Ctrl-C again to end at once")
         assert seconds < 2
+
+
+def test_a_line_is_written_in_one_piece(monkeypatch):
+    """What another thread says may stand before or after a line, but not in it."""
+    written = []
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "write", lambda text: written.append(text) or len(text))
+    monkeypatch.setattr("sys.stderr", stream)
+    tell("interrupted: what has come is kept")
+    assert [text for text in written if text] == ["interrupted: what has come is kept\n"]

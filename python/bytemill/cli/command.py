@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dis
 import os
-import sys
 import traceback
 from collections.abc import Callable
 from enum import IntEnum
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from bytemill.cli.console import interrupts
 from bytemill.cli.console.messages import in_flags
-from bytemill.cli.console.streams import OutputClosed
+from bytemill.cli.console.streams import OutputClosed, tell
 from bytemill.folder_lock import LOCK_NAME
 
 
@@ -55,16 +54,16 @@ def exit_status(
             isinstance(error, Exception) and interrupts.was_pressed()
         ):
             told = interrupted if isinstance(interrupted, str) else interrupted()
-            print(f"interrupted: {told}", file=sys.stderr)
+            tell(f"interrupted: {told}")
             return Status.INTERRUPTED
         if not isinstance(error, Exception):
             raise
         message = explained(error)
         if message is not None:
-            print(f"{who}error: {message}", file=sys.stderr)
+            tell(f"{who}error: {message}")
             return Status.BAD_INPUT
         traceback.print_exc()
-        print(f"This is a fault of bytemill: please report it, {reports()}.", file=sys.stderr)
+        tell(f"This is a fault of bytemill: please report it, {reports()}.")
         return Status.FAULT
 
 

@@ -6,7 +6,6 @@ bytemill generate --model runs/first --prompt 'Once upon a time' --samples 3
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from bytemill import Tokenizer
 from bytemill.cli import model
 from bytemill.cli.command import EPILOG, exit_status
 from bytemill.cli.console import inputs, messages
+from bytemill.cli.console.streams import tell
 from bytemill.lm.batches.vocabulary import separator
 from bytemill.lm.generate.text import check_vocabulary, generate, stream_text
 from bytemill.lm.generate.weights import DecodingWeights
@@ -136,7 +136,7 @@ def run(args: argparse.Namespace) -> None:
         text = tokenizer.decode([id_ for id_ in row if id_ < tokenizer.n_vocab])
         print(f"--- sample {i + 1}, seed {args.seed + i}, {len(row)} tokens\n{shown}{text}")
     n_new = sum(map(len, rows))
-    print(f"{n_new} tokens in {seconds:.2f} s, {n_new / seconds:,.0f} tokens/s", file=sys.stderr)
+    tell(f"{n_new} tokens in {seconds:.2f} s, {n_new / seconds:,.0f} tokens/s")
 
 
 def prompt_ids(args: argparse.Namespace, tokenizer: Tokenizer) -> list[int]:

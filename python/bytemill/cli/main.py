@@ -19,7 +19,7 @@ from bytemill.cli.command import EPILOG, Status, exit_status
 from bytemill.cli.console import interrupts, messages
 from bytemill.cli.console.parser import Parser, did_you_mean
 from bytemill.cli.console.programs import PROGRAMS, parsers
-from bytemill.cli.console.streams import Guarded, guarded, is_closed
+from bytemill.cli.console.streams import Guarded, guarded, is_closed, tell
 
 __all__ = ["main", "parsers", "run"]
 
@@ -59,7 +59,7 @@ def run(name: str, argv: Sequence[str], prog: str) -> int:
         failure = out and out.failure
         if failure and program.saves and not is_closed(failure):
             lost = "what was printed there is lost, what was saved is not"
-            print(f"note: stdout: {failure.strerror}; {lost}", file=sys.stderr)
+            tell(f"note: stdout: {failure.strerror}; {lost}")
         return status
 
 

@@ -6,7 +6,6 @@ bytemill tok-eval tokenizer/ --text news=news.txt --markdown eval.md --plot eval
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from bytemill import Tokenizer
 from bytemill.cli.command import EPILOG, exit_status
 from bytemill.cli.console import inputs
+from bytemill.cli.console.streams import tell
 from bytemill.files import replacing, write_bytes
 from bytemill.patterns import NAMES
 
@@ -178,7 +178,7 @@ def load_baselines(names: Iterable[str]) -> dict[str, Tokenizer]:
             else:
                 reasons[f"tiktoken could not fetch them ({kind}); is there a network?"] = None
     if missing:
-        print(f"note: left out {', '.join(missing)}: {'; '.join(reasons)}", file=sys.stderr)
+        tell(f"note: left out {', '.join(missing)}: {'; '.join(reasons)}")
     return found
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import signal
-import sys
 import time
 import warnings
 import zlib
@@ -24,6 +23,7 @@ from bytemill.cli import report
 from bytemill.cli.command import EPILOG, check_new, check_out, check_writable, exit_status
 from bytemill.cli.console import inputs
 from bytemill.cli.console.messages import in_flags
+from bytemill.cli.console.streams import tell
 from bytemill.cli.progress import Progress
 from bytemill.data import InputFile, expand_inputs, iter_documents
 from bytemill.data.readers import check_packages
@@ -290,7 +290,7 @@ class Job:
             unused = "--input, --max-chars and --doc-cap are not used"
             if self.fraction:
                 unused = "--input is for --held-out alone, --max-chars and --doc-cap are not used"
-            print(note + unused, file=sys.stderr)
+            tell(note + unused)
         return counts
 
     def keep_apart(self, documents: Iterable[str]) -> Iterator[str]:
@@ -309,7 +309,7 @@ class Job:
             warnings.simplefilter("always")
             tokenizer = self.trainer.train(self.args.vocab_size, progress=bar.update)
         for warning in caught:
-            print(f"warning: {in_flags(str(warning.message))}", file=sys.stderr)
+            tell(f"warning: {in_flags(str(warning.message))}")
         return tokenizer
 
     def compression(self, tokenizer: Tokenizer) -> str:

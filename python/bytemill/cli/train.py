@@ -19,6 +19,7 @@ from typing import Final
 from bytemill.cli import report
 from bytemill.cli.command import EPILOG, Status, check_out, exit_status
 from bytemill.cli.console.parser import did_you_mean
+from bytemill.cli.console.streams import tell
 from bytemill.cli.flags import add_flags, given, read_tree
 from bytemill.cli.progress import Progress, duration
 from bytemill.lm.device.runtime import choose_device
@@ -145,7 +146,7 @@ def train(config: TrainConfig, resume: bool, world: World) -> Result:
         result = trainer.run()
     if not result.is_finished:
         where = f"saved at step {result.step}; to go on, add --resume"
-        print(f"interrupted: {where}", file=sys.stderr)
+        tell(f"interrupted: {where}")
     elif result.checkpoint is not None:
         print(report.rows(summary(config, result)))
     return result
@@ -221,7 +222,7 @@ STOP_SECONDS: Final = 1.5
 
 
 def _end() -> None:
-    print(f"interrupted: {NOT_SAVED}", file=sys.stderr, flush=True)
+    tell(f"interrupted: {NOT_SAVED}")
     os._exit(130)
 
 

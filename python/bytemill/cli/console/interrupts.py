@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from bytemill.cli.console.streams import tell
 
 # A program that stops faster than this says only how it ended.
 PATIENCE_S = 0.5
@@ -65,4 +66,4 @@ def answered() -> Iterator[None]:
 
 
 def _say() -> None:
-    print("stopping; press Ctrl-C again to end at once", file=sys.stderr, flush=True)
+    tell("stopping; press Ctrl-C again to end at once")

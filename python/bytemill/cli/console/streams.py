@@ -14,6 +14,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 
+def tell(line: str) -> None:
+    """Prints a line on stderr in one piece.
+
+    `print` writes the line's end on its own, and what another thread says may come before it.
+    """
+    print(f"{line}\n", end="", file=sys.stderr, flush=True)
+
+
 class OutputClosed(Exception):
     """Whoever read stdout has gone: `| head -1`. Nothing is wrong, and nothing more is wanted."""
 

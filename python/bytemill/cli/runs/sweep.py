@@ -16,6 +16,7 @@ from typing import Any, Final
 from bytemill import files
 from bytemill.cli.command import EPILOG, Status, check_out, exit_status
 from bytemill.cli.console.parser import did_you_mean
+from bytemill.cli.console.streams import tell
 from bytemill.cli.flags import add_flags, flag_of, given, reader
 from bytemill.cli.progress import Progress, duration
 from bytemill.cli.train import PARTS, Screen
@@ -88,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
                 bar.say(f"note: diverged: {outcome.diverged}")
     if len(outcomes) < len(runs):
         done = f"{len(outcomes)} of {len(runs)} runs are done, the next one is saved"
-        print(f"interrupted: {done}; the same command goes on", file=sys.stderr)
+        tell(f"interrupted: {done}; the same command goes on")
         return Status.INTERRUPTED
     best_first = ranked(outcomes)
     rows = [dataclasses.asdict(outcome) for outcome in best_first]
