@@ -42,6 +42,7 @@ from bytemill.lm.train.start.other_run import (
     said_of_beginning,
     said_of_steps,
 )
+from bytemill.lm.train.start.sharding import check_shard
 from bytemill.lm.train.start.started import Started, warnings
 from bytemill.lm.train.steps.average import Average
 from bytemill.lm.train.steps.hooks import Hooks
@@ -164,7 +165,9 @@ class Trainer:
         saved = SavedRun.read(checkpoint, self.config) if checkpoint else None
         # "auto" was settled when the run began.
         self.dtype = runtime.choose_dtype(saved.dtype if saved else dtype, self.device)
-        self._is_compiled = runtime.wants_compile(run.compile, self.device)
+        check_shard(run, self.world.size)
+        is_whole = run.shard == "zero2" or self.world.size == 1
+        self._is_compiled = is_whole and runtime.wants_compile(run.compile, self.device)
         self._machine = machine(self.device, self._is_compiled, self.world.size)
         if saved is not None:
             self.data.check_resumed(saved.tokenizer)
@@ -186,7 +189,7 @@ class Trainer:
         if run.fp8:
             use_fp8(self.model, self.device)
         self.optimizers = build_optimizers(self.model, self.plan.optimizer, ns_dtype=self.dtype)
-        self.world.prepare(self.model, self.optimizers, self.plan.batch_size)
+        self.world.prepare(self.model, self.optimizers, self.plan.batch_size, run.shard)
         self._val_batches = self.data.val_batches(run.eval_tokens, self.plan.batch_size, length)
         self._average = Average(self.model, run.ema) if run.ema is not None else None
         self._forward = Forward(
@@ -251,7 +254,7 @@ class Trainer:
         rows = run.micro_batch_size or (
             saved.rows
             if saved
-            else rows_that_fit(self.plan, self.device, self.dtype, self.world.size)
+            else rows_that_fit(self.plan, self.device, self.dtype, self.world.size, run.shard)
         )
         return Loop(
             self.model,
