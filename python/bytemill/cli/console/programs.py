@@ -41,7 +41,7 @@ PROGRAMS = {
     "sweep": Program("bytemill.cli.runs.sweep", "many models that differ in some fields *", True),
     "generate": Program("bytemill.cli.generate", "a prompt -> the text a model writes *", False),
     "evaluate": Program(
-        "bytemill.cli.evaluation.evaluate", "a model's loss and bits per byte *", False
+        "bytemill.cli.evaluation.evaluate", "a model's loss and bits per byte *", True
     ),
     "plot": Program("bytemill.cli.runs.plot", "the loss curves of runs, as a picture *", True),
     "base-eval": Program(
