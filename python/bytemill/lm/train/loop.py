@@ -40,7 +40,7 @@ from bytemill.lm.train.steps.average import Average
 from bytemill.lm.train.steps.hooks import NO_HOOKS, Hooks
 from bytemill.lm.train.steps.objective import Objective
 from bytemill.lm.train.steps.pace import Every, Pace
-from bytemill.lm.train.steps.source import Source
+from bytemill.lm.train.steps.source import Source, close
 from bytemill.lm.train.steps.world import ALONE, World
 
 SLOW_SECONDS: Final = 2.0
@@ -178,7 +178,7 @@ class Loop:
         self.window, self.best = window, math.inf if best is None else float(best)
 
     def run(self, log: MetricsLog | None = None, estimate: float | None = None) -> None:
-        """Makes the steps.
+        """Makes the steps. The batches are closed when they end, however they do.
 
         Args:
             log: Gets the figures, on the rank that leads.
@@ -192,6 +192,7 @@ class Loop:
             self._steps()
         finally:
             self._settle()
+            close(self.batches)
 
     def _steps(self) -> None:
         every = self._every
@@ -235,7 +236,7 @@ class Loop:
         multiplier = 1.0
         if self._schedule is not None:
             multiplier = apply_schedule(self.optimizers, self._schedule, self.pace.position)
-        loss = self._micro.gradients(self.world.share(self.batches.next_batch()))
+        loss = self._micro.gradients(self.world.draw(self.batches))
         norm = self.world.clip(self.model.parameters(), self._clip)
         for optimizer in self.optimizers:
             optimizer.step()
