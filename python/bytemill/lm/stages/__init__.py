@@ -1,0 +1,1 @@
+"""What comes after the base model: stages of training on conversations."""
