@@ -50,6 +50,12 @@ PROGRAMS = {
     "chat-eval": Program(
         "bytemill.cli.evaluation.chat_eval", "an assistant's answers to tasks *", True
     ),
+    "export": Program(
+        "bytemill.cli.interchange.export_model", "a model -> other tools' files *", True
+    ),
+    "import": Program(
+        "bytemill.cli.interchange.import_model", "another tool's model -> a run *", True
+    ),
     "account": Program("bytemill.cli.account", "a model's parameters, memory and FLOPs *", False),
     "demo": Program("bytemill.cli.demo", "all of it in minutes, on Python's own source *", True),
     "completion": Program(
