@@ -15,7 +15,7 @@ from tests.support.programs import ROOT, SPECIAL, TEXT, call, command, is_one_li
 
 ORDER = [
     "download", "tok-train", "tok-encode", "tok-eval", "train", "sweep", "generate", "evaluate",
-    "plot", "base-eval", "chat-eval", "report", "account", "demo",
+    "plot", "base-eval", "chat-eval", "report", "export", "import", "account", "demo",
 ]  # fmt: skip
 
 

@@ -27,6 +27,8 @@ WORDS = {
     "base-eval": ("--model {}/none", "what was answered is kept"),
     "chat-eval": ("--model {}/none --tasks identity", "what was answered is kept"),
     "plot": ("{}/none", "nothing was drawn"),
+    "export": ("{}/none --to huggingface --out {}/h", "nothing was written"),
+    "import": ("{}/none --out {}/r", "nothing was written"),
     "account": ("--gpu none", "nothing was counted"),
     "demo": ("--steps 0 --out {}/d", "the demo was not finished"),
     "completion": ("bash", "the script is not complete"),

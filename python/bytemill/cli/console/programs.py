@@ -51,6 +51,12 @@ PROGRAMS = {
         "bytemill.cli.evaluation.chat_eval", "an assistant's answers to tasks *", True
     ),
     "report": Program("bytemill.cli.runs.report", "what runs came to, on one page *", True),
+    "export": Program(
+        "bytemill.cli.interchange.export_model", "a model -> other tools' files *", True
+    ),
+    "import": Program(
+        "bytemill.cli.interchange.import_model", "another tool's model -> a run *", True
+    ),
     "account": Program("bytemill.cli.account", "a model's parameters, memory and FLOPs *", False),
     "demo": Program("bytemill.cli.demo", "all of it in minutes, on Python's own source *", True),
     "completion": Program(
