@@ -54,9 +54,10 @@ def runs(tmp_path):
         json.dumps({"core": core, "samples": samples, "seconds": 30})
     )
     (sft / "evaluation").mkdir()
+    git = {"commit": "0123456789abcdef", "is_changed": True}
     tasks = {"gsm8k": {"items": 10, "score": 0.25, "centred": 0.25}}
     (sft / "evaluation" / "chat.json").write_text(
-        json.dumps({"tasks": tasks, "chat_core": 0.5, "seconds": 30})
+        json.dumps({"tasks": tasks, "chat_core": 0.5, "seconds": 30, "git": git})
     )
     return tmp_path
 
@@ -82,6 +83,7 @@ def test_a_chain_of_runs(runs, capsys):
     # Twice 90 s at $4 an hour.
     assert short["time of training"] == ["3 min 00 s"] and short["cost"] == ["$0.20"]
     assert short["time of evaluation"] == ["1 min 00 s"]
+    assert rows_of(text, "SFT: sft")["evaluated at git commit"] == ["0123456789ab, changed"]
     assert "The capital of <b>France" in text
     page = (runs / "sft" / "report" / "report.html").read_text()
     assert "The capital of &lt;b&gt;France" in page and "<b>" not in page

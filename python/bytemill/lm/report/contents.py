@@ -165,7 +165,10 @@ def _of_run(run: RunRecord, own: dict[str, Any]) -> Section:
     ]
     if isinstance(tokenizer := run.last.extra.get("tokenizer"), str):
         rows.append(("tokenizer", tokenizer[:16]))
-    rows += [(name, value) for name, value in _settings(run).items()]
+    commits = [f"{g['commit'][:12]}{', changed' if g['is_changed'] else ''}" for g in _gits(run)]
+    if commits:
+        rows.append(("evaluated at git commit", " and ".join(dict.fromkeys(commits))))
+    rows += list(_settings(run).items())
     blocks: list[Any] = [Table(("", ""), rows)]
     if tasks := _task_rows(run):
         blocks.append(Table(("task", "items", "score", "centred"), tasks))
@@ -189,6 +192,10 @@ def _task_rows(run: RunRecord) -> list[tuple[str, ...]]:
 
 def _evaluations(run: RunRecord) -> Iterable[dict[str, Any]]:
     return (found for found in (run.base_eval, run.chat_eval) if found)
+
+
+def _gits(run: RunRecord) -> Iterable[dict[str, Any]]:
+    return (found["git"] for found in _evaluations(run) if found.get("git"))
 
 
 def _settings(run: RunRecord) -> dict[str, str]:
