@@ -14,8 +14,8 @@ from bytemill.cli.console import programs
 from tests.support.programs import ROOT, SPECIAL, TEXT, call, command, is_one_line, run
 
 ORDER = [
-    "download", "tok-train", "tok-encode", "tok-eval", "train", "sweep", "generate", "evaluate",
-    "plot", "base-eval", "chat-eval", "account", "demo",
+    "download", "tok-train", "tok-encode", "tok-eval", "train", "mid-train", "sft", "sweep",
+    "generate", "evaluate", "plot", "base-eval", "chat-eval", "account", "demo",
 ]  # fmt: skip
 
 
