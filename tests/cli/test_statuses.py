@@ -20,6 +20,8 @@ WORDS = {
     "tok-encode": ("--tokenizer {}/t --input x --out {}/s", "no shards were written"),
     "tok-eval": ("--no-samples --text a={}/none", "the comparison is not complete"),
     "train": ("--data {}/none --out {}/r", "nothing was saved since the last save"),
+    "mid-train": ("--init-from {}/none --out {}/r", "nothing was saved since the last save"),
+    "sft": ("--init-from {}/none --out {}/r", "nothing was saved since the last save"),
     "generate": ("--model {}/none", "the text is not complete"),
     "evaluate": ("--model {}/none --data {}/none", "nothing was measured"),
     "download": ("nonsense --out {}/d", "what has come is kept"),

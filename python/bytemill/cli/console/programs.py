@@ -38,6 +38,10 @@ PROGRAMS = {
     "tok-encode": Program("bytemill.cli.tok_encode", "text files -> token shards", True),
     "tok-eval": Program("bytemill.cli.tok_eval", "compare the compression of tokenizers", False),
     "train": Program("bytemill.cli.train", "token shards -> a language model *", True),
+    "mid-train": Program(
+        "bytemill.cli.stages.mid_train", "a base model that learns conversations *", True
+    ),
+    "sft": Program("bytemill.cli.stages.sft", "a model that learns to answer *", True),
     "sweep": Program("bytemill.cli.runs.sweep", "many models that differ in some fields *", True),
     "generate": Program("bytemill.cli.generate", "a prompt -> the text a model writes *", False),
     "evaluate": Program(
