@@ -167,7 +167,8 @@ class StageData:
     words: str | None = option(
         None,
         decides=False,
-        help="a text whose words are spelled and counted in",
+        help="text, as tok-train reads it, whose words are spelled and counted in, of its first 10 "
+        "million characters",
         derived="the tokenizer's own words",
     )
     skip_bad: bool = option(

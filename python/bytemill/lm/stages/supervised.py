@@ -21,7 +21,7 @@ from bytemill.lm.optim.groups import peak_rates
 from bytemill.lm.stages.asked import Asked, scores, tasks_to_ask
 from bytemill.lm.stages.config import MidConfig, SftConfig, StageData, SupervisedConfig
 from bytemill.lm.stages.conversations import Conversations
-from bytemill.lm.stages.mixture import Mixture, default_words, mixture
+from bytemill.lm.stages.mixture import Mixture, mixture
 from bytemill.lm.stages.recipes import Recipe, recipe_of
 from bytemill.lm.stages.replay import replayed
 from bytemill.lm.stages.rows import ConversationRows, Packing, rows_of
@@ -32,7 +32,7 @@ from bytemill.lm.train.start.started import Started
 from bytemill.lm.train.steps.objective import NextToken, Objective
 from bytemill.lm.train.steps.source import Source
 from bytemill.tasks.named import Sources
-from bytemill.tasks.words import words_of
+from bytemill.tasks.words import default_words, words_in
 
 C = TypeVar("C", bound=SupervisedConfig)
 
@@ -290,10 +290,8 @@ class Sft(Supervised[SftConfig]):
 
 
 def _mixture(data: StageData, recipe: Recipe, tokens: Any) -> Mixture:
-    text = default_words(list(tokens))
-    if data.words is not None:
-        text = Path(data.words).read_text(encoding="utf-8")
-    sources = Sources(Path(data.path), words_of([text]), split="train")
+    words = words_in(data.words) if data.words else default_words(tokens)
+    sources = Sources(Path(data.path), words, split="train")
     return mixture(data.tasks or recipe.tasks, sources, skip_bad=data.skip_bad)
 
 
