@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -260,11 +260,15 @@ class Supervised(Stage[C]):
         """As `bytemill.lm.train.steps.hooks.Hooks` says; asks items, where that is due."""
         found = super().validate()
         loop, every = self._loop, self.config.data.ask_every
-        if loop is not None and self._asked and (loop.step % every == 0 or loop.is_finished):
-            self._ask(loop)
-        return found
+        if loop is None or found is None or not self._asked:
+            return found
+        if loop.step % every and not loop.is_finished:
+            return found
+        asked = self._ask()
+        self._tell(Asked(loop.step, asked))
+        return replace(found, more={f"ask_{name}": score for name, score in asked.items()})
 
-    def _ask(self, loop: Loop) -> None:
+    def _ask(self) -> dict[str, float]:
         self.model.eval()
         with self._average.applied() if self._average else nullcontext():
             found = scores(
@@ -276,9 +280,7 @@ class Supervised(Stage[C]):
                 dtype=None if self.dtype == torch.float32 else self.dtype,
             )
         self.model.train()
-        if self._figures is not None:
-            self._figures.log(loop.step, {f"ask_{name}": score for name, score in found.items()})
-        self._tell(Asked(loop.step, found))
+        return found
 
 
 class MidTraining(Supervised[MidConfig]):
