@@ -15,7 +15,8 @@ from tests.support.programs import ROOT, SPECIAL, TEXT, call, command, is_one_li
 
 ORDER = [
     "download", "tok-train", "tok-encode", "tok-eval", "train", "mid-train", "sft", "sweep",
-    "generate", "evaluate", "plot", "base-eval", "chat-eval", "account", "demo",
+    "generate", "evaluate", "plot", "base-eval", "chat-eval", "report", "export", "import",
+    "account", "demo",
 ]  # fmt: skip
 
 

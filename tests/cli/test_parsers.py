@@ -20,7 +20,7 @@ UNITS = re.compile(
     r"\b(tokens?|bytes|characters|documents?|items|threads|cores|times|samples?|texts|share|fraction|"
     r"logits|integer|blocks|square|windows?|rows?|steps?|batch(es)?|layers?|heads?|width|features|parameters?|"
     r"ids?|GB|GPUs?|processes|FLOPs?|FLOP/s|rate|norm|decay|weight|period|base|coefficient|probability|"
-    r"checkpoints|epochs?|seconds|minutes|seed|moment\w*|denominator|positions?|files)\b",
+    r"checkpoints|dollars|epochs?|seconds|minutes|seed|moment\w*|denominator|positions?|files)\b",
 )
 
 

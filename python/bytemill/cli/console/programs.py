@@ -45,7 +45,7 @@ PROGRAMS = {
     "sweep": Program("bytemill.cli.runs.sweep", "many models that differ in some fields *", True),
     "generate": Program("bytemill.cli.generate", "a prompt -> the text a model writes *", False),
     "evaluate": Program(
-        "bytemill.cli.evaluation.evaluate", "a model's loss and bits per byte *", False
+        "bytemill.cli.evaluation.evaluate", "a model's loss and bits per byte *", True
     ),
     "plot": Program("bytemill.cli.runs.plot", "the loss curves of runs, as a picture *", True),
     "base-eval": Program(
@@ -53,6 +53,13 @@ PROGRAMS = {
     ),
     "chat-eval": Program(
         "bytemill.cli.evaluation.chat_eval", "an assistant's answers to tasks *", True
+    ),
+    "report": Program("bytemill.cli.runs.report", "what runs came to, on one page *", True),
+    "export": Program(
+        "bytemill.cli.interchange.export_model", "a model -> other tools' files *", True
+    ),
+    "import": Program(
+        "bytemill.cli.interchange.import_model", "another tool's model -> a run *", True
     ),
     "account": Program("bytemill.cli.account", "a model's parameters, memory and FLOPs *", False),
     "demo": Program("bytemill.cli.demo", "all of it in minutes, on Python's own source *", True),
