@@ -14,9 +14,9 @@ from bytemill.cli.console import programs
 from tests.support.programs import ROOT, SPECIAL, TEXT, call, command, is_one_line, run
 
 ORDER = [
-    "download", "tok-train", "tok-encode", "tok-eval", "train", "mid-train", "sft", "sweep",
-    "generate", "evaluate", "plot", "base-eval", "chat-eval", "report", "export", "import",
-    "account", "demo",
+    "download", "tok-train", "tok-encode", "tok-eval", "train", "mid-train", "sft", "rl",
+    "sweep", "generate", "evaluate", "plot", "base-eval", "chat-eval", "report", "export",
+    "import", "account", "demo",
 ]  # fmt: skip
 
 

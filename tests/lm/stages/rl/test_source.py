@@ -23,7 +23,7 @@ from tests.support.ranks import on_ranks
 from tests.support.rewards import Lengths, assistant
 
 SETTINGS = {
-    "questions": 3, "samples": 4, "max_new_tokens": 8, "top_k": 30, "epochs": 3, "clip": 0.2,
+    "questions": 3, "samples": 4, "max_new_tokens": 8, "top_k": 30, "updates": 3, "clip": 0.2,
     "kl": 0.1, "replay_rows": 2, "truncated": "keep",
 }  # fmt: skip
 STEPS = 5  # the second batch is not used up
@@ -188,7 +188,7 @@ def test_probabilities_at_the_time_of_the_rollout_stay():
 
 
 def test_replayed_rows_add_their_mean_loss_times_the_weight():
-    model, source, objective = parts(epochs=1, clip=None, kl=None, replay_weight=0.25)
+    model, source, objective = parts(updates=1, clip=None, kl=None, replay_weight=0.25)
     batch = source.next_batch()
     ids, targets = Replayed().next_batch()
     expected = 0.25 * model.loss(ids, targets)
