@@ -50,7 +50,7 @@ def tuned(tmp_path_factory):
             threads=1,
             dtype="float32",
             device="cpu",
-        )  # fmt: skip
+        )
     ).run()
     return folder / "sft"
 
