@@ -203,7 +203,8 @@ class StreamRows:
 
 
 class Loader(Protocol):
-    """What makes batches of ids and targets, and has its sizes in its state."""
+    """What makes batches of ids and targets, and has its sizes in its state; it may have `skip`,
+    which moves on by a batch, and `close`."""
 
     def next_batch(self) -> tuple[Tensor, Tensor]:
         """The next ones, (B, T) each."""
@@ -240,8 +241,8 @@ class LoaderRows:
         x[:], y[:] = ids[0].numpy(), targets[0].numpy()
 
     def skip(self) -> None:
-        """As `Rows` says; the row's tokens are not read."""
-        self._loader.skip()
+        """As `Rows` says; the row's tokens are not read, where the loader can do without."""
+        getattr(self._loader, "skip", self._loader.next_batch)()
 
     def snapshot(self) -> dict[str, Any]:
         """As `Rows` says."""
@@ -256,4 +257,5 @@ class LoaderRows:
         self._loader.load_state_dict(state)
 
     def close(self) -> None:
-        """There are no threads."""
+        """Ends the loader's threads, if it has any."""
+        getattr(self._loader, "close", lambda: None)()
