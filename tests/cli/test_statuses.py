@@ -30,6 +30,7 @@ WORDS = {
     "base-eval": ("--model {}/none", "what was answered is kept"),
     "chat-eval": ("--model {}/none --tasks identity", "what was answered is kept"),
     "plot": ("{}/none", "nothing was drawn"),
+    "report": ("{}/none", "nothing was written"),
     "export": ("{}/none --to huggingface --out {}/h", "nothing was written"),
     "import": ("{}/none --out {}/r", "nothing was written"),
     "account": ("--gpu none", "nothing was counted"),
