@@ -26,6 +26,7 @@ from tests.support.programs import call
 from tests.support.ranks import on_ranks
 from tests.support.rewards import Lengths, assistant
 
+METRICS = "metrics.jsonl"
 TASKS = "0.5=arithmetic; 0.5=identity"
 
 
@@ -38,20 +39,11 @@ def tuned(tmp_path_factory):
     CheckpointStore(folder / "base").write(
         1, take_snapshot(model, []), model_config=model.config.to_dict()
     )
-    Sft(
-        SftConfig.of(
-            init_from=str(folder / "base"),
-            out=str(folder / "sft"),
-            tasks=TASKS,
-            steps=2,
-            batch_size=4,
-            ask_every=0,
-            eval_tokens=64,
-            threads=1,
-            dtype="float32",
-            device="cpu",
-        )
-    ).run()
+    settings = SftConfig.of(
+        init_from=str(folder / "base"), out=str(folder / "sft"), tasks=TASKS, steps=2,
+        batch_size=4, ask_every=0, eval_tokens=64, threads=1, dtype="float32", device="cpu",
+    )  # fmt: skip
+    Sft(settings).run()
     return folder / "sft"
 
 
@@ -99,7 +91,7 @@ def test_a_run_that_is_stopped_in_a_batch_goes_on_with_the_same_bits(tuned, tmp_
     assert torch.equal(weights(whole), weights(parts))
     lines = [
         [{k: v for k, v in line.items() if "second" not in k and k != "time"} for line in lines]
-        for lines in (read_metrics(whole), read_metrics(parts))
+        for lines in (read_metrics(whole / METRICS), read_metrics(parts / METRICS))
     ]
     assert lines[0] == lines[1]
     assert {"reward", "truncated", "skipped", "reply_tokens", "clipped", "kl"} <= lines[0][0].keys()
@@ -119,7 +111,7 @@ def test_the_stage_on_two_ranks(tuned, tmp_path):
     change = (weights(one) - weights(tuned)).norm()
     assert (weights(one) - weights(two)).norm() < 1e-3 * change
     figures = [
-        [(line.get("reward"), line.get("pass@1")) for line in read_metrics(run)]
+        [(line.get("reward"), line.get("pass@1")) for line in read_metrics(run / METRICS)]
         for run in (one, two)
     ]
     assert figures[0] == figures[1]
