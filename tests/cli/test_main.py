@@ -15,7 +15,7 @@ from tests.support.programs import ROOT, SPECIAL, TEXT, call, command, is_one_li
 
 ORDER = [
     "download", "tok-train", "tok-encode", "tok-eval", "train", "sweep", "generate", "evaluate",
-    "plot", "base-eval", "chat-eval", "account", "demo",
+    "plot", "base-eval", "chat-eval", "overlap", "account", "demo",
 ]  # fmt: skip
 
 

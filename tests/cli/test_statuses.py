@@ -26,6 +26,7 @@ WORDS = {
     "sweep": ("--vary seed=1,2 --data {}/none --out {}/w", "the run that was being made"),
     "base-eval": ("--model {}/none", "what was answered is kept"),
     "chat-eval": ("--model {}/none --tasks identity", "what was answered is kept"),
+    "overlap": ("--tokenizer {}/none", "the search is not complete"),
     "plot": ("{}/none", "nothing was drawn"),
     "account": ("--gpu none", "nothing was counted"),
     "demo": ("--steps 0 --out {}/d", "the demo was not finished"),

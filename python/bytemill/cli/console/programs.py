@@ -50,6 +50,7 @@ PROGRAMS = {
     "chat-eval": Program(
         "bytemill.cli.evaluation.chat_eval", "an assistant's answers to tasks *", True
     ),
+    "overlap": Program("bytemill.cli.overlap", "test items that are in the training data", True),
     "account": Program("bytemill.cli.account", "a model's parameters, memory and FLOPs *", False),
     "demo": Program("bytemill.cli.demo", "all of it in minutes, on Python's own source *", True),
     "completion": Program(
