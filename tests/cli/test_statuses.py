@@ -29,6 +29,7 @@ WORDS = {
     "sweep": ("--vary seed=1,2 --data {}/none --out {}/w", "the run that was being made"),
     "base-eval": ("--model {}/none", "what was answered is kept"),
     "chat-eval": ("--model {}/none --tasks identity", "what was answered is kept"),
+    "overlap": ("--tokenizer {}/none", "the search is not complete"),
     "plot": ("{}/none", "nothing was drawn"),
     "report": ("{}/none", "nothing was written"),
     "export": ("{}/none --to huggingface --out {}/h", "nothing was written"),
