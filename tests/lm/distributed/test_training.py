@@ -42,8 +42,14 @@ class Watched:
     def __init__(self, config, group=None, *, resume=False, on_step=None):
         self.steps, self.rows, self.ran_out, self.on_step = [], [], [], on_step
         world = Alone() if group is None else Ranks(group)
-        share = world.share
-        world.share = lambda batch: self.keep(share(batch))
+        draw = world.draw
+
+        def drawn(source):
+            if group is not None:
+                source.next_batch = None  # a rank makes its own rows, and no others
+            return self.keep(draw(source))
+
+        world.draw = drawn
         self.trainer = Trainer(config, on_event=self.listen, resume=resume, world=world)
         self.world = world
 
