@@ -308,7 +308,7 @@ class Run(ABC, Generic[C]):
             if run.peak_flops
             else peak_flops(self.device, self.dtype, self.world.size),
             tell=self._tell,
-            hooks=Hooks(self.validate, self._forward.sample, self.save),
+            hooks=Hooks(self.validate, self._forward.sample, self.save, self._line_figures),
             average=self._average,
             world=self.world,
         )
@@ -378,6 +378,9 @@ class Run(ABC, Generic[C]):
             metrics=metrics,
             extra=saved.to_dict(self.config),
         )
+
+    def _line_figures(self) -> dict[str, float]:
+        return {}  # as `Hooks.figures` says
 
     @contextmanager
     def _log(self, loop: Loop) -> Iterator[metrics.MetricsLog | None]:

@@ -54,8 +54,8 @@ def test_truncated_replies_apart():
 
 
 def test_settings_that_do_not_go_together():
-    with pytest.raises(ValueError, match="epochs=2"):
-        RlSettings(epochs=2)
-    assert RlSettings(epochs=2, clip=0.2).clip == 0.2
+    with pytest.raises(ValueError, match="updates=2"):
+        RlSettings(updates=2)
+    assert RlSettings(updates=2, clip=0.2).clip == 0.2
     with pytest.raises(ValueError, match="samples=1"):
         RlSettings(samples=1)

@@ -39,7 +39,7 @@ class RlSettings:
     divide_by_deviation: bool = option(
         False, help="divide a group's advantages by their standard deviation"
     )
-    epochs: int = option(1, least=1, help="steps made of one batch; more than one needs a clip")
+    updates: int = option(1, least=1, help="steps made of one batch; more than one need a clip")
     clip: float | None = option(
         None,
         above=0,
@@ -62,8 +62,8 @@ class RlSettings:
 
     def __post_init__(self) -> None:
         check(self)
-        if self.epochs > 1 and self.clip is None:
+        if self.updates > 1 and self.clip is None:
             raise ValueError(
-                f"epochs={self.epochs}: from the second step of a batch on the model is not the "
+                f"updates={self.updates}: from the second step of a batch on the model is not the "
                 "one that wrote it; give a clip, such as 0.2"
             )

@@ -155,8 +155,8 @@ class RolloutSource:
         rows = [Row.of(one.rollout, one.advantage) for one in batch.weighed]
         # Rows of like lengths are computed at a time, with little padding.
         self._held = sorted(rows, key=lambda row: -len(row.ids))
-        self._left = settings.epochs if rows else 1
-        if settings.epochs > 1:
+        self._left = settings.updates if rows else 1
+        if settings.updates > 1:
             self._with("before", self._model, rank, size)
         if self._reference is not None:
             self._with("reference", self._reference, rank, size)
