@@ -50,6 +50,9 @@ PROGRAMS = {
     "chat-eval": Program(
         "bytemill.cli.evaluation.chat_eval", "an assistant's answers to tasks *", True
     ),
+    "serve": Program(
+        "bytemill.cli.serving.serve", "a model behind OpenAI's API, with a page *", True
+    ),
     "account": Program("bytemill.cli.account", "a model's parameters, memory and FLOPs *", False),
     "demo": Program("bytemill.cli.demo", "all of it in minutes, on Python's own source *", True),
     "completion": Program(
