@@ -286,7 +286,9 @@ class Loop:
                 **{f"lr_{name}": rate * multiplier for name, rate in rates.items()},
                 "tokens_per_second": round(speed),
             }
-            self._log_step(self.step, figures if mfu is None else {**figures, "mfu": mfu})
+            figures |= {} if mfu is None else {"mfu": mfu}
+            figures |= self.hooks.figures() if self.hooks.figures else {}
+            self._log_step(self.step, figures)
             self.window = [0.0, 0.0]
         left = pace.seconds_left
         self.tell(Stepped(self.step, pace.steps, loss, norm, multiplier, tokens, speed, mfu, left))
@@ -382,7 +384,7 @@ def too_long(seconds: float) -> str:
 
 
 def _figures(found: Validation) -> dict[str, float]:
-    figures = {"val_loss": found.loss}
+    figures = {"val_loss": found.loss, **found.more}
     if found.bits_per_byte is not None:
         figures["val_bpb"] = found.bits_per_byte
     return figures

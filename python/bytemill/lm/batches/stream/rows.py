@@ -12,7 +12,8 @@ from bytemill.lm.batches.stream.encoded import Document, EncodedDocuments
 from bytemill.lm.batches.stream.packing import BestFit, Continued, Packer, Packing, Row
 
 if TYPE_CHECKING:
-    from bytemill.lm.batches.loaders import PackedLoader, WindowLoader
+    from torch import Tensor
+
     from bytemill.tokenizer.tokenizer import Tokenizer
 
 _STATE: Final = 1
@@ -201,6 +202,23 @@ class StreamRows:
             self._encoded = None
 
 
+class Loader(Protocol):
+    """What makes batches of ids and targets, and has its sizes in its state; it may have `skip`,
+    which moves on by a batch, and `close`."""
+
+    def next_batch(self) -> tuple[Tensor, Tensor]:
+        """The next ones, (B, T) each."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where that begins, with "batch_size" and "context_length"."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes to where `state_dict` was taken."""
+        ...
+
+
 class LoaderRows:
     """Rows of ids on disk.
 
@@ -211,7 +229,7 @@ class LoaderRows:
         ValueError: It makes batches of more.
     """
 
-    def __init__(self, loader: WindowLoader | PackedLoader) -> None:
+    def __init__(self, loader: Loader) -> None:
         state = loader.state_dict()
         if state["batch_size"] != 1:
             raise ValueError(f"batch_size={state['batch_size']}: it must be 1 here")
@@ -223,8 +241,8 @@ class LoaderRows:
         x[:], y[:] = ids[0].numpy(), targets[0].numpy()
 
     def skip(self) -> None:
-        """As `Rows` says; the row's tokens are not read."""
-        self._loader.skip()
+        """As `Rows` says; the row's tokens are not read, where the loader can do without."""
+        getattr(self._loader, "skip", self._loader.next_batch)()
 
     def snapshot(self) -> dict[str, Any]:
         """As `Rows` says."""
@@ -239,4 +257,5 @@ class LoaderRows:
         self._loader.load_state_dict(state)
 
     def close(self) -> None:
-        """There are no threads."""
+        """Ends the loader's threads, if it has any."""
+        getattr(self._loader, "close", lambda: None)()

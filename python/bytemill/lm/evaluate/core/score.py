@@ -7,6 +7,7 @@ at a time changes what comes out, but for rounding.
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -45,6 +46,8 @@ def score(
     *,
     batch_size: int = 32,
     computing: Computing = nullcontext,
+    rank: int = 0,
+    size: int = 1,
 ) -> Iterator[tuple[int, Score]]:
     """Scores questions, long ones first.
 
@@ -53,9 +56,11 @@ def score(
         questions: Their rows are no longer than the context length.
         batch_size: Rows at a time.
         computing: Makes the context to compute in, such as autocast.
+        rank, size: Which of how many processes this is. Each takes whole batches, which are the
+            same ones however many processes there are, and so are the scores to the last bit.
 
     Yields:
-        A question's number and its score.
+        A question's number and its score, of this process's questions.
 
     Raises:
         ValueError: `batch_size` is below 1, or a loss is not a number.
@@ -63,9 +68,8 @@ def score(
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}: it must be at least 1")
     order = sorted(range(len(questions)), key=lambda i: -max(map(len, questions[i].rows)))
-    for group in _groups(
-        [(i, questions[i]) for i in order], batch_size, model.config.context_length
-    ):
+    groups = _groups([(i, questions[i]) for i in order], batch_size, model.config.context_length)
+    for group in itertools.islice(groups, rank, None, size):
         found = _score_group(model, [q for _, q in group], batch_size, computing)
         for (index, question), rows in zip(group, found, strict=True):
             yield index, _verdict(question, rows)

@@ -8,7 +8,8 @@ import torch
 
 from bytemill.lm.distributed.costs import rank_costs
 from bytemill.lm.distributed.layout import Shard
-from bytemill.lm.model.cost.accounting import ComputeDtype, largest_batch, training_memory
+from bytemill.lm.model.cost.accounting import largest_batch, training_memory
+from bytemill.lm.model.cost.activations import ComputeDtype
 from bytemill.lm.train.plan import Plan
 from bytemill.lm.train.steps.accumulate import default_rows
 
