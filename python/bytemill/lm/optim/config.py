@@ -174,7 +174,8 @@ class OptimConfig:
         None,
         least=1,
         most=MOST_STEPS,
-        help="Muon's Newton-Schulz steps; 5 suffice for most models",
+        help="Muon's Newton-Schulz steps; 5 suffice for most models, and more also "
+        "bring up what is only rounding in the gradient",
         derived="8, nanochat-2026: 5",
     )
     ns_quintics: Quintics | _AUTO = option(  # noqa: RUF009
