@@ -20,7 +20,7 @@ UNITS = re.compile(
     r"\b(tokens?|bytes|characters|documents?|items|threads|cores|times|samples?|texts|share|fraction|"
     r"logits|integer|blocks|square|windows?|rows?|steps?|batch(es)?|layers?|heads?|width|features|parameters?|"
     r"ids?|GB|GPUs?|processes|FLOPs?|FLOP/s|rate|norm|decay|weight|period|base|coefficient|probability|"
-    r"checkpoints|dollars|epochs?|seconds|minutes|seed|moment\w*|denominator|positions?|files)\b",
+    r"checkpoints|dollars|epochs?|seconds|minutes|seed|repl(y|ies)|questions?|moment\w*|denominator|positions?|files)\b",
 )
 
 
@@ -60,6 +60,9 @@ EXPLAINED = {
     ("sft", "config"),
     ("sft", "init_from"),
     ("sft", "out"),
+    ("rl", "config"),
+    ("rl", "init_from"),
+    ("rl", "out"),
     ("sweep", "config"),
     ("sweep", "data"),
     ("sweep", "out"),

@@ -23,6 +23,7 @@ WORDS = {
     "mid-train": ("--init-from {}/none --out {}/r", "nothing was saved since the last save"),
     "sft": ("--init-from {}/none --out {}/r", "nothing was saved since the last save"),
     "rl": ("--init-from {}/none --out {}/r", "nothing was saved since the last save"),
+    "rl": ("--init-from {}/none --out {}/r", "nothing was saved since the last save"),
     "generate": ("--model {}/none", "the text is not complete"),
     "evaluate": ("--model {}/none --data {}/none", "nothing was measured"),
     "download": ("nonsense --out {}/d", "what has come is kept"),
