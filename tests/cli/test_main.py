@@ -13,17 +13,7 @@ from bytemill.cli.command import EPILOG, Status
 from bytemill.cli.console import programs
 from tests.support.programs import ROOT, SPECIAL, TEXT, call, command, is_one_line, run
 
-WAY = [
-    "download",
-    "tok-train",
-    "tok-encode",
-    "train",
-    "mid-train",
-    "sft",
-    "rl",
-    "chat-eval",
-    "report",
-]
+WAY = ["download", "tok-train", "tok-encode", "train", "mid-train", "sft", "rl", "chat-eval"]
 """The data's way, by some of the commands."""
 
 

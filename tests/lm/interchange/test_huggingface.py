@@ -15,7 +15,7 @@ from bytemill.lm.interchange import comparison, forward, huggingface
 from bytemill.lm.interchange.entries import to_halves, to_pairs
 from bytemill.lm.interchange.homes import home_of
 from tests.support.chats import chat_tokenizer, conversation
-from tests.support.models import ids_like, small_config, small_model
+from tests.support.models import GPT2, ids_like, small_config, small_model
 from tests.support.one_thread import one_thread  # noqa: F401
 
 SHAPES = [
@@ -24,6 +24,8 @@ SHAPES = [
     ("cs336", {"vocab_multiple": 50, "n_layer": 3, "window_pattern": "L"}),
     ("gpt", {}),
     ("gpt", {"logit_softcap": None, "n_kv_head": 4, "norm_eps": 1.2e-7}),
+    ("cs336", GPT2),
+    ("cs336", {**GPT2, "tie_embeddings": False, "vocab_multiple": 50, "d_ff": 96}),
     ("gpt", {"tie_embeddings": True, "vocab_multiple": 50, "rope_theta": 500.0, "norm_eps": 0.1}),
 ]
 
@@ -155,6 +157,12 @@ def test_narrow_weights(dtype, tmp_path):
         ("cs336", {"norm_position": "post"}, ["norm_position is post and not pre"]),
         ("cs336", {"logit_softcap": 4.0}, ["LlamaForCausalLM", "logit_softcap is 4.0"]),
         ("cs336", {"qk_scale": 1.2}, ["qk_scale is 1.2"]),
+        (
+            "cs336",
+            {**GPT2, "n_kv_head": 2},
+            ["GPT2LMHeadModel", "n_kv_head is 2 and not n_head, 4"],
+        ),
+        ("cs336", {"bias": True}, ["LlamaForCausalLM", "bias is True and not False"]),
     ],
     ids=str,
 )
@@ -184,6 +192,7 @@ def test_every_field_of_a_model_is_decided_or_free():
         "rope_theta", "norm_eps", "tie_embeddings", "dropout", "window_pattern", "vocab_multiple",
         "init", "zero_init_output",
     }  # fmt: skip
-    for preset, also in (("cs336", set()), ("gpt", {"logit_softcap"})):
-        config = small_config(preset)
+    cases = (("cs336", {}, set()), ("gpt", {}, {"logit_softcap"}), ("cs336", GPT2, set()))
+    for preset, fields, also in cases:
+        config = small_config(preset, **fields)
         assert free | also | set(home_of(config).fixed()) == set(config.to_dict())

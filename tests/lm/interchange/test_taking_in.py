@@ -14,8 +14,9 @@ from bytemill.lm.generate.text import generate
 from bytemill.lm.interchange import huggingface
 from bytemill.lm.interchange.taking_in import take_in
 from tests.support.chats import chat_tokenizer
-from tests.support.models import ids_like, small_model
+from tests.support.models import GPT2, ids_like, small_model
 from tests.support.one_thread import one_thread  # noqa: F401
+from tests.support.vocabularies import CACHE, tiktoken_encoding
 
 SIZES = {
     "vocab_size": 97, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 2,
@@ -23,16 +24,20 @@ SIZES = {
     "pad_token_id": 0,
 }  # fmt: skip
 
+GPT2_SIZES = {"vocab_size": 97, "n_embd": 48, "n_layer": 2, "n_head": 4, "n_positions": 90}
+
 
 def theirs(kind, folder, **fields):
     """A model of transformers with random weights that all matter, saved in a folder."""
-    config = transformers.AutoConfig.for_model(kind, **{**SIZES, **fields})
+    sizes = GPT2_SIZES if kind == "gpt2" else SIZES
+    config = transformers.AutoConfig.for_model(kind, **{**sizes, **fields})
     model = transformers.AutoModelForCausalLM.from_config(config).eval()
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
-        for weight in model.parameters():
+        for name, weight in model.named_parameters():
             noise = torch.randn(weight.shape, generator=generator)
-            weight.copy_(1 + 0.3 * noise if weight.ndim == 1 else 0.15 * noise)
+            is_factor = weight.ndim == 1 and not name.endswith(".bias")
+            weight.copy_(1 + 0.3 * noise if is_factor else 0.15 * noise)
     model.save_pretrained(folder)
     return model
 
@@ -45,6 +50,8 @@ def theirs(kind, folder, **fields):
         ("llama", {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0}}),
         ("nanochat", {}),
         ("nanochat", {"final_logit_softcapping": 4.0, "rms_norm_eps": 0.1}),
+        ("gpt2", {}),
+        ("gpt2", {"tie_word_embeddings": False, "n_inner": 64, "layer_norm_epsilon": 0.1}),
     ],
     ids=str,
 )
@@ -65,10 +72,10 @@ def test_logits_and_greedy_text(kind, fields, tmp_path):
     ]
 
 
-@pytest.mark.parametrize("preset", ["cs336", "gpt"])
-def test_there_and_back(preset, tmp_path):
+@pytest.mark.parametrize(("preset", "fields"), [("cs336", {}), ("gpt", {}), ("cs336", GPT2)])
+def test_there_and_back(preset, fields, tmp_path):
     tokenizer = chat_tokenizer()
-    model = small_model(preset, vocab_size=tokenizer.n_vocab).eval()
+    model = small_model(preset, vocab_size=tokenizer.n_vocab, **fields).eval()
     huggingface.export(model, tokenizer, tmp_path / "hf")
     done = take_in(tmp_path / "hf", tmp_path / "run")
     assert done.tokenizer == tokenizer
@@ -100,8 +107,9 @@ def test_training_goes_on_from_it(tmp_path):
         assert not torch.equal(trained[0][name], weight), name
 
 
-def test_a_shorter_context(tmp_path):
-    model = small_model("gpt").eval()
+@pytest.mark.parametrize(("preset", "fields"), [("gpt", {}), ("cs336", GPT2)])
+def test_a_shorter_context(preset, fields, tmp_path):
+    model = small_model(preset, **fields).eval()
     huggingface.export(model, None, tmp_path / "hf")
     take_in(tmp_path / "hf", tmp_path / "run", context_length=20)
     loaded = load_model(tmp_path / "run")
@@ -186,6 +194,8 @@ def test_wrong_tensors_are_named(change, words, tmp_path):
             "rope_type is 'linear'",
         ),
         ("nanochat", {"hidden_act": "silu"}, "hidden_act is 'silu'"),
+        ("gpt2", {"activation_function": "gelu"}, "activation_function is 'gelu', and must be"),
+        ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx is"),
     ],
 )
 def test_what_has_no_counterpart_is_named(kind, fields, words, tmp_path):
@@ -239,3 +249,32 @@ def test_a_tokenizer_of_more_ids_and_a_run_that_is_there(tmp_path):
     with pytest.raises(FileExistsError):
         take_in(tmp_path / "hf", tmp_path / "run")
     assert find_checkpoint(tmp_path / "run").files == before
+
+
+def test_gpt2s_own_names_and_masks(tmp_path):
+    model = theirs("gpt2", tmp_path / "hf")
+
+    def as_openai(tensors):
+        names = list(tensors)
+        for name in names:
+            tensors[name.removeprefix("transformer.")] = tensors.pop(name)
+        for i in range(2):
+            tensors[f"h.{i}.attn.bias"] = torch.ones(1, 1, 90, 90).tril()
+            tensors[f"h.{i}.attn.masked_bias"] = torch.tensor(-1e4)
+
+    changed_tensors(tmp_path / "hf", as_openai)
+    take_in(tmp_path / "hf", tmp_path / "run")
+    ids = ids_like(load_model(tmp_path / "run").model, 1, 30)
+    with torch.no_grad():
+        difference = load_model(tmp_path / "run").model(ids) - model(ids).logits
+    assert float(difference.abs().max()) < 1e-4
+
+
+def test_gpt2s_vocabulary(tmp_path, monkeypatch):
+    expected = tiktoken_encoding("gpt2")
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(CACHE))
+    small = {"vocab_size": 50_257, "n_embd": 8, "n_layer": 1, "n_head": 1, "n_positions": 16}
+    theirs("gpt2", tmp_path / "hf", **small)
+    done = take_in(tmp_path / "hf", tmp_path / "run")
+    assert done.tokenizer == expected
+    assert load_model(tmp_path / "run").tokenizer.encode("hello world") == [31373, 995]

@@ -20,7 +20,8 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(
         description="Write a model for other tools. huggingface: a folder that transformers reads, "
-        "as LlamaForCausalLM (cs336 and what else is shaped like it) or NanoChatForCausalLM (gpt), "
+        "as LlamaForCausalLM (cs336 and what else is shaped like it), NanoChatForCausalLM (gpt) or "
+        "GPT2LMHeadModel, "
         "with tokenizer, chat template and a README.md. Logits are compared before anything is "
         "written; what no other tool computes is refused by name.",
         epilog=EPILOG,

@@ -19,7 +19,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(
         description="Make a run's folder of a folder that transformers reads (config.json and "
-        "safetensors files), if its model is shaped like Llama or is a NanoChat. "
+        "safetensors files), if its model is shaped like Llama, a NanoChat or a GPT-2. "
         "What has no counterpart is refused by name, and so are missing or extra tensors.",
         epilog=EPILOG,
     )

@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
 
 
 def run(args: argparse.Namespace) -> Result:
-    """Trains, as one process or as one of those that torchrun has started."""
+    """Trains, as one of the processes of torchrun if there are several."""
     return in_ranks(args, RlConfig, "init_from", train)
 
 

@@ -20,6 +20,8 @@ def logits(config: Mapping[str, Any], tensors: Mapping[str, Tensor], ids: Tensor
     wide = {name: tensor.double() for name, tensor in tensors.items()}
     if config["model_type"] == "nanochat":
         return _nanochat(config, wide, ids)
+    if config["model_type"] == "gpt2":
+        return _gpt2(config, wide, ids)
     return _llama(config, wide, ids)
 
 
@@ -47,6 +49,31 @@ def _nanochat(config: Mapping[str, Any], of: Mapping[str, Tensor], ids: Tensor) 
         x = x + up @ of[f"{at}.mlp.fc2.weight"].T
     out = _rms(x, eps) @ _head(of).T
     return out if cap is None else cap * torch.tanh(out / cap)
+
+
+def _gpt2(config: Mapping[str, Any], of: Mapping[str, Tensor], ids: Tensor) -> Tensor:
+    n_head = config["n_head"]
+
+    def norm(x: Tensor, at: str) -> Tensor:
+        centred = x - x.mean(-1, keepdim=True)
+        scaled = _rms(centred, config["layer_norm_epsilon"])
+        return scaled * of[f"{at}.weight"] + of[f"{at}.bias"]
+
+    def linear(x: Tensor, at: str) -> Tensor:
+        return x @ of[f"{at}.weight"] + of[f"{at}.bias"]
+
+    x = of["transformer.wte.weight"][ids] + of["transformer.wpe.weight"][: len(ids)]
+    for i in range(config["n_layer"]):
+        at = f"transformer.h.{i}"
+        qkv = linear(norm(x, f"{at}.ln_1"), f"{at}.attn.c_attn")
+        q, k, v = (part.chunk(n_head, 1) for part in qkv.chunk(3, 1))
+        heads = [_attend(*each) for each in zip(q, k, v, strict=True)]
+        x = x + linear(torch.cat(heads, 1), f"{at}.attn.c_proj")
+        up = linear(norm(x, f"{at}.ln_2"), f"{at}.mlp.c_fc")
+        inner = math.sqrt(2 / math.pi) * (up + 0.044715 * up**3)
+        x = x + linear(up / 2 * (1 + inner.tanh()), f"{at}.mlp.c_proj")
+    head = of.get("lm_head.weight", of["transformer.wte.weight"])
+    return norm(x, "transformer.ln_f") @ head.T
 
 
 def _head(of: Mapping[str, Tensor]) -> Tensor:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from bytemill.lm.interchange.architecture import Architecture
+from bytemill.lm.interchange.gpt2 import GPT2
 from bytemill.lm.interchange.llama import Llama
 from bytemill.lm.interchange.nanochat import NanoChat
 from bytemill.lm.model.config import ModelConfig
 
-ARCHITECTURES: Final[tuple[Architecture, ...]] = (Llama(), NanoChat())
+ARCHITECTURES: Final[tuple[Architecture, ...]] = (Llama(), NanoChat(), GPT2())
 
 
 def home_of(config: ModelConfig) -> Architecture:

@@ -23,6 +23,7 @@ from bytemill.lm.checkpoint import state
 from bytemill.lm.interchange.card import card
 from bytemill.lm.interchange.comparison import CONFIG, WEIGHTS, compare
 from bytemill.lm.interchange.homes import home_of
+from bytemill.lm.model.adapters.lora import merged_weights
 from bytemill.lm.model.transformer import Transformer
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -61,7 +62,7 @@ def export(
     been compared with the model's: `comparison.compare` says by what.
 
     Args:
-        model: With plain weights; its architecture must be one of transformers' (`homes.home_of`).
+        model: Its architecture must be one of transformers' (`homes.home_of`). Adapters are merged.
         tokenizer: The model's; None writes none.
         out: A folder that is not there yet.
         dtype: Of the weights in the file.
@@ -141,7 +142,8 @@ def check_ids(tokenizer: Tokenizer | None, vocab_size: int) -> None:
 def rounded_copy(model: Transformer, dtype: torch.dtype) -> Transformer:
     """The model on the CPU in fp32, its weights rounded to a dtype."""
     rounded = Transformer(model.config, device="meta").to_empty(device="cpu")
-    weights = {k: v.detach().to("cpu").to(dtype).float() for k, v in model.state_dict().items()}
+    own = merged_weights(model.state_dict())
+    weights = {k: v.detach().to("cpu").to(dtype).float() for k, v in own.items()}
     rounded.load_state_dict(weights)
     return rounded.eval().requires_grad_(False)
 

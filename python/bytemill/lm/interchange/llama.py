@@ -16,6 +16,8 @@ class Llama(Architecture):
     name: ClassVar = "LlamaForCausalLM"
     model_type: ClassVar = "llama"
     variant: ClassVar = {
+        "norm": "rms",
+        "bias": False,
         "mlp": "swiglu",
         "norm_weights": True,
         "qk_norm": False,

@@ -25,6 +25,8 @@ class NanoChat(Architecture):
     name: ClassVar = "NanoChatForCausalLM"
     model_type: ClassVar = "nanochat"
     variant: ClassVar = {
+        "norm": "rms",
+        "bias": False,
         "mlp": "relu2",
         "norm_weights": False,
         "qk_norm": True,

@@ -16,6 +16,8 @@ from bytemill.lm.train.plan import plan
 from bytemill.lm.train.saved_run import configuration_of
 
 _KEPT: Final = "base"
+LORA: Final = "lora"
+"""Under which name a checkpoint says that it has adapters, and what they are for."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,9 @@ class Base:
             )
         model = _model_of(path, found)
         optimizer, is_known = _optimizer_of(found, model)
-        return cls(model, Tokenizer.load(folder), folder, optimizer, found, is_known)
+        # Adapters' state is not that of weights.
+        has_state = is_known and LORA not in (found.extra.get("more") or {})
+        return cls(model, Tokenizer.load(folder), folder, optimizer, found, has_state)
 
     @classmethod
     def kept(cls, checkpoint: Checkpoint, tokenizer: Path) -> Base:

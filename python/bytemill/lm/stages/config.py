@@ -118,6 +118,25 @@ class StageRun(RunConfig):
         help="begin with the optimizer's state of --init-from, too",
         derived="nanochat-2026: where it has one, first: no",
     )
+    lora_rank: int | None = option(
+        None,
+        least=1,
+        help="train low-rank adapters with so many rows (LoRA, Hu et al. 2021) and leave the "
+        "model's own weights as they are; AdamW trains them, at --matrix-lr",
+        derived="all weights are trained",
+    )
+    lora_alpha: float | None = option(
+        None,
+        above=0,
+        help="adapters are added to the weights this over their rank times",
+        derived="twice the rank",
+    )
+    lora_targets: str | None = option(
+        None,
+        help="the layers' matrices that get adapters, with commas between: q_proj, k_proj, v_proj, "
+        "output_proj, w1, w2, w3",
+        derived="all of them",
+    )
     preset: Literal["auto", "first", "nanochat-2026"] = option(
         AUTO,
         help="the recipe, which gives what is not given: tasks, rows, rates, schedule; nanochat's "
@@ -167,7 +186,8 @@ class StageData:
     words: str | None = option(
         None,
         decides=False,
-        help="a text whose words are spelled and counted in",
+        help="text, as tok-train reads it, whose words are spelled and counted in, of its first 10 "
+        "million characters",
         derived="the tokenizer's own words",
     )
     skip_bad: bool = option(

@@ -8,7 +8,7 @@ is kept for validation.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -203,8 +203,3 @@ def _refusal(name: str) -> str:
         f"{name!r} is neither a task nor a file; the tasks are {known}, and one's own are files "
         'like chats.jsonl, with {"messages": [...]} in each line'
     )
-
-
-def default_words(tokens: Sequence[bytes]) -> str:
-    """A text of a tokenizer's tokens, from which words can be taken where none are given."""
-    return " ".join(token.decode(errors="replace").strip() for token in tokens)

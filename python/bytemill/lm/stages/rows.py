@@ -124,7 +124,8 @@ class ConversationRows(ABC):
 
     def _take(self) -> tuple[int, Encoded]:
         """The next conversation in which there is something to learn, and its number."""
-        for _ in range(self.conversations.epoch or _MOST_TRIED):
+        # From one's place in an epoch to the end of the next is all of it at least once.
+        for _ in range(2 * (self.conversations.epoch or _MOST_TRIED)):
             number = self._at.number
             found = self.conversations.encoded(number)
             n_cut = self._at.n_cut + found.is_cut

@@ -17,11 +17,14 @@ from bytemill.lm.checkpoint.store import Checkpoint
 from bytemill.lm.evaluate.measures import token_bytes
 from bytemill.lm.generate.replies import replies
 from bytemill.lm.generate.weights import DecodingWeights
+from bytemill.lm.model.adapters.lora import Lora, add_adapters
 from bytemill.lm.model.config import ModelConfig
 from bytemill.lm.model.cost.accounting import count_parameters, training_flops_per_token
+from bytemill.lm.model.transformer import Transformer
 from bytemill.lm.optim.schedule import Schedule
-from bytemill.lm.stages.base import Base
+from bytemill.lm.stages.base import LORA, Base
 from bytemill.lm.stages.config import StageTree
+from bytemill.lm.stages.lora import identity, lora_of, optimizer_of
 from bytemill.lm.train.forward import Forward, Read
 from bytemill.lm.train.plan import Plan
 from bytemill.lm.train.run import Run
@@ -91,6 +94,8 @@ class Stage(Run[C]):
 
     base: Base
     dialogue: Dialogue
+    lora: Lora | None
+    """The adapters that are trained; None if all weights are."""
 
     # What a stage says of itself
 
@@ -127,6 +132,13 @@ class Stage(Run[C]):
             self.base = Base.kept(checkpoint, self._folder.tokenizer)
         check_tokenizer(self.base.tokenizer, self.base.model.vocab_size)
         self.dialogue = Dialogue(self.base.tokenizer)
+        self.lora = lora_of(self.config.run)
+        self._of_lora: dict[str, Any] = {}
+        if self.lora is not None:
+            if self.base.checkpoint is not None:
+                self._of_lora = {LORA: identity(self.lora, self.base.checkpoint)}
+            elif checkpoint is not None:
+                self._of_lora = {LORA: checkpoint.extra["more"][LORA]}
         self.context_length = self._context_length()
         self._open_data()
 
@@ -139,7 +151,10 @@ class Stage(Run[C]):
         model: ModelConfig = replace(self.base.model, context_length=self.context_length)
         factor, decay_fraction, usual = self._defaults()
         steps, batch_size = self._horizon(config, usual)
-        optimizer = config.optimizer.over(self.base.optimizer, asked.lr_factor or factor)
+        if self.lora is None:
+            optimizer = config.optimizer.over(self.base.optimizer, asked.lr_factor or factor)
+        else:
+            optimizer = optimizer_of(config.optimizer, model.d_model)
         schedule = Schedule(
             kind=asked.kind,
             warmup_steps=min(asked.warmup_steps or 0, steps),
@@ -178,11 +193,18 @@ class Stage(Run[C]):
         batch_size = asked.batch_size or max(most, self.world.size)
         return asked.steps or max(round((rows or 0) / batch_size), 1), batch_size
 
+    def _make_model(self) -> Transformer:
+        model = super()._make_model()
+        if self.lora is not None:
+            generator = torch.Generator().manual_seed(self.config.run.seed)
+            add_adapters(model, self.lora, generator)
+        return model
+
     def _begin(self) -> None:
         found = self.base.checkpoint
         if found is None:
             raise RuntimeError("the stage goes on, and does not begin")
-        optimizer = self._begins_with_optimizer()
+        optimizer = self.lora is None and self._begins_with_optimizer()
         if optimizer and not self.base.has_optimizer:
             raise ValueError(
                 f"init_optimizer=True: {found.path} has no optimizer's state that is known here; "
@@ -193,6 +215,9 @@ class Stage(Run[C]):
             self._average.restart()
         what = "the weights and the optimizer's state" if optimizer else "the weights"
         self._notes = [f"begins with {what} of {found.path}, step {found.step:,}"]
+        if self.lora is not None:
+            n = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+            self._notes.append(f"trains adapters of rank {self.lora.rank}, {n:,} weights")
 
     def _other_steps(self, checkpoint: Checkpoint) -> list[str]:
         before = type(self.config).from_dict(checkpoint.extra["config"], str(checkpoint.path))
@@ -200,7 +225,7 @@ class Stage(Run[C]):
         return said_of_steps(old.schedule, self.plan.schedule, checkpoint.step)
 
     def _to_keep(self) -> dict[str, Any]:
-        return self.base.to_dict()
+        return {**self.base.to_dict(), **self._of_lora}
 
     def _make_forward(self) -> Forward:
         where = self.device, self.dtype, self._average, self.world

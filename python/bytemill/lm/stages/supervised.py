@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -21,7 +21,7 @@ from bytemill.lm.optim.groups import peak_rates
 from bytemill.lm.stages.asked import Asked, scores, tasks_to_ask
 from bytemill.lm.stages.config import MidConfig, SftConfig, StageData, SupervisedConfig
 from bytemill.lm.stages.conversations import Conversations
-from bytemill.lm.stages.mixture import Mixture, default_words, mixture
+from bytemill.lm.stages.mixture import Mixture, mixture
 from bytemill.lm.stages.recipes import Recipe, recipe_of
 from bytemill.lm.stages.replay import replayed
 from bytemill.lm.stages.rows import ConversationRows, Packing, rows_of
@@ -32,7 +32,7 @@ from bytemill.lm.train.start.started import Started
 from bytemill.lm.train.steps.objective import NextToken, Objective
 from bytemill.lm.train.steps.source import Source
 from bytemill.tasks.named import Sources
-from bytemill.tasks.words import words_of
+from bytemill.tasks.words import default_words, words_in
 
 C = TypeVar("C", bound=SupervisedConfig)
 
@@ -260,11 +260,15 @@ class Supervised(Stage[C]):
         """As `bytemill.lm.train.steps.hooks.Hooks` says; asks items, where that is due."""
         found = super().validate()
         loop, every = self._loop, self.config.data.ask_every
-        if loop is not None and self._asked and (loop.step % every == 0 or loop.is_finished):
-            self._ask(loop)
-        return found
+        if loop is None or found is None or not self._asked:
+            return found
+        if loop.step % every and not loop.is_finished:
+            return found
+        asked = self._ask()
+        self._tell(Asked(loop.step, asked))
+        return replace(found, more={f"ask_{name}": score for name, score in asked.items()})
 
-    def _ask(self, loop: Loop) -> None:
+    def _ask(self) -> dict[str, float]:
         self.model.eval()
         with self._average.applied() if self._average else nullcontext():
             found = scores(
@@ -276,9 +280,7 @@ class Supervised(Stage[C]):
                 dtype=None if self.dtype == torch.float32 else self.dtype,
             )
         self.model.train()
-        if self._figures is not None:
-            self._figures.log(loop.step, {f"ask_{name}": score for name, score in found.items()})
-        self._tell(Asked(loop.step, found))
+        return found
 
 
 class MidTraining(Supervised[MidConfig]):
@@ -290,10 +292,8 @@ class Sft(Supervised[SftConfig]):
 
 
 def _mixture(data: StageData, recipe: Recipe, tokens: Any) -> Mixture:
-    text = default_words(list(tokens))
-    if data.words is not None:
-        text = Path(data.words).read_text(encoding="utf-8")
-    sources = Sources(Path(data.path), words_of([text]), split="train")
+    words = words_in(data.words) if data.words else default_words(tokens)
+    sources = Sources(Path(data.path), words, split="train")
     return mixture(data.tasks or recipe.tasks, sources, skip_bad=data.skip_bad)
 
 

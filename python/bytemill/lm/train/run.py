@@ -103,7 +103,6 @@ class Run(ABC, Generic[C]):
         self._loop: Loop | None = None
         self._is_stopped = False
         self._notes: list[str] = []
-        self._figures: metrics.MetricsLog | None = None
 
     @property
     def step(self) -> int:
@@ -140,7 +139,6 @@ class Run(ABC, Generic[C]):
                 if self.world.leads:
                     self._folder.begin(held, self.config, self._read.tokenizer)
             with interrupts(self.stop, self._interrupted), self._log(loop) as log:
-                self._figures = log
                 estimate = self._start(loop)
                 if self._is_stopped:
                     loop.stop()

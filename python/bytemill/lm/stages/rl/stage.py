@@ -19,7 +19,7 @@ from bytemill.lm.optim.groups import peak_rates
 from bytemill.lm.stages.asked import Asked
 from bytemill.lm.stages.config import SftConfig
 from bytemill.lm.stages.conversations import Conversations, Share
-from bytemill.lm.stages.mixture import Mixture, default_words, mixture
+from bytemill.lm.stages.mixture import Mixture, mixture
 from bytemill.lm.stages.recipes import recipe_of
 from bytemill.lm.stages.rl.config import RlConfig
 from bytemill.lm.stages.rl.objective import PolicyGradient
@@ -37,7 +37,7 @@ from bytemill.lm.train.steps.objective import Objective
 from bytemill.lm.train.steps.source import Source
 from bytemill.tasks import task as tasks
 from bytemill.tasks.named import Sources
-from bytemill.tasks.words import words_of
+from bytemill.tasks.words import default_words, words_in
 
 LR_FACTOR: Final = 0.05
 REFERENCE: Final = "reference.safetensors"
@@ -99,9 +99,7 @@ class Rl(Stage[RlConfig]):
         self._rollouts: RolloutSource | None = None
 
     def _words(self, path: str | None) -> list[str]:
-        if path is not None:
-            return words_of([Path(path).read_text(encoding="utf-8")])
-        return words_of([default_words(list(self.base.tokenizer.mergeable_ranks))])
+        return words_in(path) if path else default_words(self.base.tokenizer.mergeable_ranks)
 
     def _to_replay(self) -> StreamLoader:
         """Batches of the conversations that are trained on beside."""
