@@ -296,7 +296,7 @@ def test_fewer_rows_than_ranks_are_refused(folder, two):
 def test_a_run_of_two_ranks_that_is_killed_goes_on_on_four_and_on_one(folder, alone):
     with pytest.raises(AssertionError, match="rank 0 ends: rank 1 has died"):
         on_ranks(2, killed, folder, expect_death=[1])
-    assert time.monotonic() - float((folder / "killed").read_text()) < 30
+    assert time.monotonic() - float((folder / "killed").read_text()) < 100
     run = settings(folder, "muon").run
     assert CheckpointStore(run.out).steps() == [50]
     expected = {name: alone["muon"][name][50:] for name in ("steps", "rows")}

@@ -63,6 +63,10 @@ PROGRAMS = {
     "import": Program(
         "bytemill.cli.interchange.import_model", "another tool's model -> a run *", True
     ),
+    "overlap": Program("bytemill.cli.overlap", "test items that are in the training data", True),
+    "serve": Program(
+        "bytemill.cli.serving.serve", "a model behind OpenAI's API, with a page *", True
+    ),
     "account": Program("bytemill.cli.account", "a model's parameters, memory and FLOPs *", False),
     "demo": Program("bytemill.cli.demo", "all of it in minutes, on Python's own source *", True),
     "completion": Program(

@@ -49,7 +49,12 @@ def parser(prog: str = PROG) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     """Runs the program; returns its exit status."""
     args = parser(prog).parse_args(argv)
-    return launched(lambda: in_ranks(args, RlConfig, "init_from", train))
+    return launched(lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> Result:
+    """Trains, as one of the processes of torchrun if there are several."""
+    return in_ranks(args, RlConfig, "init_from", train)
 
 
 def train(config: RlConfig, resume: bool, world: World) -> Result:

@@ -24,7 +24,7 @@ class RlSettings:
     max_new_tokens: int = option(
         256, least=1, help="tokens of a reply at most, a tool's results included"
     )
-    temperature: float = option(1.0, above=0, help="of the replies")
+    temperature: float = option(1.0, above=0, help="of the replies: logits are divided by it")
     top_k: int | None = option(
         50, least=1, help="tokens that replies are drawn from at each place", derived="all"
     )
