@@ -22,6 +22,10 @@ WORDS = {
     "train": ("--data {}/none --out {}/r", "nothing was saved since the last save"),
     "mid-train": ("--init-from {}/none --out {}/r", "nothing was saved since the last save"),
     "sft": ("--init-from {}/none --out {}/r", "nothing was saved since the last save"),
+    "dpo": (
+        "--init-from {}/none --pairs {}/none --out {}/r",
+        "nothing was saved since the last save",
+    ),
     "rl": ("--init-from {}/none --out {}/r", "nothing was saved since the last save"),
     "generate": ("--model {}/none", "the text is not complete"),
     "evaluate": ("--model {}/none --data {}/none", "nothing was measured"),

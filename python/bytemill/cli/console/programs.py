@@ -42,6 +42,7 @@ PROGRAMS = {
         "bytemill.cli.stages.mid_train", "a base model that learns conversations *", True
     ),
     "sft": Program("bytemill.cli.stages.sft", "a model that learns to answer *", True),
+    "dpo": Program("bytemill.cli.stages.dpo", "an assistant that learns preferences *", True),
     "rl": Program("bytemill.cli.stages.rl", "an assistant that learns by rewards *", True),
     "sweep": Program("bytemill.cli.runs.sweep", "many models that differ in some fields *", True),
     "generate": Program("bytemill.cli.generate", "a prompt -> the text a model writes *", False),
