@@ -42,6 +42,7 @@ from bytemill.lm.train.start.facts import facts_of
 from bytemill.lm.train.start.folder import RunFolder
 from bytemill.lm.train.start.machine import machine, peak_flops, settled_dtype
 from bytemill.lm.train.start.memory import rows_that_fit
+from bytemill.lm.train.start.sharding import wants_compile
 from bytemill.lm.train.steps.average import Average
 from bytemill.lm.train.steps.hooks import Hooks
 from bytemill.lm.train.steps.objective import NextToken, Objective
@@ -234,7 +235,7 @@ class Run(ABC, Generic[C]):
         saved = SavedRun.read(checkpoint, self.config) if checkpoint else None
         # "auto" was settled when the run began.
         self.dtype = runtime.choose_dtype(saved.dtype if saved else dtype, self.device)
-        self._is_compiled = runtime.wants_compile(run.compile, self.device)
+        self._is_compiled = wants_compile(run, self.device, self.world.size)
         self._machine = machine(self.device, self._is_compiled, self.world.size)
         if saved is not None:
             self._check_resumed(saved.tokenizer)
@@ -247,7 +248,7 @@ class Run(ABC, Generic[C]):
         if run.fp8:
             use_fp8(self.model, self.device)
         self.optimizers = self._make_optimizers()
-        self.world.prepare(self.model, self.optimizers, self.plan.batch_size)
+        self.world.prepare(self.model, self.optimizers, self.plan.batch_size, run.shard)
         self._val_batches = self._validation_batches()
         self._average = Average(self.model, run.ema) if run.ema is not None else None
         self._forward = self._make_forward()
@@ -291,7 +292,7 @@ class Run(ABC, Generic[C]):
         rows = run.micro_batch_size or (
             saved.rows
             if saved
-            else rows_that_fit(self.plan, self.device, self.dtype, self.world.size)
+            else rows_that_fit(self.plan, self.device, self.dtype, self.world.size, run.shard)
         )
         return Loop(
             self.model,
