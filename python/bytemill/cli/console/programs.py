@@ -50,6 +50,7 @@ PROGRAMS = {
     "chat-eval": Program(
         "bytemill.cli.evaluation.chat_eval", "an assistant's answers to tasks *", True
     ),
+    "chat": Program("bytemill.cli.serving.chat", "a conversation in the terminal *", False),
     "serve": Program(
         "bytemill.cli.serving.serve", "a model behind OpenAI's API, with a page *", True
     ),
