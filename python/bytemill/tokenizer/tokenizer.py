@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from bytemill import patterns
 from bytemill._types import TieBreak
+from bytemill.files import raising_memory_error
 from bytemill.formats import folder, gpt2, hub, huggingface
 from bytemill.formats import tiktoken as tiktoken_format
 from bytemill.tokenizer.unstable import Unstable
@@ -181,6 +182,7 @@ class Tokenizer(Unstable):
 
     # Corpora
 
+    @raising_memory_error()
     def encode_files(
         self,
         paths: "Paths",
@@ -215,6 +217,7 @@ class Tokenizer(Unstable):
             progress=progress,
         )
 
+    @raising_memory_error()
     def encode_files_to_numpy(
         self,
         paths: "Paths",
@@ -270,16 +273,19 @@ class Tokenizer(Unstable):
 
     # Files and other libraries
 
+    @raising_memory_error()
     def save(self, dir: StrPath) -> None:
         """Writes the folder `dir`; `bytemill.formats.folder` says what a crash can do."""
         folder.save(self._vocabulary, dir)
 
     @classmethod
+    @raising_memory_error()
     def load(cls, dir: StrPath) -> "Tokenizer":
         """Reads a folder that `save` wrote; ValueError if it is damaged."""
         return cls.from_vocabulary(folder.load(dir))
 
     @classmethod
+    @raising_memory_error()
     def from_files(
         cls,
         vocab_filepath: StrPath,
@@ -293,6 +299,7 @@ class Tokenizer(Unstable):
             gpt2.read(vocab_filepath, merges_filepath, special_tokens, pattern)
         )
 
+    @raising_memory_error()
     def to_files(self, vocab_filepath: StrPath, merges_filepath: StrPath) -> None:
         """Writes GPT-2's vocab.json and merges.txt, checked; see `bytemill.formats.gpt2.write`."""
         gpt2.write(self._vocabulary, vocab_filepath, merges_filepath)
@@ -306,16 +313,20 @@ class Tokenizer(Unstable):
         special_tokens: Mapping[str, int] | None = None,
     ) -> "Tokenizer":
         """Takes over a tiktoken encoding or file; see `bytemill.formats.tiktoken.from_tiktoken`."""
-        return cls.from_vocabulary(tiktoken_format.from_tiktoken(source, pattern, special_tokens))
+        with raising_memory_error():
+            vocabulary = tiktoken_format.from_tiktoken(source, pattern, special_tokens)
+        return cls.from_vocabulary(vocabulary)
 
     def to_tiktoken(self, name: str) -> "tiktoken.Encoding":
         """This vocabulary as a tiktoken encoding, checked; see `formats.tiktoken`."""
-        return tiktoken_format.to_tiktoken(self._vocabulary, name)
+        with raising_memory_error():
+            return tiktoken_format.to_tiktoken(self._vocabulary, name)
 
     @classmethod
     def from_huggingface(cls, path: StrPath) -> "Tokenizer":
         """Reads a byte-level BPE tokenizer.json; see `bytemill.formats.huggingface.read`."""
-        return cls.from_vocabulary(huggingface.read(path))
+        with raising_memory_error():
+            return cls.from_vocabulary(huggingface.read(path))
 
     @classmethod
     def from_pretrained(
@@ -331,7 +342,8 @@ class Tokenizer(Unstable):
 
     def to_huggingface(self, path: StrPath) -> None:
         """Writes a tokenizer.json, checked; see `bytemill.formats.huggingface.write`."""
-        huggingface.write(self._vocabulary, path)
+        with raising_memory_error():
+            huggingface.write(self._vocabulary, path)
 
 
 def _from_state(state: dict[str, Any]) -> Tokenizer:
