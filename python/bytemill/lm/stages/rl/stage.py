@@ -198,7 +198,7 @@ class Rl(Stage[RlConfig]):
     def _begin(self) -> None:
         super()._begin()
         if self._reference is not None:
-            load_weights(self._reference, merged_weights(self.model.state_dict()))
+            self._reference.load_state_dict(merged_weights(self.model.state_dict()))
 
     def _load(self, loop: Loop, checkpoint: Checkpoint, saved: Any) -> None:
         super()._load(loop, checkpoint, saved)
