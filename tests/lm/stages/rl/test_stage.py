@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 
 from bytemill.chat import Renderer
 from bytemill.lm.checkpoint.loading import load_model
-from bytemill.lm.checkpoint.state import take_snapshot
+from bytemill.lm.checkpoint.state import read_file, take_snapshot
 from bytemill.lm.checkpoint.store import CheckpointStore
 from bytemill.lm.distributed.ranks import Ranks
 from bytemill.lm.evaluate.pass_at_k import mean_pass_at_k
@@ -168,6 +168,17 @@ def test_what_cannot_be(tuned, tmp_path, changes, words):
     with pytest.raises(ValueError, match=words):
         Rl(config(tuned, tmp_path / "run", **changes)).run()
     assert not (tmp_path / "run").exists()
+
+
+def test_with_adapters_the_reference_is_the_model_without(tuned, tmp_path):
+    out = tmp_path / "run"
+    Rl(config(tuned, out, lora_rank=2, steps=2, updates=1, truncated="keep")).run()
+    lines = read_metrics(out / METRICS)
+    assert lines[0]["kl"] == pytest.approx(0, abs=1e-6)
+    before = load_model(tuned).model.state_dict()
+    kept = read_file(out / REFERENCE)
+    assert kept.keys() == before.keys()
+    assert all(torch.equal(kept[name], before[name]) for name in kept)
 
 
 def test_replaying_needs_to_know_what(tuned, tmp_path):

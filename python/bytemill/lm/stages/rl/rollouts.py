@@ -15,6 +15,8 @@ from bytemill.chat.conversation import Message
 from bytemill.chat.render import Renderer
 from bytemill.lm.generate.replies import Tool, replies
 from bytemill.lm.generate.weights import DecodingWeights
+from bytemill.lm.model.adapters.lora import has_adapters, merged
+from bytemill.lm.model.transformer import Transformer
 from bytemill.lm.stages.rl.settings import RlSettings
 from bytemill.tasks.task import Item, Task
 from bytemill.tools.calculator import calculate
@@ -158,7 +160,9 @@ def roll_out(
     was_training = model.training
     model.eval()
     try:
-        weights = DecodingWeights(model, dtype)
+        # Adapters would have the modules called for each token.
+        whole = merged(model) if isinstance(model, Transformer) and has_adapters(model) else model
+        weights = DecodingWeights(whole, dtype)
         found: list[Rollout] = []
         for rows in _in_parts(questions, settings):
             written = replies(
