@@ -69,18 +69,18 @@ def row_by_row(model: Transformer, questions: list[Question]) -> list[Score]:
     """Scores as they are defined."""
     found = []
     for each in questions:
-        losses, exact = [], True
+        losses, exact = [], list[bool]()
         for row, (start, end) in zip(each.rows, each.spans, strict=True):
             logs = model(torch.tensor([row[:-1]]))[0].log_softmax(-1)
             targets = torch.tensor(row[1:])
             own = -logs.gather(1, targets[:, None])[:, 0]
             losses.append(float(own[start - 1 : end - 1].mean()))
-            exact = bool((logs.argmax(1) == targets)[start - 1 : end - 1].all())
+            exact.append(bool((logs.argmax(1) == targets)[start - 1 : end - 1].all()))
         if each.gold is None:
-            found.append(Score(losses, int(exact), exact))
+            found.append(Score(losses, exact, int(exact[0]), exact[0]))
         else:
             choice = losses.index(min(losses))
-            found.append(Score(losses, choice, choice == each.gold))
+            found.append(Score(losses, exact, choice, choice == each.gold))
     return found
 
 

@@ -56,6 +56,7 @@ PROGRAMS = {
     "chat-eval": Program(
         "bytemill.cli.evaluation.chat_eval", "an assistant's answers to tasks *", True
     ),
+    "chat": Program("bytemill.cli.serving.chat", "a conversation in the terminal *", False),
     "report": Program("bytemill.cli.runs.report", "what runs came to, on one page *", True),
     "export": Program(
         "bytemill.cli.interchange.export_model", "a model -> other tools' files *", True

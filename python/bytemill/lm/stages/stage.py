@@ -187,7 +187,7 @@ class Stage(Run[C]):
         asked, of_epoch = config.schedule, self._rows_in_epoch()
         if of_epoch is None and (asked.steps is None or asked.epochs is not None):
             raise ValueError(
-                f"epochs={asked.epochs}: there is no end to what is drawn by weight; give steps"
+                f"epochs={asked.epochs}: there is no end to what is drawn by weight; give steps="
             )
         rows = None if of_epoch is None else (asked.epochs or 1.0) * of_epoch
         most = usual if rows is None else min(usual, max(int(rows / _LEAST_STEPS), 1))

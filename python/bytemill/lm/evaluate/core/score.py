@@ -34,6 +34,8 @@ class Score:
 
     losses: list[float]
     """Of each row, the mean loss of its span in nats."""
+    exact: list[bool]
+    """Of each row, whether greedy decoding gives its span."""
     choice: int
     """The row of lowest loss; of a single row, 1 if it is continued exactly and 0 if not."""
     is_right: bool
@@ -79,11 +81,11 @@ def _verdict(question: Question, rows: list[tuple[float, bool]]) -> Score:
     losses = [loss for loss, _ in rows]
     if any(loss != loss for loss in losses):
         raise ValueError("a loss is not a number: the model's weights are damaged")
+    exact = [is_exact for _, is_exact in rows]
     if question.gold is None:
-        exact = rows[0][1]
-        return Score(losses, int(exact), exact)
+        return Score(losses, exact, int(exact[0]), exact[0])
     choice = losses.index(min(losses))
-    return Score(losses, choice, choice == question.gold)
+    return Score(losses, exact, choice, choice == question.gold)
 
 
 def _shared(question: Question) -> int:
@@ -107,7 +109,7 @@ def _groups(
     is_shared = False
     for index, question in questions:
         own = _shared(question)
-        longest = max(map(len, question.rows)) - own
+        longest = max(map(len, question.rows)) - own - 1  # the last id is not read
         n = len(question.rows)
         fits = (
             n_rows + n <= batch_size
