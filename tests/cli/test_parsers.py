@@ -64,6 +64,7 @@ EXPLAINED = {
     ("dpo", "init_from"),
     ("dpo", "out"),
     ("dpo", "pairs"),
+    ("overlap", "input"),
     ("rl", "config"),
     ("rl", "init_from"),
     ("rl", "out"),

@@ -34,6 +34,7 @@ WORDS = {
     "base-eval": ("--model {}/none", "what was answered is kept"),
     "chat-eval": ("--model {}/none --tasks identity", "what was answered is kept"),
     "overlap": ("--tokenizer {}/none", "the search is not complete"),
+    "serve": ("{}/none", "the server was not started"),
     "plot": ("{}/none", "nothing was drawn"),
     "report": ("{}/none", "nothing was written"),
     "export": ("{}/none --to huggingface --out {}/h", "nothing was written"),

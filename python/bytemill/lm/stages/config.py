@@ -150,14 +150,6 @@ class StageRun(RunConfig):
         "Who are you?", decides=False, help="what samples are asked, as a user"
     )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.shard != "zero2":
-            raise ValueError(
-                f"shard={self.shard!r}: a stage lets the model answer while it trains, which needs "
-                'all weights in each process; use shard="zero2"'
-            )
-
 
 @dataclass(frozen=True, kw_only=True)
 class MidRun(StageRun):

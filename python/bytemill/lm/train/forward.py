@@ -20,10 +20,10 @@ from bytemill.lm.train.config import RunConfig
 from bytemill.lm.train.steps.average import Average
 from bytemill.lm.train.steps.world import ALONE, World
 
-Rows: TypeAlias = npt.NDArray[np.int64]
-
 if TYPE_CHECKING:
     from bytemill import Tokenizer
+
+Rows: TypeAlias = npt.NDArray[np.int64]
 
 
 class Read(Protocol):

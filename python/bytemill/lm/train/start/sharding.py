@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import torch
-
-from bytemill.lm.device import runtime
 from bytemill.lm.train.config import RunConfig
 
 
-def wants_compile(run: RunConfig, device: torch.device, n_processes: int) -> bool:
-    """Whether the loss is compiled; ValueError as `check_shard`."""
-    check_shard(run, n_processes)
-    is_whole = run.shard == "zero2" or n_processes == 1
-    return is_whole and runtime.wants_compile(run.compile, device)
+def check_shard(run: RunConfig, n_processes: int, can_share_weights: bool) -> bool:
+    """Whether each process has all weights, as one alone has whatever `shard` is.
 
-
-def check_shard(run: RunConfig, n_processes: int) -> None:
-    """Raises ValueError for settings that need all weights in one process, or were never tried
-    with slices of them. One process has all of them, whatever `shard` is."""
+    Raises:
+        ValueError: It has not, and a setting needs them, or was never tried with slices of them;
+            or a run of this kind does (`can_share_weights`).
+    """
     if run.shard == "zero2" or n_processes == 1:
-        return
+        return True
+    if not can_share_weights:
+        raise ValueError(
+            'shard="fsdp": it is for pretraining (bytemill train); a stage after it also writes, '
+            'asks or adapts, for which each process needs all weights: use "zero2"'
+        )
     wrong = {
         "ema": run.ema is not None and "leave the average out",
         "fp8": run.fp8 and "leave it out",
@@ -32,3 +31,4 @@ def check_shard(run: RunConfig, n_processes: int) -> None:
                 f'{name}={getattr(run, name)!r}: it does not go with shard="fsdp", with which no '
                 f'process has all weights; {remedy}, or use shard="zero2"'
             )
+    return False
