@@ -1,6 +1,7 @@
 """The chat template gives what the renderer gives, in transformers."""
 
 import json
+import os
 import random
 import re
 
@@ -10,6 +11,7 @@ from bytemill.chat import Conversation, Renderer, export, to_html, to_terminal
 from bytemill.chat.view import shown_token
 from tests.support.chats import chat_tokenizer, conversation
 
+CASES = int(os.environ.get("BYTEMILL_CASES", "1"))
 TOKENIZER = chat_tokenizer()
 RENDERER = Renderer(TOKENIZER)
 
@@ -29,7 +31,7 @@ def without_special_names(c):
 
 def test_equal_to_the_renderer(theirs):
     r = random.Random(5)
-    for _ in range(150):
+    for _ in range(150 * CASES):
         c = without_special_names(conversation(r))
         rendered = RENDERER.render(c, None)
         found = theirs.apply_chat_template(

@@ -1,7 +1,10 @@
 """`bytemill base-eval` on a tiny model and made-up items."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -10,7 +13,7 @@ torch = pytest.importorskip("torch")
 from bytemill.lm.checkpoint.one_file import CheckpointStore
 from tests.support.lm_runs import make_shards, tiny_model
 from tests.support.one_thread import one_thread  # noqa: F401
-from tests.support.programs import call, is_one_line
+from tests.support.programs import ROOT, call, command, is_one_line, run
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +58,42 @@ def test_table_json_and_what_is_kept(folder, capsys):
     again = json.loads(call(capsys, "base-eval", *options, "--json")[1])
     assert again["core"]["tasks"]["copa"]["accuracy"] == 1.0
     shutil.rmtree(saved)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="its processes are started by hand")
+def test_two_processes(folder, tmp_path):
+    """The same files as one writes, but for times."""
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    environment = {
+        **os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port),
+        "WORLD_SIZE": "2", "TORCHELASTIC_USE_AGENT_STORE": "True", "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+    base = ["base-eval", "--model", folder / "run", "--device", "cpu", "--core", folder / "core"]
+    base += ["--data", folder / "shards", "--out"]
+
+    def both(*options):
+        processes = [
+            subprocess.Popen(
+                command(*base, *options), cwd=ROOT, text=True, env={**environment, "RANK": rank},
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            )
+            for rank in "01"
+        ]  # fmt: skip
+        ended = [process.communicate(timeout=300) for process in processes]
+        return [(p.returncode, *e) for p, e in zip(processes, ended, strict=True)]
+
+    first, second = both(tmp_path / "two")
+    assert (first[0], second[0]) == (0, 0), (first, second)
+    assert "the mean of these" in first[1]
+    assert second[1:] == ("", "")
+    assert run(*base, tmp_path / "one", env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode == 0
+    one, two = (json.loads((tmp_path / n / "base.json").read_text()) for n in ("one", "two"))
+    assert (one.pop("processes"), two.pop("processes")) == (1, 2)
+    for whole in (one, two):
+        del whole["time"], whole["seconds"], whole["core"]["tasks"]["copa"]["seconds"]
+    assert one == two
+    kept = [(tmp_path / n / "core" / "copa.jsonl").read_bytes() for n in ("one", "two")]
+    assert kept[0] == kept[1]
 
 
 def test_bad_input(folder, capsys, tmp_path):

@@ -46,15 +46,20 @@ def test_scores_and_what_is_saved(folder, capsys):
     assert json.loads((saved / "chat.json").read_text()) == whole
     assert set(whole["tasks"]) == {"arc-easy", "spelling", "counting-new-wordings", "arithmetic"}
     assert whole["tasks"]["arc-easy"]["centred"] == pytest.approx(1 / 3)
-    lines = [json.loads(line) for line in (saved / "chat" / "spelling.jsonl").open()]
-    assert [line["index"] for line in lines] == [0, 1, 2, 3]
+    low, high = whole["tasks"]["arc-easy"]["interval"]
+    assert low < 0.5 < high
+    assert f"(95 %: {100 * low:.2f} to {100 * high:.2f})" in out
+    head, *lines = map(json.loads, (saved / "chat" / "spelling.jsonl").read_text().splitlines())
+    assert head["items"] == whole["tasks"]["spelling"]["content"]
+    assert head["of"] == whole["identity"]
+    assert [line["item"] for line in lines] == [0, 1, 2, 3]
 
 
 def test_bad_input(folder, capsys):
     base = ["--model", folder / "run", "--device", "cpu", "--data", folder / "data"]
     for options, message in (
         (["--tasks", "gsm8k"], "bytemill download hf:openai/gsm8k"),
-        (["--tasks", "spelling"], "give --words"),
+        (["--tasks", "spelling", "--words", folder / "none.txt"], "none.txt"),
         (["--tasks", "arc-easy", "--max-items", 0], "--max-items 0"),
         (["--tasks", "arc"], "arc"),
     ):

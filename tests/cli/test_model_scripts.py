@@ -86,6 +86,9 @@ def test_evaluate_prints_the_figures(folder, capsys):
         assert found["step"] == step
         assert found["loss"] == expected.loss
         assert found["bits_per_byte"] == expected.bits_per_byte
+        saved = json.loads((folder / "run" / "evaluation" / "loss.json").read_text())
+        assert saved["data"] == open_tokens(folder / "shards", split="val").content
+        assert {name: saved[name] for name in found} == found
     status, out, _ = call(capsys, "evaluate", *base, "--text", folder / "corpus.txt")
     assert status == 0
     assert "bits per byte" in out and f"{(folder / 'corpus.txt').stat().st_size}" not in out

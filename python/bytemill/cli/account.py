@@ -19,9 +19,11 @@ from bytemill.cli.flags import add_flags, flag_of, given
 from bytemill.cli.train import plan_rows
 from bytemill.lm.checkpoint.loading import find_checkpoint
 from bytemill.lm.device.gpus import GPUS, gpu
-from bytemill.lm.distributed.costs import SHARDS, rank_costs
+from bytemill.lm.distributed.costs import rank_costs
+from bytemill.lm.distributed.layout import SHARDS
 from bytemill.lm.model.config import ModelConfig
 from bytemill.lm.model.cost import accounting
+from bytemill.lm.model.cost.activations import FP32, WIDTHS
 from bytemill.lm.model.cost.components import components, cs336_activations
 from bytemill.lm.model.transformer import Transformer
 from bytemill.lm.optim.groups import OptimConfig, model_groups, used_rates
@@ -75,7 +77,7 @@ def parser(prog: str = "python -m scripts.account") -> argparse.ArgumentParser:
     )
     add(
         "--dtype",
-        choices=tuple(accounting.WIDTHS),
+        choices=tuple(WIDTHS),
         default="bfloat16",
         help="to compute in; weights are float32 (default: %(default)s)",
     )
@@ -99,7 +101,7 @@ def parser(prog: str = "python -m scripts.account") -> argparse.ArgumentParser:
         "--shard",
         choices=SHARDS,
         default="zero2",
-        help="how they share: zero2, as train does, or torch's fsdp (default: %(default)s)",
+        help="how they share, as of train (default: %(default)s)",
     )
     add("--components", action="store_true", help="show each projection and product by itself")
     add(
@@ -192,7 +194,7 @@ def component_rows(config: ModelConfig) -> list[tuple[str, str]]:
 
 def cs336_rows(config: ModelConfig, batch_size: int) -> list[tuple[str, str]]:
     """AdamW's training memory as CS336's first assignment counts it."""
-    weights = accounting.FP32 * accounting.count_parameters(config).total
+    weights = FP32 * accounting.count_parameters(config).total
     activations = cs336_activations(config, batch_size)
     total = 4 * weights + activations
     return [

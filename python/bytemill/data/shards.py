@@ -182,6 +182,7 @@ class Shards:
     """
 
     def __init__(self, dir: Path, manifest: Manifest, split: str) -> None:
+        self.folder: Final = dir
         self._manifest, self._split = manifest, split
         self._arrays: list[Ids] = []
         self._starts: list[npt.NDArray[np.uint64]] = []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from bytemill import patterns
 from bytemill._types import TieBreak
 from bytemill.files import raising_memory_error
-from bytemill.formats import folder, gpt2, huggingface
+from bytemill.formats import folder, gpt2, hub, huggingface
 from bytemill.formats import tiktoken as tiktoken_format
 from bytemill.tokenizer.unstable import Unstable
 from bytemill.vocabulary import Vocabulary
@@ -161,8 +161,13 @@ class Tokenizer(Unstable):
 
         Raises:
             ValueError: If that is more tokens than there are, or less than the 256 bytes and the
-                special tokens.
+                special tokens; for a tokenizer.json's vocabulary with a shape that decides ids.
         """
+        if self._vocabulary.shape is not None and self._vocabulary.shape.core is not None:
+            raise ValueError(
+                "a vocabulary from a tokenizer.json that says more than tokens, special tokens "
+                "and a pattern cannot be truncated"
+            )
         n_special, n_ranks = len(self.special_tokens), len(self.mergeable_ranks)
         if not 256 + n_special <= vocab_size <= n_ranks + n_special:
             raise ValueError(
@@ -322,6 +327,18 @@ class Tokenizer(Unstable):
         """Reads a byte-level BPE tokenizer.json; see `bytemill.formats.huggingface.read`."""
         with raising_memory_error():
             return cls.from_vocabulary(huggingface.read(path))
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_folder: StrPath,
+        *,
+        revision: str | None = None,
+        download: bool = False,
+    ) -> "Tokenizer":
+        """Reads the tokenizer.json of a folder, or of a model on the Hugging Face hub: from its
+        cache on this machine, or from the hub if `download`; see `bytemill.formats.hub.find`."""
+        return cls.from_huggingface(hub.find(name_or_folder, revision=revision, download=download))
 
     def to_huggingface(self, path: StrPath) -> None:
         """Writes a tokenizer.json, checked; see `bytemill.formats.huggingface.write`."""

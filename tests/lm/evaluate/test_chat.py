@@ -1,13 +1,15 @@
 """Chat evaluation against a naive version, at several batch sizes."""
 
 import itertools
+import json
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from bytemill.chat import Conversation, Message, Renderer
-from bytemill.lm.evaluate.chat import ask, chat_core, score_task
+from bytemill.lm.evaluate.chat import ask, chat_core, chat_core_interval, score_task
+from bytemill.lm.evaluate.chat_run import run_task
 from bytemill.lm.generate.replies import replies
 from bytemill.tasks import Arithmetic, Task
 from bytemill.tasks.choice import choice_item, judge_letter
@@ -90,7 +92,7 @@ def test_what_is_written_is_judged(model):
 
 
 def test_scores_by_hand(model):
-    answers = list(ask(model, RENDERER, Choices(), max_items=3))
+    answers = list(ask(model, RENDERER, Choices(), indices=range(3)))
     assert len(answers) == 3
     score = score_task(Choices(), answers)
     assert score.score == pytest.approx(sum(a.score for a in answers) / 3)
@@ -101,10 +103,44 @@ def test_scores_by_hand(model):
         score_task(Choices(), [])
 
 
+def test_what_is_kept_is_not_asked_again(model, tmp_path):
+    """But it is, if the items, the limit or what else decides the answers are others."""
+    keep = tmp_path / "kept.jsonl"
+    judged = []
+
+    class Counted(Arithmetic):
+        def judge(self, item, reply):
+            judged.append(reply)
+            return float(len(reply.text) % 2)
+
+    def run(task=None, **changes):
+        judged.clear()
+        settings = {"keep": keep, "identity": "a", "max_new_tokens": 6, **changes}
+        score = run_task(model, RENDERER, task or Counted(size=9), **settings).score
+        return score, len(judged)
+
+    some, n = run(max_items=4)
+    assert n == len(some.answers) == 4
+    every, n = run()
+    assert (n, len(every.answers)) == (5, 9)
+    assert every.answers[:4] == some.answers
+    assert run() == (every, 0)
+    lines = [json.loads(line) for line in keep.read_text().splitlines()[1:]]
+    item = Arithmetic(size=9)[8]
+    assert lines[8]["answer"] == str(item.answer)
+    assert lines[8]["reply"] == every.answers[8].reply.to_dict()["content"]
+    for changes in ({"identity": "b"}, {"max_new_tokens": 5}, {"task": Counted(size=9, seed=3)}):
+        assert run(**changes)[1] == 9
+    low, high = every.interval()
+    assert 0 <= low < every.score < high <= 1
+    assert chat_core_interval([every]) == every.interval()
+
+
 def test_bad_arguments(model):
-    for arguments in ({"batch_size": 0}, {"max_items": 0}):
-        with pytest.raises(ValueError, match=f"{next(iter(arguments))}=0"):
-            next(ask(model, RENDERER, Choices(), **arguments))
+    with pytest.raises(ValueError, match="batch_size=0"):
+        next(ask(model, RENDERER, Choices(), batch_size=0))
+    with pytest.raises(ValueError, match="max_items=0"):
+        run_task(model, RENDERER, Choices(), max_items=0)
 
     class Words(Choices):
         def item(self, index):

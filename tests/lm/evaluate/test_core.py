@@ -228,10 +228,10 @@ def test_bad_data(model, tmp_path):
 
 def test_centring_by_hand():
     """GPT-2 XL's accuracies are not at hand; two tasks' figures are worked out on paper."""
-    boolq = TaskResult(BY_NAME["boolq"], (True,) * 81 + (False,) * 19, 0, 0.0)
+    boolq = TaskResult(BY_NAME["boolq"], (True,) * 81 + (False,) * 19, 0, 0.0, "")
     assert boolq.centred() == pytest.approx(0.5)  # (0.81 - 0.62) / 0.38
     assert boolq.centred(v2=True) == pytest.approx(0.5)
-    csqa = TaskResult(BY_NAME["commonsense_qa"], (True,) * 6 + (False,) * 4, 0, 0.0)
+    csqa = TaskResult(BY_NAME["commonsense_qa"], (True,) * 6 + (False,) * 4, 0, 0.0, "")
     assert csqa.centred() == pytest.approx(0.5)  # (0.6 - 0.2) / 0.8
     assert csqa.centred(v2=True) == pytest.approx(0.33, abs=1e-3)  # 0.197 / 0.597
     both = CoreResult((boolq, csqa))

@@ -2,36 +2,29 @@
 
 bytemill base-eval --model runs/d12 --core data/eval_bundle
 bytemill base-eval --model runs/d12 --core data/eval_bundle --max-items 100 --tasks arc_easy copa
+torchrun --nproc-per-node 8 -m bytemill base-eval --model runs/d12 --core data/eval_bundle
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import platform
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import torch
-
-from bytemill import Tokenizer, __version__
+from bytemill import Tokenizer
 from bytemill.cli import model, report
-from bytemill.cli.command import EPILOG, exit_status
+from bytemill.cli.command import EPILOG
+from bytemill.cli.evaluation.results import Asked, add_out, asked, ended
 from bytemill.cli.progress import Progress
-from bytemill.files import write_bytes
 from bytemill.lm.batches.tokens import open_tokens
-from bytemill.lm.checkpoint.loading import LoadedModel
 from bytemill.lm.device import runtime
 from bytemill.lm.evaluate.core import TASKS, CoreResult, run_core
 from bytemill.lm.evaluate.core.results import table
 from bytemill.lm.evaluate.corpus import evaluate
 from bytemill.lm.generate.text import stream_text
 
-FOLDER: Final = "evaluation"
-"""In a run's folder, or beside a checkpoint's."""
 PROMPTS: Final = (
     "The capital of France is",
     "The chemical symbol of gold is",
@@ -82,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="shards, on whose validation split to measure bits per byte (default: none)",
     )
-    add("--out", metavar="DIR", help=f"where answers are kept (default: RUN/{FOLDER})")
+    add_out(result, "answers and results")
     add("--json", action="store_true", help="print one line of JSON instead of tables")
     return result
 
@@ -90,34 +83,27 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit status."""
     args = parser().parse_args(argv)
-    return exit_status(lambda: run(args), "what was answered is kept; the same command goes on")
+    return ended(lambda: run(args), "what was answered is kept; the same command goes on")
 
 
 def run(args: argparse.Namespace) -> None:
     """Loads, asks and prints."""
-    loaded, dtype = model.load(args)
-    tokenizer = model.tokenizer_of(args, loaded)
-    out = Path(args.out) if args.out else _run_folder(loaded.path) / FOLDER
-    began = time.perf_counter()
-    samples = _samples(loaded, tokenizer)
-    bits = _bits_per_byte(args, loaded, tokenizer, dtype) if args.data else None
-    core = _core(args, loaded, tokenizer, dtype, out) if args.core else None
-    whole = {
-        "format": "bytemill-base-eval",
-        "version": 1,
-        "bytemill": __version__,
-        "machine": f"{platform.machine()}, {runtime.device_name(_device(loaded))}",
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "seconds": round(time.perf_counter() - began, 1),
-        "checkpoint": str(loaded.path),
-        "step": loaded.step,
-        "dtype": str(dtype).removeprefix("torch."),
-        "samples": [{"prompt": p, "text": t} for p, t in samples],
-        "bits_per_byte": bits,
-        "core": None if core is None else _figures(core, args.max_items),
-    }
-    out.mkdir(parents=True, exist_ok=True)
-    write_bytes(out / "base.json", (json.dumps(whole, indent=1) + "\n").encode())
+    with asked(args) as this:
+        tokenizer = model.tokenizer_of(args, this.loaded)
+        samples = _samples(this, tokenizer) if this.ranks.is_first else []
+        bits, data = _bits_per_byte(args, this, tokenizer) if args.data else (None, None)
+        core = _core(args, this, tokenizer) if args.core else None
+        if not this.ranks.is_first:
+            return
+        whole = this.save(
+            "base",
+            {
+                "samples": [{"prompt": p, "text": t} for p, t in samples],
+                "bits_per_byte": bits,
+                "data": data,
+                "core": None if core is None else _figures(core, args.max_items),
+            },
+        )
     if args.json:
         print(json.dumps(whole))
         return
@@ -126,50 +112,49 @@ def run(args: argparse.Namespace) -> None:
         print(f"\nbits per byte: {bits:.4f}")
     if core is not None:
         print(f"\n{_table(core)}")
-    print(f"\nsaved: {out / 'base.json'}")
+    print(f"\nsaved: {this.out / 'base.json'}")
 
 
-def _core(
-    args: argparse.Namespace,
-    loaded: LoadedModel,
-    tokenizer: Tokenizer,
-    dtype: torch.dtype,
-    out: Path,
-) -> CoreResult:
+def _core(args: argparse.Namespace, this: Asked, tokenizer: Tokenizer) -> CoreResult:
     names = args.tasks or [task.name for task in TASKS]
-    device = _device(loaded)
     with Progress("base-eval", "items") as bar:
         return run_core(
-            loaded.model.eval(),
+            this.loaded.model,
             tokenizer.encode_ordinary,
             _bos_id(tokenizer),
             Path(args.core),
             tasks=[task for task in TASKS if task.name in names],
             max_items=args.max_items,
             batch_size=args.batch_size,
-            computing=lambda: runtime.autocast(device, dtype),
-            keep=out / "core",
-            identity=f"{_content(loaded)}, {tokenizer.fingerprint}, {dtype}",
-            progress=lambda name, done, n: bar.update(done, n, name),
+            computing=lambda: runtime.autocast(this.device, this.dtype),
+            keep=this.out / "core",
+            identity=this.identity,
+            ranks=this.ranks,
+            progress=(lambda name, done, n: bar.update(done, n, name))
+            if this.ranks.is_first
+            else None,
         )
 
 
 def _bits_per_byte(
-    args: argparse.Namespace, loaded: LoadedModel, tokenizer: Tokenizer, dtype: torch.dtype
-) -> float | None:
-    tokens = open_tokens(args.data, split="val", tokenizer=tokenizer)
-    device = _device(loaded)
+    args: argparse.Namespace, this: Asked, tokenizer: Tokenizer
+) -> tuple[float | None, str]:
+    """Of the validation split, and a hash of that."""
+    with this.ranks.all_or_none():
+        tokens = open_tokens(args.data, split="val", tokenizer=tokenizer)
     with Progress("bits per byte", "tokens") as bar:
-        return evaluate(
-            loaded.model.eval(),
+        found = evaluate(
+            this.loaded.model,
             tokens,
             tokenizer,
-            computing=lambda: runtime.autocast(device, dtype),
-            progress=bar.update,
-        ).bits_per_byte
+            computing=lambda: runtime.autocast(this.device, this.dtype),
+            ranks=this.ranks,
+            progress=bar.update if this.ranks.is_first else None,
+        )
+    return found.bits_per_byte, tokens.content
 
 
-def _samples(loaded: LoadedModel, tokenizer: Tokenizer) -> list[tuple[str, str]]:
+def _samples(this: Asked, tokenizer: Tokenizer) -> list[tuple[str, str]]:
     """Greedy text after each of the sentences."""
     bos = _bos_id(tokenizer)
     first = [] if bos is None else [bos]
@@ -177,7 +162,7 @@ def _samples(loaded: LoadedModel, tokenizer: Tokenizer) -> list[tuple[str, str]]
     for prompt in PROMPTS:
         ids = [*first, *tokenizer.encode_ordinary(prompt)]
         pieces = stream_text(
-            loaded.model.eval(),
+            this.loaded.model,
             tokenizer,
             ids,
             max_new_tokens=_SAMPLE_TOKENS,
@@ -191,24 +176,6 @@ def _samples(loaded: LoadedModel, tokenizer: Tokenizer) -> list[tuple[str, str]]
 def _bos_id(tokenizer: Tokenizer) -> int | None:
     special = tokenizer.special_tokens
     return next((special[name] for name in _BOS if name in special), None)
-
-
-def _content(loaded: LoadedModel) -> str:
-    """A hash of the weights."""
-    digest = hashlib.sha256()
-    for name, weight in sorted(loaded.model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
-def _device(loaded: LoadedModel) -> torch.device:
-    return next(loaded.model.parameters()).device
-
-
-def _run_folder(checkpoint: Path) -> Path:
-    """The run that a checkpoint is of: RUN/checkpoints/step-N."""
-    return checkpoint.absolute().parent.parent
 
 
 def _figures(core: CoreResult, max_items: int | None) -> dict[str, Any]:
@@ -227,6 +194,7 @@ def _figures(core: CoreResult, max_items: int | None) -> dict[str, Any]:
                 "centred_v2": each.centred(v2=True),
                 "cropped": each.n_cropped,
                 "seconds": round(each.seconds, 2),
+                "content": each.content,
             }
             for each in core.tasks
         },

@@ -2,31 +2,31 @@
 
 bytemill chat-eval --model runs/sft --tasks gsm8k arc-easy --data data
 bytemill chat-eval --model runs/sft --tasks arithmetic counting --words words.txt --max-items 200
+torchrun --nproc-per-node 8 -m bytemill chat-eval --model runs/sft
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
 import torch
 
-from bytemill import __version__
+from bytemill import Tokenizer
 from bytemill.chat.render import Renderer
 from bytemill.cli import model, report
-from bytemill.cli.command import EPILOG, exit_status
-from bytemill.cli.evaluation.base_eval import FOLDER
+from bytemill.cli.command import EPILOG
+from bytemill.cli.evaluation.results import Asked, add_out, asked, ended
 from bytemill.cli.progress import Progress
-from bytemill.files import write_bytes
 from bytemill.lm.device import runtime
-from bytemill.lm.evaluate.chat import TaskScore, ask, chat_core, score_task
+from bytemill.lm.evaluate.chat import TaskScore, chat_core, chat_core_interval
+from bytemill.lm.evaluate.chat_run import TaskRun, run_task
 from bytemill.tasks.named import CHAT_CORE, NAMED, Sources
-from bytemill.tasks.words import words_of
+from bytemill.tasks.task import Task
+from bytemill.tasks.words import default_words, words_in
 
 _WORDED: Final = ("spelling", "counting")
 
@@ -35,7 +35,8 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(
         description="Ask an assistant the items of tasks, and judge its answers. Questions with "
-        "choices are answered by the likeliest letter, others by what it writes, greedily.",
+        "choices are answered by the likeliest letter, others by what it writes, greedily. Answers "
+        "are kept in the run's folder: what has been answered is not asked again.",
         epilog=EPILOG,
     )
     model.add_flags(result)
@@ -58,7 +59,8 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--words",
         metavar="FILE",
-        help="a text whose words are spelled and counted in (default: none; these tasks need it)",
+        help="text, as tok-train reads it, whose words are spelled and counted in, of its first 10 "
+        "million characters (default: the tokenizer's own words)",
     )
     add("--max-items", type=int, metavar="N", help="the first N items of each task (default: all)")
     add(
@@ -75,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="tokens of an answer at most (default: %(default)s)",
     )
-    add("--out", metavar="DIR", help=f"where answers are saved (default: RUN/{FOLDER})")
+    add_out(result, "answers and results")
     add("--unsafe", action="store_true", help="run programs even where they cannot be isolated")
     add("--json", action="store_true", help="print one line of JSON instead of a table")
     return result
@@ -84,81 +86,89 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit status."""
     args = parser().parse_args(argv)
-    return exit_status(lambda: run(args), "nothing was saved")
+    return ended(lambda: run(args), "what was answered is kept; the same command goes on")
 
 
 def run(args: argparse.Namespace) -> None:
     """Loads, asks and prints."""
     names = list(dict.fromkeys(args.tasks or CHAT_CORE))
-    words: list[str] = []
-    if args.words is not None:
-        words = words_of([Path(args.words).read_text(encoding="utf-8")])
-    needs = [name for name in names if name.startswith(_WORDED)]
-    if needs and not words:
-        raise ValueError(f"--tasks {needs[0]}: give --words, a text whose words are asked for")
-    # All of them first: a data set that is missing is said before anything is asked.
-    sources = Sources(Path(args.data), words, unsafe=args.unsafe)
-    tasks = {name: NAMED[name](sources) for name in names}
-    loaded, dtype = model.load(args)
-    renderer = Renderer(model.tokenizer_of(args, loaded))
-    device = next(loaded.model.parameters()).device
-    loaded.model.eval()
-    out = Path(args.out) if args.out else loaded.path.absolute().parent.parent / FOLDER
-    began = time.perf_counter()
-    scores: dict[str, TaskScore] = {}
-    for name, task in tasks.items():
-        n = len(task) if args.max_items is None else min(args.max_items, len(task))
-        answers = []
-        with Progress(name, "items") as bar:
-            for answer in ask(
-                loaded.model,
-                renderer,
-                task,
-                max_items=args.max_items,
-                batch_size=args.batch_size,
-                max_new_tokens=args.max_new_tokens,
-                computing=lambda: runtime.autocast(device, dtype),
-                dtype=None if dtype == torch.float32 else dtype,
-            ):
-                answers.append(answer)
-                bar.update(len(answers), n)
-        scores[name] = score_task(task, answers)
-        lines = [json.dumps({**asdict(a), "reply": a.reply.to_dict()["content"]}) for a in answers]
-        (out / "chat").mkdir(parents=True, exist_ok=True)
-        write_bytes(out / "chat" / f"{name}.jsonl", ("\n".join(lines) + "\n").encode())
-    has_core = all(name in scores for name in CHAT_CORE)
-    core = chat_core([scores[name] for name in CHAT_CORE]) if has_core else None
-    whole = {
-        "format": "bytemill-chat-eval",
-        "version": 1,
-        "bytemill": __version__,
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "seconds": round(time.perf_counter() - began, 1),
-        "checkpoint": str(loaded.path),
-        "step": loaded.step,
-        "max_items": args.max_items,
-        "chat_core": core,
-        "tasks": {
-            name: {
-                "items": len(score.answers),
-                "score": score.score,
-                "centred": score.centred,
-                "finished": sum(a.is_finished for a in score.answers),
-            }
-            for name, score in scores.items()
-        },
-    }
-    write_bytes(out / "chat.json", (json.dumps(whole, indent=1) + "\n").encode())
+    # First of all: a data set that is missing is said before anything is asked.
+    with asked(args) as this:
+        with this.ranks.all_or_none():
+            tokenizer = model.tokenizer_of(args, this.loaded)
+            tasks = _tasks(args, names, tokenizer)
+            renderer = Renderer(tokenizer)
+        runs = {name: _run(args, this, renderer, name, task) for name, task in tasks.items()}
+        if not this.ranks.is_first:
+            return
+        of_core = [runs[name].score for name in CHAT_CORE if name in runs]
+        has_core = len(of_core) == len(CHAT_CORE)
+        whole = this.save(
+            "chat",
+            {
+                "max_items": args.max_items,
+                "max_new_tokens": args.max_new_tokens,
+                "chat_core": chat_core(of_core) if has_core else None,
+                "chat_core_interval": chat_core_interval(of_core) if has_core else None,
+                "tasks": {
+                    name: {
+                        "items": len(run.score.answers),
+                        "score": run.score.score,
+                        "interval": run.score.interval(),
+                        "centred": run.score.centred,
+                        "finished": sum(answer.is_finished for answer in run.score.answers),
+                        "seconds": round(run.seconds, 2),
+                        "content": run.content,
+                    }
+                    for name, run in runs.items()
+                },
+            },
+        )
     if args.json:
         print(json.dumps(whole))
         return
-    width = max(len(f"{len(score.answers):,}") for score in scores.values())
-    print(
-        report.rows(
-            (name, f"{100 * score.score:6.2f} % of {len(score.answers):>{width},}")
-            for name, score in scores.items()
+    print(report.rows(_row(name, run.score) for name, run in runs.items()))
+    if has_core:
+        low, high = chat_core_interval(of_core)
+        print(f"\nChatCORE: {chat_core(of_core):.4f} (95 %: {low:.4f} to {high:.4f})")
+    print(f"\nsaved: {this.out / 'chat.json'}")
+
+
+def _tasks(args: argparse.Namespace, names: Sequence[str], tokenizer: Tokenizer) -> dict[str, Task]:
+    needs = [name for name in names if name.startswith(_WORDED)]
+    words: list[str] = []
+    if args.words is not None:
+        words = words_in(args.words)
+    elif needs and not (words := default_words(tokenizer.mergeable_ranks)):
+        raise ValueError(
+            f"--tasks {needs[0]}: the tokenizer has no words of 3 to 12 letters; give --words, a "
+            "text whose words are asked for"
         )
-    )
-    if core is not None:
-        print(f"\nChatCORE: {core:.4f}")
-    print(f"\nsaved: {out / 'chat.json'}")
+    sources = Sources(Path(args.data), words, unsafe=args.unsafe)
+    return {name: NAMED[name](sources) for name in names}
+
+
+def _run(
+    args: argparse.Namespace, this: Asked, renderer: Renderer, name: str, task: Task
+) -> TaskRun:
+    with Progress(name, "items") as bar:
+        return run_task(
+            this.loaded.model,
+            renderer,
+            task,
+            max_items=args.max_items,
+            batch_size=args.batch_size,
+            max_new_tokens=args.max_new_tokens,
+            computing=lambda: runtime.autocast(this.device, this.dtype),
+            dtype=None if this.dtype == torch.float32 else this.dtype,
+            keep=this.out / "chat" / f"{name}.jsonl",
+            identity=this.identity,
+            ranks=this.ranks,
+            progress=bar.update if this.ranks.is_first else None,
+        )
+
+
+def _row(name: str, score: TaskScore) -> tuple[str, str]:
+    low, high = score.interval()
+    figures = f"{100 * score.score:6.2f} % of {len(score.answers):,}"
+    return name, f"{figures} (95 %: {100 * low:.2f} to {100 * high:.2f})"

@@ -10,17 +10,18 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from bytemill.cli import model, report
-from bytemill.cli.command import EPILOG, exit_status
+from bytemill.cli.command import EPILOG
 from bytemill.cli.console import inputs
+from bytemill.cli.evaluation.results import add_out, asked, ended
 from bytemill.cli.progress import Progress
 from bytemill.data import iter_documents
-from bytemill.lm.batches.tokens import Tokens, open_tokens
+from bytemill.lm.batches.tokens import open_tokens
 from bytemill.lm.device import runtime
-from bytemill.lm.evaluate.corpus import evaluate
+from bytemill.lm.evaluate.corpus import encoded, evaluate
 
 
 def parser() -> argparse.ArgumentParser:
@@ -63,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
         help="windows at a time (default: %(default)s)",
     )
     add("--max-tokens", type=int, metavar="N", help="read at most N tokens (default: all)")
+    add_out(result, "results")
     add("--json", action="store_true", help="print one line of JSON instead of a table")
     return result
 
@@ -70,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit status."""
     args = parser().parse_args(argv)
-    return exit_status(lambda: run(args), "nothing was measured")
+    return ended(lambda: run(args), "nothing was measured")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -81,38 +83,41 @@ def run(args: argparse.Namespace) -> None:
 
 def measure(args: argparse.Namespace, paths: list[str]) -> None:
     """Measures shards, or the texts at `paths`."""
-    loaded, dtype = model.load(args)
-    device = next(loaded.model.parameters()).device
-    has_tokenizer = loaded.tokenizer is not None or args.tokenizer is not None
-    # A bare array of ids can be scored without one, but for bits per byte.
-    tokenizer = model.tokenizer_of(args, loaded) if has_tokenizer or args.text else None
-    if args.text:
-        if tokenizer is None:
-            raise ValueError("--text: give --tokenizer")
-        tokens: Tokens | Iterator[str] = iter_documents(
-            paths,
-            args.text_column,
-            args.errors,
-            special_tokens=list(tokenizer.special_tokens),
-        )
-    else:
-        tokens = open_tokens(args.data, split=args.split, tokenizer=tokenizer)
-    began = time.perf_counter()
-    with Progress("evaluate", "tokens") as bar:
-        result = evaluate(
-            loaded.model,
-            tokens,
-            tokenizer,
-            stride=args.stride,
-            batch_size=args.batch_size,
-            max_tokens=args.max_tokens,
-            computing=lambda: runtime.autocast(device, dtype),
-            progress=bar.update,
-        )
-    seconds = time.perf_counter() - began
-    if args.json:
+    # A bare array of ids can be scored without a tokenizer, but for bits per byte.
+    with asked(args, needs_tokenizer=bool(args.text)) as this:
+        loaded, tokenizer = this.loaded, this.tokenizer
+        with this.ranks.all_or_none():
+            if args.text and tokenizer is not None:
+                texts = iter_documents(
+                    paths,
+                    args.text_column,
+                    args.errors,
+                    special_tokens=list(tokenizer.special_tokens),
+                )
+                tokens = encoded(texts, tokenizer)
+            else:
+                tokens = open_tokens(args.data, split=args.split, tokenizer=tokenizer)
+        began = time.perf_counter()
+        with Progress("evaluate", "tokens") as bar:
+            result = evaluate(
+                loaded.model,
+                tokens,
+                tokenizer,
+                stride=args.stride,
+                batch_size=args.batch_size,
+                max_tokens=args.max_tokens,
+                computing=lambda: runtime.autocast(this.device, this.dtype),
+                ranks=this.ranks,
+                progress=bar.update if this.ranks.is_first else None,
+            )
+        seconds = time.perf_counter() - began
+        if not this.ranks.is_first:
+            return
         # exp of a large loss overflows, and JSON has no infinity.
         figures = {k: v if math.isfinite(v or 0) else None for k, v in asdict(result).items()}
+        read = {"data": tokens.content, "stride": args.stride, "max_tokens": args.max_tokens}
+        this.save("loss", {**read, **figures})
+    if args.json:
         whole = {"step": loaded.step, "checkpoint": str(loaded.path), **figures}
         print(json.dumps(whole, allow_nan=False))
         return

@@ -10,6 +10,7 @@ import torch
 
 from bytemill.chat.conversation import Message
 from bytemill.chat.render import Renderer
+from bytemill.lm.evaluate.bootstrap import interval
 from bytemill.lm.generate.replies import Tool, replies
 from bytemill.lm.generate.weights import DecodingWeights
 from bytemill.lm.model.transformer import Transformer
@@ -49,10 +50,19 @@ class TaskScore:
         """The same on the scale where guessing is 0."""
         return (self.score - self.baseline) / (1 - self.baseline)
 
+    def interval(self, share: float = 0.95) -> tuple[float, float]:
+        """Between what `score` lies in that share of cases when items are drawn anew."""
+        return interval([([answer.score for answer in self.answers], 0.0)], share)
+
 
 def chat_core(scores: Sequence[TaskScore]) -> float:
     """The mean of centred scores."""
     return sum(score.centred for score in scores) / len(scores)
+
+
+def chat_core_interval(scores: Sequence[TaskScore], share: float = 0.95) -> tuple[float, float]:
+    """Between what `chat_core` lies in that share of cases when items are drawn anew."""
+    return interval([([a.score for a in s.answers], s.baseline) for s in scores], share)
 
 
 def ask(
@@ -60,7 +70,7 @@ def ask(
     renderer: Renderer,
     task: Task,
     *,
-    max_items: int | None = None,
+    indices: Sequence[int] | None = None,
     batch_size: int = 16,
     max_new_tokens: int = 512,
     temperature: float = 0.0,
@@ -68,6 +78,8 @@ def ask(
     tool: Tool | None = calculate,
     computing: Computing = nullcontext,
     dtype: torch.dtype | None = None,
+    rank: int = 0,
+    size: int = 1,
 ) -> Iterator[Answer]:
     """Asks a task's items.
 
@@ -78,28 +90,27 @@ def ask(
         model: In evaluation mode.
         renderer: Of its tokenizer.
         task: What to ask.
-        max_items: The first so many; None for all.
+        indices: Which items; None for all.
         batch_size: Items at a time.
         max_new_tokens, temperature, seed, tool: As for `replies`; item i's seed is `seed + i`.
         computing: Makes the context to compute in, such as autocast.
         dtype: To write in; the weights' own if None.
+        rank, size: Which of how many processes this is: each takes whole batches.
 
     Yields:
-        Each item's answer, in order.
+        The answer to each item of this process, in order.
 
     Raises:
         ValueError: A size is out of range; a letter is not a single token.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}: it must be at least 1")
-    if max_items is not None and max_items < 1:
-        raise ValueError(f"max_items={max_items}: it must be at least 1")
-    n = len(task) if max_items is None else min(max_items, len(task))
+    wanted = range(len(task)) if indices is None else indices
     weights = None if task.kind == "categorical" else DecodingWeights(model, dtype)
     context = model.config.context_length
-    for first in range(0, n, batch_size):
-        indices = range(first, min(first + batch_size, n))
-        items = [task[i] for i in indices]
+    for first in range(rank * batch_size, len(wanted), batch_size * size):
+        batch = wanted[first : first + batch_size]
+        items = [task[i] for i in batch]
         prompts = [renderer.prompt(item.conversation) for item in items]
         fitting = [j for j, prompt in enumerate(prompts) if len(prompt) <= context]
         answers = {}
@@ -108,7 +119,7 @@ def ask(
             letters = _letters(model, renderer, some, computing)
             for j, letter in zip(fitting, letters, strict=True):
                 reply = Message("assistant", letter)
-                answers[j] = Answer(indices[j], reply, task.judge(items[j], reply), True)
+                answers[j] = Answer(batch[j], reply, task.judge(items[j], reply), True)
         elif fitting and weights is not None:
             found = replies(
                 weights,
@@ -116,14 +127,14 @@ def ask(
                 [prompts[j] for j in fitting],
                 max_new_tokens=max_new_tokens,
                 temperature=temperature,
-                seed=[seed + indices[j] for j in fitting],
+                seed=[seed + batch[j] for j in fitting],
                 tool=tool,
             )
             for j, written in zip(fitting, found, strict=True):
                 score = task.judge(items[j], written.message)
                 is_finished = written.finish == "stop"
-                answers[j] = Answer(indices[j], written.message, score, is_finished)
-        for j, index in enumerate(indices):
+                answers[j] = Answer(batch[j], written.message, score, is_finished)
+        for j, index in enumerate(batch):
             yield answers.get(j) or Answer(index, Message("assistant", ""), 0.0, False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -18,6 +19,7 @@ from bytemill.lm.batches.tokens import Tokens
 from bytemill.lm.batches.vocabulary import check_tokenizer, check_vocabulary, separator
 from bytemill.lm.device.threads import wait_briefly
 from bytemill.lm.evaluate.measures import bits_per_byte, perplexity, token_bytes
+from bytemill.lm.evaluate.ranks import ALONE, Ranks
 from bytemill.lm.model.transformer import Transformer
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ def evaluate(
     batch_size: int = 8,
     max_tokens: int | None = None,
     computing: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ranks: Ranks = ALONE,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Scores every token but the first, given those before it in its window.
@@ -75,6 +78,8 @@ def evaluate(
         batch_size: Windows at a time.
         max_tokens: How many tokens to read at most, from the start.
         computing: Makes the context to compute in, such as autocast.
+        ranks: The processes that share the batches; all call this with the same arguments, and get
+            the same figures, to the last bit those of one process.
         progress: Called with the targets scored and their number.
 
     Raises:
@@ -95,7 +100,7 @@ def evaluate(
     if tokenizer is not None:
         check_tokenizer(tokenizer, model.config.vocab_size)
     if not isinstance(tokens, Tokens):
-        tokens = _encode(tokens, tokenizer)
+        tokens = encoded(tokens, tokenizer)
     elif tokenizer and tokens.fingerprint not in (None, tokenizer.fingerprint):
         raise ValueError(
             f"{tokens.source}: its ids come from another tokenizer (fingerprint "
@@ -109,18 +114,26 @@ def evaluate(
     if tokenizer is not None:
         # A model may have more ids than its tokenizer.
         sizes = F.pad(token_bytes(tokenizer), (0, model.config.vocab_size - tokenizer.n_vocab))
+    # Of each batch: the sum of losses and of those on text, the targets, and their bytes.
+    sums: list[tuple[int, float, float, int, int]] = []
+    own = 0
+    batches = enumerate(_batches(_windows(tokens, n, context, step), batch_size))
+    with ranks.all_or_none():
+        for number, (x, y) in itertools.islice(batches, ranks.rank, None, ranks.size):
+            nll, targets = _score(model, x, y, computing)
+            of_text, n_bytes = 0.0, 0
+            if sizes is not None:
+                bytes_ = sizes[targets]
+                of_text, n_bytes = float(nll[bytes_ > 0].sum()), int(bytes_.sum())
+            sums.append((number, float(nll.sum()), of_text, len(targets), n_bytes))
+            own += len(targets)
+            if progress is not None:
+                progress(min(own * ranks.size, n - 1), n - 1)
     total = of_text = 0.0
     n_scored = n_bytes = 0
-    for x, y in _batches(_windows(tokens, n, context, step), batch_size):
-        nll, targets = _score(model, x, y, computing)
-        total += float(nll.sum())
-        n_scored += len(targets)
-        if sizes is not None:
-            bytes_ = sizes[targets]
-            of_text += float(nll[bytes_ > 0].sum())
-            n_bytes += int(bytes_.sum())
-        if progress is not None:
-            progress(n_scored, n - 1)
+    for _, one, text, n_targets, more in sorted(itertools.chain(*ranks.gather(sums))):
+        total, of_text = total + one, of_text + text
+        n_scored, n_bytes = n_scored + n_targets, n_bytes + more
     loss = total / n_scored
     if not math.isfinite(loss):
         raise ValueError(
@@ -131,7 +144,12 @@ def evaluate(
     return Evaluation(loss, perplexity(loss), bpb, n_scored, n_bytes)
 
 
-def _encode(texts: Iterable[str], tokenizer: Tokenizer | None) -> Tokens:
+def encoded(texts: Iterable[str], tokenizer: Tokenizer | None) -> Tokens:
+    """Texts as ids, joined as documents of a corpus.
+
+    Raises:
+        TypeError: There is no tokenizer.
+    """
     if tokenizer is None:
         raise TypeError("tokenizer=None: texts cannot be scored without the model's tokenizer")
     if isinstance(texts, str):

@@ -1,22 +1,47 @@
-"""What a pretraining run computes with its model: losses, validations, samples."""
+"""What a run computes with its model: losses, validations, samples."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import cast
+from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from bytemill.lm.batches.loaders import IGNORED
 from bytemill.lm.device import runtime
 from bytemill.lm.evaluate.validation import Batches, Validation, validate
 from bytemill.lm.generate.text import stream_text
 from bytemill.lm.model.documents import Documents, within
 from bytemill.lm.model.transformer import Transformer
-from bytemill.lm.train.config import TrainConfig
-from bytemill.lm.train.run_data import RunData
+from bytemill.lm.train.config import RunConfig
 from bytemill.lm.train.steps.average import Average
 from bytemill.lm.train.steps.world import ALONE, World
+
+if TYPE_CHECKING:
+    from bytemill import Tokenizer
+
+Rows: TypeAlias = npt.NDArray[np.int64]
+
+
+class Read(Protocol):
+    """What a run reads, as far as its model's tokens go."""
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """None where ids have none."""
+        ...
+
+    @property
+    def first(self) -> int:
+        """The id that begins documents, and samples to which no prompt is given."""
+        ...
+
+    def token_bytes(self, vocab_size: int) -> Tensor | None:
+        """Bytes of each id, (V,) int64; None without a tokenizer."""
+        ...
 
 
 class Forward:
@@ -25,7 +50,7 @@ class Forward:
     Args:
         model: The model.
         data: What it is trained on.
-        config: The run.
+        run: How it is called.
         device: Where it computes.
         dtype: What it computes in.
         average: Of the weights: what is validated and writes; None for the weights themselves.
@@ -38,19 +63,18 @@ class Forward:
     def __init__(
         self,
         model: Transformer,
-        data: RunData,
-        config: TrainConfig,
+        data: Read,
+        run: RunConfig,
         device: torch.device,
         dtype: torch.dtype,
         average: Average | None,
         world: World = ALONE,
     ) -> None:
-        self._model, self._data, self._config = model, data, config
+        self._model, self._data, self._settings = model, data, run
         self._device, self._dtype, self._average = device, dtype, average
         self._world = world
         self._sizes = data.token_bytes(model.config.vocab_size)
         self._begin: int | None = None
-        run = config.run
         if run.sample_every and data.tokenizer is None:
             raise ValueError(
                 f"sample_every={run.sample_every}: samples need a tokenizer; give one, or 0"
@@ -61,7 +85,7 @@ class Forward:
                     "document_mask=True: it needs a tokenizer with a special token, by which "
                     "documents begin; give one, or leave the mask out"
                 )
-            self._begin = data.first_id(config.data)
+            self._begin = data.first
 
     def loss_sum(self, ids: Tensor, targets: Tensor) -> Tensor:
         """The summed loss of a batch, (B, T) each, with a gradient."""
@@ -76,12 +100,11 @@ class Forward:
 
     def validate(self, batches: Batches, rows: int) -> Validation:
         """How well the model, or its average, predicts some batches."""
-        rank, size = self._world.rank, self._world.size
         self._model.eval()
         with self._averaged():
             found = validate(
                 cast("Transformer", _Masked(self._model, self)),
-                [(x[rank::size], y[rank::size]) for x, y in batches],
+                [self._share(x, y) for x, y in batches],
                 self._sizes,
                 device=self._device,
                 computing=lambda: runtime.autocast(self._device, self._dtype),
@@ -91,9 +114,19 @@ class Forward:
         self._model.train()
         return found
 
+    def _share(self, x: Rows, y: Rows) -> tuple[Rows, Rows]:
+        """This rank's rows, as many as the others': some may be filled up with one that does not
+        count, as ranks that share weights must make the same passes."""
+        rank, size = self._world.rank, self._world.size
+        missing = -len(x) % size
+        if missing:
+            x = np.concatenate([x, np.zeros_like(x[:1]).repeat(missing, 0)])
+            y = np.concatenate([y, np.full_like(y[:1], IGNORED).repeat(missing, 0)])
+        return x[rank::size], y[rank::size]
+
     def sample(self) -> str:
         """What the model writes, or its average, and what it was given to begin with."""
-        tokenizer, run = self._data.tokenizer, self._config.run
+        tokenizer, run = self._data.tokenizer, self._settings
         if tokenizer is None or not self._world.leads:  # without a tokenizer: refused above
             return ""
         self._model.eval()
@@ -102,7 +135,7 @@ class Forward:
                 stream_text(
                     self._model,
                     tokenizer,
-                    tokenizer.encode(run.sample_prompt) or [self._data.first_id(self._config.data)],
+                    self._prompt(tokenizer, run.sample_prompt),
                     max_new_tokens=run.sample_tokens,
                     seed=run.seed,
                     overflow="slide",
@@ -110,6 +143,10 @@ class Forward:
             )
         self._model.train()
         return run.sample_prompt + text
+
+    def _prompt(self, tokenizer: Tokenizer, text: str) -> list[int]:
+        """What a sample is given to go on from."""
+        return tokenizer.encode(text) or [self._data.first]
 
     def _averaged(self) -> AbstractContextManager[None]:
         return nullcontext() if self._average is None else self._average.applied()

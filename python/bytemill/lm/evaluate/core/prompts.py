@@ -51,7 +51,7 @@ def question(
         context_length: The most ids of a row; of longer ones the last are kept.
     """
     item = items[index]
-    before = "".join(_solved(task, shot) for shot in shots(items, index, task.shots))
+    before = "".join(f"{solved(task, shot)}\n\n" for shot in shots(items, index, task.shots))
     first = [] if bos_id is None else [bos_id]
     rows: list[list[int]]
     if task.kind == "continuation":
@@ -82,15 +82,13 @@ def question(
     return Question(cropped, cut, gold, cropped != rows)
 
 
-def _solved(task: CoreTask, item: Item) -> str:
-    """An item with its answer, and a blank line."""
+def solved(task: CoreTask, item: Item) -> str:
+    """An item with its answer."""
     if task.kind == "choice":
-        text = item["query"] + task.delimiter + item["choices"][item["gold"]]
-    elif task.kind == "schema":
-        text = item["context_options"][item["gold"]] + task.delimiter + item["continuation"]
-    else:
-        text = item["context"].strip() + task.delimiter + item["continuation"]
-    return f"{text}\n\n"
+        return str(item["query"] + task.delimiter + item["choices"][item["gold"]])
+    if task.kind == "schema":
+        return str(item["context_options"][item["gold"]] + task.delimiter + item["continuation"])
+    return str(item["context"].strip() + task.delimiter + item["continuation"])
 
 
 def _common(rows: Sequence[Sequence[int]]) -> int:

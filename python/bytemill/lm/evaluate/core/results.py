@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
+from bytemill.lm.evaluate.bootstrap import interval
 from bytemill.lm.evaluate.core.items import TASKS, CoreTask
-
-_DRAWS: Final = 1000
-_SEED: Final = 7
 
 
 def centred(accuracy: float, baseline: float) -> float:
@@ -28,6 +24,9 @@ class TaskResult:
     n_cropped: int
     """Items that were too long for the model, and lost their beginning."""
     seconds: float
+    """That the asking took this time; what had been kept took none."""
+    content: str
+    """A hash of all of the task's items and how they are shown."""
 
     @property
     def accuracy(self) -> float:
@@ -57,28 +56,13 @@ class CoreResult:
 
     def interval(self, share: float = 0.95, *, v2: bool = False) -> tuple[float, float]:
         """Between what `core` lies in that share of cases when items are drawn anew (bootstrap)."""
-        drawn = random.Random(_SEED)
-        totals = [0.0] * _DRAWS
-        for result in self.tasks:
-            n, n_right = len(result.right), sum(result.right)
-            baseline = result.task.baseline_v2 if v2 else result.task.baseline
-            for i in range(_DRAWS):
-                again = _binomial(drawn, n, n_right / n)
-                totals[i] += centred(again / n, baseline) / len(self.tasks)
-        totals.sort()
-        outside = round((1 - share) / 2 * (_DRAWS - 1))
-        return totals[outside], totals[_DRAWS - 1 - outside]
-
-
-def _binomial(drawn: random.Random, n: int, p: float) -> int:
-    """How many of n items drawn with replacement are right, if a share p is.
-
-    For many items it is drawn from the normal distribution that it then is close to.
-    """
-    spread = (n * p * (1 - p)) ** 0.5
-    if spread > 6:
-        return min(max(round(drawn.gauss(n * p, spread)), 0), n)
-    return sum(drawn.random() < p for _ in range(n))
+        return interval(
+            [
+                (each.right, each.task.baseline_v2 if v2 else each.task.baseline)
+                for each in self.tasks
+            ],
+            share,
+        )
 
 
 def table(result: CoreResult) -> list[tuple[str, Sequence[str]]]:

@@ -7,6 +7,7 @@ at a time changes what comes out, but for rounding.
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ class Score:
 
     losses: list[float]
     """Of each row, the mean loss of its span in nats."""
+    exact: list[bool]
+    """Of each row, whether greedy decoding gives its span."""
     choice: int
     """The row of lowest loss; of a single row, 1 if it is continued exactly and 0 if not."""
     is_right: bool
@@ -45,6 +48,8 @@ def score(
     *,
     batch_size: int = 32,
     computing: Computing = nullcontext,
+    rank: int = 0,
+    size: int = 1,
 ) -> Iterator[tuple[int, Score]]:
     """Scores questions, long ones first.
 
@@ -53,9 +58,11 @@ def score(
         questions: Their rows are no longer than the context length.
         batch_size: Rows at a time.
         computing: Makes the context to compute in, such as autocast.
+        rank, size: Which of how many processes this is. Each takes whole batches, which are the
+            same ones however many processes there are, and so are the scores to the last bit.
 
     Yields:
-        A question's number and its score.
+        A question's number and its score, of this process's questions.
 
     Raises:
         ValueError: `batch_size` is below 1, or a loss is not a number.
@@ -63,9 +70,8 @@ def score(
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}: it must be at least 1")
     order = sorted(range(len(questions)), key=lambda i: -max(map(len, questions[i].rows)))
-    for group in _groups(
-        [(i, questions[i]) for i in order], batch_size, model.config.context_length
-    ):
+    groups = _groups([(i, questions[i]) for i in order], batch_size, model.config.context_length)
+    for group in itertools.islice(groups, rank, None, size):
         found = _score_group(model, [q for _, q in group], batch_size, computing)
         for (index, question), rows in zip(group, found, strict=True):
             yield index, _verdict(question, rows)
@@ -75,11 +81,11 @@ def _verdict(question: Question, rows: list[tuple[float, bool]]) -> Score:
     losses = [loss for loss, _ in rows]
     if any(loss != loss for loss in losses):
         raise ValueError("a loss is not a number: the model's weights are damaged")
+    exact = [is_exact for _, is_exact in rows]
     if question.gold is None:
-        exact = rows[0][1]
-        return Score(losses, int(exact), exact)
+        return Score(losses, exact, int(exact[0]), exact[0])
     choice = losses.index(min(losses))
-    return Score(losses, choice, choice == question.gold)
+    return Score(losses, exact, choice, choice == question.gold)
 
 
 def _shared(question: Question) -> int:
@@ -103,7 +109,7 @@ def _groups(
     is_shared = False
     for index, question in questions:
         own = _shared(question)
-        longest = max(map(len, question.rows)) - own
+        longest = max(map(len, question.rows)) - own - 1  # the last id is not read
         n = len(question.rows)
         fits = (
             n_rows + n <= batch_size

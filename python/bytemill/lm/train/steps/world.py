@@ -12,7 +12,9 @@ from torch.optim import Optimizer
 
 from bytemill.lm.checkpoint.state import Snapshot, take_snapshot
 from bytemill.lm.checkpoint.store import Checkpoint
+from bytemill.lm.distributed.layout import Shard
 from bytemill.lm.optim.clip import clip_gradients
+from bytemill.lm.train.steps.source import Source
 
 
 class World(Protocol):
@@ -52,13 +54,21 @@ class World(Protocol):
         ...
 
     def prepare(
-        self, model: nn.Module, optimizers: Sequence[Optimizer], batch_size: int | None = None
+        self,
+        model: nn.Module,
+        optimizers: Sequence[Optimizer],
+        batch_size: int | None = None,
+        shard: Shard = "zero2",
     ) -> None:
-        """Shares the optimizers out, before they have any state."""
+        """Shares the optimizers out, before they have any state; with "fsdp" the model, too."""
         ...
 
     def share(self, batch: Any) -> Any:
         """This rank's rows of a step's batch, which is the same on all ranks."""
+        ...
+
+    def draw(self, source: Source) -> Any:
+        """This rank's rows of a step's batch, of the source's `next_share` if it has one."""
         ...
 
     def total(self, number: Tensor) -> Tensor:
@@ -120,13 +130,21 @@ class Alone:
         """Nothing."""
 
     def prepare(
-        self, model: nn.Module, optimizers: Sequence[Optimizer], batch_size: int | None = None
+        self,
+        model: nn.Module,
+        optimizers: Sequence[Optimizer],
+        batch_size: int | None = None,
+        shard: Shard = "zero2",
     ) -> None:
         """Nothing."""
 
     def share(self, batch: Any) -> Any:
         """All of it."""
         return batch
+
+    def draw(self, source: Source) -> Any:
+        """All of the next batch."""
+        return source.next_batch()
 
     def total(self, number: Tensor) -> Tensor:
         """The number."""

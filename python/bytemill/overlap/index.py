@@ -1,0 +1,171 @@
+"""The n-grams of test items, and where they are in other ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from bytemill.overlap.grams import Hashes, Ids, hashes
+
+N: Final = 13
+"""Tokens of an n-gram; GPT-3's check counts words (https://arxiv.org/abs/2005.14165, app. C)."""
+_BASES: Final = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)
+_PIECE: Final = 1 << 15
+"""Ids that are hashed at a time: what is computed on the way stays in the processor's cache."""
+_LEAST_BITS, _MOST_BITS = 16, 27
+
+
+@dataclass(frozen=True)
+class TestItem:
+    """Something that a model is tested on."""
+
+    __test__ = False  # it is not a test of pytest's
+
+    task: str
+    number: int
+    """The item's, within the task."""
+    texts: tuple[str, ...]
+    """What is asked and answered. An n-gram lies within one of them."""
+
+
+class Hits(NamedTuple):
+    """Places of some ids where an n-gram of a test item begins."""
+
+    places: npt.NDArray[np.int64]
+    """In order."""
+    grams: npt.NDArray[np.int64]
+    """Which n-gram; see `Index.grams`."""
+
+
+class _Filter:
+    """Which hashes may be among some: a bit for each value of so many bits of a hash.
+
+    Args:
+        hashes: Those that are to pass.
+        bits: How many bits of a hash are looked at.
+        skipped: How many of the highest are not.
+    """
+
+    def __init__(self, hashes: Hashes, bits: int, skipped: int) -> None:
+        self.skipped = np.uint64(skipped)
+        self._shift = np.uint64(64 - bits)
+        self._table = np.zeros(1 << (bits - 3), np.uint8)
+        place, bit = self._place(hashes)
+        np.bitwise_or.at(self._table, place, np.left_shift(np.uint8(1), bit))
+
+    def passed(self, hashes: Hashes) -> npt.NDArray[np.int64]:
+        """Where the hashes are that may be among those."""
+        place, bit = self._place(hashes)
+        return np.flatnonzero(((self._table.take(place) >> bit) & np.uint8(1)).view(np.bool_))
+
+    def _place(self, hashes: Hashes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+        value = (hashes << self.skipped if self.skipped else hashes) >> self._shift
+        bit = value.astype(np.uint8) & np.uint8(7)
+        return (value >> np.uint64(3)).view(np.int64), bit
+
+
+class Index:
+    """The n-grams of items.
+
+    Args:
+        items: What is looked for.
+        encode: Text to ids, as ordinary text (`Tokenizer.encode_ordinary`).
+        n: Tokens of an n-gram.
+
+    Raises:
+        ValueError: `n` is below 1; there is no item, or none with n tokens.
+    """
+
+    def __init__(
+        self, items: Iterable[TestItem], encode: Callable[[str], list[int]], n: int = N
+    ) -> None:
+        if n < 1:
+            raise ValueError(f"n={n}: it must be at least 1")
+        self.n = n
+        self.items = list(items)
+        if not self.items:
+            raise ValueError("there is no test item to look for")
+        pieces, starts, owners, at = [], [], [], 0
+        for number, item in enumerate(self.items):
+            for text in item.texts:
+                ids = np.asarray(encode(text), np.uint32)
+                pieces.append(ids)
+                places = np.arange(at, at + max(len(ids) - n + 1, 0))
+                starts.append(places)
+                owners.append(np.full(len(places), number))
+                at += len(ids)
+        self._ids = np.concatenate([*pieces, np.zeros(0, np.uint32)])
+        places = np.concatenate([*starts, np.zeros(0, np.int64)]).astype(np.int64)
+        self.owners = np.concatenate([*owners, np.zeros(0, np.int64)]).astype(np.int64)
+        """Of each place of an n-gram in an item's text, the item's number in `items`."""
+        if not len(places):
+            raise ValueError(
+                f"no test item has {n} tokens: give longer items, or look for shorter runs"
+            )
+        self._base, self._sorted, first, self.grams = self._unequal(places)
+        """`grams`: of each of these places, which n-gram it is."""
+        self._first = places[first]
+        # Most places are told to be none by the first filter, which stays in a processor's cache;
+        # nearly all of the rest by the second. A search in the sorted hashes takes far longer.
+        bits = max(_LEAST_BITS, min(_MOST_BITS, (6 * len(self._sorted)).bit_length()))
+        self._filters = _Filter(self._sorted, bits, 0), _Filter(self._sorted, bits + 2, bits)
+
+    @property
+    def n_grams(self) -> int:
+        """How many n-grams there are that differ."""
+        return len(self._sorted)
+
+    def find(self, ids: Ids, starts: npt.NDArray[np.int64]) -> Hits:
+        """Where the n-grams are in some documents.
+
+        Args:
+            ids: The documents' ids (T,), one after another.
+            starts: Where each begins, in order. An n-gram does not reach into the next.
+        """
+        first, second = self._filters
+        places, candidates = [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)]
+        for at in range(0, max(len(ids) - self.n + 1, 0), _PIECE):
+            found = hashes(ids[at : at + _PIECE + self.n - 1], self.n, self._base)
+            maybe = first.passed(found)
+            wanted = found[maybe]
+            left = second.passed(wanted)
+            places.append(maybe[left] + at)
+            candidates.append(wanted[left])
+        # In order, and each once, they are searched for several times as fast.
+        wanted, back = np.unique(np.concatenate(candidates), return_inverse=True)
+        which = np.searchsorted(self._sorted, wanted)
+        which[which == len(self._sorted)] = 0
+        same = (self._sorted[which] == wanted)[back.reshape(-1)]
+        place, gram = np.concatenate(places)[same], which[back.reshape(-1)][same]
+        if not len(place):
+            return Hits(place, gram)
+        ends = np.append(starts, len(ids)).astype(np.int64)
+        is_within = ends[np.searchsorted(ends, place, "right")] >= place + self.n
+        place, gram = place[is_within], gram[is_within]
+        # Equal hashes are not enough.
+        same = self._equal(ids, place, self._ids, self._first[gram])
+        return Hits(place[same], gram[same])
+
+    def _unequal(
+        self, places: npt.NDArray[np.int64]
+    ) -> tuple[int, npt.NDArray[np.uint64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """A base by which the hashes of unequal n-grams differ, and `np.unique` of the hashes."""
+        for base in _BASES:
+            found = hashes(self._ids, self.n, base)[places]
+            unique, first, grams = np.unique(found, return_index=True, return_inverse=True)
+            if self._equal(self._ids, places, self._ids, places[first][grams]).all():
+                return base, unique, first, grams.reshape(-1)
+        raise ValueError("the test items were made so that their n-grams have equal hashes")
+
+    def _equal(
+        self, ids: Ids, at: npt.NDArray[np.int64], others: Ids, other_at: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.bool_]:
+        """Whether the runs of n ids at these places are the same."""
+        same = np.ones(len(at), np.bool_)
+        for i in range(self.n):
+            same &= ids[at + i] == others[other_at + i]
+        return same
