@@ -9,7 +9,8 @@ it, are asked for one token less.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.documents import SEPARATOR, documents
@@ -27,10 +28,14 @@ class Trainer(NamedTuple):
     """The package on PyPI."""
     tie_break: str | None
     """bytemill's name for its tie rule (found by comparing merges); None if bytemill has it not."""
+    by_lines: bool = False
+    """Whether it takes each line for a document, separators for text, and knows only the bytes that
+    occur: it is compared with bytemill doing the same."""
 
 
 TRAINERS = {
     "bytemill": Trainer("benchmarks.peers:train_bytemill", "bytemill", "lexicographic"),
+    "gigabpe": Trainer("benchmarks.peers:train_gigabpe", "gigabpe", "huggingface", True),
     "gigatoken": Trainer("benchmarks.peers:train_gigatoken", "gigatoken", "huggingface"),
     "rustbpe": Trainer("benchmarks.peers:train_rustbpe", "rustbpe", "lowest_id"),
     "tokenizers": Trainer("benchmarks.peers:train_tokenizers", "tokenizers", "huggingface"),
@@ -53,11 +58,16 @@ def train_bytemill(
     threads: int | None = None,
     times: int = 0,
     tie_break: Any = "lexicographic",
+    by_lines: bool = False,
 ) -> Job:
     """From the files or, with `times`, from a generator that yields their documents so often."""
     from bytemill import BpeTrainer
 
     def run() -> Any:
+        if by_lines:
+            trainer = BpeTrainer(pattern=pattern, tie_break=tie_break, num_threads=threads)
+            trainer.feed(lines(paths))
+            return trainer.train(vocab_size - 1)
         trainer = BpeTrainer(
             pattern=pattern, special_tokens=[SEPARATOR], tie_break=tie_break, num_threads=threads
         )
@@ -68,6 +78,49 @@ def train_bytemill(
         return trainer.train(vocab_size)
 
     return Job(run, lambda tokenizer: _hex_pairs(tokenizer.merges))
+
+
+def lines(paths: list[str]) -> Iterator[str]:
+    """The lines of files, with their ends."""
+    for path in paths:
+        with Path(path).open(encoding="utf-8", newline="\n") as file:
+            yield from file
+
+
+def distinct_bytes(paths: list[str]) -> set[int]:
+    """The bytes that occur in files, of which no more is held in memory than a piece."""
+    found: set[int] = set()
+    for path in paths:
+        with Path(path).open("rb") as file:
+            while piece := file.read(1 << 16):
+                found.update(piece)
+    return found
+
+
+def train_gigabpe(
+    paths: list[str], vocab_size: int, pattern: str, threads: int | None = None, times: int = 0
+) -> Job:
+    """Its own file reader, line by line; its vocabulary has no bytes that do not occur."""
+    if pattern != GPT2:
+        raise NotRun("trains with GPT-2's pattern only")
+    if times:
+        raise NotRun("takes files only")
+    import gigabpe
+
+    stand_in = byte_stand_ins()
+    n_bytes = len(distinct_bytes(paths))
+    return Job(
+        lambda: gigabpe.train_bpe(
+            [*paths],
+            vocab_size=vocab_size - 257 + n_bytes,
+            special_tokens=[],
+            pretokenizer="bytelevel",
+            threads=threads,
+        ),
+        lambda result: _hex_pairs(
+            [(bytes(stand_in[c] for c in a), bytes(stand_in[c] for c in b)) for a, b in result[1]]
+        ),
+    )
 
 
 def train_gigatoken(

@@ -108,10 +108,10 @@ class Bench:
 
     def verdicts(self, corpus: Corpus, runs: dict[str, list[Run]]) -> dict[str, Verdict]:
         """Compares each library's merges with bytemill's under its tie rule."""
-        references: dict[str, Run] = {}
+        references: dict[tuple[str, bool], Run] = {}
         verdicts = {}
         for library, done in runs.items():
-            tie = TRAINERS[library].tie_break
+            tie, by_lines = TRAINERS[library].tie_break, TRAINERS[library].by_lines
             if done[0].outcome is None:
                 continue
             if tie is None:
@@ -120,16 +120,20 @@ class Bench:
             if library == OURS:
                 verdicts[library] = Verdict(f"{tie} ties, no peer", True)
                 continue
-            if tie not in references:
-                note(f"{corpus.label}: merges of bytemill with {tie} ties, untimed")
-                references[tie] = self.train(OURS, corpus, True, tie_break=tie)
-            reference = references[tie]
+            if (tie, by_lines) not in references:
+                of_lines = " of lines" if by_lines else ""
+                note(f"{corpus.label}: merges{of_lines} of bytemill with {tie} ties, untimed")
+                more = {"by_lines": True} if by_lines else {}
+                references[tie, by_lines] = self.train(OURS, corpus, True, tie_break=tie, **more)
+            reference = references[tie, by_lines]
             if reference.outcome is None:
                 problem = reference.error or reference.absent
                 verdicts[library] = Verdict(f"not compared: bytemill: {problem}", False)
                 continue
             verdict = compare(reference.outcome, done[0].outcome)
-            verdicts[library] = Verdict(f"{verdict.text}, {tie} ties", verdict.ok)
+            verdicts[library] = Verdict(
+                f"{verdict.text}, {tie} ties{', by lines' if by_lines else ''}", verdict.ok
+            )
         return verdicts
 
     def record(

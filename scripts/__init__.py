@@ -4,11 +4,14 @@ import importlib
 import sys
 
 
-def enter(name: str) -> int:
-    """Runs the program `name` of `bytemill`, and says what to do where there is none."""
+def enter(name: str, door: str | None = None) -> int:
+    """Runs the program `name` of `bytemill`, and says what to do where there is none.
+
+    `door` is the script that does so, if it is called otherwise.
+    """
     try:
         run = importlib.import_module("bytemill.cli.main").run
-        status: int = run(name, sys.argv[1:], f"python -m scripts.{name.replace('-', '_')}")
+        status: int = run(name, sys.argv[1:], f"python -m scripts.{door or name.replace('-', '_')}")
         return status
     except ModuleNotFoundError as error:
         if error.name not in ("bytemill", "bytemill._core"):

@@ -59,7 +59,7 @@ def test_bad_input(folder, capsys):
     base = ["--model", folder / "run", "--device", "cpu", "--data", folder / "data"]
     for options, message in (
         (["--tasks", "gsm8k"], "bytemill download hf:openai/gsm8k"),
-        (["--tasks", "spelling"], "give --words"),
+        (["--tasks", "spelling", "--words", folder / "none.txt"], "none.txt"),
         (["--tasks", "arc-easy", "--max-items", 0], "--max-items 0"),
         (["--tasks", "arc"], "arc"),
     ):

@@ -143,7 +143,7 @@ module = __import__("bytemill.cli.tok_train", fromlist=["main"])
 def work():
     try:
         print("ready", flush=True)
-        time.sleep(60)
+        time.sleep(300)
     finally:
         time.sleep({after})
 module.main = lambda argv: main.exit_status(work, "no tokenizer was written")
@@ -165,7 +165,7 @@ def interrupted(words, presses, wait_for="ready"):
     for _ in range(presses - 1):
         process.send_signal(signal.SIGINT)
     began = time.monotonic()
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
     return process.returncode, told + err, time.monotonic() - began
 
 
@@ -178,11 +178,11 @@ class TestCtrlC:
         is_one_line(err, "interrupted: no tokenizer was written")
 
     def test_what_takes_longer_says_so_and_a_second_press_ends_it(self):
-        words = [sys.executable, "-c", STUCK.format(after=20)]
+        words = [sys.executable, "-c", STUCK.format(after=300)]
         status, err, seconds = interrupted(words, 2)
         assert status == -signal.SIGINT  # which a shell shows as 130
         is_one_line(err, "stopping; press Ctrl-C again to end at once")
-        assert seconds < 2
+        assert seconds < 60, "it did not wait for the end"
 
 
 def test_a_line_is_written_in_one_piece(monkeypatch):

@@ -17,10 +17,10 @@ from bytemill.cli.main import parsers
 from tests.support.programs import call, is_one_line
 
 UNITS = re.compile(
-    r"\b(tokens?|bytes|characters|documents?|items|threads|cores|times|samples?|texts|share|fraction|"
+    r"\b(tokens?|questions|replies|bytes|characters|documents?|items|threads|cores|times|samples?|texts|share|fraction|"
     r"logits|integer|blocks|square|windows?|rows?|steps?|batch(es)?|layers?|heads?|width|features|parameters?|"
     r"ids?|GB|GPUs?|processes|FLOPs?|FLOP/s|rate|norm|decay|weight|period|base|coefficient|probability|"
-    r"checkpoints|epochs?|seconds|minutes|seed|moment\w*|denominator|positions?|files)\b",
+    r"checkpoints|dollars|epochs?|seconds|minutes|seed|moment\w*|denominator|positions?|files)\b",
 )
 
 
@@ -54,6 +54,15 @@ EXPLAINED = {
     ("train", "config"),
     ("train", "data"),
     ("train", "out"),
+    ("mid-train", "config"),
+    ("mid-train", "init_from"),
+    ("mid-train", "out"),
+    ("sft", "config"),
+    ("sft", "init_from"),
+    ("sft", "out"),
+    ("rl", "config"),
+    ("rl", "init_from"),
+    ("rl", "out"),
     ("sweep", "config"),
     ("sweep", "data"),
     ("sweep", "out"),

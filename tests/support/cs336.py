@@ -7,8 +7,8 @@ from bytemill import Tokenizer, train_bpe
 from bytemill.lm import ModelConfig, Transformer, functional
 from bytemill.lm.checkpoint.one_file import load_checkpoint, save_checkpoint
 from bytemill.lm.model.layers import Embedding, Linear, RMSNorm
+from bytemill.lm.model.residual.block import Block
 from bytemill.lm.model.rope import Rope
-from bytemill.lm.model.transformer import Block
 
 
 def run_linear(d_in, d_out, weights, in_features):

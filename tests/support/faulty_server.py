@@ -9,6 +9,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+SILENCE_SECONDS = 300
+
 
 class FaultyServer(ThreadingHTTPServer):
     """Serves `files`; `faults` are, by path, what to do wrong with the next requests, in order.
@@ -86,7 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
             server.sent += len(part[at : at + (1 << 16)])
         if fault == "silent":
             self.wfile.flush()
-            server.ended.wait(20)
+            server.ended.wait(SILENCE_SECONDS)
 
     def _head(self, status, headers):
         self.send_response(status)
@@ -109,7 +111,7 @@ def serving() -> Iterator[FaultyServer]:
             thread.join()
 
 
-def wait_until(condition, seconds=20.0):
+def wait_until(condition, seconds=120.0):
     """Waits for something that another thread or process does."""
     end = time.monotonic() + seconds
     while not condition():

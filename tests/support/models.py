@@ -8,13 +8,15 @@ import torch
 
 from bytemill.lm import ModelConfig, Transformer
 from bytemill.lm.model.config import PRESETS
-from bytemill.lm.model.variants import INITS, MLPS, NORM_POSITIONS, Position
+from bytemill.lm.model.variants import INITS, MLPS, NORM_POSITIONS, Norm, Position
 
 # What can be chosen apart from sizes; a later choice does not depend on an earlier one.
 CHOICES = {
     "mlp": [{"mlp": name} for name in MLPS],
     "norm_position": [{"norm_position": name} for name in NORM_POSITIONS],
     "position": [{"position": name} for name in get_args(Position)],
+    "norm": [{"norm": name} for name in get_args(Norm)],
+    "bias": [{"bias": True}, {"bias": False}],
     "norm_weights": [{"norm_weights": True}, {"norm_weights": False}],
     "qk_norm": [{"qk_norm": True}, {"qk_norm": False}],
     "embedding_norm": [{"embedding_norm": True}, {"embedding_norm": False}],
@@ -38,6 +40,13 @@ CHOICES = {
     "n_layer": [{"n_layer": n} for n in (1, 3)],
     "sizes": [{}, {"rope_theta": 500.0, "norm_eps": 0.1}, {"d_model": 40, "d_ff": 72}],
 }
+
+
+# What makes a "cs336" a GPT-2.
+GPT2 = {
+    "norm": "layer", "bias": True, "mlp": "gelu", "position": "learned", "tie_embeddings": True,
+    "n_kv_head": 4,
+}  # fmt: skip
 
 
 def variants(n_mixed, seed=0):
@@ -73,7 +82,9 @@ def small_model(name="cs336", seed=0, **fields):
     """
     generator = torch.Generator().manual_seed(seed)
     model = Transformer(small_config(name, **fields), generator=generator)
-    inner = 0.07 if model.config.norm_position == "none" else 0.15
+    inner = 0.15
+    if model.config.norm_position == "none":
+        inner = 0.04 if model.config.mlp == "relu2" else 0.07  # errors are squared, too
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
@@ -83,7 +94,8 @@ def small_model(name="cs336", seed=0, **fields):
             if name.startswith("backout."):
                 parameter.copy_(0.3 + 0.1 * noise)  # about 1 it would cancel a short model
             else:
-                parameter.copy_(1 + 0.3 * noise if parameter.ndim == 1 else scale * noise)
+                is_factor = parameter.ndim == 1 and not name.endswith(".bias")
+                parameter.copy_(1 + 0.3 * noise if is_factor else scale * noise)
     return model
 
 

@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 from bytemill.lm.distributed.group import joined
 
-SECONDS = 120
+SECONDS = 300
 
 
 class RankError(AssertionError):
@@ -72,7 +72,7 @@ def on_ranks(size, work, *args, expect_death=()):
                     errors.append(f"rank {rank}:\n{answers[rank]}")
     finally:
         for process in processes:
-            process.join(timeout=0 if waiting else 10)
+            process.join(timeout=0 if waiting else 60)
             process.kill()
     if errors:
         raise RankError("\n".join(errors))

@@ -8,6 +8,13 @@ def rms_norm(x, weight, eps):
     return scaled if weight is None else scaled * weight
 
 
+def layer_norm(x, weight, bias, eps):
+    centred = x - x.mean(-1, keepdims=True)
+    scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + eps)
+    scaled = scaled if weight is None else scaled * weight
+    return scaled if bias is None else scaled + bias
+
+
 def rotate(x, theta):
     """x (T, head_dim): the pair (2i, 2i+1) as a complex number, turned by p theta^(-2i/d)."""
     length, size = x.shape
@@ -46,6 +53,10 @@ def silu(x):
     return x / (1 + np.exp(-x))
 
 
+def gelu(x):
+    return x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
 def window_of(config, layer):
     """How many tokens a layer sees; None for all."""
     letters = (config.window_pattern * config.n_layer)[: config.n_layer - 1] + "L"
@@ -56,7 +67,13 @@ def logits(config, state, ids):
     """Logits (T, V) of one row of ids (T,), from a state dict of fp64 arrays."""
 
     def norm(x, name):
+        if config.norm == "layer" and not name.endswith(("q_norm", "k_norm")):
+            weight, bias = state.get(f"{name}.weight"), state.get(f"{name}.bias")
+            return layer_norm(x, weight, bias, config.norm_eps)
         return rms_norm(x, state.get(f"{name}.weight"), config.norm_eps)
+
+    def linear(x, name):
+        return x @ state[f"{name}.weight"].T + state.get(f"{name}.bias", 0.0)
 
     def turned(x):
         return rotate(x, config.rope_theta) if config.position == "rope" else x
@@ -73,7 +90,7 @@ def logits(config, state, ids):
 
     def attention(n, inner):
         at = f"layers.{n}.attn"
-        q, k, v = (inner @ state[f"{at}.{p}_proj.weight"].T for p in "qkv")
+        q, k, v = (linear(inner, f"{at}.{p}_proj") for p in "qkv")
         if config.value_embeddings and (config.n_layer - 1 - n) % 2 == 0:
             gate = state[f"{at}.value_gate.weight"]
             gates = 3 * sigmoid(inner[:, : gate.shape[1]] @ gate.T)
@@ -89,24 +106,28 @@ def logits(config, state, ids):
             seen = window_of(config, n)
             one_q, one_k = config.qk_scale * turned(one_q), config.qk_scale * turned(one_k)
             heads.append(attend(one_q, one_k, v[:, theirs], seen))
-        return np.concatenate(heads, -1) @ state[f"{at}.output_proj.weight"].T
+        return linear(np.concatenate(heads, -1), f"{at}.output_proj")
 
     def feed_forward(n, inner):
         at = f"layers.{n}.ffn"
-        up = inner @ state[f"{at}.w1.weight"].T
+        up = linear(inner, f"{at}.w1")
         if config.mlp == "swiglu":
-            up = silu(up) * (inner @ state[f"{at}.w3.weight"].T)
+            up = silu(up) * linear(inner, f"{at}.w3")
         elif config.mlp == "silu":
             up = silu(up)
+        elif config.mlp == "gelu":
+            up = gelu(up)
         else:
             up = np.maximum(up, 0) ** 2
-        return up @ state[f"{at}.w2.weight"].T
+        return linear(up, f"{at}.w2")
 
     x = state["token_embeddings.weight"][ids]
     if config.embedding_norm:
         x = norm(x, "ln_embedding")
     if config.smear:
         x = smeared(x, state["smear.gate.weight"][0], state["smear.scale.weight"][0])
+    if config.position == "learned":
+        x = x + state["position_embeddings.weight"][: len(ids)]
     first, outputs = x, []
     for n in range(config.n_layer):
         if config.resid_scalars:

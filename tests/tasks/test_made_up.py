@@ -21,7 +21,14 @@ from bytemill.tasks import (
 from bytemill.tasks.arithmetic import WORDINGS, WORDINGS_HELD_OUT
 from bytemill.tasks.identity import WORDINGS as IDENTITY
 from bytemill.tasks.identity import WORDINGS_HELD_OUT as IDENTITY_HELD_OUT
-from bytemill.tasks.words import COUNT, COUNT_HELD_OUT, SPELL, SPELL_HELD_OUT
+from bytemill.tasks.words import (
+    COUNT,
+    COUNT_HELD_OUT,
+    SPELL,
+    SPELL_HELD_OUT,
+    default_words,
+    words_in,
+)
 
 WORDS = ["banana", "cat", "strawberry", "naïve"]
 
@@ -96,6 +103,25 @@ def test_items_depend_on_seed_and_number_alone():
     assert len(a) == 1_000_000
     with pytest.raises(ValueError, match="signs='/'"):
         Arithmetic(signs="/")
+
+
+def test_words_in_files(tmp_path):
+    (tmp_path / "a.txt").write_text("cat cat sat")
+    (tmp_path / "b.jsonl").write_text('{"text": "the dog"}\n{"text": "sat sat"}\n')
+    assert words_in(str(tmp_path)) == ["sat", "cat", "dog", "the"]
+    assert words_in(str(tmp_path / "*.jsonl"), most=7) == ["dog", "the"]
+    with pytest.raises(FileNotFoundError, match="none"):
+        words_in(str(tmp_path / "none.txt"))
+    (tmp_path / "c.txt").write_text("A B 12")
+    with pytest.raises(ValueError, match=r"c\.txt: there is no word"):
+        words_in(str(tmp_path / "c.txt"))
+
+
+def test_words_of_a_tokenizer():
+    assert default_words([b" cat", b"the", b"t", b"<|", b"\xff", b" Dog", b" cat's"]) == [
+        "cat",
+        "the",
+    ]
 
 
 def test_words_of_texts():

@@ -280,9 +280,9 @@ def test_truncate(name):
 def test_truncate_stops_early_and_keeps_surrogates():
     tokenizer = trained("cl100k")
     text = TEXT * 2000
-    started = time.perf_counter()
+    started = time.process_time()
     assert tokenizer.count(tokenizer.truncate(text, 10)) == 10
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
     plain = Tokenizer.from_ranks(BYTES)
     for max_tokens, n_kept in ((3, 0), (4, 2), (6, 2), (7, 3), (8, 4), (9, 5)):
         text = "\ud83d\udc4d\ud83d a"

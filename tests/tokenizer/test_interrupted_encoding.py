@@ -1,6 +1,5 @@
 """Ctrl-C during long batches and long texts."""
 
-import contextlib
 import gc
 import random
 import signal
@@ -22,20 +21,23 @@ SHORT = [LINE[i : i + 20] for i in range(10_000)] * 2000  # 20 million texts
 
 @pytest.fixture
 def interrupt():
-    """Sends SIGINT after a while; gives the time at which that was."""
+    """Sends SIGINT after a while; gives this process's processor time when that was.
+
+    To be called where the signal may come at once: a busy machine may stop a thread at any place.
+    """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     sent, timers = [], []
 
     def fire():
-        sent.append(time.monotonic())
+        sent.append(time.process_time())
         signal.raise_signal(signal.SIGINT)
 
     def after(seconds):
         timer = threading.Timer(seconds, fire)
         timers.append(timer)
         timer.start()
-        return sent
 
+    after.sent = sent
     yield after
     for timer in timers:
         timer.join()
@@ -71,16 +73,17 @@ def test_ctrl_c(call, seconds, interrupt):
     tokenizer = trained("cl100k")
     tokenizer.encode(TEXT)
     n_threads = threads()
-    sent = interrupt(seconds)
     with pytest.raises(KeyboardInterrupt):
+        interrupt(seconds)
         CALLS[call](tokenizer)
         pytest.fail("it was done before")
-    # About 0.1 s on a machine that does nothing else; each call takes many seconds.
-    late = time.monotonic() - sent[0]
+    # About 0.1 s of each of three threads; each call takes many seconds.
+    late = time.process_time() - interrupt.sent[0]
     print(f"{late:.3f} s")
-    assert late < 2
+    assert late < 3
     # The system may show a thread a little longer than it lives.
-    while threads() > n_threads and time.monotonic() < sent[0] + 10:
+    until = time.monotonic() + 60
+    while threads() > n_threads and time.monotonic() < until:
         time.sleep(0.01)
     assert threads() <= n_threads
     assert tokenizer.decode(tokenizer.encode(TEXT)) == TEXT
@@ -95,17 +98,17 @@ def test_ctrl_c_in_a_handler_that_raises_something_else(interrupt):
         raise Stop
 
     tokenizer = trained("gpt2")
-    interrupt(0.1)
     signal.signal(signal.SIGINT, stop)
     with pytest.raises(Stop):
+        interrupt(0.1)
         tokenizer.count_batch(MANY, 2)
 
 
 def test_a_handler_that_raises_nothing(interrupt):
     calls = []
     tokenizer = trained("gpt2")
-    interrupt(0.05)
     signal.signal(signal.SIGINT, lambda *_: calls.append(1))
+    interrupt(0.05)
     counts = tokenizer.count_batch(MANY[:3000], 2)
     while not calls:
         time.sleep(0.01)
@@ -117,17 +120,11 @@ def test_a_call_in_another_thread_goes_on(interrupt):
     found = []
     work = threading.Thread(target=lambda: found.append(tokenizer.count_batch(MANY[:3000], 2)))
     work.start()
-    interrupt(0.05)
-    interrupted = False
-    try:
-        while work.is_alive():
+    with pytest.raises(KeyboardInterrupt):
+        interrupt(0.05)
+        while True:
             time.sleep(0.01)
-    except KeyboardInterrupt:
-        interrupted = True
-    with contextlib.suppress(KeyboardInterrupt):
-        work.join()
-        time.sleep(0.2)
-    assert interrupted
+    work.join()
     assert found == [[tokenizer.count(MANY[0])] * 3000]
 
 

@@ -72,7 +72,7 @@ def test_a_feed_that_waits_for_another_thread_s_feed():
 
     def waiting():
         yield "one"
-        assert fed.wait(30)
+        assert fed.wait(300)
         yield "two"
 
     def feeding():

@@ -22,6 +22,7 @@ from bytemill.lm.device.gpus import GPUS, gpu
 from bytemill.lm.distributed.costs import SHARDS, rank_costs
 from bytemill.lm.model.config import ModelConfig
 from bytemill.lm.model.cost import accounting
+from bytemill.lm.model.cost.activations import FP32, WIDTHS
 from bytemill.lm.model.cost.components import components, cs336_activations
 from bytemill.lm.model.transformer import Transformer
 from bytemill.lm.optim.groups import OptimConfig, model_groups, used_rates
@@ -75,7 +76,7 @@ def parser(prog: str = "python -m scripts.account") -> argparse.ArgumentParser:
     )
     add(
         "--dtype",
-        choices=tuple(accounting.WIDTHS),
+        choices=tuple(WIDTHS),
         default="bfloat16",
         help="to compute in; weights are float32 (default: %(default)s)",
     )
@@ -192,7 +193,7 @@ def component_rows(config: ModelConfig) -> list[tuple[str, str]]:
 
 def cs336_rows(config: ModelConfig, batch_size: int) -> list[tuple[str, str]]:
     """AdamW's training memory as CS336's first assignment counts it."""
-    weights = accounting.FP32 * accounting.count_parameters(config).total
+    weights = FP32 * accounting.count_parameters(config).total
     activations = cs336_activations(config, batch_size)
     total = 4 * weights + activations
     return [

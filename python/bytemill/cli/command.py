@@ -32,6 +32,8 @@ EPILOG = (
 
 # Packages that may be missing. Those of the model stack come together.
 _STACK = ("safetensors", "torch")
+_SERVE = ("fastapi", "starlette", "uvicorn")
+_CHAT = ("prompt_toolkit", "rich")
 _ALONE = ("matplotlib", "numpy", "pyarrow", "shtab", "tiktoken", "tokenizers", "zstandard")
 
 
@@ -85,6 +87,9 @@ def explained(error: Exception) -> str | None:
         if package in _STACK:
             how = "pip install 'bytemill[lm]', or in a clone: make .venv/lm"
             return f"{package} is not installed: {how}"
+        for extra, packages in (("serve", _SERVE), ("chat", _CHAT)):
+            if package in packages:
+                return f"{package} is not installed: pip install 'bytemill[lm,{extra}]'"
         return f"{package} is not installed: pip install {package}" if package in _ALONE else None
     if is_out_of_memory(error):
         told = " ".join(str(error).split())

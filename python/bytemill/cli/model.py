@@ -12,10 +12,19 @@ from bytemill.lm.device import runtime
 from bytemill.lm.device.threads import MOST_THREADS
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """--model, --checkpoint, --tokenizer, --device, --dtype, --threads."""
+def add_flags(parser: argparse.ArgumentParser, *, by_place: bool = False) -> None:
+    """--model, --checkpoint, --tokenizer, --device, --dtype, --threads.
+
+    Args:
+        parser: Gets them.
+        by_place: Whether the model is named by a place, without its flag.
+    """
     add = parser.add_argument
-    add("--model", required=True, metavar="RUN", help="a run's folder, or one checkpoint's")
+    run = "a run's folder, or one checkpoint's"
+    if by_place:
+        add("model", metavar="RUN", help=run)
+    else:
+        add("--model", required=True, metavar="RUN", help=run)
     add(
         "--checkpoint",
         type=_which,

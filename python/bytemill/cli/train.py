@@ -12,9 +12,9 @@ import errno
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from bytemill.cli import report
 from bytemill.cli.command import EPILOG, Status, check_out, exit_status
@@ -27,6 +27,7 @@ from bytemill.lm.distributed.group import FailedElsewhereError, device_of, joine
 from bytemill.lm.distributed.place import Place
 from bytemill.lm.distributed.ranks import Ranks
 from bytemill.lm.train import NonFiniteLossError, Result, TrainConfig, Trainer
+from bytemill.lm.train.config import RunTree
 from bytemill.lm.train.events import (
     Event,
     Interrupted,
@@ -44,6 +45,8 @@ from bytemill.lm.train.plot import PLOT
 from bytemill.lm.train.pretrain import CONFIG
 from bytemill.lm.train.start.started import Started
 from bytemill.lm.train.steps.world import ALONE, World
+
+C = TypeVar("C", bound=RunTree)
 
 NOT_SAVED: Final = "nothing was saved since the last save"
 PARTS: Final = {
@@ -71,23 +74,29 @@ def parser(prog: str = "python -m scripts.train") -> argparse.ArgumentParser:
     return result
 
 
-def read_config(args: argparse.Namespace) -> TrainConfig:
+def read_config(args: argparse.Namespace, tree: type[C], required: str) -> C:
     """The configuration: a file's fields, and flags over them.
 
     With --resume and no --config it is the run's own.
+
+    Args:
+        args: What was given.
+        tree: What it is to be.
+        required: A field that is given where the run's own file is not asked for.
 
     Raises:
         FileNotFoundError: With --resume, there is no folder --out; or there is no --config.
         TypeError, ValueError: As `read_tree`.
     """
-    flags = given(args, TrainConfig)
+    flags = given(args, tree)
     file = args.config
     if args.resume and "out" in flags:
         check_there(Path(flags["out"]))
     own = Path(flags.get("out", "")) / CONFIG
-    if file is None and args.resume and "out" in flags and (own.is_file() or "data" not in flags):
+    is_own = own.is_file() or required not in flags
+    if file is None and args.resume and "out" in flags and is_own:
         file = str(own)
-    return read_tree(TrainConfig, file, flags)
+    return read_tree(tree, file, flags)
 
 
 def check_there(out: Path) -> None:
@@ -105,12 +114,17 @@ def check_there(out: Path) -> None:
 def main(argv: Sequence[str] | None = None, prog: str = "python -m scripts.train") -> int:
     """Runs the program; returns its exit status."""
     args = parser(prog).parse_args(argv)
+    return launched(lambda: run(args))
+
+
+def launched(work: Callable[[], Result]) -> int:
+    """Trains, as one process or as one of those that torchrun has started; the exit status."""
     rank = os.environ.get("RANK", "0")
     is_other = rank != "0"
 
-    def work() -> int | None:
+    def worked() -> int | None:
         try:
-            result = run(args)
+            result = work()
         except FailedElsewhereError:
             return Status.BAD_INPUT  # who failed tells
         except NonFiniteLossError:
@@ -119,40 +133,61 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m scripts.train
             raise
         return None if result.is_finished else Status.INTERRUPTED
 
-    return exit_status(work, NOT_SAVED, f"rank {rank}: " if is_other else "")
+    return exit_status(worked, NOT_SAVED, f"rank {rank}: " if is_other else "")
 
 
 def run(args: argparse.Namespace) -> Result:
     """Trains, as one process or as one of those that torchrun has started."""
+    return in_ranks(args, TrainConfig, "data", train)
+
+
+def in_ranks(
+    args: argparse.Namespace,
+    tree: type[C],
+    required: str,
+    train: Callable[[C, bool, World], Result],
+) -> Result:
+    """Trains in the ranks that torchrun has started, or alone.
+
+    Args:
+        args: What was given.
+        tree, required: As for `read_config`.
+        train: Given the configuration, whether to resume, and the ranks.
+    """
     place = Place.here()
     # torchrun starts a run that has failed anew, with the same words.
     args.resume = args.resume or place.restarts > 0
-    config = read_config(args)
+    config = read_config(args, tree, required)
     if place.rank == 0:
         check_out(Path(config.run.out))
     if place.size == 1:
         return train(config, args.resume, ALONE)
     device = choose_device(device_of(config.run.device, place))
     with joined(device) as group:
-        if group.is_first:
-            return train(config, args.resume, Ranks(group))
-        return Trainer(config, resume=args.resume, world=Ranks(group)).run()
+        return train(config, args.resume, Ranks(group))
 
 
 def train(config: TrainConfig, resume: bool, world: World) -> Result:
-    """Trains, and prints what happens."""
+    """Trains, and prints what happens on the rank that leads."""
+    if not world.leads:
+        return Trainer(config, resume=resume, world=world).run()
     with Progress("train", "steps") as bar:
         trainer = Trainer(config, on_event=Screen(bar), resume=resume, world=world)
         result = trainer.run()
+    told(config, result)
+    return result
+
+
+def told(config: RunTree, result: Result) -> None:
+    """Prints what a run came to."""
     if not result.is_finished:
         where = f"saved at step {result.step}; to go on, add --resume"
         tell(f"interrupted: {where}")
     elif result.checkpoint is not None:
         print(report.rows(summary(config, result)))
-    return result
 
 
-def summary(config: TrainConfig, result: Result) -> list[tuple[str, str]]:
+def summary(config: RunTree, result: Result) -> list[tuple[str, str]]:
     """What was reached, and where it is."""
     table = []
     if result.validation is not None:
@@ -199,12 +234,18 @@ class Screen:
         elif isinstance(event, Interrupted):
             self._interrupted(event.presses)
         elif isinstance(event, Started):
-            self._bar.say(report.rows(overview(event)))
+            self._bar.say(report.rows(self._overview(event)))
         elif isinstance(event, Timed):
             left = duration(event.seconds_left)
             self._bar.say(f"step {event.step:,}: {left} left, as the first steps show")
         else:
-            self._bar.say(line(event))
+            self._bar.say(self._line(event))
+
+    def _overview(self, event: Started) -> list[tuple[str, str]]:
+        return overview(event)
+
+    def _line(self, event: Event) -> str:
+        return line(event)
 
     def _interrupted(self, presses: int) -> None:
         """Answers Ctrl-C; called by a thread of its own."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from bytemill.chat.conversation import Conversation, Message, Part
+from bytemill.data import iter_documents
 from bytemill.tasks.task import Item, Task
 from bytemill.tools.calculator import calculate
 
@@ -79,6 +80,34 @@ def words_of(texts: Sequence[str]) -> list[str]:
             if _WORD.fullmatch(word):
                 counts[word] = counts.get(word, 0) + 1
     return sorted(counts, key=lambda word: (-counts[word], word))
+
+
+def default_words(tokens: Iterable[bytes]) -> list[str]:
+    """The words among a tokenizer's tokens, to be used where no text is given."""
+    return words_of([" ".join(token.decode(errors="replace").strip() for token in tokens)])
+
+
+def words_in(path: str, most: int = 10_000_000) -> list[str]:
+    """The words of text files, as `words_of` finds them.
+
+    Args:
+        path: A file, a folder or a glob of text, as `bytemill.data.iter_documents` reads it.
+        most: How many characters are looked at, the first ones.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: A file cannot be read as text; or there is no such word in it.
+    """
+    read, texts = 0, []
+    for text in iter_documents(path, doc_cap=most):
+        texts.append(text)
+        read += len(text)
+        if read >= most:
+            break
+    found = words_of(texts)
+    if not found:
+        raise ValueError(f"{path}: there is no word of 3 to 12 small letters in it")
+    return found
 
 
 class _Words(Task):

@@ -17,9 +17,9 @@ from bytemill.data.download import DownloadError, download
 from bytemill.data.download.fetch import Patience
 from bytemill.data.download.http import _Redirects
 from bytemill.files import DiskFullError
-from tests.support.faulty_server import serving, wait_until
+from tests.support.faulty_server import SILENCE_SECONDS, serving, wait_until
 
-QUICK = Patience(timeout=2.0, tries=4, first_wait=0.01, longest_wait=0.02)
+QUICK = Patience(timeout=60.0, tries=4, first_wait=0.01, longest_wait=0.02)
 BODY = random.Random(1).randbytes(300_000)
 OTHER = random.Random(2).randbytes(300_000)
 
@@ -147,10 +147,11 @@ def test_patience_ends(server, tmp_path):
 def test_a_server_that_falls_silent(server, tmp_path):
     server.faults["/a.txt"] = ["silent"]
     began = time.monotonic()
-    get(server, tmp_path, patience=Patience(timeout=0.3, tries=3, first_wait=0.01))
-    assert time.monotonic() - began < 5
+    # More tries than it takes: a busy machine may seem silent, too.
+    get(server, tmp_path, patience=Patience(timeout=0.5, tries=20, first_wait=0.01))
+    assert time.monotonic() - began < SILENCE_SECONDS / 2
     assert (tmp_path / "a.txt").read_bytes() == BODY
-    assert server.requests["/a.txt"] == 2
+    assert server.requests["/a.txt"] >= 2
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
@@ -163,11 +164,11 @@ def test_lasting_faults_are_not_tried_again(server, tmp_path, status):
 @pytest.mark.parametrize("form", ["seconds", "date"])
 def test_retry_after_is_kept(server, tmp_path, form):
     server.faults["/a.txt"] = [503]
+    began = time.monotonic()
     until = email.utils.formatdate(time.time() + 2, usegmt=True)
     server.headers["/a.txt"]["Retry-After"] = "1" if form == "seconds" else until
-    began = time.monotonic()
     get(server, tmp_path)
-    assert 0.9 < time.monotonic() - began < 10
+    assert time.monotonic() - began > 0.9
     server.faults["/a.txt"] = [503]
     server.headers["/a.txt"]["Retry-After"] = "86400"
     refused(server, tmp_path / "late", "86400")

@@ -10,7 +10,7 @@ from bytemill.data.download.fetch import Patience
 from bytemill.data.download.manifest import check_name
 from tests.support.faulty_server import serving
 
-QUICK = Patience(timeout=2.0, tries=3, first_wait=0.01, longest_wait=0.02)
+QUICK = Patience(timeout=60.0, tries=3, first_wait=0.01, longest_wait=0.02)
 REPOSITORY = "me/texts"
 COMMIT = "c0ffee"
 

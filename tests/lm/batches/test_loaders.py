@@ -205,6 +205,47 @@ def test_resume_is_exact(shards, tokenizer, which, n):
         assert state["epoch"] > 0
 
 
+@pytest.mark.parametrize("which", [0, 1])
+def test_ranks_make_their_own_rows_of_the_same_batches(shards, tokenizer, which):
+    tokens, bos = open_tokens(shards), tokenizer.special_tokens[BOS]
+
+    def new():
+        return loaders(tokens, bos, batch_size=7)[which]
+
+    one, state = new(), new().state_dict()
+    for size in (1, 2, 4, 3, 7, 1):
+        ranks = [new() for _ in range(size)]
+        for rank in ranks:
+            rank.load_state_dict(json.loads(json.dumps(state)))
+        for _ in range(20):
+            whole = one.next_batch()
+            shares = [loader.next_share(rank, size) for rank, loader in enumerate(ranks)]
+            assert {len(x) for x, _ in shares} <= {7 // size, -(-7 // size)}
+            for wanted, parts in zip(whole, zip(*shares, strict=True), strict=True):
+                assert torch.equal(torch.cat(parts), wanted)
+        states = [loader.state_dict() for loader in ranks]
+        assert all(each == one.state_dict() for each in states)
+        state = states[-1]
+    with pytest.raises(ValueError, match="batch_size=7: 8 processes need a row each"):
+        one.next_share(0, 8)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_the_others_tokens_are_not_read(which, monkeypatch):
+    loader = loaders(Tokens.of(np.concatenate(numbered([9] * 300))), 0, batch_size=8)[which]
+    read = []
+
+    def get(tokens, span):
+        read.append(span.stop - span.start)
+        return tokens.ids[span]
+
+    monkeypatch.setattr(Tokens, "__getitem__", get)
+    monkeypatch.setattr(Tokens, "window", lambda self, start, n: self[start : start + n])
+    loader.next_share(1, 4)
+    # 2 rows of 18, which may begin with a BOS that is not read.
+    assert 2 * 17 <= sum(read) <= 2 * 18
+
+
 def test_state_of_something_else_is_refused(shards, tokenizer):
     tokens, bos = open_tokens(shards), tokenizer.special_tokens[BOS]
     window, packed = loaders(tokens, bos)

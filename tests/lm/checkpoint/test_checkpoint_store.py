@@ -285,11 +285,11 @@ def test_a_disk_that_is_full(tmp_path, monkeypatch):
     write = safetensors.torch.save_file
     calls = []
 
-    def full(tensors, path):
+    def full(tensors, path, metadata):
         # As the library does it: the header is written, then the error comes.
         calls.append(path)
         if len(calls) == 1:
-            return write(tensors, path)
+            return write(tensors, path, metadata)
         path.write_bytes(b"half")
         raise safetensors.SafetensorError(
             "Error while serializing: I/O error: No space left on device (os error 28)"

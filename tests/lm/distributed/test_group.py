@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 from bytemill.lm.distributed import heartbeat, meeting
 from bytemill.lm.distributed.group import Group, RankLostError, device_of
 from bytemill.lm.distributed.place import Place
+from tests.support.faulty_server import wait_until
 from tests.support.ranks import on_ranks
 
 ENVIRONMENT = {"RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "node0", "MASTER_PORT": "29500"}
@@ -125,7 +126,7 @@ def killed(group, folder):
 def test_a_killed_rank_is_named_within_seconds(tmp_path):
     with pytest.raises(AssertionError, match="RankLostError: rank 0 ends: rank 1 has died"):
         on_ranks(2, killed, tmp_path, expect_death=[1])
-    assert time.monotonic() - float((tmp_path / "killed").read_text()) < 30
+    assert time.monotonic() - float((tmp_path / "killed").read_text()) < 100
 
 
 def fails(group):
@@ -160,7 +161,7 @@ def test_a_start_does_not_meet_what_another_has_left_in_the_store(monkeypatch):
     store, found = Store(), {}
 
     def begin(rank):
-        found[rank] = meeting.agreed(store, rank, 2, timedelta(seconds=5))
+        found[rank] = meeting.agreed(store, rank, 2, timedelta(seconds=300))
 
     starts = []
     for first in (0, 1):  # whoever of the two is there first
@@ -169,7 +170,7 @@ def test_a_start_does_not_meet_what_another_has_left_in_the_store(monkeypatch):
         time.sleep(0.2)
         threads[1].start()
         for thread in threads:
-            thread.join(10)
+            thread.join(300)
         assert found[0] == found[1]
         starts.append(found[0])
     assert starts[0] != starts[1]
@@ -179,9 +180,20 @@ def test_a_start_does_not_meet_what_another_has_left_in_the_store(monkeypatch):
         meeting.agreed(store, 1, 2, timedelta(seconds=0.2))
 
 
+class Clock:
+    """Seconds that pass when the test says so: a busy machine may stop any thread for a while."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+
 def test_a_frozen_rank_is_found(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(heartbeat, "time", clock)
     monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.01)
-    monkeypatch.setattr(heartbeat, "LOST_SECONDS", 0.2)
     monkeypatch.setattr(heartbeat, "_GRACE_SECONDS", 0.01)
     store, told = Store(), {}
     beats = [
@@ -190,13 +202,24 @@ def test_a_frozen_rank_is_found(monkeypatch):
     ]
     for one in beats:
         one.start()
-    time.sleep(0.5)
+
+    def pass_time(ranks):
+        """A quarter of what a rank may be silent for, in which these beat and look."""
+        clock.now += heartbeat.LOST_SECONDS / 4
+        until = {rank: beats[rank]._beats + 3 for rank in ranks}
+        wait_until(lambda: all(beats[r]._beats >= n or r in told for r, n in until.items()))
+
+    for _ in range(12):
+        pass_time(range(3))
     assert not told
     beats[2]._ended.set()  # it gives no sign of life any more
-    deadline = time.monotonic() + 10
-    while len(told) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert told.keys() == {0, 1}
+    beats[2]._thread.join()
+    for _ in range(3):
+        pass_time((0, 1))
+    assert not told, "it may still come"
+    for _ in range(3):
+        pass_time((0, 1))
+    wait_until(lambda: len(told) == 2)
     assert "rank 2 has given no sign of life" in told[0]
     assert "rank 2 has given no sign of life" in told[1]
     for one in beats:

@@ -42,8 +42,14 @@ class Watched:
     def __init__(self, config, group=None, *, resume=False, on_step=None):
         self.steps, self.rows, self.ran_out, self.on_step = [], [], [], on_step
         world = Alone() if group is None else Ranks(group)
-        share = world.share
-        world.share = lambda batch: self.keep(share(batch))
+        draw = world.draw
+
+        def drawn(source):
+            if group is not None:
+                source.next_batch = None  # a rank makes its own rows, and no others
+            return self.keep(draw(source))
+
+        world.draw = drawn
         self.trainer = Trainer(config, on_event=self.listen, resume=resume, world=world)
         self.world = world
 
@@ -290,7 +296,7 @@ def test_fewer_rows_than_ranks_are_refused(folder, two):
 def test_a_run_of_two_ranks_that_is_killed_goes_on_on_four_and_on_one(folder, alone):
     with pytest.raises(AssertionError, match="rank 0 ends: rank 1 has died"):
         on_ranks(2, killed, folder, expect_death=[1])
-    assert time.monotonic() - float((folder / "killed").read_text()) < 30
+    assert time.monotonic() - float((folder / "killed").read_text()) < 100
     run = settings(folder, "muon").run
     assert CheckpointStore(run.out).steps() == [50]
     expected = {name: alone["muon"][name][50:] for name in ("steps", "rows")}

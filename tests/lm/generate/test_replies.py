@@ -11,6 +11,7 @@ from bytemill.chat import Conversation, Message, Renderer
 from bytemill.lm.generate.replies import replies, reply_steps
 from bytemill.lm.generate.sampling import Chance, Sampling
 from bytemill.tools import CalculatorError, calculate
+from tests.support.callers import calling_model
 from tests.support.chats import chat_tokenizer
 from tests.support.models import small_model
 from tests.support.one_thread import one_thread  # noqa: F401
@@ -23,20 +24,7 @@ T = 64
 
 @pytest.fixture(scope="module")
 def model():
-    """One that often writes calls: its head has a bias for the tokens that these are made of."""
-    made = small_model("cs336", vocab_size=TOKENIZER.n_vocab + 7, context_length=T)
-    bias = torch.full((TOKENIZER.n_vocab + 7,), -8.0)
-    bias[list(b"0123456789")] = 0.0
-    bias[list(b"+-*/")] = 0.5
-    bias[S["<|python_start|>"]] = bias[S["<|python_end|>"]] = 1.5
-    bias[S["<|assistant_end|>"]] = 0.3
-    bias[TOKENIZER.n_vocab :] = 9.0  # ids that no text has
-    head = torch.nn.Linear(made.config.d_model, len(bias))
-    with torch.no_grad():
-        head.weight.copy_(made.lm_head.weight)
-        head.bias.copy_(bias)
-    made.lm_head = head
-    return made.eval().requires_grad_(False)
+    return calling_model(RENDERER, T)
 
 
 def prompts(n, seed=0):

@@ -47,6 +47,9 @@ VARIANTS = [
     small("nanochat-2026", n_layer=3, embedding_norm=False, resid_scalars=False, smear=False),
     small("cs336", value_embeddings=True, smear=True, backout=True, x0_scalars=True),
     small("gpt", value_embeddings=True, backout=True, n_layer=4),
+    small("cs336", norm="layer", bias=True, mlp="gelu", position="learned", tie_embeddings=True),
+    small("gpt", norm="layer", bias=True, n_kv_head=2, norm_weights=True, norm_position="post"),
+    small("gpt", norm="layer", n_layer=3),
 ]
 
 

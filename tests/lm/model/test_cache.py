@@ -146,3 +146,26 @@ def test_a_compiled_model_is_not_compiled_again_for_each_token(model, caplog):
     torch.testing.assert_close(found[:, -1], model(ids)[:, -1], **NEAR)
     assert counts[-1] == counts[10]
     assert "recompile_limit" not in caplog.text
+
+
+def test_a_part_is_a_cache_over_the_same_memory():
+    model = small_model("nanochat-2026", window=5).eval()
+    ids = ids_like(model, 3, 12)
+    whole, alone = KVCache(model.config, 3, 20), KVCache(model.config, 2, 20)
+    with torch.no_grad():
+        part = whole.part(1, 3, [0, 0])
+        model(ids[1:, :7], part)
+        assert (part.lengths, whole.lengths) == ((7, 7), (0, 0, 0))
+        again = model(ids[1:, 7:], whole.part(1, 3, part.lengths))
+        model(ids[1:, :7], alone)
+        assert torch.equal(again, model(ids[1:, 7:], alone))
+    assert torch.equal(whole.keys[:, 1:], alone.keys) and not whole.keys[:, 0].any()
+    for first, end, lengths in (
+        (0, 0, []),
+        (2, 4, [1, 1]),
+        (0, 2, [1]),
+        (0, 1, [21]),
+        (0, 1, [-1]),
+    ):
+        with pytest.raises(ValueError, match="3 rows of up to 20"):
+            whole.part(first, end, lengths)

@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 from bytemill.lm import ModelConfig, Transformer
 from bytemill.lm.model.attention import Attention
 from bytemill.lm.model.layers import Embedding, FeedForward, Linear, RMSNorm
-from bytemill.lm.model.transformer import Block
+from bytemill.lm.model.residual.block import Block
 from bytemill.lm.model.variants import Normal
 from tests.support.models import small_config
 from tests.support.one_thread import one_thread  # noqa: F401

@@ -9,7 +9,7 @@ from bytemill.lm import KVCache, Transformer
 from bytemill.lm.generate.decoder import Decoder
 from bytemill.lm.generate.weights import DecodingWeights
 from bytemill.lm.model.cost.accounting import count_parameters
-from bytemill.lm.model.transformer import Block
+from bytemill.lm.model.residual.block import Block
 from tests.support import reference
 from tests.support.models import CHOICES, ids_like, small_model, variants
 from tests.support.one_thread import one_thread  # noqa: F401
@@ -129,6 +129,7 @@ def test_dropout_is_of_training_alone_and_follows_the_seed():
 def test_dropouts_share_and_places(monkeypatch):
     from bytemill.lm import functional
     from bytemill.lm.model import transformer
+    from bytemill.lm.model.residual import block
 
     torch.manual_seed(0)
     x = torch.ones(400, 100)
@@ -137,9 +138,10 @@ def test_dropouts_share_and_places(monkeypatch):
     assert dropped.unique().tolist() == pytest.approx([0.0, 1 / 0.75])
     assert functional.dropout(x, 0.25, False) is x
     seen = []
-    monkeypatch.setattr(
-        transformer, "dropout", lambda x, share, training: seen.append((share, training)) or x
-    )
+    for where in (block, transformer):
+        monkeypatch.setattr(
+            where, "dropout", lambda x, share, training: seen.append((share, training)) or x
+        )
     model = small_model(dropout=0.25, n_layer=3)
     model(ids_like(model, 1, 4))
     assert seen == [(0.25, True)] * (1 + 2 * 3)

@@ -1,5 +1,7 @@
 """The loop by itself: a model, optimizers, batches and an objective of no language model."""
 
+from contextlib import nullcontext
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -8,7 +10,7 @@ from bytemill.lm.train.events import Stepped
 from bytemill.lm.train.loop import Loop, name_groups
 from bytemill.lm.train.steps.objective import MeanOverRows
 from bytemill.lm.train.steps.pace import Every, Pace
-from bytemill.lm.train.steps.source import Again, as_source
+from bytemill.lm.train.steps.source import Again, OnDevice, as_source
 
 
 def make(batches, told, steps=6, **options):
@@ -73,9 +75,9 @@ class Recorder:
     def __init__(self):
         self.calls = []
 
-    def share(self, batch):
-        self.calls.append("share")
-        return batch
+    def draw(self, source):
+        self.calls.append("draw")
+        return source.next_batch()
 
     def total(self, number):
         self.calls.append("total")
@@ -105,7 +107,7 @@ def test_what_differs_by_rank_is_asked_of_the_world():
     told, world = [], Recorder()
     make(as_source(rows()), told, steps=1, rows=2, world=world).run()
     assert world.calls == [
-        "any", "share", "total", "backward False", "backward True", "any", "reduce", "total",
+        "any", "draw", "total", "backward False", "backward True", "any", "reduce", "total",
         "clip", "same",
     ]  # fmt: skip
     assert told == [], "only the rank that leads tells"
@@ -139,6 +141,46 @@ def test_batches_begin_again_and_go_on(make_batches):
     other.next_batch()
     other.load_state_dict(state)
     assert [other.next_batch() for _ in range(4)] == want == [1, 2, 0, 1]
+
+
+class Owned(Again):
+    """A source that makes a rank's rows."""
+
+    def __init__(self):
+        super().__init__([])
+        self.asked = []
+
+    def next_batch(self):
+        raise AssertionError("all rows are made")
+
+    def next_share(self, rank, size):
+        self.asked.append((rank, size))
+        return torch.arange(4.0)[2 * rank :]
+
+
+def test_a_rank_takes_its_own_rows_where_it_can():
+    owned, listed = Owned(), Again([torch.arange(4.0)])
+    for each in (owned, listed):
+        source = OnDevice(each, torch.device("cpu"))
+        assert source.next_share(1, 2).tolist() == [2.0, 3.0]
+    assert owned.asked == [(1, 2)]
+
+
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt, ValueError])
+def test_batches_are_closed_however_the_run_ends(error):
+    source, closed = as_source(rows()), []
+    source.close = lambda: closed.append(True)
+
+    def tell(event):
+        assert not closed
+        if error is not None:
+            raise error
+
+    loop = make(OnDevice(source, torch.device("cpu")), [], steps=1)
+    loop.tell = tell
+    with pytest.raises(error) if error else nullcontext():
+        loop.run()
+    assert closed == [True]
 
 
 def test_batches_that_are_refused():

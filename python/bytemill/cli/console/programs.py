@@ -38,6 +38,11 @@ PROGRAMS = {
     "tok-encode": Program("bytemill.cli.tok_encode", "text files -> token shards", True),
     "tok-eval": Program("bytemill.cli.tok_eval", "compare the compression of tokenizers", False),
     "train": Program("bytemill.cli.train", "token shards -> a language model *", True),
+    "mid-train": Program(
+        "bytemill.cli.stages.mid_train", "a base model that learns conversations *", True
+    ),
+    "sft": Program("bytemill.cli.stages.sft", "a model that learns to answer *", True),
+    "rl": Program("bytemill.cli.stages.rl", "an assistant that learns by rewards *", True),
     "sweep": Program("bytemill.cli.runs.sweep", "many models that differ in some fields *", True),
     "generate": Program("bytemill.cli.generate", "a prompt -> the text a model writes *", False),
     "evaluate": Program(
@@ -50,7 +55,17 @@ PROGRAMS = {
     "chat-eval": Program(
         "bytemill.cli.evaluation.chat_eval", "an assistant's answers to tasks *", True
     ),
+    "report": Program("bytemill.cli.runs.report", "what runs came to, on one page *", True),
+    "export": Program(
+        "bytemill.cli.interchange.export_model", "a model -> other tools' files *", True
+    ),
+    "import": Program(
+        "bytemill.cli.interchange.import_model", "another tool's model -> a run *", True
+    ),
     "overlap": Program("bytemill.cli.overlap", "test items that are in the training data", True),
+    "serve": Program(
+        "bytemill.cli.serving.serve", "a model behind OpenAI's API, with a page *", True
+    ),
     "account": Program("bytemill.cli.account", "a model's parameters, memory and FLOPs *", False),
     "demo": Program("bytemill.cli.demo", "all of it in minutes, on Python's own source *", True),
     "completion": Program(

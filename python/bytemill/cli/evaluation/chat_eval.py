@@ -15,6 +15,7 @@ from typing import Final
 
 import torch
 
+from bytemill import Tokenizer
 from bytemill.chat.render import Renderer
 from bytemill.cli import model, report
 from bytemill.cli.command import EPILOG
@@ -25,7 +26,7 @@ from bytemill.lm.evaluate.chat import TaskScore, chat_core, chat_core_interval
 from bytemill.lm.evaluate.chat_run import TaskRun, run_task
 from bytemill.tasks.named import CHAT_CORE, NAMED, Sources
 from bytemill.tasks.task import Task
-from bytemill.tasks.words import words_of
+from bytemill.tasks.words import default_words, words_in
 
 _WORDED: Final = ("spelling", "counting")
 
@@ -58,7 +59,8 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--words",
         metavar="FILE",
-        help="a text whose words are spelled and counted in (default: none; these tasks need it)",
+        help="text, as tok-train reads it, whose words are spelled and counted in, of its first 10 "
+        "million characters (default: the tokenizer's own words)",
     )
     add("--max-items", type=int, metavar="N", help="the first N items of each task (default: all)")
     add(
@@ -93,8 +95,9 @@ def run(args: argparse.Namespace) -> None:
     # First of all: a data set that is missing is said before anything is asked.
     with asked(args) as this:
         with this.ranks.all_or_none():
-            tasks = _tasks(args, names)
-            renderer = Renderer(model.tokenizer_of(args, this.loaded))
+            tokenizer = model.tokenizer_of(args, this.loaded)
+            tasks = _tasks(args, names, tokenizer)
+            renderer = Renderer(tokenizer)
         runs = {name: _run(args, this, renderer, name, task) for name, task in tasks.items()}
         if not this.ranks.is_first:
             return
@@ -131,13 +134,16 @@ def run(args: argparse.Namespace) -> None:
     print(f"\nsaved: {this.out / 'chat.json'}")
 
 
-def _tasks(args: argparse.Namespace, names: Sequence[str]) -> dict[str, Task]:
+def _tasks(args: argparse.Namespace, names: Sequence[str], tokenizer: Tokenizer) -> dict[str, Task]:
+    needs = [name for name in names if name.startswith(_WORDED)]
     words: list[str] = []
     if args.words is not None:
-        words = words_of([Path(args.words).read_text(encoding="utf-8")])
-    needs = [name for name in names if name.startswith(_WORDED)]
-    if needs and not words:
-        raise ValueError(f"--tasks {needs[0]}: give --words, a text whose words are asked for")
+        words = words_in(args.words)
+    elif needs and not (words := default_words(tokenizer.mergeable_ranks)):
+        raise ValueError(
+            f"--tasks {needs[0]}: the tokenizer has no words of 3 to 12 letters; give --words, a "
+            "text whose words are asked for"
+        )
     sources = Sources(Path(args.data), words, unsafe=args.unsafe)
     return {name: NAMED[name](sources) for name in names}
 

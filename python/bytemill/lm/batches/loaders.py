@@ -4,6 +4,11 @@ A batch is (x, y), each int64 of shape (B, T): y[i, j] is the id that follows x[
 the loss leaves it out. The loaders' batches depend on the seed and on how many came before, not on
 time, threads or device, and `state_dict` tells where they are: after `load_state_dict` the next
 batch is the one that would have come.
+
+`next_share` makes a rank's rows of the next batch alone. Which rows there are does not depend on
+how many ranks there are, and all of them move on alike, so that a state that one has saved is any
+other's. What it saves: of random windows only this rank's are read; of packed documents only this
+rank's tokens are read, while the lengths of all are looked at to know where its rows begin.
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ import torch
 from torch import Tensor
 
 from bytemill._arguments import check_integer
+from bytemill.lm.batches.rows import share_of
 from bytemill.lm.batches.tokens import Ids, Tokens, check_length
 
 Batch = tuple[Tensor, Tensor]
@@ -104,7 +110,8 @@ def fixed_batches(
 
 
 class _Loader:
-    """Hands out batches; on CUDA the next one is made and copied while this one is used."""
+    """Hands out batches, or a rank's rows of them; on CUDA the next ones are made and copied while
+    these are used."""
 
     kind: str
 
@@ -124,26 +131,47 @@ class _Loader:
         self._device = torch.device(device)
         self._worker: ThreadPoolExecutor | None = None
         self._stream: torch.cuda.Stream | None = None
-        self._next: Future[tuple[Tensor, _State, torch.cuda.Event]] | None = None
+        self._next: tuple[range, Future[tuple[Tensor, _State, torch.cuda.Event]]] | None = None
+        """The rows that are being made."""
         # Where the next batch that is handed out begins; what is being made is ahead of it.
         self._at: _State = {}
 
     def next_batch(self) -> Batch:
         """The next batch on the loader's device: x and y, int64, (B, T)."""
+        return self.next_share(0, 1)
+
+    def next_share(self, rank: int, size: int) -> Batch:
+        """A rank's rows of the next batch, as `share_of` cuts it: x and y, int64, (rows, T).
+
+        Raises:
+            ValueError: There is no such rank, or a batch has not a row for each.
+        """
+        rows = share_of(self._batch_size, rank, size)
         if self._device.type != "cuda":
-            x, y, self._at = self._make(self._at)
+            x, y, self._at = self._make(self._at, rows)
             both = torch.from_numpy(np.stack([x, y])).to(self._device)
             return both[0], both[1]
-        if self._next is None:
-            self._next = self._ahead(self._at)
-        both, self._at, copied = self._next.result()
-        self._next = self._ahead(self._at)
+        if self._next is None or self._next[0] != rows:
+            self._next = rows, self._ahead(self._at, rows)
+        both, self._at, copied = self._next[1].result()
+        self._next = rows, self._ahead(self._at, rows)
         current = torch.cuda.current_stream(self._device)
         current.wait_event(copied)
         # The memory was allocated on the side stream; it must not be used anew before this one
         # is done with it.
         both.record_stream(current)
         return both[0], both[1]
+
+    def skip(self) -> None:
+        """Moves on by a batch, of which no row is made."""
+        *_, self._at = self._make(self._at, range(0))
+        self._next = None
+
+    def close(self) -> None:
+        """Ends the background thread, if there is one; the next batch begins another."""
+        if self._worker is not None:
+            self._worker.shutdown()
+            self._worker, self._next = None, None
 
     def state_dict(self) -> dict[str, Any]:
         """Where the next batch begins; fit for JSON."""
@@ -184,8 +212,8 @@ class _Loader:
         self._check_position(at)
         self._at, self._next = at, None
 
-    def _make(self, at: _State) -> tuple[_Rows, _Rows, _State]:
-        """The batch at a position, and the position after it."""
+    def _make(self, at: _State, rows: range) -> tuple[_Rows, _Rows, _State]:
+        """Some rows of the batch at a position, and the position after all of it."""
         raise NotImplementedError
 
     def _check_position(self, at: _State) -> None:
@@ -193,14 +221,14 @@ class _Loader:
             if value < 0:
                 raise ValueError(f"the loader's state has {name}={value}: it must be at least 0")
 
-    def _ahead(self, at: _State) -> Future[tuple[Tensor, _State, torch.cuda.Event]]:
+    def _ahead(self, at: _State, rows: range) -> Future[tuple[Tensor, _State, torch.cuda.Event]]:
         if self._worker is None:
             self._worker = ThreadPoolExecutor(1, "bytemill-loader")
             self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
-        return self._worker.submit(self._make_on_cuda, at)
+        return self._worker.submit(self._make_on_cuda, at, rows)
 
-    def _make_on_cuda(self, at: _State) -> tuple[Tensor, _State, torch.cuda.Event]:
-        x, y, after = self._make(at)
+    def _make_on_cuda(self, at: _State, rows: range) -> tuple[Tensor, _State, torch.cuda.Event]:
+        x, y, after = self._make(at, rows)
         # torch keeps pinned memory from being used anew until the copy from it is done.
         pinned = torch.from_numpy(np.stack([x, y])).pin_memory()
         with torch.cuda.stream(self._stream):
@@ -238,13 +266,15 @@ class WindowLoader(_Loader):
         super().__init__(tokens, batch_size, context_length, seed, device)
         self._at = {"batch": 0}
 
-    def _make(self, at: _State) -> tuple[_Rows, _Rows, _State]:
+    def _make(self, at: _State, rows: range) -> tuple[_Rows, _Rows, _State]:
         random = np.random.default_rng([self._seed, at["batch"]])
         n_starts = len(self._tokens) - self._context_length
-        starts = random.integers(n_starts, size=self._batch_size)
+        starts = random.integers(n_starts, size=self._batch_size)[rows.start : rows.stop]
         length = self._context_length + 1
-        rows: _Rows = np.stack([self._tokens.window(int(start), length) for start in starts])
-        return rows[:, :-1], rows[:, 1:], {"batch": at["batch"] + 1}
+        made: _Rows = np.empty((len(rows), length), np.int64)
+        for row, start in zip(made, starts, strict=True):
+            row[:] = self._tokens.window(int(start), length)
+        return made[:, :-1], made[:, 1:], {"batch": at["batch"] + 1}
 
 
 class PackedLoader(_Loader):
@@ -288,35 +318,47 @@ class PackedLoader(_Loader):
         # `offset` ids of the `document`th document of the epoch's order are used as targets.
         self._at = {"epoch": 0, "document": 0, "offset": 0}
 
-    def _make(self, at: _State) -> tuple[_Rows, _Rows, _State]:
-        shape = self._batch_size, self._context_length + 1
-        rows, targets = np.empty(shape, np.int64), np.empty(shape, np.int64)
-        for row, target in zip(rows, targets, strict=True):
-            at = self._fill(row, target, at)
-        return rows[:, :-1], targets[:, 1:], at
+    def _make(self, at: _State, rows: range) -> tuple[_Rows, _Rows, _State]:
+        shape = len(rows), self._context_length + 1
+        made, targets = np.empty(shape, np.int64), np.empty(shape, np.int64)
+        for number in range(self._batch_size):
+            begins, (spans, at) = at, self._spans(at)
+            if number in rows:
+                mine = number - rows.start
+                self._fill(made[mine], targets[mine], spans, is_continued=begins["offset"] > 0)
+        return made[:, :-1], targets[:, 1:], at
 
-    def _fill(self, row: _Rows, target: _Rows, at: _State) -> _State:
+    def _spans(self, at: _State) -> tuple[list[tuple[int, int]], _State]:
+        """Which tokens the row at a position takes, from where to where, and the position after
+        it."""
         epoch, document, offset = at["epoch"], at["document"], at["offset"]
-        filled = 0
-        is_continued = offset > 0
-        if is_continued:
+        spans, left = [], self._context_length + 1
+        if offset > 0:
             # BOS, then the last id that was a target: it is given here, not asked for.
-            row[0] = self._bos_id
-            filled, offset = 1, offset - 1
-        while filled < len(row):
+            left, offset = left - 1, offset - 1
+        while left:
             which = self._document(epoch, document)
             start, end = int(self._starts[which]) + offset, int(self._starts[which + 1])
-            taken = min(end - start, len(row) - filled)
-            row[filled : filled + taken] = self._tokens[start : start + taken]
-            filled, offset = filled + taken, offset + taken
+            taken = min(end - start, left)
+            spans.append((start, start + taken))
+            left, offset = left - taken, offset + taken
             if start + taken == end:
                 document, offset = document + 1, 0
                 if document == len(self._starts) - 1:
                     epoch, document = epoch + 1, 0
+        return spans, {"epoch": epoch, "document": document, "offset": offset}
+
+    def _fill(
+        self, row: _Rows, target: _Rows, spans: list[tuple[int, int]], *, is_continued: bool
+    ) -> None:
+        filled = int(is_continued)
+        row[:filled] = self._bos_id
+        for start, stop in spans:
+            row[filled : filled + stop - start] = self._tokens[start:stop]
+            filled += stop - start
         target[:] = row
         if is_continued:
             target[1] = IGNORED
-        return {"epoch": epoch, "document": document, "offset": offset}
 
     def _document(self, epoch: int, position: int) -> int:
         if self._order is None or self._order[0] != epoch:

@@ -49,6 +49,30 @@ def take_rows(batch: Any, first: int, end: int) -> Any:
     return batch
 
 
+def share_of(n: int, rank: int, size: int) -> range:
+    """Which of a batch's `n` rows are a rank's: neighbours, the first ranks one more where they
+    cannot be shared evenly.
+
+    Args:
+        n: Rows in the batch of all ranks together.
+        rank: From 0 to size - 1.
+        size: How many ranks there are.
+
+    Raises:
+        ValueError: There is no such rank, or not a row for each.
+    """
+    if not 0 <= rank < size:
+        raise ValueError(f"rank={rank}: with size={size} ranks go from 0 to {size - 1}")
+    if n < size:
+        raise ValueError(
+            f"batch_size={n}: {size} processes need a row each; give a batch_size of {size} or "
+            "more, or start fewer processes"
+        )
+    each, more = divmod(n, size)
+    start = rank * each + min(rank, more)
+    return range(start, start + each + (rank < more))
+
+
 def to_device(batch: Any, device: torch.device) -> Any:
     """A batch with its tensors on a device."""
     if isinstance(batch, Tensor):

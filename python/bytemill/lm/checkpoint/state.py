@@ -255,14 +255,16 @@ def to_bytes(tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> bytes:
     return safetensors.torch.save(_plain(tensors), metadata)
 
 
-def write_file(path: Path, tensors: Mapping[str, Tensor]) -> str:
+def write_file(
+    path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None
+) -> str:
     """Writes a safetensors file and flushes it to disk; returns its SHA-256.
 
     Raises:
         OSError: If it cannot be written; with errno.ENOSPC if the disk is full.
     """
     try:
-        safetensors.torch.save_file(_plain(tensors), path)
+        safetensors.torch.save_file(_plain(tensors), path, metadata)
     except safetensors.SafetensorError as error:
         found = _OS_ERROR.search(str(error))
         number = int(found[1]) if found else errno.EIO

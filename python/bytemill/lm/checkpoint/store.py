@@ -34,6 +34,7 @@ from bytemill.files import write_bytes
 from bytemill.lm.checkpoint import state
 from bytemill.lm.checkpoint.state import StrPath, check_format
 from bytemill.lm.device import runtime
+from bytemill.lm.model.adapters.lora import adapters_of, merged_weights
 
 FORMAT: Final = "bytemill-checkpoint"
 FOLDER: Final = "checkpoints"
@@ -111,8 +112,10 @@ class Checkpoint:
 
     def begin(self, model: torch.nn.Module, optimizers: state.Optimizers = ()) -> None:
         """Only what another run begins with: weights and, if optimizers are given, their state,
-        while their rates and other settings stay. ValueError, and nothing changed, as `load`."""
-        weights = self._read(_MODEL)
+        while their rates and other settings stay. ValueError, and nothing changed, as `load`.
+
+        Adapters in the checkpoint are merged; those of the model stay as they are."""
+        weights = merged_weights(self._read(_MODEL)) | adapters_of(model.state_dict())
         several = state.as_list(optimizers)
         own = [[_settings(group) for group in one.param_groups] for one in several]
         try:
@@ -131,8 +134,9 @@ class Checkpoint:
         state.load_weights(model, weights)
 
     def load_weights(self, model: torch.nn.Module) -> None:
-        """Copies the weights into `model`; ValueError if they are damaged or of another model."""
-        tensors = self._read(_MODEL)
+        """Copies the weights into `model`, adapters merged; ValueError if they are damaged or of
+        another model."""
+        tensors = merged_weights(self._read(_MODEL))
         try:
             state.load_weights(model, tensors)
         except ValueError as error:

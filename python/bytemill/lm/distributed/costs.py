@@ -18,7 +18,7 @@ from bytemill.lm.distributed.layout import share_out
 from bytemill.lm.distributed.zero2 import kinds_of, trained
 from bytemill.lm.model.config import ModelConfig
 from bytemill.lm.model.cost import accounting
-from bytemill.lm.model.cost.accounting import FP32
+from bytemill.lm.model.cost.activations import FP32, ComputeDtype
 from bytemill.lm.model.transformer import Transformer
 from bytemill.lm.optim.groups import OptimConfig, build_optimizers
 
@@ -54,7 +54,7 @@ def rank_costs(
     *,
     rows: int = 1,
     micro_batches: int = 1,
-    dtype: accounting.ComputeDtype = "bfloat16",
+    dtype: ComputeDtype = "bfloat16",
 ) -> RankCosts:
     """What each of several processes takes.
 

@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from bytemill.lm.batches.rows import share_of
 from bytemill.lm.distributed.heartbeat import Heartbeat
 from bytemill.lm.distributed.meeting import meet
 from bytemill.lm.distributed.place import Place
@@ -65,11 +66,8 @@ class Group:
         return self.place.size == 1
 
     def rows(self, n: int) -> range:
-        """Which of a batch's `n` rows are this one's: neighbours, the first ranks one more where
-        they cannot be shared evenly."""
-        each, more = divmod(n, self.size)
-        start = self.rank * each + min(self.rank, more)
-        return range(start, start + each + (self.rank < more))
+        """Which of a batch's `n` rows are this one's, as `share_of` says."""
+        return share_of(n, self.rank, self.size)
 
     def sum(self, values: Tensor) -> Tensor:
         """Adds up a tensor of all ranks, in place; every rank gets the same bits."""

@@ -81,24 +81,26 @@ class Ranks:
             ValueError: A batch has fewer rows than there are ranks, or the model cannot be shared.
         """
         if batch_size is not None:
-            self._check_rows(batch_size)
+            self._group.rows(batch_size)
         self._sharding = Zero2(model, optimizers, self._group)
 
     def share(self, batch: Any) -> Any:
         """This rank's rows: neighbours, the first ranks one more where they do not divide."""
-        self._shards.clear()
-        self._is_in_step = True
-        self._reseed()
-        self._check_rows(count_rows(batch))
+        self._begin_step()
         rows = self._group.rows(count_rows(batch))
         return take_rows(batch, rows.start, rows.stop)
 
-    def _check_rows(self, n: int) -> None:
-        if n < self.size:
-            raise ValueError(
-                f"batch_size={n}: {self.size} processes need a row each; give a batch_size of "
-                f"{self.size} or more, or start fewer processes"
-            )
+    def draw(self, source: Any) -> Any:
+        """This rank's rows of a source's next batch; it need not make the others."""
+        if not hasattr(source, "next_share"):
+            return self.share(source.next_batch())
+        self._begin_step()
+        return source.next_share(self.rank, self.size)
+
+    def _begin_step(self) -> None:
+        self._shards.clear()
+        self._is_in_step = True
+        self._reseed()
 
     def _reseed(self) -> None:
         """Each rank drops other numbers out, and the same ones if the step is made again."""

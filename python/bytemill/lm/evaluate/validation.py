@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -30,6 +30,8 @@ class Validation:
     """Mean over all targets, in nats."""
     bits_per_byte: float | None
     """Over targets that are text, special tokens left out; None without a tokenizer."""
+    more: dict[str, float] = field(default_factory=dict)
+    """What else was found, by the names that the log gives it."""
 
 
 def validate(

@@ -13,15 +13,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bytemill.lm.generate.one_row import OneRow
-from bytemill.lm.generate.rows import Rows
-from bytemill.lm.generate.weights import DecodingWeights, obstacle
+from bytemill.lm.generate.passes import Passes
+from bytemill.lm.generate.weights import DecodingWeights
 from bytemill.lm.model.arguments import check_range, integer, integers
-from bytemill.lm.model.attention import growing
 from bytemill.lm.model.cache import KVCache
-from bytemill.lm.model.kernels import aside
-from bytemill.lm.model.plain import hooked
-from bytemill.lm.model.transformer import Transformer
 
 
 class Decoder:
@@ -48,8 +43,7 @@ class Decoder:
             )
         self._max_length = length
         self._cache: KVCache | None = None
-        self._row: OneRow | None = None
-        self._calls_modules = True
+        self._passes = Passes(weights)
 
     @property
     def lengths(self) -> list[int]:
@@ -83,10 +77,7 @@ class Decoder:
                 f"prompts of {lengths} tokens: each must have from 1 to {self._max_length}"
             )
         weights = self._weights
-        # What counts or records operations knows the modules' better.
-        self._calls_modules = (
-            weights.obstacle is not None or obstacle(weights.model) is not None or aside()
-        )
+        self._passes.look()
         longest = max(lengths)
         padded = [[*prompt, *[prompt[0]] * (longest - len(prompt))] for prompt in prompts]
         ids = torch.tensor(padded, dtype=torch.int64, device=weights.device)
@@ -97,15 +88,14 @@ class Decoder:
             device=weights.device,
             dtype=weights.dtype,
         )
-        self._row = None
-        return self._through_modules(ids, self._cache, lengths)
+        return self._passes.read(ids, self._cache, lengths)
 
     @torch.inference_mode()
     def select(self, rows: Sequence[int]) -> None:
         """Keeps these rows, in this order; a row may come more than once."""
         if self._cache is not None:
             self._cache.select(rows)
-        self._row = None
+            self._passes.forget()
 
     @torch.inference_mode()
     def step(self, tokens: Tensor) -> Tensor:
@@ -136,47 +126,4 @@ class Decoder:
                 f"a row holds {self._max_length} tokens, the most there is room for; start again "
                 "with fewer of them, or stop"
             )
-        if self._calls_modules:
-            return self._through_modules(tokens[:, None], cache, None)
-        if len(lengths) == 1 and weights.dtype == torch.float32 and weights.device.type == "cpu":
-            if self._row is None:
-                self._row = OneRow(weights, cache)
-            logits = self._row.step(tokens)
-        else:
-            with growing(weights.device):
-                logits = Rows(weights, cache).step(tokens)
-        cap = weights.config.logit_softcap
-        return logits if cap is None else logits.div_(cap).tanh_().mul_(cap)
-
-    def _through_modules(
-        self, ids: Tensor, cache: KVCache, lengths: Sequence[int] | None
-    ) -> Tensor:
-        """Logits (B, V) after each row's last token of ids (B, T), by calling the model."""
-        weights, model = self._weights, self._weights.model
-        new = [ids.shape[1]] * len(ids) if lengths is None else lengths
-        with (
-            growing(weights.device),
-            torch.autocast(
-                weights.device.type, weights.dtype, enabled=weights.dtype != weights.own_dtype
-            ),
-        ):
-            # The logits of the last tokens are all that is wanted. A model that is more than its
-            # parts, or that is watched, is asked for all.
-            if type(model) is Transformer and hooked(model) is None:
-                return model.logits(_last(model.hidden(ids, cache, lengths=lengths), lengths))
-            expected = [before + n for before, n in zip(cache.lengths, new, strict=True)]
-            out: Tensor = model(ids, cache, lengths=lengths)
-            if list(cache.lengths) != expected:
-                raise ValueError(
-                    f"the {type(model).__name__} gave its cache to several calls of a Transformer, "
-                    "or to none: wrap one Transformer that is called once"
-                )
-            return _last(out, lengths)
-
-
-def _last(x: Tensor, lengths: Sequence[int] | None) -> Tensor:
-    """Of (B, T, ...) each row's last place that is not padding, (B, ...)."""
-    if lengths is None or min(lengths) == x.shape[1]:
-        return x[:, -1]
-    last = torch.tensor(lengths, device=x.device) - 1
-    return x[torch.arange(len(lengths), device=x.device), last]
+        return self._passes.step(tokens, cache)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bytemill.lm.generate.step import Step
-from bytemill.lm.generate.weights import DecodingWeights, Layer
+from bytemill.lm.generate.weights import Affine, DecodingWeights, Layer
 from bytemill.lm.model.cache import KVCache
 
 # Below this many numbers a plain product is faster: it takes 3 us to call, a bag 9.
@@ -31,6 +31,7 @@ class OneRow(Step["Product"]):
         self._cache = cache
         self._past = list(zip(cache.keys[:, 0], cache.values[:, 0], strict=True))
         self._eps = torch.tensor(config.norm_eps)
+        self._is_centered = config.norm == "layer"
         self._groups = (config.n_kv_head, -1, size)
         self._score_scale = config.score_scale or 1 / math.sqrt(size)
         self._position = 0
@@ -57,14 +58,26 @@ class OneRow(Step["Product"]):
         ids[:, self._position] = tokens
         return ids[0, self._position - 1 : self._position]
 
-    def normed(self, x: Tensor, weight: Tensor | None) -> Tensor:
+    def placed(self, x: Tensor) -> Tensor:
         """Of x (C,), in place."""
+        table = self.weights.positions
+        return x if table is None else x.add_(table[self._position])
+
+    def normed(self, x: Tensor, of: Affine) -> Tensor:
+        """Of x (C,), in place."""
+        if self._is_centered:
+            x.sub_(x.mean())
         x.mul_(self._scale(x))
-        return x if weight is None else x.mul_(weight)
+        x = x if of.weight is None else x.mul_(of.weight)
+        return x if of.bias is None else x.add_(of.bias)
 
     def product(self, x: Tensor, matrix: Product, norm: bool) -> Tensor:
         """(d_in,) to (d_out,), which the next call may overwrite."""
-        return matrix(x, self._scale(x) if norm else 1.0)
+        if not norm:
+            return matrix(x, 1.0)
+        if self._is_centered:
+            x = x - x.mean()
+        return matrix(x, self._scale(x))
 
     def add(self, x: Tensor, y: Tensor, matrix: Product) -> Tensor:
         """(C,), in place."""

@@ -107,7 +107,7 @@ def reply_steps(
 
 
 @dataclass
-class _Machine:
+class Machine:
     """One row: what it holds, what is to be forced upon it, and whether it goes on."""
 
     renderer: Renderer
@@ -153,6 +153,7 @@ class _Machine:
         return [special["<|output_start|>"], *middle, special["<|output_end|>"]]
 
     def reply(self) -> Reply:
+        """What there is so far."""
         return Reply(self.ids, self.mask, self.finish or "length", self.renderer.reply(self.ids))
 
 
@@ -162,7 +163,7 @@ def _machines(
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
     tool: Tool | None,
-) -> list[_Machine]:
+) -> list[Machine]:
     weights = model if isinstance(model, DecodingWeights) else DecodingWeights(model)
     context = weights.config.context_length
     check_vocabulary(renderer.tokenizer, weights.config.vocab_size)
@@ -180,13 +181,13 @@ def _machines(
             )
         # The last token is given out, but not read.
         limit = min(max_new_tokens, context - len(prompt) + 1)
-        machines.append(_Machine(renderer, list(prompt), limit, tool))
+        machines.append(Machine(renderer, list(prompt), limit, tool))
     return machines
 
 
 def _steps(
     model: nn.Module | DecodingWeights,
-    machines: list[_Machine],
+    machines: list[Machine],
     sampling: Sampling,
     seed: int | Ids,
 ) -> Iterator[list[Written | None]]:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bytemill.lm.generate.step import Step
-from bytemill.lm.generate.weights import DecodingWeights, Layer
+from bytemill.lm.generate.weights import Affine, DecodingWeights, Layer
 from bytemill.lm.model.cache import KVCache
 
 
@@ -23,6 +23,7 @@ class Rows(Step[Tensor]):
         super().__init__(weights, weights.layers, weights.head)
         config = self.config
         self._place = cache.place(cache.batch_size, 1)
+        self._is_centered = config.norm == "layer"
         self._turn: Tensor | None = None
         if weights.rope is not None:
             self._turn = self._place.rows_of(weights.rope).view(-1, 1, config.head_dim // 2)
@@ -42,14 +43,22 @@ class Rows(Step[Tensor]):
         before = self._place.remember(tokens[:, None])
         return tokens if before is None else before[0][:, 0]
 
-    def normed(self, x: Tensor, weight: Tensor | None) -> Tensor:
+    def placed(self, x: Tensor) -> Tensor:
         """Of x (B, C)."""
-        x = self._norm(x)
-        return x if weight is None else (x * weight).to(x.dtype)
+        table = self.weights.positions
+        if table is None:
+            return x
+        return x + self._place.rows_of(table).view(-1, x.shape[-1]).to(x.dtype)
+
+    def normed(self, x: Tensor, of: Affine) -> Tensor:
+        """Of x (B, C)."""
+        y = self._norm(x, self._is_centered)
+        y = y if of.weight is None else y * of.weight
+        return (y if of.bias is None else y + of.bias).to(x.dtype)
 
     def product(self, x: Tensor, matrix: Tensor, norm: bool) -> Tensor:
         """(B, d_in) to (B, d_out)."""
-        return (self._norm(x) if norm else x) @ matrix
+        return (self._norm(x, self._is_centered) if norm else x) @ matrix
 
     def add(self, x: Tensor, y: Tensor, matrix: Tensor) -> Tensor:
         """(B, C)."""
@@ -77,8 +86,10 @@ class Rows(Step[Tensor]):
         )
         return y.flatten(1)
 
-    def _norm(self, x: Tensor) -> Tensor:
-        """RMSNorm without weights over the last axis."""
+    def _norm(self, x: Tensor, centered: bool = False) -> Tensor:
+        """RMSNorm without weights over the last axis; LayerNorm, if its mean is taken out."""
         wide = x.float()
+        if centered:
+            wide = wide - wide.mean(-1, keepdim=True)
         scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.config.norm_eps)
         return (wide * scale).to(x.dtype)

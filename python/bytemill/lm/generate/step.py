@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from bytemill.lm.generate.weights import DecodingWeights, Layer
+from bytemill.lm.generate.weights import Affine, DecodingWeights, Layer
 from bytemill.lm.model.variants import VALUE_GATE_MOST
 
 M = TypeVar("M")
@@ -41,33 +41,35 @@ class Step(ABC, Generic[M]):
             previous = self._embedded(self.remember(tokens))
             share = (x[..., : len(weights.smear_gate)] @ weights.smear_gate).sigmoid()
             x = x.addcmul(share.unsqueeze(-1), previous, value=weights.smear_scale)
+        x = self.placed(x)
         first = middle = x
         for i, layer in enumerate(self._layers):
             if weights.resid is not None:
                 x = x * weights.resid[i]
             if weights.x0 is not None:
                 x = x.add(first, alpha=weights.x0[i])
-            qkv = self.product(x, layer.qkv, norms.before)
+            biases = layer.biases
+            qkv = _plus(self.product(x, layer.qkv, norms.before), biases.qkv)
             if layer.values is not None:
                 qkv = self._with_values(qkv, F.embedding(tokens, layer.values))
             y = self.attend(i, layer, qkv)
-            x = self.add(x, y, layer.output)
+            x = _plus(self.add(x, y, layer.output), biases.output)
             if norms.after:
                 x = self.normed(x, layer.norm1)
-            y = joined(self.product(x, layer.up, norms.before))
-            x = self.add(x, y, layer.down)
+            y = joined(_plus(self.product(x, layer.up, norms.before), biases.up))
+            x = _plus(self.add(x, y, layer.down), biases.down)
             if norms.after:
                 x = self.normed(x, layer.norm2)
             if i == backout_layer:
                 middle = x.clone()  # x may be overwritten
         if backout_layer is not None:
             x = x.sub(middle, alpha=weights.backout)
-        return self.product(x, self._head, norms.final)
+        return _plus(self.product(x, self._head, norms.final), weights.head_bias)
 
     def _embedded(self, tokens: Tensor) -> Tensor:
         x = self.embed(tokens)
         if self.config.embedding_norm:
-            x = self.normed(x, self.weights.embedding_weight)
+            x = self.normed(x, self.weights.embedding_norm)
         return x
 
     def _with_values(self, qkv: Tensor, more: Tensor) -> Tensor:
@@ -92,12 +94,16 @@ class Step(ABC, Generic[M]):
         """Keeps the tokens (B,) for the next step; those before them, of which there are some."""
 
     @abstractmethod
-    def normed(self, x: Tensor, weight: Tensor | None) -> Tensor:
-        """RMSNorm of x, which may be overwritten."""
+    def placed(self, x: Tensor) -> Tensor:
+        """x plus the learned vectors of its positions, if there are such; x may be overwritten."""
+
+    @abstractmethod
+    def normed(self, x: Tensor, of: Affine) -> Tensor:
+        """The norm of x, which may be overwritten."""
 
     @abstractmethod
     def product(self, x: Tensor, matrix: M, norm: bool) -> Tensor:
-        """x, or its RMSNorm without weights, times a matrix."""
+        """x, or its norm without weights, times a matrix."""
 
     @abstractmethod
     def add(self, x: Tensor, y: Tensor, matrix: M) -> Tensor:
@@ -106,3 +112,8 @@ class Step(ABC, Generic[M]):
     @abstractmethod
     def attend(self, i: int, layer: Layer[M], qkv: Tensor) -> Tensor:
         """Keeps keys and values of the i-th layer, and lets the queries look; (B, C)."""
+
+
+def _plus(x: Tensor, bias: Tensor | None) -> Tensor:
+    """x, which is overwritten, plus a bias."""
+    return x if bias is None else x.add_(bias)

@@ -2,7 +2,7 @@
 
 - Queries, keys and values are one product, as are both halves of SwiGLU.
 - Matrices are (d_in, d_out): a vector times such a matrix runs along memory.
-- RMSNorm's weights are multiplied into the matrix that follows.
+- A norm's weights are multiplied into the matrix that follows, and LayerNorm's bias into its bias.
 - The gates of value embeddings, which look at the same vector, are further columns of the product
   of queries, keys and values.
 
@@ -15,19 +15,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bytemill.lm.model.adapters.lora import has_adapters, merged
 from bytemill.lm.model.attention import Attention
 from bytemill.lm.model.config import ModelConfig
-from bytemill.lm.model.layers import Embedding, FeedForward, Linear, RMSNorm, TiedHead
+from bytemill.lm.model.layers import (
+    Embedding,
+    FeedForward,
+    LayerNorm,
+    Linear,
+    RMSNorm,
+    TiedHead,
+)
 from bytemill.lm.model.plain import hooked, is_plain_parameter
-from bytemill.lm.model.refinements import Scalars, Smear
+from bytemill.lm.model.residual.block import Block
+from bytemill.lm.model.residual.refinements import Scalars, Smear
 from bytemill.lm.model.rope import Rope
-from bytemill.lm.model.transformer import Block, Transformer
+from bytemill.lm.model.transformer import Transformer
 
 M = TypeVar("M")
 N = TypeVar("N")
@@ -39,7 +48,8 @@ _DTYPES: Final = (torch.float32, torch.bfloat16, torch.float16)
 # there, a model just made from the same config has too. (A `product` decides in training alone.)
 _IGNORED: Final = frozenset({*vars(nn.Module()), "tied_to", "start", "ends", "product"})
 _CLASSES: Final = (
-    Transformer, Block, Attention, FeedForward, Linear, TiedHead, Embedding, RMSNorm, Rope,
+    Transformer, Block, Attention, FeedForward, Linear, TiedHead, Embedding, RMSNorm, LayerNorm,
+    Rope,
     Scalars, Smear, nn.ModuleList, nn.ModuleDict,
 )  # fmt: skip
 _METHODS: Final = tuple(
@@ -48,6 +58,27 @@ _METHODS: Final = tuple(
     for name in ("forward", "__call__", "hidden", "logits")
     if hasattr(kind, name)
 )
+
+
+class Affine(NamedTuple):
+    """What a norm multiplies with and adds, (C,) each; None without."""
+
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+
+    @classmethod
+    def of(cls, norm: nn.Module | None) -> Affine:
+        """A norm's."""
+        return cls(getattr(norm, "weight", None), getattr(norm, "bias", None))
+
+
+class Biases(NamedTuple):
+    """What is added to what the matrices of a layer give; None for nothing."""
+
+    qkv: Tensor | None
+    output: Tensor | None
+    up: Tensor | None
+    down: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -65,9 +96,10 @@ class Layer(Generic[M]):
     """(C, n_up d_ff): SwiGLU's gate comes first."""
     down: M
     """(d_ff, C)."""
-    norm1: Tensor | None
-    norm2: Tensor | None
-    """Weights (C,) of norms that no matrix follows at once; None without."""
+    biases: Biases
+    norm1: Affine
+    norm2: Affine
+    """Of norms that no matrix follows at once."""
     window: int | None
     """How many tokens are seen; None for all."""
     values: Tensor | None
@@ -81,6 +113,7 @@ class Layer(Generic[M]):
             change(self.output),
             change(self.up),
             change(self.down),
+            self.biases,
             self.norm1,
             self.norm2,
             self.window,
@@ -91,7 +124,9 @@ class Layer(Generic[M]):
 class DecodingWeights:
     """A model's weights, copied and laid out for `Decoder`. Training does not change the copy.
 
-    Of a model that has an `obstacle` nothing is copied: it is asked for each token as it then is.
+    Adapters (`bytemill.lm.model.adapters.lora`) are merged into the copy: a model with them is
+    as fast as one without. Of a model that has an `obstacle` nothing is copied: it is asked for
+    each token as it then is.
 
     Args:
         model: A `Transformer`, or a module around one: called with ids, a cache and `lengths`, it
@@ -104,6 +139,8 @@ class DecodingWeights:
 
     @torch.inference_mode()
     def __init__(self, model: nn.Module, dtype: torch.dtype | None = None) -> None:
+        if type(model) is Transformer and has_adapters(model) and hooked(model) is None:
+            model = merged(model)
         self.model = model
         self.config = config_of(model)
         first = next(p for p in model.parameters() if p.is_floating_point())
@@ -120,13 +157,18 @@ class DecodingWeights:
         config = self.config
         # Neither clones if the dtype is the weights' own: they are read as they are.
         self.embedding = model.token_embeddings.weight.detach()
-        self.embedding_weight = model.ln_embedding.weight if config.embedding_norm else None
+        self.embedding_norm = Affine.of(getattr(model, "ln_embedding", None))
+        self.positions: Tensor | None = None
+        """Learned positions, (T, C)."""
+        if config.position == "learned":
+            self.positions = model.position_embeddings.weight.detach()
         self.layers = [
             self._layer(block, model.value_embeddings[str(i)] if i in config.value_layers else None)  # type: ignore[arg-type]
             for i, block in enumerate(model.layers)
         ]
         final = model.ln_final if config.norms.final else None
-        self.head = self._matrix(final, model.lm_head.weight[: config.vocab_size])
+        head = model.lm_head.weight[: config.vocab_size]
+        self.head, self.head_bias = self._matrix(final, [head]), self._bias(final, [(head, None)])
         self.resid = model.resid.weight.tolist() if config.resid_scalars else None
         self.x0 = model.x0.weight.tolist() if config.x0_scalars else None
         self.backout = model.backout.weight.item() if config.backout else 0.0
@@ -148,32 +190,58 @@ class DecodingWeights:
         if config.qk_norm and config.norm_weights:
             norms = [attn.q_norm] * config.n_head + [attn.k_norm] * config.n_kv_head
             qk_weight = torch.stack([n.weight for n in norms if n.weight is not None]).float()
-        up = [ffn.w1.weight, ffn.w3.weight] if config.activation.n_up == 2 else [ffn.w1.weight]
+        up = _parts_of(ffn.w1, ffn.w3) if config.activation.n_up == 2 else _parts_of(ffn.w1)
         before = (block.ln1, block.ln2) if config.norms.before else (None, None)
-        after = (block.ln1.weight, block.ln2.weight) if config.norms.after else (None, None)
-        qkv: list[Tensor] = [attn.q_proj.weight, attn.k_proj.weight, attn.v_proj.weight]
+        after = (block.ln1, block.ln2) if config.norms.after else (None, None)
+        qkv = _parts_of(attn.q_proj, attn.k_proj, attn.v_proj)
+        output, down = _parts_of(attn.output_proj), _parts_of(ffn.w2)
         if values is not None:
             gates = attn.value_gate.weight
             rows = -(-config.n_kv_head // _COLUMNS) * _COLUMNS
             empty = (0, config.d_model - gates.shape[1], 0, rows - config.n_kv_head)
-            qkv.append(F.pad(gates, empty))
+            qkv.append((F.pad(gates, empty), None))
         return Layer(
-            qkv=self._matrix(before[0], *qkv),
+            qkv=self._matrix(before[0], [weight for weight, _ in qkv]),
             qk_weight=qk_weight,
-            output=self._matrix(None, attn.output_proj.weight),
-            up=self._matrix(before[1], *up),
-            down=self._matrix(None, ffn.w2.weight),
-            norm1=after[0],
-            norm2=after[1],
+            output=self._matrix(None, [weight for weight, _ in output]),
+            up=self._matrix(before[1], [weight for weight, _ in up]),
+            down=self._matrix(None, [weight for weight, _ in down]),
+            biases=Biases(
+                self._bias(before[0], qkv),
+                self._bias(None, output),
+                self._bias(before[1], up),
+                self._bias(None, down),
+            ),
+            norm1=Affine.of(after[0]),
+            norm2=Affine.of(after[1]),
             window=attn.window,
             values=None if values is None else values.weight.detach(),
         )
 
-    def _matrix(self, norm: RMSNorm | None, *weights: Tensor) -> Tensor:
+    def _bias(self, norm: nn.Module | None, parts: Parts) -> Tensor | None:
+        """What is added to the product of `_matrix`."""
+        before = Affine.of(norm).bias
+        if before is None and all(bias is None for _, bias in parts):
+            return None
+        made = []
+        for weight, bias in parts:
+            own = weight.new_zeros(len(weight)).float() if bias is None else bias.float()
+            made.append(own if before is None else own + weight.float() @ before.float())
+        return torch.cat(made).to(self.dtype)
+
+    def _matrix(self, norm: RMSNorm | LayerNorm | None, weights: list[Tensor]) -> Tensor:
         joined = torch.cat([weight.float() for weight in weights])
         if norm is not None and norm.weight is not None:
             joined = joined * norm.weight.float()
         return joined.t().to(self.dtype).contiguous()
+
+
+Parts: TypeAlias = list[tuple[Tensor, Tensor | None]]
+"""Matrices (d_out, d_in) that become one, each with its bias (d_out,)."""
+
+
+def _parts_of(*linears: Linear) -> Parts:
+    return [(linear.weight, linear.bias) for linear in linears]
 
 
 def config_of(model: nn.Module) -> ModelConfig:

@@ -187,6 +187,7 @@ class Attention(nn.Module):
         value_gate: Whether values are added to what v_proj gives, each head's times a gate.
         start: Of q_proj, k_proj and v_proj, as of `Linear`.
         output_start: Of output_proj.
+        bias: Whether these four have biases.
         **factory: `device`, `dtype` and `generator`, as of `Linear`.
 
     Raises:
@@ -207,6 +208,7 @@ class Attention(nn.Module):
         value_gate: bool = False,
         start: Start | None = None,
         output_start: Start | None = None,
+        bias: bool = False,
         **factory: Any,
     ) -> None:
         super().__init__()
@@ -221,10 +223,10 @@ class Attention(nn.Module):
         self.window, self.scale = window, scale
         self.head_dim = d_model // n_head
         kv_width = n_kv_head * self.head_dim
-        self.q_proj = Linear(d_model, d_model, start=start, **factory)
-        self.k_proj = Linear(d_model, kv_width, start=start, **factory)
-        self.v_proj = Linear(d_model, kv_width, start=start, **factory)
-        self.output_proj = Linear(d_model, d_model, start=output_start, **factory)
+        self.q_proj = Linear(d_model, d_model, bias=bias, start=start, **factory)
+        self.k_proj = Linear(d_model, kv_width, bias=bias, start=start, **factory)
+        self.v_proj = Linear(d_model, kv_width, bias=bias, start=start, **factory)
+        self.output_proj = Linear(d_model, d_model, bias=bias, start=output_start, **factory)
         if value_gate:
             width = min(d_model, VALUE_GATE_WIDTH)
             self.value_gate = Linear(width, n_kv_head, start=GATE_START, **factory)

@@ -117,6 +117,30 @@ class KVCache:
         if self.ids is not None:
             self.ids = self.ids.index_select(0, index)
 
+    def part(self, first: int, end: int, lengths: Sequence[int]) -> KVCache:
+        """The rows from `first` up to `end` as a cache of their own, over the same memory.
+
+        Args:
+            first, end: Which rows.
+            lengths: How many tokens each of them holds. What is counted in the part is not counted
+                here, nor the other way round.
+
+        Raises:
+            ValueError: There are no such rows, or one is said to hold more than it can.
+        """
+        held = integers("lengths", lengths)
+        is_there = 0 <= first < end <= self.batch_size and len(held) == end - first
+        if not is_there or not all(0 <= n <= self.max_length for n in held):
+            raise ValueError(
+                f"rows from {first} up to {end} of {held} tokens: the cache has {self.batch_size} "
+                f"rows of up to {self.max_length}"
+            )
+        part = KVCache.__new__(type(self))
+        part.keys, part.values = self.keys[:, first:end], self.values[:, first:end]
+        part.ids = None if self.ids is None else self.ids[first:end]
+        part._lengths, part._starts = held, None
+        return part
+
     def advance(self, new: Sequence[int]) -> None:
         """Counts tokens of each row, once all layers have stored their keys and values."""
         if self._starts is not None:

@@ -17,6 +17,7 @@ from bytemill.lm.model.variants import (
     Init,
     InitialValues,
     Mlp,
+    Norm,
     NormPlaces,
     NormPosition,
     Position,
@@ -100,13 +101,13 @@ class ModelConfig:
     d_ff: int = option(help="the inner width of the feed-forward layers", least=1, most=MOST_WIDTH)
     mlp: Mlp = option(  # noqa: RUF009
         help="feed-forward layer: swiglu is w2(silu(w1 x) * w3 x) (Shazeer 2020), silu is "
-        "w2(silu(w1 x)), relu2 is w2(relu(w1 x)^2) (So et al. 2021)"
+        "w2(silu(w1 x)), relu2 is w2(relu(w1 x)^2) (So et al. 2021), gelu is w2(gelu(w1 x))"
     )
-    norm_weights: bool = option(help="give RMSNorm learned weights")
+    norm_weights: bool = option(help="give the norms learned weights")
     qk_norm: bool = option(
         help="RMSNorm of each head's queries and keys, before RoPE (Henry et al. 2020)"
     )
-    embedding_norm: bool = option(help="RMSNorm directly after the token embedding")
+    embedding_norm: bool = option(help="a norm directly after the token embedding")
     logit_softcap: float | None = option(
         help="s: logits become s * tanh(logits / s), as in Gemma 2 (section 2); none leaves them",
         above=0,
@@ -118,7 +119,15 @@ class ModelConfig:
     rope_theta: float = option(
         10_000.0, help="base of RoPE's frequencies (Su et al. 2021, section 3.2.2)", above=0
     )
-    norm_eps: float = option(1e-5, help="added to the mean square in RMSNorm", above=0)
+    norm_eps: float = option(1e-5, help="added to the mean square in norms", above=0)
+    norm: Norm = option(  # noqa: RUF009
+        "rms",
+        help="the norms, those of heads aside: rms is RMSNorm (Zhang and Sennrich 2019), layer is "
+        "LayerNorm (Ba et al. 2016)",
+    )
+    bias: bool = option(
+        False, help="give the layers' matrices biases, and LayerNorm, as GPT-2 does"
+    )
     norm_position: NormPosition = option(  # noqa: RUF009
         "pre",
         help="norms of the blocks: pre is x + f(norm(x)), with another norm before the head; post "
@@ -126,7 +135,8 @@ class ModelConfig:
     )
     position: Position = option(  # noqa: RUF009
         "rope",
-        help="how attention learns of positions: rope (Su et al. 2021), or none: not at all",
+        help="how attention learns of positions: rope (Su et al. 2021), learned (a vector for each "
+        "is added to the embedding, as in GPT-2), or none: not at all",
     )
     tie_embeddings: bool = option(
         False, help="one weight for the embedding and the head (Press and Wolf 2017)"

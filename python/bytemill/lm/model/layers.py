@@ -47,10 +47,11 @@ def draw_(weight: Tensor, start: Start, generator: torch.Generator | None) -> No
 
 
 class Linear(nn.Module):
-    """(..., d_in) to (..., d_out), without bias; `weight` is (d_out, d_in).
+    """(..., d_in) to (..., d_out); `weight` is (d_out, d_in), `bias` (d_out,) or None.
 
     Args:
         d_in, d_out: Its widths.
+        bias: Whether it has one, which starts at 0.
         start: What the weight is drawn from; if None, a normal distribution with a deviation of
             sqrt(2 / (d_in + d_out)), cut at three.
     """
@@ -60,6 +61,7 @@ class Linear(nn.Module):
         d_in: int,
         d_out: int,
         *,
+        bias: bool = False,
         start: Start | None = None,
         device: Device = None,
         dtype: torch.dtype | None = None,
@@ -68,19 +70,26 @@ class Linear(nn.Module):
         super().__init__()
         self.start = Normal(math.sqrt(2 / (d_in + d_out))) if start is None else start
         self.weight = nn.Parameter(torch.empty(d_out, d_in, device=device, dtype=dtype))
+        self.bias: nn.Parameter | None
+        own = nn.Parameter(torch.empty(d_out, device=device, dtype=dtype)) if bias else None
+        self.register_parameter("bias", own)
         self.product: Callable[[Tensor, Tensor], Tensor] | None = None
         """What multiplies in training instead of `ops.linear`, such as `fp8.fp8_linear`."""
         self.reset_parameters(generator)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draws the weight anew."""
+        """Draws the weight anew, and sets the bias to 0."""
         draw_(self.weight, self.start, generator)
+        if self.bias is not None:
+            draw_(self.bias, Normal(0.0), generator)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (..., d_in) times the transposed weight."""
+        """x (..., d_in) times the transposed weight, plus the bias."""
         if self.product is not None and self.training:
-            return self.product(x, self.weight)
-        return ops.linear(x, self.weight)
+            y = self.product(x, self.weight)
+        else:
+            y = ops.linear(x, self.weight)
+        return y if self.bias is None else y + self.bias.to(y.dtype)
 
 
 class Embedding(nn.Module):
@@ -169,6 +178,48 @@ class RMSNorm(nn.Module):
         return ops.rmsnorm(x, self.weight, self.eps)
 
 
+class LayerNorm(nn.Module):
+    """LayerNorm over the last axis; `weight` and `bias` are (size,), or None without.
+
+    Args:
+        size: C.
+        eps: Added to the variance.
+        weights, bias: Whether it has them.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        eps: float = 1e-5,
+        weights: bool = True,
+        *,
+        bias: bool = True,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight: nn.Parameter | None
+        self.bias: nn.Parameter | None
+        for name, is_there in (("weight", weights), ("bias", bias)):
+            own = nn.Parameter(torch.empty(size, device=device, dtype=dtype)) if is_there else None
+            self.register_parameter(name, own)
+        self.reset_parameters(generator)
+
+    @torch.no_grad()
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Sets the weight to 1 and the bias to 0; nothing is drawn."""
+        if self.weight is not None:
+            self.weight.fill_(1.0)
+        if self.bias is not None:
+            self.bias.fill_(0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x less its mean over its standard deviation, times the weight, plus the bias."""
+        return ops.layernorm(x, self.weight, self.bias, self.eps)
+
+
 class FeedForward(nn.Module):
     """(..., C) to (..., C) by way of d_ff.
 
@@ -177,6 +228,7 @@ class FeedForward(nn.Module):
         mlp: What it computes between its matrices: see `bytemill.lm.model.variants.MLPS`.
         start: Of w1 and w3, as of `Linear`.
         output_start: Of w2.
+        bias: Whether its matrices have biases.
         **factory: `device`, `dtype` and `generator`, as of `Linear`.
     """
 
@@ -188,10 +240,12 @@ class FeedForward(nn.Module):
         *,
         start: Start | None = None,
         output_start: Start | None = None,
+        bias: bool = False,
         **factory: Any,
     ) -> None:
         super().__init__()
         self.mlp: Mlp = mlp
+        factory["bias"] = bias
         self.w1 = Linear(d_model, d_ff, start=start, **factory)
         self.w2 = Linear(d_ff, d_model, start=output_start, **factory)
         if MLPS[mlp].n_up == 2:

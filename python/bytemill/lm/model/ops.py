@@ -94,6 +94,33 @@ def relu_squared(x: Tensor) -> Tensor:
     return out
 
 
+def gelu(x: Tensor) -> Tensor:
+    """x times the normal distribution's share below x, any shape, in the approximation by tanh:
+    Hendrycks and Gimpel 2016, section 2."""
+    return F.gelu(x, approximate="tanh")
+
+
+def layernorm(
+    x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """(x - mean) / sqrt(variance + eps) * weight + bias over the last axis: Ba et al. 2016.
+
+    Computed in fp32, or in fp64 for that.
+
+    Args:
+        x: (..., C).
+        weight, bias: (C,), or None for none.
+        eps: Added to the variance.
+
+    Returns:
+        (..., C) in autocast's dtype, or x's without autocast.
+    """
+    wide = kernels.widened(x)
+    weight = None if weight is None else weight.to(wide.dtype)
+    bias = None if bias is None else bias.to(wide.dtype)
+    return F.layer_norm(wide, x.shape[-1:], weight, bias, eps).to(compute_dtype(x))
+
+
 def dropout(x: Tensor, share: float, training: bool) -> Tensor:
     """Sets a share of numbers to 0, and multiplies the others by 1 / (1 - share), any shape.
 

@@ -37,6 +37,8 @@ def has_plain_weight(head: nn.Module) -> TypeGuard[Linear | TiedHead]:
     kind = type(head)
     if (kind is not Linear and kind is not TiedHead) or hooked(head) is not None:
         return False
+    if isinstance(head, Linear) and head.bias is not None:
+        return False
     source = head.tied_to[0] if isinstance(head, TiedHead) else head
     return is_plain_parameter(source._parameters.get("weight"))
 

@@ -1,8 +1,7 @@
 """`Transformer`: a decoder-only language model; its config says which.
 
 From ids to logits: `Transformer.hidden` embeds them, walks through the blocks and normalizes;
-`Transformer.forward` puts the head on top. A `Block` adds attention and a feed-forward layer to the
-residual stream. What variants change is in `bytemill.lm.model.variants`.
+`Transformer.forward` puts the head on top. What variants change is in `bytemill.lm.model.variants`.
 """
 
 from __future__ import annotations
@@ -16,11 +15,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from bytemill.lm.model.arguments import check_range
-from bytemill.lm.model.attention import Attention
 from bytemill.lm.model.cache import KVCache, Place, uncompiled
 from bytemill.lm.model.config import ModelConfig
 from bytemill.lm.model.kernels import aside
-from bytemill.lm.model.layers import Embedding, FeedForward, Linear, RMSNorm, TiedHead
+from bytemill.lm.model.layers import Embedding, LayerNorm, Linear, RMSNorm, TiedHead
 from bytemill.lm.model.loss import (
     Reduction,
     check_targets,
@@ -31,79 +29,20 @@ from bytemill.lm.model.loss import (
 )
 from bytemill.lm.model.ops import dropout
 from bytemill.lm.model.plain import has_plain_weight
-from bytemill.lm.model.refinements import Scalars, Smear
+from bytemill.lm.model.residual.block import Block, norm_of
+from bytemill.lm.model.residual.refinements import Scalars, Smear
 from bytemill.lm.model.rope import Rope
-from bytemill.lm.model.variants import BACKOUT_START, RESID_START, X0_START, Normal, Uniform
+from bytemill.lm.model.variants import (
+    BACKOUT_START,
+    POSITION_START,
+    RESID_START,
+    X0_START,
+    Normal,
+    Uniform,
+)
 
 _place, _finish = uncompiled(KVCache.place), uncompiled(Place.finish)
 _rows_of, _remember = uncompiled(Place.rows_of), uncompiled(Place.remember)
-
-
-class Block(nn.Module):
-    """Attention and a feed-forward layer, each added to the residual stream; (B, T, C) likewise.
-
-    With norms before them (Xiong et al. 2020), x + attn(ln1(x)), then x + ffn(ln2(x)); see
-    `bytemill.lm.model.variants.NORM_POSITIONS` for the others. Its parts start as they do alone,
-    but attn.output_proj and ffn.w2 at 0 with `zero_init_output`.
-
-    Args:
-        config: The model that it is of; vocabulary and context length do not matter.
-        layer: Which of the model's blocks it is.
-        **factory: `device`, `dtype` and `generator`, as of `Linear`.
-    """
-
-    def __init__(self, config: ModelConfig, layer: int = 0, **factory: Any) -> None:
-        super().__init__()
-        norm = (config.d_model, config.norm_eps, config.norm_weights)
-        width, initial = config.d_model, config.initial
-        output_start = Normal(0.0) if config.zero_init_output else None
-        self.norms = config.norms
-        self.dropout = config.dropout
-        if self.norms.in_blocks:
-            self.ln1 = RMSNorm(*norm, **factory)
-        self.attn = Attention(
-            config.d_model,
-            config.n_head,
-            config.n_kv_head,
-            qk_norm=config.qk_norm,
-            norm_eps=config.norm_eps,
-            norm_weights=config.norm_weights,
-            window=config.windows[layer],
-            scale=config.score_scale,
-            value_gate=layer in config.value_layers,
-            start=initial.attention(width),
-            output_start=output_start,
-            **factory,
-        )
-        if self.norms.in_blocks:
-            self.ln2 = RMSNorm(*norm, **factory)
-        self.ffn = FeedForward(
-            width,
-            config.d_ff,
-            config.mlp,
-            start=initial.feed_forward(width),
-            output_start=output_start,
-            **factory,
-        )
-
-    def forward(
-        self,
-        x: Tensor,
-        table: Tensor | None = None,
-        place: Place | None = None,
-        value: Tensor | None = None,
-    ) -> Tensor:
-        """One block; the arguments are `Attention`'s."""
-        norms = self.norms
-        y = self.attn(self.ln1(x) if norms.before else x, table, place, value)
-        x = x + dropout(y, self.dropout, self.training)
-        if norms.after:
-            x = self.ln1(x)
-        y = self.ffn(self.ln2(x) if norms.before else x)
-        x = x + dropout(y, self.dropout, self.training)
-        if norms.after:
-            x = self.ln2(x)
-        return x
 
 
 class Transformer(nn.Module):
@@ -132,15 +71,14 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config
         factory: Any = {"device": device, "dtype": dtype, "generator": generator}
-        norm = (config.d_model, config.norm_eps, config.norm_weights)
         n_ids, width = config.padded_vocab_size, config.d_model
         embedding_start, head_start = _end_starts(config)
         self.token_embeddings = Embedding(n_ids, width, start=embedding_start, **factory)
         if config.embedding_norm:
-            self.ln_embedding = RMSNorm(*norm, **factory)
+            self.ln_embedding = norm_of(config, factory)
         self.layers = nn.ModuleList(Block(config, i, **factory) for i in range(config.n_layer))
         if config.norms.final:
-            self.ln_final = RMSNorm(*norm, **factory)
+            self.ln_final = norm_of(config, factory)
         self.lm_head: Linear | TiedHead
         if config.tie_embeddings:
             self.lm_head = TiedHead(self.token_embeddings)
@@ -162,6 +100,10 @@ class Transformer(nn.Module):
             self.smear = Smear(width, **factory)
         if config.backout:
             self.backout = Scalars(1, BACKOUT_START, BACKOUT_START, **factory)
+        if config.position == "learned":
+            self.position_embeddings = Embedding(
+                config.context_length, width, start=Normal(POSITION_START), **factory
+            )
         if config.position == "rope":
             self.rope = Rope(
                 config.head_dim, config.context_length, config.rope_theta, device=device
@@ -178,7 +120,7 @@ class Transformer(nn.Module):
         `ModelConfig.init` and the figures of `bytemill.lm.model.variants`.
         """
         for module in self.modules():
-            if isinstance(module, (Linear, Embedding, RMSNorm, Scalars)):
+            if isinstance(module, (Linear, Embedding, RMSNorm, LayerNorm, Scalars)):
                 module.reset_parameters(generator)
 
     def n_params(self) -> int:
@@ -213,6 +155,9 @@ class Transformer(nn.Module):
         if self.config.smear:
             before = None if place is None else _remember(place, ids)
             x = self.smear(x, None if before is None else self._before(*before))
+        if self.config.position == "learned":
+            at = self.position_embeddings.weight
+            x = x + (at[: ids.shape[1]] if place is None else _rows_of(place, at)).to(x.dtype)
         x = self._through_layers(x, ids, table, place)
         if place is not None:
             _finish(place)

@@ -6,11 +6,13 @@ of them knows a variant by name. To add one:
 - An activation: its function in `ops`, its name in `Mlp`, its entry in `MLPS`.
 - A place for the norms: its name in `NormPosition` and its entry in `NORM_POSITIONS`. Where it does
   what no flag of `NormPlaces` says yet, a flag, which the two walks through a block read:
-  `transformer.Block.forward` and `bytemill.lm.generate.step.Step.logits`.
+  `residual.block.Block.forward` and `bytemill.lm.generate.step.Step.logits`.
+- A kind of norm: its name in `Norm`, its module in `layers`, its place in
+  `bytemill.lm.generate.step` and in `accounting`.
 - A sight (which tokens a layer sees): `ModelConfig.windows`, and `cache.sees`.
 - Initial values: the name in `Init` and the entry in `INITS`.
 - A change of the residual stream or of attention's values: a switch in `ModelConfig`, its figures
-  below, its module in `refinements`, and its place in the two walks and in `accounting`.
+  below, its module in `residual.refinements`, and its place in the two walks and in `accounting`.
 
 Every test of `tests/lm/model/test_variants.py` takes the names from here.
 """
@@ -27,9 +29,10 @@ from torch import Tensor
 
 from bytemill.lm.model import ops
 
-Mlp: TypeAlias = Literal["swiglu", "silu", "relu2"]
+Mlp: TypeAlias = Literal["swiglu", "silu", "relu2", "gelu"]
+Norm: TypeAlias = Literal["rms", "layer"]
 NormPosition: TypeAlias = Literal["pre", "post", "none"]
-Position: TypeAlias = Literal["rope", "none"]
+Position: TypeAlias = Literal["rope", "learned", "none"]
 Init: TypeAlias = Literal["normal", "uniform"]
 
 
@@ -70,6 +73,8 @@ MLPS: Final[dict[Mlp, Activation]] = {
     "silu": Activation(1, ops.silu, lambda up: F.silu(up, inplace=True), 2, _four_times),
     # w2(relu(w1 x)^2): So et al. 2021.
     "relu2": Activation(1, ops.relu_squared, lambda up: up.relu_().square_(), 2, _four_times),
+    # w2(gelu(w1 x)): Hendrycks and Gimpel 2016, as in GPT-2.
+    "gelu": Activation(1, ops.gelu, ops.gelu, 2, _four_times),
 }
 
 
@@ -147,6 +152,9 @@ INITS: Final[dict[Init, InitialValues]] = {
         lambda width: Uniform.of_std(0.4 * width**-0.5),
     ),
 }
+
+POSITION_START: Final = 0.02
+"""The deviation of learned positions, as in GPT-2."""
 
 # nanochat's of 2026, for the switches of `ModelConfig`. Gates look at the first so many numbers of
 # a vector, or at all if there are fewer.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Literal, TypeAlias
 
 from bytemill.lm.optim.polar import MOST_STEPS, Divisor, Quintics
@@ -248,6 +248,21 @@ class OptimConfig:
         open_ = {name: value for name, value in defaults.items() if self._is_open(name)}
         return replace(self, **open_)
 
+    def over(self, base: OptimConfig, factor: float) -> OptimConfig:
+        """The settings that are given here, over those of `base`, whose rates are multiplied.
+
+        Args:
+            base: One that is resolved; the kind is its.
+            factor: What its learning rates are multiplied by; rates that are given here stay.
+        """
+        given = {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name not in _WHOLE and not self._is_open(field.name)
+        }
+        rates = {name: getattr(base, name) * factor for name in RATES.values()}
+        return replace(base, **{**rates, **given})
+
     def _is_open(self, name: str) -> bool:
         value = getattr(self, name)
         return value == AUTO if name in _WORDS else value is None
@@ -272,6 +287,8 @@ class OptimConfig:
         return (self.weight_decay or 0.0) if has_any else 0.0
 
 
+# Fields that are never open: what they come to is in the others.
+_WHOLE: Final = ("kind", "lr_width_scaling", "lr_batch_scaling")
 # Fields in which None has a meaning of its own, or which are strings.
 _WORDS: Final = ("recipe", "ns_quintics", "ns_divisor", "muon_beta2", "grad_clip")
 # Groups that AdamW alone lets not decay: scales, of which 0 is not the natural value.

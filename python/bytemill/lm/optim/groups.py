@@ -33,6 +33,8 @@ _ORDER: Final = (
 )  # fmt: skip
 _BY_NAME: Final = {
     "lm_head.": "head",
+    # They have gradients in each step, as a head has.
+    "position_embeddings.": "head",
     "value_embeddings.": "value_embeddings",
     "resid.": "resid",
     "x0.": "x0",

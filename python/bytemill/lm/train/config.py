@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from bytemill.lm.batches.stream.corpus import placed
 from bytemill.lm.device.threads import MOST_THREADS
@@ -13,6 +13,9 @@ from bytemill.lm.optim.schedule import ScheduleConfig
 from bytemill.lm.settings import check, option
 from bytemill.lm.settings_tree import Tree
 from bytemill.lm.train.model_settings import ModelSettings
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True)
@@ -85,8 +88,11 @@ class RunConfig:
         "begins with; a run that goes on has its own",
         derived="new weights",
     )
-    init_optimizer: bool = option(
-        False, decides=False, help="begin with the optimizer's state of --init-from, too"
+    init_optimizer: bool | None = option(
+        None,
+        decides=False,
+        help="begin with the optimizer's state of --init-from, too",
+        derived="false",
     )
     device: str = option("auto", decides=False, help='"auto", "cpu", "cuda", "cuda:N" or "mps"')
     dtype: Literal["auto", "float32", "bfloat16"] = option(
@@ -166,8 +172,33 @@ class RunConfig:
         check(self)
 
 
+class RunTree(Tree):
+    """A tree of settings with the parts that every run has."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def optimizer(self) -> OptimConfig:
+            """How to change the weights."""
+            ...
+
+        @property
+        def schedule(self) -> ScheduleConfig:
+            """How long, and on how much at a time."""
+            ...
+
+        @property
+        def run(self) -> RunConfig:
+            """Where the run goes."""
+            ...
+
+    def placed(self) -> Self:
+        """The same with whole paths to what is read, which stay right in another working folder."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(Tree):
+class TrainConfig(RunTree):
     """All that decides a pretraining run, in five parts; `of` takes their fields side by side.
 
     The parts stand alone: what trains on other data has a `data` of its own and the others as they

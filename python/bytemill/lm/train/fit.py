@@ -67,7 +67,8 @@ def fit(
         model: It is trained in place, on the device that its parameters are on.
         batches: Tensors whose first dimension is their rows, or tuples, lists or dicts of such. A
             list is begun again when it ends, as is an iterable with `state_dict` and
-            `load_state_dict`; or what has `next_batch` besides these two (`Source`).
+            `load_state_dict`; or what has `next_batch` besides these two (`Source`), whose
+            `close()`, if it has one, is called when the run ends.
         loss: From the model and a batch to the mean loss over its rows; or an `Objective`, for
             means over what counts, such as targets that are not masked.
         optimizer: One, or several, over the model's parameters.

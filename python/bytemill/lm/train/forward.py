@@ -1,9 +1,9 @@
-"""What a pretraining run computes with its model: losses, validations, samples."""
+"""What a run computes with its model: losses, validations, samples."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -13,10 +13,30 @@ from bytemill.lm.evaluate.validation import Batches, Validation, validate
 from bytemill.lm.generate.text import stream_text
 from bytemill.lm.model.documents import Documents, within
 from bytemill.lm.model.transformer import Transformer
-from bytemill.lm.train.config import TrainConfig
-from bytemill.lm.train.run_data import RunData
+from bytemill.lm.train.config import RunConfig
 from bytemill.lm.train.steps.average import Average
 from bytemill.lm.train.steps.world import ALONE, World
+
+if TYPE_CHECKING:
+    from bytemill import Tokenizer
+
+
+class Read(Protocol):
+    """What a run reads, as far as its model's tokens go."""
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """None where ids have none."""
+        ...
+
+    @property
+    def first(self) -> int:
+        """The id that begins documents, and samples to which no prompt is given."""
+        ...
+
+    def token_bytes(self, vocab_size: int) -> Tensor | None:
+        """Bytes of each id, (V,) int64; None without a tokenizer."""
+        ...
 
 
 class Forward:
@@ -25,7 +45,7 @@ class Forward:
     Args:
         model: The model.
         data: What it is trained on.
-        config: The run.
+        run: How it is called.
         device: Where it computes.
         dtype: What it computes in.
         average: Of the weights: what is validated and writes; None for the weights themselves.
@@ -38,19 +58,18 @@ class Forward:
     def __init__(
         self,
         model: Transformer,
-        data: RunData,
-        config: TrainConfig,
+        data: Read,
+        run: RunConfig,
         device: torch.device,
         dtype: torch.dtype,
         average: Average | None,
         world: World = ALONE,
     ) -> None:
-        self._model, self._data, self._config = model, data, config
+        self._model, self._data, self._settings = model, data, run
         self._device, self._dtype, self._average = device, dtype, average
         self._world = world
         self._sizes = data.token_bytes(model.config.vocab_size)
         self._begin: int | None = None
-        run = config.run
         if run.sample_every and data.tokenizer is None:
             raise ValueError(
                 f"sample_every={run.sample_every}: samples need a tokenizer; give one, or 0"
@@ -61,7 +80,7 @@ class Forward:
                     "document_mask=True: it needs a tokenizer with a special token, by which "
                     "documents begin; give one, or leave the mask out"
                 )
-            self._begin = data.first_id(config.data)
+            self._begin = data.first
 
     def loss_sum(self, ids: Tensor, targets: Tensor) -> Tensor:
         """The summed loss of a batch, (B, T) each, with a gradient."""
@@ -93,7 +112,7 @@ class Forward:
 
     def sample(self) -> str:
         """What the model writes, or its average, and what it was given to begin with."""
-        tokenizer, run = self._data.tokenizer, self._config.run
+        tokenizer, run = self._data.tokenizer, self._settings
         if tokenizer is None or not self._world.leads:  # without a tokenizer: refused above
             return ""
         self._model.eval()
@@ -102,7 +121,7 @@ class Forward:
                 stream_text(
                     self._model,
                     tokenizer,
-                    tokenizer.encode(run.sample_prompt) or [self._data.first_id(self._config.data)],
+                    self._prompt(tokenizer, run.sample_prompt),
                     max_new_tokens=run.sample_tokens,
                     seed=run.seed,
                     overflow="slide",
@@ -110,6 +129,10 @@ class Forward:
             )
         self._model.train()
         return run.sample_prompt + text
+
+    def _prompt(self, tokenizer: Tokenizer, text: str) -> list[int]:
+        """What a sample is given to go on from."""
+        return tokenizer.encode(text) or [self._data.first]
 
     def _averaged(self) -> AbstractContextManager[None]:
         return nullcontext() if self._average is None else self._average.applied()

@@ -40,7 +40,7 @@ from bytemill.lm.train.steps.average import Average
 from bytemill.lm.train.steps.hooks import NO_HOOKS, Hooks
 from bytemill.lm.train.steps.objective import Objective
 from bytemill.lm.train.steps.pace import Every, Pace
-from bytemill.lm.train.steps.source import Source
+from bytemill.lm.train.steps.source import Source, close
 from bytemill.lm.train.steps.world import ALONE, World
 
 SLOW_SECONDS: Final = 2.0
@@ -178,7 +178,7 @@ class Loop:
         self.window, self.best = window, math.inf if best is None else float(best)
 
     def run(self, log: MetricsLog | None = None, estimate: float | None = None) -> None:
-        """Makes the steps.
+        """Makes the steps. The batches are closed when they end, however they do.
 
         Args:
             log: Gets the figures, on the rank that leads.
@@ -192,6 +192,7 @@ class Loop:
             self._steps()
         finally:
             self._settle()
+            close(self.batches)
 
     def _steps(self) -> None:
         every = self._every
@@ -235,7 +236,7 @@ class Loop:
         multiplier = 1.0
         if self._schedule is not None:
             multiplier = apply_schedule(self.optimizers, self._schedule, self.pace.position)
-        loss = self._micro.gradients(self.world.share(self.batches.next_batch()))
+        loss = self._micro.gradients(self.world.draw(self.batches))
         norm = self.world.clip(self.model.parameters(), self._clip)
         for optimizer in self.optimizers:
             optimizer.step()
@@ -285,7 +286,9 @@ class Loop:
                 **{f"lr_{name}": rate * multiplier for name, rate in rates.items()},
                 "tokens_per_second": round(speed),
             }
-            self._log_step(self.step, figures if mfu is None else {**figures, "mfu": mfu})
+            figures |= {} if mfu is None else {"mfu": mfu}
+            figures |= self.hooks.figures() if self.hooks.figures else {}
+            self._log_step(self.step, figures)
             self.window = [0.0, 0.0]
         left = pace.seconds_left
         self.tell(Stepped(self.step, pace.steps, loss, norm, multiplier, tokens, speed, mfu, left))
@@ -381,7 +384,7 @@ def too_long(seconds: float) -> str:
 
 
 def _figures(found: Validation) -> dict[str, float]:
-    figures = {"val_loss": found.loss}
+    figures = {"val_loss": found.loss, **found.more}
     if found.bits_per_byte is not None:
         figures["val_bpb"] = found.bits_per_byte
     return figures

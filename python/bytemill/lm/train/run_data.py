@@ -58,6 +58,8 @@ class RunData:
     n_vocab: int
     """Ids are below this."""
     parts: tuple[Part, ...]
+    bos: str | None = None
+    """The special token that begins documents, where it is given."""
 
     @classmethod
     def open(cls, config: DataConfig, kept: Path | None = None) -> RunData:
@@ -100,7 +102,7 @@ class RunData:
                 n_vocab=n_vocab,
                 origin=" ".join(f"{part.weight:g} {part.tokens.content}" for part in parts),
             )
-        return cls(train, val, tokenizer, n_vocab, parts)
+        return cls(train, val, tokenizer, n_vocab, parts, config.bos)
 
     def check(self, vocab_size: int) -> None:
         """Raises ValueError if ids could be outside a model's vocabulary."""
@@ -112,15 +114,6 @@ class RunData:
         for tokens in (*(part.tokens for part in self.parts), self.val):
             if tokens is not None:
                 check_vocabulary(tokens, vocab_size)
-
-    def check_resumed(self, fingerprint: str | None) -> None:
-        """Raises ValueError if a run that began with a tokenizer goes on with another."""
-        own = self.tokenizer.fingerprint if self.tokenizer else None
-        if fingerprint is not None and own != fingerprint:
-            raise ValueError(
-                f"the run began with the tokenizer of fingerprint {fingerprint}, and this one's is "
-                f"{own}; put that one back, or begin a new run in another folder"
-            )
 
     def loader(
         self,
@@ -183,11 +176,12 @@ class RunData:
             return WindowLoader(*sizes, **common)
         return PackedLoader(*sizes, bos_id=bos_id(self.tokenizer, config.bos), **common)
 
-    def first_id(self, config: DataConfig) -> int:
+    @property
+    def first(self) -> int:
         """What samples begin with if no prompt is given: the token between documents, or the first
         id of the data if there is no such token."""
         special = self.tokenizer.special_tokens if self.tokenizer else {}
-        return bos_id(self.tokenizer, config.bos) if special else int(self.train[:1][0])
+        return bos_id(self.tokenizer, self.bos) if special else int(self.train[:1][0])
 
     def val_batches(
         self, n_tokens: int, batch_size: int, context_length: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -11,7 +11,7 @@ from bytemill.folder_lock import LOCK_NAME
 from bytemill.lm.checkpoint.loading import TOKENIZER_FOLDER
 from bytemill.lm.checkpoint.store import FOLDER, Checkpoint
 from bytemill.lm.settings_tree import leaves
-from bytemill.lm.train.config import TrainConfig
+from bytemill.lm.train.config import RunTree, TrainConfig
 from bytemill.lm.train.plan import DIALS, Dial
 
 Dtype = Literal["float32", "bfloat16"]
@@ -35,10 +35,13 @@ class SavedRun:
     """What it computes in, which "auto" has come to."""
     machine: str
     """Device, threads and version of torch, in words."""
+    more: dict[str, Any] = field(default_factory=dict)
+    """What else its kind of run keeps."""
 
-    def to_dict(self, config: TrainConfig) -> dict[str, Any]:
-        """As JSON data, with the run's configuration."""
-        return {"config": config.to_dict(), **dataclasses.asdict(self)}
+    def to_dict(self, config: RunTree) -> dict[str, Any]:
+        """As JSON data, with the run's configuration and its kind."""
+        own = dataclasses.asdict(self)
+        return {"kind": config.FORMAT, "config": config.to_dict(), **own}
 
     @property
     def rows(self) -> int:
@@ -61,16 +64,18 @@ class SavedRun:
         return notes
 
     @classmethod
-    def read(cls, checkpoint: Checkpoint, config: TrainConfig) -> SavedRun:
+    def read(cls, checkpoint: Checkpoint, config: RunTree) -> SavedRun:
         """What `to_dict` made, if a run of this configuration can go on from it.
 
         Raises:
             ValueError: The checkpoint is of something else, or a field that decides the weights has
                 changed; the message names it.
         """
-        extra = checkpoint.extra
+        extra, kind = checkpoint.extra, type(config)
         try:
-            before = TrainConfig.from_dict(extra["config"], str(checkpoint.path))
+            if extra["kind"] != config.FORMAT:
+                raise ValueError(f"it is of a run of the kind {extra['kind']!r}")
+            before = kind.from_dict(extra["config"], str(checkpoint.path))
             saved = cls(
                 loop={**extra["loop"], "rows": int(extra["loop"]["rows"])},
                 dial=DIALS[DIALS.index(extra["dial"])],
@@ -78,13 +83,14 @@ class SavedRun:
                 val_content=extra["val_content"],
                 dtype=_DTYPES[_DTYPES.index(extra["dtype"])],
                 machine=str(extra["machine"]),
+                more=dict(extra["more"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{checkpoint.path}: a training run cannot go on from it ({error})"
             ) from None
         old, new = before.flat(), config.flat()
-        for name, leaf in leaves(TrainConfig).items():
+        for name, leaf in leaves(kind).items():
             if name == "steps" and new["steps"] is not None and new["minutes"] is None:
                 continue  # it may go on for longer: `other_run.said_of_steps`
             if leaf.field.metadata["decides"] and old[name] != new[name]:
@@ -96,13 +102,13 @@ class SavedRun:
 
 
 def configuration_of(checkpoint: Checkpoint) -> tuple[TrainConfig, Dial] | None:
-    """The run that wrote a checkpoint, and its dial; None if no training run did.
+    """The run that wrote a checkpoint, and its dial; None if no pretraining run did.
 
     Raises:
         TypeError, ValueError: Its configuration is damaged.
     """
     extra = checkpoint.extra
-    if "config" not in extra or extra.get("dial") not in DIALS:
+    if extra.get("kind") != TrainConfig.FORMAT or extra.get("dial") not in DIALS:
         return None
     return TrainConfig.from_dict(extra["config"], str(checkpoint.path)), extra["dial"]
 

@@ -43,9 +43,9 @@ def stream(documents, tokenizer, length, packing="documents"):
 def open_ranks(folder, tokenizer, length, packing, world_size, state=None):
     """A loader for each rank; from a state that has been through JSON."""
     loaders = []
-    for rank in range(world_size):
+    for _ in range(world_size):
         rows = stream(FileDocuments(folder, separators=[BOS]), tokenizer, length, packing)
-        loader = StreamLoader([rows], ROWS, rank=rank, world_size=world_size)
+        loader = StreamLoader([rows], ROWS)
         if state is not None:
             loader.load_state_dict(json.loads(state))
         loaders.append(loader)
@@ -53,13 +53,15 @@ def open_ranks(folder, tokenizer, length, packing, world_size, state=None):
 
 
 def global_batch(loaders):
-    """The ranks' rows, put together as the ranks divide them."""
-    both = np.empty((2, ROWS, loaders[0]._context_length), np.int64)
-    for rank, loader in enumerate(loaders):
-        x, y = loader.next_batch()
-        assert x.shape == (ROWS // len(loaders), both.shape[2])
-        both[0, rank :: len(loaders)], both[1, rank :: len(loaders)] = x, y
-    return both
+    """The ranks' rows, side by side."""
+    if len(loaders) == 1:
+        return np.stack(loaders[0].next_batch())
+    shares = [
+        np.stack(loader.next_share(rank, len(loaders))) for rank, loader in enumerate(loaders)
+    ]
+    sizes = [share.shape[1] for share in shares]
+    assert sum(sizes) == ROWS and max(sizes) - min(sizes) <= 1
+    return np.concatenate(shares, axis=1)
 
 
 def one_state(loaders):
@@ -135,7 +137,7 @@ def test_any_split_any_ranks_killed_anywhere(tokenizer, tmp_path, seed, packing)
     got, state = [], None
     while len(got) < n_batches:
         loaders = open_ranks(
-            tmp_path, tokenizer, length, packing, rng.choice([1, 2, 3, 4, 6]), state
+            tmp_path, tokenizer, length, packing, rng.choice([1, 2, 3, 4, 5]), state
         )
         for _ in range(rng.randint(1, n_batches)):
             got.append(global_batch(loaders))
@@ -225,11 +227,11 @@ def test_threads_change_nothing(tokenizer, tmp_path, threads):
 # Mixtures
 
 
-def mixture(tokenizer, folder, world_size=1, rank=0, weights=(3, 1)):
+def mixture(tokenizer, folder, weights=(3, 1)):
     ids = np.tile(np.array([tokenizer.special_tokens[BOS], *range(60, 90)]), 20)
     packed = PackedLoader(Tokens.of(ids), 1, 10, bos_id=int(ids[0]), seed=4)
     sources = [stream(FileDocuments(folder), tokenizer, 10), LoaderRows(packed)]
-    return StreamLoader(sources, ROWS, weights=weights, seed=9, rank=rank, world_size=world_size)
+    return StreamLoader(sources, ROWS, weights=weights, seed=9)
 
 
 def test_a_mixture_on_any_ranks_and_resumed(tokenizer, tmp_path):
@@ -237,10 +239,10 @@ def test_a_mixture_on_any_ranks_and_resumed(tokenizer, tmp_path):
     write_parquet(tmp_path / "a.parquet", [documents])
     one = mixture(tokenizer, tmp_path)
     whole = [global_batch([one]) for _ in range(8)]
-    two = [mixture(tokenizer, tmp_path, 2, rank) for rank in range(2)]
+    two = [mixture(tokenizer, tmp_path) for _ in range(2)]
     found = [global_batch(two) for _ in range(3)]
     state = one_state(two)
-    four = [mixture(tokenizer, tmp_path, 4, rank) for rank in range(4)]
+    four = [mixture(tokenizer, tmp_path) for _ in range(4)]
     for loader in four:
         loader.load_state_dict(json.loads(state))
     found += [global_batch(four) for _ in range(5)]
@@ -311,11 +313,41 @@ def test_a_damaged_buffer_is_refused(tokenizer, tmp_path, name):
     close([loader])
 
 
-@pytest.mark.parametrize("sizes", [{"world_size": 5}, {"rank": 2, "world_size": 2}, {"rank": -1}])
-def test_sizes_out_of_range(tokenizer, tmp_path, sizes):
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [((0, 13), "batch_size=12: 13 processes"), ((2, 2), "rank=2"), ((-1, 2), "rank=-1")],
+)
+def test_ranks_that_there_are_not(tokenizer, tmp_path, place, words):
     write_parquet(tmp_path / "a.parquet", [["text"]])
-    with pytest.raises(ValueError, match="rank"):
-        StreamLoader([stream(FileDocuments(tmp_path), tokenizer, 8)], ROWS, **sizes)
+    loader = StreamLoader([stream(FileDocuments(tmp_path), tokenizer, 8)], ROWS)
+    with pytest.raises(ValueError, match=words):
+        loader.next_share(*place)
+
+
+@pytest.mark.parametrize("packing", ["documents", "best-fit"])
+def test_another_share_and_closing_change_nothing(tokenizer, tmp_path, packing):
+    """What was made ahead for one rank is not another's."""
+    write_parquet(tmp_path / "a.parquet", [texts(random.Random(9), 40)])
+    one, other = (open_ranks(tmp_path, tokenizer, 16, packing, 1)[0] for _ in range(2))
+    for rank, size in ((0, 1), (1, 2), (0, 2), (0, 2), (3, 4), (0, 1)):
+        whole = np.stack(one.next_batch())
+        share = np.stack(other.next_share(rank, size))
+        assert np.array_equal(share, whole[:, rank * ROWS // size :][:, : ROWS // size])
+        if size == 4:
+            other.close()
+        assert one.state_dict() == other.state_dict()
+    close([one, other])
+
+
+def test_the_others_rows_are_not_built(tokenizer, tmp_path, monkeypatch):
+    write_parquet(tmp_path / "a.parquet", [texts(random.Random(9), 40)])
+    filled = []
+    fill = StreamRows.fill
+    monkeypatch.setattr(StreamRows, "fill", lambda *args: (filled.append(1), fill(*args))[1])
+    [loader] = open_ranks(tmp_path, tokenizer, 16, "documents", 1)
+    loader.next_share(1, 4)
+    loader.close()
+    assert len(filled) == 2 * ROWS // 4  # the next batch's, too
 
 
 def test_rows_of_a_loader_are_single(tokenizer):

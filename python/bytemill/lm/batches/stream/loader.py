@@ -13,6 +13,7 @@ import torch
 
 from bytemill._arguments import check_integer
 from bytemill.lm.batches.loaders import Batch
+from bytemill.lm.batches.rows import share_of
 from bytemill.lm.batches.stream.rows import Rows
 
 _Ids = npt.NDArray[np.int64]
@@ -28,10 +29,11 @@ class StreamLoader:
     """Hands out batches; the next one is made in the background while this one is used.
 
     The sequence of all rows depends on the sources, the weights and the seed. A batch is the next
-    `batch_size` of them, and of these rank r of W gets the rows r, r + W, r + 2 W, ...: the same
-    batches for any W, in the same order, and a state saved on one number of ranks is loaded on any
-    other. Each rank reads and packs all rows, and keeps its own: an epoch over the corpus costs
-    each rank the same time as one that is alone.
+    `batch_size` of them; `next_share` gives a rank's part of it, the same rows side by side for any
+    number of ranks, and a state saved on one number is loaded on any other. Each rank reads and
+    encodes all text, as how many ids a document has decides where the rows after it begin; what a
+    rank saves is building the others' rows, and of ids on disk reading them. An epoch over a corpus
+    of text costs each rank the same encoding as one that is alone.
 
     Args:
         sources: Where rows come from.
@@ -39,8 +41,6 @@ class StreamLoader:
         weights: For several sources, the share of the rows that each gives; they need not sum to 1.
             Which source gives a row is drawn for each row.
         seed: Decides what is drawn.
-        rank: Which rank this is, from 0.
-        world_size: How many there are, W; B is a multiple of it.
         device: Where batches go.
 
     Raises:
@@ -57,20 +57,10 @@ class StreamLoader:
         *,
         weights: Sequence[float] | None = None,
         seed: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
         device: str | torch.device = "cpu",
     ) -> None:
-        for name, size in {"batch_size": batch_size, "world_size": world_size}.items():
-            if check_integer(name, size) < 1:
-                raise ValueError(f"{name}={size}: it must be at least 1")
-        if not 0 <= check_integer("rank", rank) < world_size:
-            raise ValueError(f"rank={rank}: it must be from 0 to {world_size - 1}")
-        if batch_size % world_size:
-            raise ValueError(
-                f"batch_size={batch_size}: it must be a multiple of the number of ranks, "
-                f"{world_size}, which share its rows"
-            )
+        if check_integer("batch_size", batch_size) < 1:
+            raise ValueError(f"batch_size={batch_size}: it must be at least 1")
         if check_integer("seed", seed) < 0:
             raise ValueError(f"seed={seed}: it must be at least 0")
         self._sources, self._seed = tuple(sources), seed
@@ -81,24 +71,42 @@ class StreamLoader:
                 f"context_length={sorted(lengths)}: the sources' rows differ in length"
             )
         self._batch_size, self._context_length = batch_size, lengths.pop()
-        self._rank, self._world_size = rank, world_size
         self._device = torch.device(device)
-        self._worker = ThreadPoolExecutor(1, "bytemill-batches")
-        self._next: Future[torch.Tensor] | None = None
+        self._worker: ThreadPoolExecutor | None = None
+        self._next: tuple[range, Future[torch.Tensor]] | None = None
+        """The rows that are being made."""
+        self._is_ahead = False
+        """Whether the sources have moved on without a batch that was handed out."""
         self._batch = 0
         self._at = self._snapshot()
 
     def next_batch(self) -> Batch:
-        """The next batch on the loader's device: x and y, int64, (B / W, T).
+        """The next batch on the loader's device: x and y, int64, (B, T).
 
         Raises:
             ValueError: A file is damaged, or was changed; there are no documents.
         """
-        both = (self._next or self._worker.submit(self._make)).result()
+        return self.next_share(0, 1)
+
+    def next_share(self, rank: int, size: int) -> Batch:
+        """A rank's rows of the next batch, as `share_of` cuts it: x and y, int64, (rows, T).
+
+        Raises:
+            ValueError: As for `next_batch`; there is no such rank, or not a row for each.
+        """
+        rows = share_of(self._batch_size, rank, size)
+        if self._is_ahead or (self._next is not None and self._next[0] != rows):
+            self.load_state_dict(self.state_dict())  # what has been made is not what is asked for
+        both = (self._next[1] if self._next else self._ahead(rows)).result()
         self._at = self._snapshot()
-        self._next = self._worker.submit(self._make)
+        self._next = rows, self._ahead(rows)
         on_device = both.to(self._device, non_blocking=True)
         return on_device[0], on_device[1]
+
+    def _ahead(self, rows: range) -> Future[torch.Tensor]:
+        if self._worker is None:
+            self._worker = ThreadPoolExecutor(1, "bytemill-batches")
+        return self._worker.submit(self._make, rows)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the next batch begins; fit for JSON, and the same on all ranks."""
@@ -129,19 +137,21 @@ class StreamLoader:
         if batch < 0 or not isinstance(saved, list) or len(saved) != len(self._sources):
             raise ValueError("the loader's state is damaged")
         if self._next is not None:
-            self._next.exception()  # waits: it uses the sources
+            self._next[1].exception()  # waits: it uses the sources
             self._next = None
         for source, one in zip(self._sources, saved, strict=True):
             source.load_state_dict(one)
-        self._batch = batch
+        self._batch, self._is_ahead = batch, False
         self._at = self._snapshot()
 
     def close(self) -> None:
-        """Ends the background threads."""
+        """Ends the background threads; the next batch begins others."""
         if self._next is not None:
-            self._next.exception()
-            self._next = None
-        self._worker.shutdown()
+            self._next[1].exception()
+            self._next, self._is_ahead = None, True
+        if self._worker is not None:
+            self._worker.shutdown()
+            self._worker = None
         for source in self._sources:
             source.close()
 
@@ -157,15 +167,15 @@ class StreamLoader:
     def _snapshot(self) -> _At:
         return _At(self._batch, tuple(source.snapshot() for source in self._sources))
 
-    def _make(self) -> torch.Tensor:
-        """This rank's rows of the next batch, x and y: (2, B / W, T)."""
-        shape = self._batch_size // self._world_size, self._context_length
-        both: _Ids = np.empty((2, *shape), np.int64)
-        others: _Ids = np.empty((2, self._context_length), np.int64)
-        for row, source in enumerate(self._drawn()):
-            mine, of_rank = divmod(row, self._world_size)
-            x, y = both[:, mine] if of_rank == self._rank else others
-            source.fill(x, y)
+    def _make(self, rows: range) -> torch.Tensor:
+        """Some rows of the next batch, x and y: (2, rows, T)."""
+        both: _Ids = np.empty((2, len(rows), self._context_length), np.int64)
+        for number, source in enumerate(self._drawn()):
+            if number in rows:
+                x, y = both[:, number - rows.start]
+                source.fill(x, y)
+            else:
+                source.skip()
         self._batch += 1
         made = torch.from_numpy(both)
         return made.pin_memory() if self._device.type == "cuda" else made

@@ -29,6 +29,10 @@ class Packer(Protocol):
         """Writes the next row, (T + 1,), and its targets; `following` gives the next document."""
         ...
 
+    def skip(self, length: int, following: Callable[[], Document]) -> None:
+        """Moves on as `fill` does with a row of `length` ids, and copies nothing into one."""
+        ...
+
     def snapshot(self) -> Any:
         """Where it is; what it does later does not change it."""
         ...
@@ -72,6 +76,20 @@ class Continued:
 
     def fill(self, row: Row, target: Row, following: Callable[[], Document]) -> None:
         """As `Packer` says."""
+        is_continued, parts = self._take(len(row), following)
+        if is_continued:
+            row[0] = self._bos_id
+        np.concatenate(parts, out=row[is_continued:], casting="unsafe")
+        target[:] = row
+        if is_continued:
+            target[1] = _IGNORED
+
+    def skip(self, length: int, following: Callable[[], Document]) -> None:
+        """As `Packer` says."""
+        self._take(length, following)
+
+    def _take(self, length: int, following: Callable[[], Document]) -> tuple[bool, list[Ids]]:
+        """Whether the next row goes on with a document, and the ids in it, behind a BOS if so."""
         document, offset = self._open or (following(), self._offset)
         # Where only the BOS was a target, the document begins here as it would anywhere.
         offset = 0 if offset == 1 else offset
@@ -79,22 +97,19 @@ class Continued:
             raise ValueError(
                 f"the state has offset={offset} in a document of {len(document.ids)} tokens"
             )
-        is_continued, filled = offset > 0, 0
+        is_continued, left, parts = offset > 0, length, []
         if is_continued:
-            row[0] = self._bos_id
-            filled, offset = 1, offset - 1
+            left, offset = left - 1, offset - 1
         while True:
-            taken = min(len(document.ids) - offset, len(row) - filled)
-            row[filled : filled + taken] = document.ids[offset : offset + taken]
-            filled, offset = filled + taken, offset + taken
+            taken = min(len(document.ids) - offset, left)
+            parts.append(document.ids[offset : offset + taken])
+            left, offset = left - taken, offset + taken
             is_done = offset == len(document.ids)
-            if filled == len(row):
+            if not left:
                 break
             document, offset = following(), 0
         self._open, self._offset = None if is_done else _Open(document, offset), 0
-        target[:] = row
-        if is_continued:
-            target[1] = _IGNORED
+        return is_continued, parts
 
     def snapshot(self) -> _Open | None:
         """As `Packer` says."""
@@ -145,14 +160,22 @@ class BestFit:
 
     def fill(self, row: Row, target: Row, following: Callable[[], Document]) -> None:
         """As `Packer` says."""
-        filled = 0
-        while filled < len(row):
+        np.concatenate(self._take(len(row), following), out=row, casting="unsafe")
+        target[:] = row
+
+    def skip(self, length: int, following: Callable[[], Document]) -> None:
+        """As `Packer` says."""
+        self._take(length, following)
+
+    def _take(self, length: int, following: Callable[[], Document]) -> list[Ids]:
+        """The ids in the next row."""
+        left, parts = length, []
+        while left:
             while len(self._buffer) < self._size:
                 ids = following().ids
                 # A copy, since a view would keep the ids of its whole piece.
                 insort(self._buffer, _Candidate(len(ids), self._came, ids[: self._most].copy()))
                 self._came += 1
-            left = len(row) - filled
             fitting = bisect_right(self._buffer, left, key=_length)
             if fitting:
                 longest = self._buffer[fitting - 1].length
@@ -160,11 +183,11 @@ class BestFit:
             else:
                 chosen = self._buffer.pop(0)
             taken = min(chosen.length, left)
-            row[filled : filled + taken] = chosen.ids[:taken]
-            filled += taken
+            parts.append(chosen.ids[:taken])
+            left -= taken
             self._read += chosen.length
             self._placed += taken
-        target[:] = row
+        return parts
 
     @property
     def dropped(self) -> float:

@@ -12,7 +12,8 @@ from bytemill.lm.batches.stream.encoded import Document, EncodedDocuments
 from bytemill.lm.batches.stream.packing import BestFit, Continued, Packer, Packing, Row
 
 if TYPE_CHECKING:
-    from bytemill.lm.batches.loaders import PackedLoader, WindowLoader
+    from torch import Tensor
+
     from bytemill.tokenizer.tokenizer import Tokenizer
 
 _STATE: Final = 1
@@ -27,6 +28,10 @@ class Rows(Protocol):
 
     def fill(self, x: Row, y: Row) -> None:
         """Writes the next row: ids and targets, (T,) each."""
+        ...
+
+    def skip(self) -> None:
+        """Moves on by a row."""
         ...
 
     def snapshot(self) -> Any:
@@ -104,6 +109,20 @@ class StreamRows:
 
     def fill(self, x: Row, y: Row) -> None:
         """As `Rows` says."""
+        self._packer.fill(self._row, self._target, self._next)
+        x[:], y[:] = self._row[:-1], self._target[1:]
+
+    def skip(self) -> None:
+        """As `Rows` says. Documents are read and encoded as for `fill`: how many ids they have
+        decides where the next row begins."""
+        self._packer.skip(self.context_length + 1, self._next)
+
+    @property
+    def dropped(self) -> float:
+        """The share of ids that were cropped away."""
+        return self._packer.dropped if isinstance(self._packer, BestFit) else 0.0
+
+    def _next(self) -> Document:
         if self._encoded is None:
             self._encoded = EncodedDocuments(
                 self._documents,
@@ -113,16 +132,6 @@ class StreamRows:
                 self._digests,
                 threads=self._threads,
             )
-        self._packer.fill(self._row, self._target, self._next)
-        x[:], y[:] = self._row[:-1], self._target[1:]
-
-    @property
-    def dropped(self) -> float:
-        """The share of ids that were cropped away."""
-        return self._packer.dropped if isinstance(self._packer, BestFit) else 0.0
-
-    def _next(self) -> Document:
-        assert self._encoded is not None
         document = self._encoded.next()
         if document.place.file == len(self._digests):
             self._digests.append(document.digest)
@@ -193,6 +202,23 @@ class StreamRows:
             self._encoded = None
 
 
+class Loader(Protocol):
+    """What makes batches of ids and targets, and has its sizes in its state; it may have `skip`,
+    which moves on by a batch, and `close`."""
+
+    def next_batch(self) -> tuple[Tensor, Tensor]:
+        """The next ones, (B, T) each."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where that begins, with "batch_size" and "context_length"."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes to where `state_dict` was taken."""
+        ...
+
+
 class LoaderRows:
     """Rows of ids on disk.
 
@@ -203,7 +229,7 @@ class LoaderRows:
         ValueError: It makes batches of more.
     """
 
-    def __init__(self, loader: WindowLoader | PackedLoader) -> None:
+    def __init__(self, loader: Loader) -> None:
         state = loader.state_dict()
         if state["batch_size"] != 1:
             raise ValueError(f"batch_size={state['batch_size']}: it must be 1 here")
@@ -213,6 +239,10 @@ class LoaderRows:
         """As `Rows` says."""
         ids, targets = self._loader.next_batch()
         x[:], y[:] = ids[0].numpy(), targets[0].numpy()
+
+    def skip(self) -> None:
+        """As `Rows` says; the row's tokens are not read, where the loader can do without."""
+        getattr(self._loader, "skip", self._loader.next_batch)()
 
     def snapshot(self) -> dict[str, Any]:
         """As `Rows` says."""
@@ -227,4 +257,5 @@ class LoaderRows:
         self._loader.load_state_dict(state)
 
     def close(self) -> None:
-        """There are no threads."""
+        """Ends the loader's threads, if it has any."""
+        getattr(self._loader, "close", lambda: None)()

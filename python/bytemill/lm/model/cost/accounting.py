@@ -12,16 +12,20 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from bytemill.lm.model.variants import SMEAR_GATE_WIDTH, VALUE_GATE_WIDTH
+from bytemill.lm.model.cost.activations import (
+    FP32,
+    ComputeDtype,
+    activation_bytes_per_token,
+    smear_gate,
+    width_of,
+)
+from bytemill.lm.model.variants import VALUE_GATE_WIDTH
 
 if TYPE_CHECKING:
     from bytemill.lm.model.config import ModelConfig
 
 Optimizer = Literal["adamw", "muon", "sgd"]
-ComputeDtype = Literal["float32", "bfloat16"]
 
-FP32: Final = 4
-WIDTHS: Final[dict[str, int]] = {"float32": 4, "bfloat16": 2}
 # Numbers of fp32 that an optimizer keeps for each parameter: of the matrices in the layers, and of
 # all others. Muon has a momentum for the former and leaves the latter to AdamW; what it keeps for
 # rows and columns is not counted.
@@ -41,13 +45,18 @@ class Parameters:
     feed_forward: int
     """2 C d_ff each layer, 3 C d_ff for SwiGLU."""
     norms: int
-    """C for each norm with weights: two each layer, one at the end; head_dim for those of heads."""
+    """C for each norm with weights, and once more with biases: two each layer, one at the end;
+    head_dim for those of heads."""
     head: int
     """(V, C); 0 if it is the embedding's."""
     value_embeddings: int = 0
     """(V, n_kv_head head_dim) in every other layer."""
     scalars: int = 0
     """Numbers by which the residual stream is mixed, and the gate of smear."""
+    biases: int = 0
+    """Of the matrices in the layers: a number for each row."""
+    positions: int = 0
+    """(T, C), where they are learned."""
 
     @property
     def matrices(self) -> int:
@@ -57,8 +66,9 @@ class Parameters:
     @property
     def total(self) -> int:
         """All of them."""
-        looked_up = self.embedding + self.value_embeddings
-        return looked_up + self.matrices + self.norms + self.head + self.scalars
+        looked_up = self.embedding + self.value_embeddings + self.positions
+        others = self.norms + self.scalars + self.biases
+        return looked_up + self.matrices + self.head + others
 
 
 @dataclass(frozen=True)
@@ -112,6 +122,7 @@ def count_parameters(config: ModelConfig) -> Parameters:
     table, n_valued = config.padded_vocab_size * width, len(config.value_layers)
     gates = n_valued * min(width, VALUE_GATE_WIDTH) * config.n_kv_head
     scalars = layers * (config.resid_scalars + config.x0_scalars) + config.backout
+    rows = 3 * width + 2 * config.kv_width + config.activation.n_up * config.d_ff
     return Parameters(
         embedding=table,
         attention=layers * 2 * width * (width + config.kv_width) + gates,
@@ -119,7 +130,9 @@ def count_parameters(config: ModelConfig) -> Parameters:
         norms=_norm_weights(config),
         head=0 if config.tie_embeddings else table,
         value_embeddings=n_valued * config.padded_vocab_size * config.kv_width,
-        scalars=scalars + (_smear_gate(config) + 1 if config.smear else 0),
+        scalars=scalars + (smear_gate(config) + 1 if config.smear else 0),
+        biases=layers * rows if config.bias else 0,
+        positions=config.context_length * width if config.position == "learned" else 0,
     )
 
 
@@ -144,7 +157,7 @@ def forward_flops(config: ModelConfig, *, batch_size: int = 1, length: int | Non
         attention_scores=float(tokens * _score_flops(config, time)),
         feed_forward=2.0 * tokens * of.feed_forward,
         head=2.0 * tokens * _head(config),
-        smear=2.0 * tokens * _smear_gate(config),
+        smear=2.0 * tokens * smear_gate(config),
     )
 
 
@@ -162,7 +175,7 @@ def decoding_flops_per_token(config: ModelConfig, position: int) -> float:
     """FLOPs of the next token with keys and values cached, `position` tokens being there."""
     _check("position", position)
     of = count_parameters(config)
-    weights = of.matrices + _head(config) + _smear_gate(config)
+    weights = of.matrices + _head(config) + smear_gate(config)
     return 2.0 * weights + _score_flops(config, position)
 
 
@@ -176,7 +189,7 @@ def cache_bytes(
     """Bytes of the keys and values of `batch_size` sequences of `length` (T if None) tokens."""
     time = config.context_length if length is None else length
     _check("batch_size", batch_size)
-    per_token = 2 * config.n_layer * config.n_kv_head * config.head_dim * _width(dtype)
+    per_token = 2 * config.n_layer * config.n_kv_head * config.head_dim * width_of(dtype)
     return batch_size * time * per_token
 
 
@@ -209,7 +222,7 @@ def training_memory(
     if optimizer not in STATES:
         raise ValueError(f"optimizer={optimizer!r}: it must be one of {', '.join(STATES)}")
     of = count_parameters(config)
-    width = _width(dtype)
+    width = width_of(dtype)
     copies = 0 if width == FP32 else width * (of.matrices + _head(config))
     of_matrix, of_other = STATES[optimizer]
     tokens = batch_size * time
@@ -224,61 +237,6 @@ def training_memory(
         activations=tokens * activation_bytes_per_token(config, dtype) + masks,
         loss=2 * FP32 * chunk * config.padded_vocab_size + width * tokens * config.d_model,
     )
-
-
-def activation_bytes_per_token(config: ModelConfig, dtype: ComputeDtype = "float32") -> float:
-    """What the forward pass keeps for the backward pass, in bytes for each token.
-
-    That is what autograd holds for `Transformer`, uncompiled, the loss and windows' masks aside:
-    attention keeps no T x T scores, and a norm its input, whatever has been made of it since.
-    """
-    width, narrow, norms = config.d_model, _width(dtype), config.norms
-    # The residual stream is what the embedding gives, fp32, or what a norm makes of it.
-    stream = narrow if config.embedding_norm else FP32
-    # A norm keeps its input and the reciprocal root mean square.
-    norm = stream * width + FP32
-    # Queries, keys, values, what attention makes of them, and the scores' logsumexp.
-    attention = narrow * (2 * width + 2 * config.kv_width) + FP32 * config.n_head
-    if config.qk_norm:
-        attention += narrow * (width + config.kv_width) + FP32 * (config.n_head + config.n_kv_head)
-    feed_forward = narrow * config.activation.kept * config.d_ff
-    # Both also keep what they are given, which is a norm's output or the stream itself.
-    layer = 2 * narrow * width + attention + feed_forward
-    dropped = 0
-    if config.dropout:  # what the numbers are multiplied by
-        layer += 2 * narrow * width
-        dropped = stream * width
-    total = FP32 * (width + 1.0) if config.embedding_norm else 0.0
-    total += _mixing_bytes(config, stream, narrow)
-    total += dropped + config.n_layer * layer
-    if norms.before:
-        total += config.n_layer * 2 * norm
-    if norms.after:
-        # The first sees the stream as the embedding left it, the others what norms made of it.
-        total += norm + (2 * config.n_layer - 1) * (narrow * width + FP32)
-    return total + norm if norms.final else total
-
-
-def _mixing_bytes(config: ModelConfig, stream: int, narrow: int) -> float:
-    """What is kept of the refinements, in bytes for each token.
-
-    A product keeps both factors where both have gradients: a number's share and the stream it is
-    multiplied with, a gate and the vector that it lets in.
-    """
-    whole = stream * config.d_model
-    streams = config.n_layer if config.resid_scalars else int(config.x0_scalars)
-    # The layer after keeps it, if there is one that keeps its input as it comes.
-    is_last = config.backout_layer == config.n_layer - 1
-    is_kept = config.resid_scalars or (config.norms.before and not config.x0_scalars)
-    if config.backout and (is_last or not is_kept):
-        streams += 1
-    total = float(streams * whole)
-    if config.smear:
-        # The vectors before, what the gate looks at (a view of the stream), and what it gives.
-        looked_at = whole if stream == narrow else narrow * _smear_gate(config)
-        total += whole + looked_at + 2 * narrow
-    of_layer = narrow * (config.kv_width + 2 * config.n_kv_head)
-    return total + len(config.value_layers) * of_layer
 
 
 def largest_batch(
@@ -363,13 +321,11 @@ def training_days(
 
 
 def _norm_weights(config: ModelConfig) -> int:
-    if not config.norm_weights:
-        return 0
-    of_layer = 2 * config.head_dim if config.qk_norm else 0
-    if config.norms.in_blocks:
-        of_layer += 2 * config.d_model
-    others = config.embedding_norm + config.norms.final
-    return config.n_layer * of_layer + others * config.d_model
+    heads = 2 * config.head_dim * (config.qk_norm and config.norm_weights)
+    norms = 2 * config.n_layer * config.norms.in_blocks + config.embedding_norm
+    norms += config.norms.final
+    each = config.norm_weights + (config.norm == "layer" and config.bias)
+    return config.n_layer * heads + norms * each * config.d_model
 
 
 def _head(config: ModelConfig) -> int:
@@ -377,21 +333,10 @@ def _head(config: ModelConfig) -> int:
     return config.padded_vocab_size * config.d_model
 
 
-def _smear_gate(config: ModelConfig) -> int:
-    """Numbers in the gate of smear."""
-    return min(config.d_model, SMEAR_GATE_WIDTH) if config.smear else 0
-
-
 def _score_flops(config: ModelConfig, keys: int) -> int:
     """Of one query in all layers, `keys` tokens being there: its scores, and the sum of values."""
     seen = sum(keys if window is None else min(window, keys) for window in config.windows)
     return 4 * config.n_head * config.head_dim * seen
-
-
-def _width(dtype: str) -> int:
-    if dtype not in WIDTHS:
-        raise ValueError(f"dtype={dtype!r}: it must be one of {', '.join(WIDTHS)}")
-    return WIDTHS[dtype]
 
 
 def _check(name: str, value: int) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bytemill.lm.model.config import ModelConfig
-from bytemill.lm.model.cost.accounting import FP32, count_parameters, forward_flops
+from bytemill.lm.model.cost.accounting import count_parameters, forward_flops
+from bytemill.lm.model.cost.activations import FP32
 
 
 @dataclass(frozen=True)

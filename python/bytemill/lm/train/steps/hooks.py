@@ -23,6 +23,8 @@ class Hooks:
     """Given the figures of the step's validation, begins to write a checkpoint of all that is
     needed to go on, and returns its folder as it will be; NonFiniteStateError if that is NaN or
     infinite. The next one is asked for when this one is written."""
+    figures: Callable[[], dict[str, float]] | None = None
+    """What the next line of the log has beside loss and rates; it begins anew with each."""
 
 
 NO_HOOKS: Final = Hooks()

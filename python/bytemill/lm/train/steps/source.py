@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 
-from bytemill.lm.batches.rows import to_device
+from bytemill.lm.batches.rows import count_rows, share_of, take_rows, to_device
 
 
 class Source(Protocol):
-    """Batches, one after another, without end."""
+    """Batches, one after another, without end.
+
+    One may have two methods more. `next_share(rank: int, size: int)` gives one rank's rows of the
+    next batch and moves all ranks' place on alike, as `bytemill.lm.batches.rows.share_of` cuts it:
+    several processes call it instead of `next_batch`, and need not make each other's rows. And
+    `close()` is called when the run ends, however it ends.
+    """
 
     def next_batch(self) -> Any:
         """The next batch: tensors whose first dimension is its rows, or tuples, lists or dicts of
@@ -93,6 +99,15 @@ class Again:
         self._at = int(state["at"])
 
 
+@runtime_checkable
+class Shared(Source, Protocol):
+    """A source that makes a rank's rows by themselves."""
+
+    def next_share(self, rank: int, size: int) -> Any:
+        """As `Source` says."""
+        ...
+
+
 class OnDevice:
     """Batches, moved to a device."""
 
@@ -104,6 +119,27 @@ class OnDevice:
     def next_batch(self) -> Any:
         """The next one."""
         return to_device(self._source.next_batch(), self._device)
+
+    def next_share(self, rank: int, size: int) -> Any:
+        """A rank's rows of the next one; the others are not moved."""
+        if isinstance(self._source, Shared):
+            share = self._source.next_share(rank, size)
+        else:
+            batch = self._source.next_batch()
+            rows = share_of(count_rows(batch), rank, size)
+            share = take_rows(batch, rows.start, rows.stop)
+        return to_device(share, self._device)
+
+    def close(self) -> None:
+        """Closes what it moves."""
+        close(self._source)
+
+
+def close(source: Source) -> None:
+    """Calls the source's `close`, if it has one."""
+    method = getattr(source, "close", None)
+    if method is not None:
+        method()
 
 
 def as_source(batches: Source | Iterable[Any]) -> Source:

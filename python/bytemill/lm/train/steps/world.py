@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from bytemill.lm.checkpoint.state import Snapshot, take_snapshot
 from bytemill.lm.checkpoint.store import Checkpoint
 from bytemill.lm.optim.clip import clip_gradients
+from bytemill.lm.train.steps.source import Source
 
 
 class World(Protocol):
@@ -59,6 +60,10 @@ class World(Protocol):
 
     def share(self, batch: Any) -> Any:
         """This rank's rows of a step's batch, which is the same on all ranks."""
+        ...
+
+    def draw(self, source: Source) -> Any:
+        """This rank's rows of a step's batch, of the source's `next_share` if it has one."""
         ...
 
     def total(self, number: Tensor) -> Tensor:
@@ -127,6 +132,10 @@ class Alone:
     def share(self, batch: Any) -> Any:
         """All of it."""
         return batch
+
+    def draw(self, source: Source) -> Any:
+        """All of the next batch."""
+        return source.next_batch()
 
     def total(self, number: Tensor) -> Tensor:
         """The number."""

@@ -1,0 +1,1 @@
+"""Programs that take models into other tools, and out of them."""

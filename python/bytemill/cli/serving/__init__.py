@@ -1,0 +1,1 @@
+"""The programs that talk: a server, and a conversation in the terminal."""

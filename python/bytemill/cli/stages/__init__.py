@@ -1,0 +1,1 @@
+"""The programs that make an assistant of a base model, a stage each."""

@@ -1,0 +1,1 @@
+"""Models into other tools' files, and out of them."""
