@@ -1,6 +1,8 @@
 """`bytemill.files`: whole files or none, the error of a full disk, versioned JSON."""
 
+import builtins
 import errno
+import io
 import json
 import os
 import signal
@@ -10,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from bytemill import Tokenizer, files
+from bytemill import BpeTrainer, Tokenizer, files
+from tests.support.vocabularies import generated_text, train
 
 
 def test_a_file_is_replaced_in_one_step(tmp_path):
@@ -41,6 +44,34 @@ def test_a_full_disk_is_named(name):
     assert "make room and call again to go on" in str(caught.value)
     with pytest.raises(files.DiskFullError, match="'out'"), files.naming_full_disk("out", "x"):
         raise OSError(number, os.strerror(number))
+
+
+CALLS_WITH_FILES = {
+    "encode_files": lambda t, path: t.encode_files(path, path.with_name("out")),
+    "encode_files_to_numpy": lambda t, path: t.encode_files_to_numpy(path),
+    "load": lambda t, path: t.load(path),
+    "from_tiktoken": lambda t, path: t.from_tiktoken(path, pattern="gpt2"),
+    "from_huggingface": lambda t, path: t.from_huggingface(path),
+    "from_files": lambda t, path: t.from_files(path, path),
+    "feed_files": lambda t, path: BpeTrainer().feed_files(path),
+}
+
+
+@pytest.mark.parametrize("call", CALLS_WITH_FILES)
+def test_no_memory_for_a_file_is_no_memory(call, tmp_path, monkeypatch):
+    tokenizer, path = train([generated_text()], 300), tmp_path / "a.txt"
+    path.write_text("text")
+    message = os.strerror(errno.ENOMEM)
+
+    def refuse(*args, **options):
+        raise OSError(errno.ENOMEM, message, str(path))
+
+    with monkeypatch.context() as patch:
+        for owner, name in [(io, "open"), (builtins, "open"), (os, "scandir"), (os, "stat")]:
+            patch.setattr(owner, name, refuse)
+        with pytest.raises(MemoryError, match=message):
+            CALLS_WITH_FILES[call](tokenizer, path)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -105,6 +136,8 @@ def test_what_killed_processes_left_is_removed(tmp_path):
     for target in (path, path, other):
         done = subprocess.run([sys.executable, "-c", KILLED, str(target)], check=False)
         assert done.returncode == -signal.SIGKILL
+        for left in tmp_path.glob(".*.tmp"):  # or the next one may remove it, if it comes late
+            os.utime(left, (2**31, 2**31))
     mine = tmp_path / ".a[1].b.notes.tmp"
     mine.touch()
     assert len(begun_long_ago(tmp_path)) == 4

@@ -129,7 +129,13 @@ class Encoder:
         mergeable_ranks: dict[bytes, int],
         special_tokens: dict[str, int],
         pattern: str,
+        shape: str | None = None,
     ) -> Encoder: ...
+    def special_set(self, tokens: Sequence[str]) -> SpecialSet:
+        """Special tokens to allow, with the added tokens that are looked for always."""
+    def splits(self) -> list[tuple[bytes, bytes] | None] | None:
+        """For each token longer than a byte, by rank, the pair that merging makes it from; None if
+        there is no table of it."""
     @property
     def decoder(self) -> Decoder: ...
     def encode(self, text: str, allowed: SpecialSet | None = None) -> list[int]: ...

@@ -44,6 +44,20 @@ def naming_full_disk(place: str | os.PathLike[str], how_to_go_on: str) -> Iterat
 
 
 @contextlib.contextmanager
+def raising_memory_error() -> Iterator[None]:
+    """Turns an OSError that means that memory is short into MemoryError, as all else raises it.
+
+    Opening a file takes memory, and so does listing a folder, which is what importing does.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOMEM:
+            raise
+        raise MemoryError(str(error)) from error
+
+
+@contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Opens a file for writing that takes the place of `path` when the block ends well.
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from bytemill import _core, patterns
 from bytemill._arguments import check_special_token, check_special_tokens
+from bytemill.shape import Shape
 
 Pair = tuple[bytes, bytes]
 """The two tokens that a merge joins."""
@@ -28,6 +29,8 @@ class Vocabulary:
             passed over, and the search goes on one character further, as in tiktoken (unlike
             `re.finditer`, which tries for a longer match at that place first).
         name: A name for people; it decides nothing.
+        shape: What else a tokenizer.json says. With `shape.n_merged` a token's rank is its place in
+            `mergeable_ranks` and not its id.
 
     Raises:
         TypeError: For a token that is not bytes, a special token that is not a str, an id that is
@@ -42,11 +45,20 @@ class Vocabulary:
         *,
         pattern: str = "gpt2",
         name: str = "bytemill",
+        shape: Shape | None = None,
     ) -> None:
         ranks = dict(mergeable_ranks)
         _check_ranks(ranks)
         self._trained: _core.Merges | None = None
-        self._set(special_tokens or {}, set(ranks.values()), pattern, name)
+        self._shape = shape
+        special = dict(special_tokens or {})
+        # An added token may be an ordinary one as well.
+        same = (
+            {}
+            if shape is None
+            else {t: i for t, i in special.items() if ranks.get(t.encode()) == i}
+        )
+        self._set(special, set(ranks.values()) - set(same.values()), pattern, name)
         self.__dict__["mergeable_ranks"] = ranks
 
     @classmethod
@@ -83,6 +95,7 @@ class Vocabulary:
         texts = check_special_tokens(special_tokens)
         vocabulary = cls.__new__(cls)
         vocabulary._trained = merges
+        vocabulary._shape = None
         special = {text: len(merges) + i for i, text in enumerate(texts)}
         vocabulary._set(special, set(), pattern, "bytemill")
         return vocabulary
@@ -97,6 +110,11 @@ class Vocabulary:
     def name(self) -> str:
         """A name for people; it decides nothing."""
         return self._name
+
+    @property
+    def shape(self) -> Shape | None:
+        """What a tokenizer.json says beyond the rest, if it came from one that says more."""
+        return self._shape
 
     @property
     def pat_str(self) -> str:
@@ -155,6 +173,10 @@ class Vocabulary:
         pattern = self.pat_str.encode()
         digest.update(b"%d %d %d\n%b" % (len(pattern), len(ranks), len(special), pattern))
         digest.update(b"".join(b"%d %d\n%b" % (i, len(t), t) for i, t in [*ranks, *special]))
+        if self.shape is not None and self.shape.decides:
+            digest.update(self.shape.decides.encode())
+            if self.shape.n_merged is not None:
+                digest.update(b" ".join(b"%d" % id_ for id_ in self.mergeable_ranks.values()))
         return digest.hexdigest()
 
     def token_bytes(self) -> list[int]:
@@ -170,7 +192,13 @@ class Vocabulary:
         Unlike `merges` it also finds pairs with a part of higher id, which training cannot give.
         """
         ranks = self.mergeable_ranks
-        tokens = [token for token in sorted(ranks, key=ranks.__getitem__) if len(token) > 1]
+        if self.shape is None or self.shape.n_merged is None:
+            tokens = [token for token in sorted(ranks, key=ranks.__getitem__) if len(token) > 1]
+        else:
+            tokens = [token for token in ranks if len(token) > 1]
+            ranks = {token: rank for rank, token in enumerate(tokens[: self.shape.n_merged])}
+        if self._trained is None and (pairs := self.encoder.splits()) is not None:
+            return dict(zip(tokens, pairs, strict=True))
         try:
             return dict(zip(tokens, self.merges, strict=True))
         except ValueError:
@@ -179,7 +207,8 @@ class Vocabulary:
     @functools.cached_property
     def encoder(self) -> _core.Encoder:
         """The Rust core's tables for encoding, built when first asked for."""
-        return _core.Encoder(self.mergeable_ranks, self.special_tokens, self.pat_str)
+        core = None if self.shape is None else self.shape.core
+        return _core.Encoder(self.mergeable_ranks, self.special_tokens, self.pat_str, core)
 
     @functools.cached_property
     def decoder(self) -> _core.Decoder:

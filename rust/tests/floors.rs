@@ -9,11 +9,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the ground up: each room, and the rooms it may import. All of those stand above it in this list.
-const FLOORS: [(&str, &[&str]); 14] = [
+const FLOORS: [(&str, &[&str]); 15] = [
     ("error", &[]),
     ("utf8", &[]),
     ("simd", &[]),
     ("system", &["error"]),
+    ("normalize", &["error", "system"]),
     ("pretokenize", &["error", "utf8", "simd", "system"]),
     ("text", &["error", "utf8", "system", "pretokenize"]),
     ("vocabulary", &["error", "utf8", "simd", "system"]),
@@ -26,6 +27,7 @@ const FLOORS: [(&str, &[&str]); 14] = [
             "utf8",
             "simd",
             "system",
+            "normalize",
             "pretokenize",
             "text",
             "vocabulary",
@@ -38,6 +40,7 @@ const FLOORS: [(&str, &[&str]); 14] = [
             "error",
             "utf8",
             "system",
+            "normalize",
             "pretokenize",
             "text",
             "vocabulary",
@@ -61,6 +64,7 @@ const FLOORS: [(&str, &[&str]); 14] = [
             "error",
             "utf8",
             "system",
+            "normalize",
             "pretokenize",
             "text",
             "vocabulary",

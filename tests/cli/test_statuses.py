@@ -22,6 +22,10 @@ WORDS = {
     "train": ("--data {}/none --out {}/r", "nothing was saved since the last save"),
     "mid-train": ("--init-from {}/none --out {}/r", "nothing was saved since the last save"),
     "sft": ("--init-from {}/none --out {}/r", "nothing was saved since the last save"),
+    "dpo": (
+        "--init-from {}/none --pairs {}/none --out {}/r",
+        "nothing was saved since the last save",
+    ),
     "rl": ("--init-from {}/none --out {}/r", "nothing was saved since the last save"),
     "generate": ("--model {}/none", "the text is not complete"),
     "evaluate": ("--model {}/none --data {}/none", "nothing was measured"),
@@ -30,6 +34,7 @@ WORDS = {
     "base-eval": ("--model {}/none", "what was answered is kept"),
     "chat-eval": ("--model {}/none --tasks identity", "what was answered is kept"),
     "overlap": ("--tokenizer {}/none", "the search is not complete"),
+    "serve": ("{}/none", "the server was not started"),
     "plot": ("{}/none", "nothing was drawn"),
     "report": ("{}/none", "nothing was written"),
     "export": ("{}/none --to huggingface --out {}/h", "nothing was written"),

@@ -11,6 +11,7 @@ import pytest
 
 from bytemill import Tokenizer
 from bytemill.data import open_shards
+from bytemill.data.download.manifest import DownloadManifest, KnownFile, digest_of
 from tests.support.programs import ROOT, SPECIAL, TEXT, call, command, is_one_line, run
 
 pytest.importorskip("numpy", reason="numpy is not installed")
@@ -92,6 +93,38 @@ def test_bad_input_is_one_line_and_leaves_nothing(options, words, folder, encode
     assert done[1] == ""
     is_one_line(done[2], "error: ", *words)
     assert not (folder / "out").exists()
+
+
+def test_a_file_that_a_download_pinned_is_left_out_unless_it_is_named(folder, capsys):
+    """As in training on the folder: what is validated on is not trained on."""
+    corpus = folder / "corpus"
+    corpus.mkdir()
+    for name in ("a", "b", "val"):
+        (corpus / f"{name}.txt").write_text(f"{name} " * 50)
+    files = {
+        path.name: KnownFile(path.stat().st_size, digest_of(path)) for path in corpus.iterdir()
+    }
+    DownloadManifest("x", None, "val.txt", files).save(corpus)
+
+    def encoded(name, out):
+        options = ["--tokenizer", folder / "tokenizer", "--input", name, "--out", folder / out]
+        done = call(capsys, "tok-encode", *options)
+        assert done[0] == 0, done[2]
+        return done[1], open_shards(folder / out).n_documents
+
+    for number, name in enumerate((corpus, corpus / "*.txt")):
+        told, n = encoded(name, f"all{number}")
+        assert n == 2
+        assert f"left out     {corpus / 'val.txt'}, pinned for validation" in told
+    told, n = encoded(corpus / "val.txt", "val")
+    assert n == 1 and "left out" not in told
+    for name in "ab":
+        (corpus / f"{name}.txt").unlink()
+    options = ["--tokenizer", folder / "tokenizer", "--input", corpus, "--out", folder / "none"]
+    status, _, error = call(capsys, "tok-encode", *options)
+    assert status in (1, 2)
+    assert "val.txt, which a download has pinned for validation" in error
+    assert not (folder / "none").exists()
 
 
 def test_other_settings_in_the_same_folder(folder, encode):

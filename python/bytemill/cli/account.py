@@ -19,7 +19,8 @@ from bytemill.cli.flags import add_flags, flag_of, given
 from bytemill.cli.train import plan_rows
 from bytemill.lm.checkpoint.loading import find_checkpoint
 from bytemill.lm.device.gpus import GPUS, gpu
-from bytemill.lm.distributed.costs import SHARDS, rank_costs
+from bytemill.lm.distributed.costs import rank_costs
+from bytemill.lm.distributed.layout import SHARDS
 from bytemill.lm.model.config import ModelConfig
 from bytemill.lm.model.cost import accounting
 from bytemill.lm.model.cost.activations import FP32, WIDTHS
@@ -100,7 +101,7 @@ def parser(prog: str = "python -m scripts.account") -> argparse.ArgumentParser:
         "--shard",
         choices=SHARDS,
         default="zero2",
-        help="how they share: zero2, as train does, or torch's fsdp (default: %(default)s)",
+        help="how they share, as of train (default: %(default)s)",
     )
     add("--components", action="store_true", help="show each projection and product by itself")
     add(

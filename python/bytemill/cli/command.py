@@ -34,7 +34,7 @@ EPILOG = (
 _STACK = ("safetensors", "torch")
 _SERVE = ("fastapi", "starlette", "uvicorn")
 _CHAT = ("prompt_toolkit", "rich")
-_ALONE = ("matplotlib", "numpy", "pyarrow", "shtab", "tiktoken", "tokenizers", "zstandard")
+_ALONE = ("gguf", "matplotlib", "numpy", "pyarrow", "shtab", "tiktoken", "tokenizers", "zstandard")
 
 
 def exit_status(

@@ -37,8 +37,18 @@ def parser() -> argparse.ArgumentParser:
     add("--tokenizer", required=True, metavar="DIR", help="a folder that tok-train has written")
     inputs.add_input(result, required=False)
     inputs.add_flags(result)
-    add("--shards", nargs="+", action="extend", metavar="DIR", help="folders of shards, instead")
-    add("--core", metavar="DIR", help="look for CORE's items, in a folder as for base-eval")
+    add(
+        "--shards",
+        nargs="+",
+        action="extend",
+        metavar="DIR",
+        help="folders of shards, instead (default: none)",
+    )
+    add(
+        "--core",
+        metavar="DIR",
+        help="look for CORE's items, in a folder as for base-eval (default: none)",
+    )
     add(
         "--tasks",
         nargs="+",
@@ -46,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME",
         choices=CHAT_CORE,
-        help=f"look for the test items of tasks, of: {', '.join(CHAT_CORE)}",
+        help=f"look for the test items of tasks, of: {', '.join(CHAT_CORE)} (default: none)",
     )
     add(
         "--data",
@@ -60,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
         action="extend",
         default=[],
         metavar="PATH",
-        help="look for items of your own: texts, or rows of .jsonl and .parquet",
+        help="look for items of your own: texts, or rows of .jsonl and .parquet (default: none)",
     )
     add(
         "--items-column",
@@ -70,7 +80,11 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--n", type=int, default=N, metavar="N", help="tokens of an n-gram (default: %(default)s)")
     add("--threads", type=int, metavar="N", help="threads (default: one for each core)")
-    add("--out", metavar="FILE", help="a file of JSON lines for what was found of each item")
+    add(
+        "--out",
+        metavar="FILE",
+        help="a file of JSON lines for what was found of each item (default: none)",
+    )
     add("--json", action="store_true", help="print one line of JSON instead of a table")
     return result
 

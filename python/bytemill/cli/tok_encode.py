@@ -6,6 +6,7 @@ bytemill tok-encode --tokenizer tokenizer --input corpus/ --out tokens
 from __future__ import annotations
 
 import argparse
+import glob
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from bytemill.cli.command import EPILOG, check_new, exit_status
 from bytemill.cli.console import inputs
 from bytemill.cli.progress import Progress
 from bytemill.data import expand_inputs
+from bytemill.data.download.manifest import validation_files
 from bytemill.data.encode_files import SHARD_TOKENS, check_fraction, check_separator, choose_dtype
 from bytemill.data.readers import check_packages
 from bytemill.data.shard_run import STATE_NAME, ShardRun
@@ -103,7 +105,8 @@ def run(args: argparse.Namespace, out: Path) -> None:
     check_new(out, overwrite=args.overwrite or goes_on, kind="shards", marks=marks)
     tokenizer = Tokenizer.load(args.tokenizer)
     began = time.perf_counter()
-    with inputs.named(args.input, args.format) as paths, Progress("encode", "MB") as bar:
+    with inputs.named(args.input, args.format) as named, Progress("encode", "MB") as bar:
+        paths, pinned = without_validation(named)
         if args.overwrite and is_ours:
             check(args, tokenizer, paths)
             remove_shards(out)
@@ -128,7 +131,39 @@ def run(args: argparse.Namespace, out: Path) -> None:
         encoded = f"the rest of {report.megabytes(manifest.n_bytes)} in {seconds:.2f} s"
     else:
         encoded = report.phase(seconds, manifest.n_bytes)
-    print(report.rows([("encoded", encoded), *summary(manifest, out)]))
+    print(report.rows([("encoded", encoded), *summary(manifest, out), *left_out(pinned)]))
+
+
+def without_validation(names: Sequence[str]) -> tuple[list[str], list[Path]]:
+    """What is to be encoded, and the files in it that downloads have pinned for validation: they
+    are left out of folders and globs, and encoded where they are named themselves.
+
+    Raises:
+        ValueError: A folder or a glob holds nothing else.
+    """
+    paths, pinned = [], []
+    for name in names:
+        if Path(name).is_file() or (not Path(name).is_dir() and not glob.has_magic(name)):
+            paths.append(name)
+            continue
+        files = [file.path for file in expand_inputs(name)]
+        left = {path.resolve() for path in validation_files(files)}
+        found = [path for path in files if path.resolve() in left]
+        kept = [str(path) for path in files if path not in found]
+        if found and not kept:
+            raise ValueError(
+                f"{name}: it holds only {found[0]}, which a download has pinned for validation; "
+                "fetch more of it, or name that file to encode it"
+            )
+        paths += kept if found else [name]
+        pinned += found
+    return paths, pinned
+
+
+def left_out(pinned: Sequence[Path]) -> list[tuple[str, str]]:
+    """Says which files were not encoded."""
+    told = [f"{path}, pinned for validation; to encode it, name it as --input" for path in pinned]
+    return report.labelled("left out", told)
 
 
 def check(args: argparse.Namespace, tokenizer: Tokenizer, paths: list[str]) -> None:

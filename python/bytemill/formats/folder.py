@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from bytemill import files
 from bytemill.folder_lock import locked
-from bytemill.formats.tiktoken import ranks_from_bytes, ranks_to_bytes
+from bytemill.formats.tiktoken import ranks_from_bytes, ranks_in_order, ranks_to_bytes
+from bytemill.shape import Shape
 from bytemill.vocabulary import Vocabulary
 
 StrPath = str | os.PathLike[str]
@@ -52,7 +53,7 @@ def write(vocabulary: Vocabulary, folder: Path) -> None:
     Raises:
         OSError: As `save`.
     """
-    data = ranks_to_bytes(vocabulary.mergeable_ranks)
+    data = _ranks(vocabulary)
     sha256 = hashlib.sha256(data).hexdigest()
     ranks_name = f"ranks-{sha256[:16]}.tiktoken"
     config = {
@@ -66,6 +67,8 @@ def write(vocabulary: Vocabulary, folder: Path) -> None:
         "ranks_sha256": sha256,
         "fingerprint": vocabulary.fingerprint,
     }
+    if vocabulary.shape is not None:
+        config["shape"] = vocabulary.shape.to_state()
     ranks_path = folder / ranks_name
     had_ranks = ranks_path.exists()
     try:
@@ -87,9 +90,21 @@ def to_state(vocabulary: Vocabulary) -> dict[str, Any]:
         "name": vocabulary.name,
         "pattern": vocabulary.pat_str,
         "special_tokens": vocabulary.special_tokens,
-        "ranks": ranks_to_bytes(vocabulary.mergeable_ranks),
+        "ranks": _ranks(vocabulary),
         "fingerprint": vocabulary.fingerprint,
+        "shape": None if vocabulary.shape is None else vocabulary.shape.to_state(),
     }
+
+
+def _ranks(vocabulary: Vocabulary) -> bytes:
+    """The tokens with their ids, by rank."""
+    if vocabulary.shape is None or vocabulary.shape.n_merged is None:
+        return ranks_to_bytes(vocabulary.mergeable_ranks)
+    return ranks_in_order(vocabulary.mergeable_ranks)
+
+
+def _shape(state: dict[str, Any]) -> Shape | None:
+    return None if state.get("shape") is None else Shape.from_state(state["shape"])
 
 
 def from_state(state: dict[str, Any]) -> Vocabulary:
@@ -106,7 +121,7 @@ def from_state(state: dict[str, Any]) -> Vocabulary:
         fingerprint = state["fingerprint"]
     except KeyError as error:
         raise ValueError(f"the tokenizer's state has no {error}") from None
-    vocabulary = Vocabulary(ranks, special, pattern=pattern, name=name)
+    vocabulary = Vocabulary(ranks, special, pattern=pattern, name=name, shape=_shape(state))
     if vocabulary.fingerprint != fingerprint:
         raise ValueError("the tokenizer's state was changed: its fingerprint is a different one")
     return vocabulary
@@ -155,7 +170,7 @@ def _load(config_path: Path) -> Vocabulary:
     name = _field(config_path, config, "name", str)
     try:
         ranks = ranks_from_bytes(data, os.fspath(ranks_path))
-        vocabulary = Vocabulary(ranks, special, pattern=pattern, name=name)
+        vocabulary = Vocabulary(ranks, special, pattern=pattern, name=name, shape=_shape(config))
     except (TypeError, ValueError) as error:
         raise _bad(config_path, str(error)) from error
     for key in ("n_vocab", "fingerprint"):

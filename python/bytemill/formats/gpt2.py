@@ -91,6 +91,7 @@ def write(vocabulary: Vocabulary, vocab_path: StrPath, merges_path: StrPath) -> 
     """
     if files.named("vocab_filepath", vocab_path) == files.named("merges_filepath", merges_path):
         raise ValueError(f"{merges_path}: the merges need another file than the vocabulary")
+    selfcheck.refuse_shape(vocabulary, "vocab.json and merges.txt")
     vocab, merges = _entries(vocabulary)
     lines = [_HEADER, *(f"{to_text(left)} {to_text(right)}" for left, right in merges)]
     contents = {

@@ -11,7 +11,7 @@ from typing import Final
 from bytemill import _core, patterns
 from bytemill.formats import regex_gaps
 from bytemill.formats.regex_parser import parse
-from bytemill.formats.regex_tree import Engine, Node, emit
+from bytemill.formats.regex_tree import Engine, Node, emit, may_be_empty
 
 # `cl100k` with what Oniguruma reads differently replaced, as it has long been written.
 _CL100K: Final = (
@@ -61,6 +61,15 @@ def from_oniguruma(text: str, *, keeps_gaps: bool) -> str:
             # Written anew, so that no flag reaches the new alternative.
             regex = f"{emit(tree) if _FLAGS.search(regex) else regex}|{gap}"
     return regex
+
+
+def may_match_nothing(text: str) -> bool:
+    """Whether Oniguruma may match nothing with `text`.
+
+    Raises:
+        ValueError: As `from_oniguruma`.
+    """
+    return may_be_empty(parse(text, "oniguruma"))
 
 
 def _translate(text: str, source: Engine, target: Engine) -> tuple[str, Node]:

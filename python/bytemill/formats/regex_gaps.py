@@ -10,7 +10,8 @@ other match changes.
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+import itertools
+from typing import Final, NamedTuple
 
 from bytemill import _core
 from bytemill.formats.regex_tree import (
@@ -23,6 +24,8 @@ from bytemill.formats.regex_tree import (
     Look,
     Node,
     One,
+    Property,
+    Range,
     Repeat,
     Sequence,
     Union,
@@ -53,9 +56,9 @@ def gap_of(node: Node) -> str | None:
             "it may match nothing, and each such match would divide the text between others; "
             "write it with an equivalent that always takes a character (+ for *)"
         )
-    starts = _starts(node)
+    starts = _needed(node)
     singles = _join(starts.singles)
-    if singles is not None and _is_empty(negate(singles)):
+    if singles is not None and is_empty(negate(singles)):
         return None
     firsts = {emit_class(first) for first, _ in starts.pairs}
     if starts.exact and (len(firsts) <= 1 or all(_is_one_character(p[0]) for p in starts.pairs)):
@@ -63,9 +66,29 @@ def gap_of(node: Node) -> str | None:
     first = _firsts(node)
     plain = None if first is None else _join([negate(first)])
     general = f"(?!{emit(node)}){emit_class(ANYTHING)}"
-    if plain is None or _is_empty(plain):
+    if plain is None or is_empty(plain):
         return f"(?:{general})+"
     return f"(?:{emit_class(plain)}++|{general})+"
+
+
+def _needed(node: Node) -> _Starts:
+    """Where `node` matches, without what begins where a single character is enough anyway."""
+    parts = node.parts if isinstance(node, Either) else (node,)
+    all_of = [_starts(part) for part in parts]
+    singles = [single for starts in all_of for single in starts.singles]
+    enough = _join(singles)
+    exact, pairs = True, []
+    for part, starts in zip(parts, all_of, strict=True):
+        first = _firsts(part)
+        if enough is not None and first is not None and is_empty(_meet(first, negate(enough))):
+            continue
+        exact = exact and starts.exact
+        pairs += [
+            pair
+            for pair in starts.pairs
+            if enough is None or not is_empty(_meet(pair[0], negate(enough)))
+        ]
+    return _Starts(singles, pairs, exact)
 
 
 def _simple_gap(starts: _Starts, singles: Class | None) -> str:
@@ -79,7 +102,7 @@ def _simple_gap(starts: _Starts, singles: Class | None) -> str:
         return f"{ways[0]}+"
     for first, others in seconds.values():
         head: Class = first if singles is None else _meet(first, negate(singles))
-        if not _is_empty(head):
+        if not is_empty(head):
             after = _join(others)
             assert after is not None
             ways.append(f"{emit_class(head)}(?!{emit_class(after)})")
@@ -181,17 +204,52 @@ def _meet(a: Class, b: Class) -> Class:
 
 
 def _is_one_character(of: Class) -> bool:
-    return len(emit_class(of)) <= 2 and not _is_empty(of)
+    return len(emit_class(of)) <= 2 and not is_empty(of)
+
+
+_EVERY: Final = (1 << 0x110000) - 1 & ~(((1 << 0x800) - 1) << 0xD800)
+"""All characters, a bit for each code point."""
 
 
 @functools.cache
-def _all_characters() -> str:
-    return "".join(chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000)
+def _every_character() -> str:
+    return "".join(map(chr, itertools.chain(range(0xD800), range(0xE000, 0x110000))))
 
 
 @functools.cache
-def _is_empty(of: Class) -> bool:
-    """Whether no character is in the class; all of them are asked."""
-    counting = _core.CountingPass(emit_class(of), [], num_threads=1)
-    counting.feed([_all_characters()])
-    return len(counting.finish()) == 0
+def _named(text: str) -> int:
+    """The characters of a class such as `\\s`, as bits; the core says which they are."""
+    counting = _core.CountingPass(f"{text}+", [], num_threads=1)
+    counting.feed([_every_character()])
+    bits = 0
+    for run, _ in counting.finish().items():
+        characters = run.decode()
+        bits |= _range(characters[0], characters[-1])
+    return bits & _EVERY
+
+
+def _range(first: str, last: str) -> int:
+    return ((1 << ord(last) - ord(first) + 1) - 1) << ord(first)
+
+
+def _members(of: Class | Range | Property) -> int:
+    """The characters of a class, as bits."""
+    match of:
+        case Range(first, last):
+            return _range(first, last)
+        case Property(text, negated):
+            bits = _named(text)
+        case Union(negated, items):
+            bits = 0
+            for item in items:
+                bits |= _members(item)
+        case Intersection(negated, parts):
+            bits = _EVERY
+            for part in parts:
+                bits &= _members(part)
+    return _EVERY & ~bits if negated else bits
+
+
+def is_empty(of: Class) -> bool:
+    """Whether no character is in the class."""
+    return _members(of) & _EVERY == 0

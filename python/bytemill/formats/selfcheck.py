@@ -116,5 +116,31 @@ def tokenizers_or_warning(path: str | os.PathLike[str], action: str) -> Any:
     return library
 
 
+def refuse_shape(vocabulary: Vocabulary, target: str) -> None:
+    """Refuses what only a tokenizer.json can hold.
+
+    Raises:
+        ValueError: Naming what it is.
+    """
+    shape = vocabulary.shape
+    told = []
+    if shape is not None and shape.core is not None:
+        kinds = ", ".join(step["type"] for step in shape.normalizers)
+        told += [f"a normalizer ({kinds})"] * bool(kinds)
+        told += ["a space put before the text"] * shape.prefix_space
+        told += ["added tokens with manners of their own"] * (
+            shape.passes or not all(token.special for token in shape.added)
+        )
+        told += ["ids that do not follow the merges"] * (shape.n_merged is not None)
+        told += ["tokens that no merge makes"] * (not shape.whole_tokens)
+    if vocabulary.pat_str.startswith('{"splits":'):
+        told.append("several splits in a row")
+    if told:
+        raise ValueError(
+            f"{target} cannot hold {' and '.join(told)}: to_huggingface writes all of this "
+            "vocabulary"
+        )
+
+
 def _cut(text: str) -> str:
     return text if len(text) <= 200 else text[:200] + "..."

@@ -34,8 +34,12 @@ _PUBLISHED: Final[dict[str, tuple[str, dict[str, int]]]] = {
 
 def ranks_to_bytes(ranks: dict[bytes, int]) -> bytes:
     """Tokens in tiktoken's format: a line "base64 id" for each, by id."""
-    ordered = sorted(ranks.items(), key=lambda item: item[1])
-    return b"".join(b"%b %d\n" % (base64.b64encode(token), id_) for token, id_ in ordered)
+    return ranks_in_order(dict(sorted(ranks.items(), key=lambda item: item[1])))
+
+
+def ranks_in_order(ranks: dict[bytes, int]) -> bytes:
+    """As `ranks_to_bytes`, in the order given."""
+    return b"".join(b"%b %d\n" % (base64.b64encode(token), id_) for token, id_ in ranks.items())
 
 
 def ranks_from_bytes(data: bytes, source: str) -> dict[bytes, int]:
@@ -135,6 +139,7 @@ def to_tiktoken(vocabulary: Vocabulary, name: str) -> "tiktoken.Encoding":
         ValueError: If tiktoken would give other ids or fail, with the first text that shows it; if
             the pattern may match nothing, on which tiktoken panics.
     """
+    selfcheck.refuse_shape(vocabulary, "a tiktoken encoding")
     module = _import("to_tiktoken")
     if _may_match_nothing(vocabulary.pat_str):
         raise ValueError(

@@ -15,6 +15,8 @@ from bytemill.serve.errors import ApiError, invalid
 from bytemill.serve.limits import Limits
 
 # Fields of OpenAI's that change nothing here, or only with values other than these.
+# The seeds that other programs read from JSON as they are.
+_SEEDS_OF_JSON: Final = 2**53
 _WITHOUT_EFFECT: Final = frozenset(
     {"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"}
 )
@@ -209,7 +211,7 @@ def _common(
         longest if max_tokens is None else max_tokens,
         n,
         # A new one each time, or "regenerate" would repeat itself.
-        secrets.randbelow(SEEDS) if seed is None else seed % SEEDS,
+        secrets.randbelow(_SEEDS_OF_JSON) if seed is None else seed % SEEDS,
         stop,
         n_top,
         streams,

@@ -1,14 +1,13 @@
 """Text to ids: the encoding half of `Tokenizer`."""
 
-import functools
 import itertools
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from bytemill import _core
 from bytemill._arguments import check_integer, check_limit
 from bytemill._types import IdArray, SpecialChoice
-from bytemill.tokenizer.contents import Contents
+from bytemill.tokenizer.allowing import Allowing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,11 +16,8 @@ if TYPE_CHECKING:
 _SLICE = 16384
 """How much of a long piece is encoded at a time when streaming, in characters."""
 
-_MAX_SETS = 64
-"""How many sets of special tokens a tokenizer remembers."""
 
-
-class Encoding(Contents):
+class Encoding(Allowing):
     """What encodes text.
 
     By default all special tokens become their ids where the text holds them, the longest of several
@@ -43,6 +39,7 @@ class Encoding(Contents):
         *,
         allowed_special: SpecialChoice = "all",
         disallowed_special: SpecialChoice = (),
+        add_special_tokens: bool = False,
     ) -> list[int]:
         """The ids of `text`.
 
@@ -52,14 +49,19 @@ class Encoding(Contents):
                 others are text like any other.
             disallowed_special: Texts that are refused, or "all" for the special tokens that are
                 not allowed.
+            add_special_tokens: Whether to put the ids before and after the text that the
+                post-processor of a tokenizer.json puts there.
 
         Raises:
             TypeError: If a text is not a str, or a set of special tokens is a str but "all".
             ValueError: If a text holds what is disallowed; if a custom pattern backtracks too far.
         """
         if allowed_special == "all" and not disallowed_special:
-            return self._encoder.encode(text)
-        return self._encoder.encode(text, self._check([text], allowed_special, disallowed_special))
+            ids = self._encoder.encode(text)
+        else:
+            allowed = self._check([text], allowed_special, disallowed_special)
+            ids = self._encoder.encode(text, allowed)
+        return self._surrounded(ids) if add_special_tokens else ids
 
     def encode_ordinary(self, text: str) -> list[int]:
         """The ids of `text` with special tokens in it as text like any other.
@@ -103,6 +105,7 @@ class Encoding(Contents):
         *,
         allowed_special: SpecialChoice = "all",
         disallowed_special: SpecialChoice = (),
+        add_special_tokens: bool = False,
     ) -> tuple[list[int], list[tuple[int, int]]]:
         """The ids of `text`, and for each the characters of `text` it stands for.
 
@@ -112,6 +115,8 @@ class Encoding(Contents):
                 others are text like any other.
             disallowed_special: Texts that are refused, or "all" for the special tokens that are
                 not allowed.
+            add_special_tokens: Whether to put the ids before and after the text that the
+                post-processor of a tokenizer.json puts there.
 
         Returns:
             The ids, and as many pairs (start, end): token i is in `text[start:end]`. Where several
@@ -119,7 +124,12 @@ class Encoding(Contents):
             without a gap, unless a custom pattern leaves text out.
         """
         allowed = self._check([text], allowed_special, disallowed_special)
-        return self._encoder.encode_with_offsets(text, allowed)
+        ids, offsets = self._encoder.encode_with_offsets(text, allowed)
+        if add_special_tokens:
+            before, after = self._around
+            offsets = [(0, 0)] * len(before) + offsets + [(0, 0)] * len(after)
+            ids = self._surrounded(ids)
+        return ids, offsets
 
     def count(
         self,
@@ -127,6 +137,7 @@ class Encoding(Contents):
         *,
         allowed_special: SpecialChoice = "all",
         disallowed_special: SpecialChoice = (),
+        add_special_tokens: bool = False,
     ) -> int:
         """How many ids `encode` would give.
 
@@ -136,13 +147,18 @@ class Encoding(Contents):
                 others are text like any other.
             disallowed_special: Texts that are refused, or "all" for the special tokens that are
                 not allowed.
+            add_special_tokens: Whether to put the ids before and after the text that the
+                post-processor of a tokenizer.json puts there.
 
         Raises:
             TypeError, ValueError: As `encode`.
         """
         if allowed_special == "all" and not disallowed_special:
-            return self._encoder.count(text)
-        return self._encoder.count(text, self._check([text], allowed_special, disallowed_special))
+            count = self._encoder.count(text)
+        else:
+            allowed = self._check([text], allowed_special, disallowed_special)
+            count = self._encoder.count(text, allowed)
+        return count + sum(map(len, self._around)) if add_special_tokens else count
 
     def truncate(
         self,
@@ -209,6 +225,7 @@ class Encoding(Contents):
         *,
         allowed_special: SpecialChoice = "all",
         disallowed_special: SpecialChoice = (),
+        add_special_tokens: bool = False,
     ) -> list[list[int]]:
         """The ids of each text, in their order.
 
@@ -219,13 +236,16 @@ class Encoding(Contents):
                 others are text like any other.
             disallowed_special: Texts that are refused, or "all" for the special tokens that are
                 not allowed.
+            add_special_tokens: Whether to put the ids before and after the text that the
+                post-processor of a tokenizer.json puts there.
 
         Raises:
             TypeError, ValueError: As `encode`; for fewer threads than one.
         """
         batch, threads = _batch(texts), check_limit("num_threads", num_threads)
         allowed = self._check(batch, allowed_special, disallowed_special)
-        return self._encoder.encode_batch(batch, threads, allowed)
+        all_ids = self._encoder.encode_batch(batch, threads, allowed)
+        return [self._surrounded(ids) for ids in all_ids] if add_special_tokens else all_ids
 
     def encode_ordinary_batch(
         self, texts: Iterable[str], num_threads: int | None = None
@@ -318,42 +338,15 @@ class Encoding(Contents):
 
     # Inside
 
-    def _check(
-        self, texts: Iterable[str], allowed: SpecialChoice, disallowed: SpecialChoice
-    ) -> _core.SpecialSet | None:
-        """What to pass to the core for `allowed`, once no text holds what is disallowed."""
-        specials = self.special_tokens
-        some = None if _is_all("allowed_special", allowed) else frozenset(allowed)
-        if _is_all("disallowed_special", disallowed):
-            refused = frozenset() if some is None else frozenset(specials) - some
-        else:
-            refused = frozenset(disallowed)
-        if refused:
-            finder = self._set(refused)
-            for text in texts:
-                found = finder.find(text)
-                if found is not None:
-                    _refuse(found)
-        if some is None:
-            return None
-        known = some.intersection(specials)
-        for text in some - known:
-            if not isinstance(text, str):
-                raise TypeError(f"allowed_special: {text!r} is not a str")
-        return self._set(known)
+    @property
+    def _around(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The ids that a tokenizer.json puts before a text and after it."""
+        shape = self._vocabulary.shape
+        return ((), ()) if shape is None else (shape.before, shape.after)
 
-    def _set(self, tokens: frozenset[str]) -> _core.SpecialSet:
-        """A searcher, which costs more to make than to use."""
-        found = self._sets.get(tokens)
-        if found is None:
-            if len(self._sets) >= _MAX_SETS:
-                self._sets.clear()
-            found = self._sets[tokens] = _core.SpecialSet(sorted(tokens))
-        return found
-
-    @functools.cached_property
-    def _sets(self) -> dict[frozenset[str], _core.SpecialSet]:
-        return {}
+    def _surrounded(self, ids: list[int]) -> list[int]:
+        before, after = self._around
+        return [*before, *ids, *after]
 
     @property
     def _width(self) -> int:
@@ -365,20 +358,6 @@ class Encoding(Contents):
         if self._width == 2:
             return np.frombuffer(data, dtype=np.uint16)
         return np.frombuffer(data, dtype=np.uint32)
-
-
-def _is_all(name: str, choice: SpecialChoice) -> bool:
-    if isinstance(choice, str) and choice != "all":
-        raise TypeError(f'{name}={choice!r}: expected "all" or a set of special tokens')
-    return choice == "all"
-
-
-def _refuse(token: str) -> NoReturn:
-    raise ValueError(
-        f"the text holds {token!r}, which is a disallowed special token. To encode it as a special "
-        f"token, pass allowed_special={{{token!r}}}; to encode it as text like any other, leave it "
-        f"out of disallowed_special, or pass disallowed_special=() to check for none"
-    )
 
 
 def _batch(texts: Iterable[str]) -> list[str]:

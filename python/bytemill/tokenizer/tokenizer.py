@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from bytemill import patterns
 from bytemill._types import TieBreak
-from bytemill.formats import folder, gpt2, huggingface
+from bytemill.files import raising_memory_error
+from bytemill.formats import folder, gpt2, hub, huggingface
 from bytemill.formats import tiktoken as tiktoken_format
 from bytemill.tokenizer.unstable import Unstable
 from bytemill.vocabulary import Vocabulary
@@ -160,8 +161,13 @@ class Tokenizer(Unstable):
 
         Raises:
             ValueError: If that is more tokens than there are, or less than the 256 bytes and the
-                special tokens.
+                special tokens; for a tokenizer.json's vocabulary with a shape that decides ids.
         """
+        if self._vocabulary.shape is not None and self._vocabulary.shape.core is not None:
+            raise ValueError(
+                "a vocabulary from a tokenizer.json that says more than tokens, special tokens "
+                "and a pattern cannot be truncated"
+            )
         n_special, n_ranks = len(self.special_tokens), len(self.mergeable_ranks)
         if not 256 + n_special <= vocab_size <= n_ranks + n_special:
             raise ValueError(
@@ -176,6 +182,7 @@ class Tokenizer(Unstable):
 
     # Corpora
 
+    @raising_memory_error()
     def encode_files(
         self,
         paths: "Paths",
@@ -210,6 +217,7 @@ class Tokenizer(Unstable):
             progress=progress,
         )
 
+    @raising_memory_error()
     def encode_files_to_numpy(
         self,
         paths: "Paths",
@@ -265,16 +273,19 @@ class Tokenizer(Unstable):
 
     # Files and other libraries
 
+    @raising_memory_error()
     def save(self, dir: StrPath) -> None:
         """Writes the folder `dir`; `bytemill.formats.folder` says what a crash can do."""
         folder.save(self._vocabulary, dir)
 
     @classmethod
+    @raising_memory_error()
     def load(cls, dir: StrPath) -> "Tokenizer":
         """Reads a folder that `save` wrote; ValueError if it is damaged."""
         return cls.from_vocabulary(folder.load(dir))
 
     @classmethod
+    @raising_memory_error()
     def from_files(
         cls,
         vocab_filepath: StrPath,
@@ -288,6 +299,7 @@ class Tokenizer(Unstable):
             gpt2.read(vocab_filepath, merges_filepath, special_tokens, pattern)
         )
 
+    @raising_memory_error()
     def to_files(self, vocab_filepath: StrPath, merges_filepath: StrPath) -> None:
         """Writes GPT-2's vocab.json and merges.txt, checked; see `bytemill.formats.gpt2.write`."""
         gpt2.write(self._vocabulary, vocab_filepath, merges_filepath)
@@ -301,20 +313,37 @@ class Tokenizer(Unstable):
         special_tokens: Mapping[str, int] | None = None,
     ) -> "Tokenizer":
         """Takes over a tiktoken encoding or file; see `bytemill.formats.tiktoken.from_tiktoken`."""
-        return cls.from_vocabulary(tiktoken_format.from_tiktoken(source, pattern, special_tokens))
+        with raising_memory_error():
+            vocabulary = tiktoken_format.from_tiktoken(source, pattern, special_tokens)
+        return cls.from_vocabulary(vocabulary)
 
     def to_tiktoken(self, name: str) -> "tiktoken.Encoding":
         """This vocabulary as a tiktoken encoding, checked; see `formats.tiktoken`."""
-        return tiktoken_format.to_tiktoken(self._vocabulary, name)
+        with raising_memory_error():
+            return tiktoken_format.to_tiktoken(self._vocabulary, name)
 
     @classmethod
     def from_huggingface(cls, path: StrPath) -> "Tokenizer":
         """Reads a byte-level BPE tokenizer.json; see `bytemill.formats.huggingface.read`."""
-        return cls.from_vocabulary(huggingface.read(path))
+        with raising_memory_error():
+            return cls.from_vocabulary(huggingface.read(path))
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_folder: StrPath,
+        *,
+        revision: str | None = None,
+        download: bool = False,
+    ) -> "Tokenizer":
+        """Reads the tokenizer.json of a folder, or of a model on the Hugging Face hub: from its
+        cache on this machine, or from the hub if `download`; see `bytemill.formats.hub.find`."""
+        return cls.from_huggingface(hub.find(name_or_folder, revision=revision, download=download))
 
     def to_huggingface(self, path: StrPath) -> None:
         """Writes a tokenizer.json, checked; see `bytemill.formats.huggingface.write`."""
-        huggingface.write(self._vocabulary, path)
+        with raising_memory_error():
+            huggingface.write(self._vocabulary, path)
 
 
 def _from_state(state: dict[str, Any]) -> Tokenizer:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bytemill import _arguments, _core, patterns
 from bytemill._core import Counts
 from bytemill._types import TieBreak
+from bytemill.files import raising_memory_error
 from bytemill.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ class VocabularyTrainer:
             counting.feed(texts)
             self._finish(counting)
 
+    @raising_memory_error()
     def feed_files(
         self,
         paths: Paths,

@@ -88,8 +88,8 @@ pub fn encode_corpus<'a, E: From<Error>>(
 ) -> Result<(), E> {
     let n_threads = threads::resolve(options.num_threads)?;
     let mut splitter = Splitter::new(
-        encoder.special().clone(),
-        encoder.pretokenizer().cuts(),
+        encoder.separators().clone(),
+        encoder.document_cuts(),
         None,
         None,
         options.block_size,

@@ -13,8 +13,11 @@
 //! matches or, for a vocabulary that training does not give, with a heap. The ids go to a list or only
 //! into a count (`sink`); a thread's working memory is used again by later sessions (`states`).
 //!
+//! What a tokenizer.json asks for beyond that is in [`front`].
+//!
 //! What has been tried to make this fast, and with what success, is in `docs/encoder-notes.md`.
 
+pub mod front;
 mod groups;
 mod long_cache;
 mod misses;
@@ -29,6 +32,7 @@ use crate::system::memory;
 use crate::text::special::{Segment, SpecialTokens};
 use crate::vocabulary::Vocabulary;
 use crate::vocabulary::ranks::Ranks;
+use front::{Front, FrontOptions};
 use groups::State;
 use rustc_hash::FxHashMap;
 use sink::{IdCount, IdSink};
@@ -45,6 +49,9 @@ pub struct Encoder {
     /// Id -> index in `special`.
     special_indices: FxHashMap<u32, usize>,
     states: StatePool,
+    front: Option<Box<Front>>,
+    /// An empty set.
+    nothing: SpecialTokens,
 }
 
 impl Encoder {
@@ -54,8 +61,27 @@ impl Encoder {
     /// [`Error::Argument`] for special tokens that are empty, come twice or have another token's id;
     /// [`Error::Pattern`] for a broken pattern; [`Error::Memory`].
     pub fn new(ranks: Ranks, special: Vec<(String, u32)>, pattern: &str) -> Result<Self> {
+        Self::with(Vocabulary::new(ranks)?, special, pattern, None)
+    }
+
+    /// As [`Self::new`], with what is done to text before it is cut into pretokens. `special` holds the
+    /// added tokens.
+    ///
+    /// # Errors
+    /// As there, and as [`Front::set`].
+    pub fn with(
+        vocabulary: Vocabulary,
+        special: Vec<(String, u32)>,
+        pattern: &str,
+        front: Option<FrontOptions>,
+    ) -> Result<Self> {
+        let ranks = vocabulary.ranks();
         let pretokenizer = Pretokenizer::new(pattern)?;
-        if let Some((token, id)) = special.iter().find(|s| ranks.token(s.1).is_some()) {
+        if let Some((token, id)) = special.iter().find(|s| {
+            ranks
+                .token(s.1)
+                .is_some_and(|token| token != s.0.as_bytes())
+        }) {
             return Err(Error::argument(
                 "special_tokens",
                 format!("{token:?}"),
@@ -69,10 +95,17 @@ impl Encoder {
         for (index, (_, id)) in special.iter().enumerate() {
             special_indices.entry(*id).or_insert(index);
         }
+        let front = front.map(Front::new).transpose()?.map(Box::new);
+        let texts: Vec<String> = special.iter().map(|s| s.0.clone()).collect();
         Ok(Self {
             pretokenizer,
-            tables: Tables::new(Vocabulary::new(ranks)?)?,
-            special: SpecialTokens::new(special.iter().map(|s| &s.0))?,
+            tables: Tables::new(vocabulary)?,
+            special: match &front {
+                Some(front) => front.set(&texts)?,
+                None => SpecialTokens::new(texts)?,
+            },
+            front,
+            nothing: SpecialTokens::new::<&str>([])?,
             special_ids: {
                 special_ids.extend(special);
                 special_ids
@@ -149,6 +182,11 @@ impl Encoder {
         self.session().encode(text, allowed, out)
     }
 
+    /// The ids of a stretch of text that is ready to be cut into pretokens.
+    pub(crate) fn encode_stretch(&self, text: &str, out: &mut Vec<u32>) -> Result<()> {
+        self.session().ordinary(text, out)
+    }
+
     /// How many ids [`Self::encode_ordinary`] gives.
     ///
     /// # Errors
@@ -188,7 +226,10 @@ impl Session<'_> {
     /// # Errors
     /// As there.
     pub fn encode_ordinary(&mut self, text: &str, out: &mut Vec<u32>) -> Result<()> {
-        self.ordinary(text, out)
+        match self.encoder.front {
+            None => self.ordinary(text, out),
+            Some(_) => self.stretches(text, self.encoder.always(), out),
+        }
     }
 
     /// As [`Encoder::count_ordinary`].
@@ -197,7 +238,10 @@ impl Session<'_> {
     /// As there.
     pub fn count_ordinary(&mut self, text: &str) -> Result<usize> {
         let mut count = IdCount(0);
-        self.ordinary(text, &mut count)?;
+        match self.encoder.front {
+            None => self.ordinary(text, &mut count)?,
+            Some(_) => self.stretches(text, self.encoder.always(), &mut count)?,
+        }
         Ok(count.0)
     }
 
@@ -211,6 +255,9 @@ impl Session<'_> {
         allowed: &SpecialTokens,
         out: &mut Vec<u32>,
     ) -> Result<()> {
+        if self.encoder.front.is_some() {
+            return self.stretches(text, allowed, out);
+        }
         allowed.split(text, |segment| match segment {
             Segment::Ordinary(range) => self.encode_ordinary(&text[range], out),
             Segment::Special(token, _) => {
@@ -227,6 +274,11 @@ impl Session<'_> {
     /// # Errors
     /// As there.
     pub fn count(&mut self, text: &str, allowed: &SpecialTokens) -> Result<usize> {
+        if self.encoder.front.is_some() {
+            let mut count = IdCount(0);
+            self.stretches(text, allowed, &mut count)?;
+            return Ok(count.0);
+        }
         let mut n = 0;
         allowed.split(text, |segment| {
             n += match segment {
@@ -236,6 +288,22 @@ impl Session<'_> {
             Ok::<(), Error>(())
         })?;
         Ok(n)
+    }
+
+    fn stretches(
+        &mut self,
+        text: &str,
+        allowed: &SpecialTokens,
+        out: &mut impl IdSink,
+    ) -> Result<()> {
+        let (encoder, mut to) = (self.encoder, (self, out));
+        encoder.each_stretch(
+            text,
+            allowed,
+            &mut to,
+            |(_, out), id| Ok(out.append(&[id])?),
+            |(session, out), text| session.ordinary(text, *out),
+        )
     }
 
     fn ordinary(&mut self, text: &str, out: &mut impl IdSink) -> Result<()> {

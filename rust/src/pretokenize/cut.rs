@@ -20,6 +20,9 @@ pub enum Cuts {
     /// - after a line feed that has no white space before it, but not before white space or `/`
     ///   (o200k's punctuation may end in line ends and slashes).
     Named,
+    /// Some others, where the characters beside them are ASCII (and the one before those, which one kind of
+    /// cut depends on): there no normal form of Unicode changes anything.
+    BetweenAscii(Arc<Cuts>),
     /// Between these ASCII characters, derived from a compiled pattern: bit `b` of item `a` is for
     /// between `a` and `b`.
     Between(Arc<[u128; 128]>),
@@ -31,6 +34,7 @@ impl Cuts {
         match self {
             Cuts::Nowhere => false,
             Cuts::Named => true,
+            Cuts::BetweenAscii(cuts) => cuts.exist(),
             Cuts::Between(pairs) => pairs.iter().any(|&after| after != 0),
         }
     }
@@ -42,6 +46,16 @@ impl Cuts {
         match self {
             Cuts::Nowhere => None,
             Cuts::Named => last_named(text, from, to),
+            Cuts::BetweenAscii(cuts) => {
+                let mut to = to;
+                loop {
+                    let cut = cuts.last(text, from, to)?;
+                    if text[cut.saturating_sub(2)..=cut].is_ascii() {
+                        return Some(cut);
+                    }
+                    to = cut - 1;
+                }
+            }
             Cuts::Between(pairs) => (from + 1..=to).rev().find(|&c| {
                 let after = pairs.get(usize::from(text[c - 1])).copied().unwrap_or(0);
                 text[c] < 128 && after >> text[c] & 1 != 0

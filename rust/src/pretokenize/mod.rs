@@ -5,7 +5,7 @@
 //!
 //! Named patterns ([`pattern`]) have scanners (`scan`, `scan_*`, with the character classes of `unicode`).
 //! Other patterns of their kind are compiled (`grammar` -> `automaton` -> `chain` -> `compiled`); the rest
-//! is left to a regex engine (`regex`). [`cut`] says where a document may be cut without a difference.
+//! is left to a regex engine (`regex`). Several in a row are `steps`. [`cut`] says where a document may be cut without a difference.
 
 mod automaton;
 mod chain;
@@ -18,6 +18,7 @@ mod scan;
 mod scan_cl100k;
 mod scan_gpt2;
 mod scan_o200k;
+mod steps;
 mod unicode;
 
 use crate::error::Result;
@@ -32,6 +33,7 @@ pub use scan::Scanner;
 pub use scan_cl100k::{Cl100k, Nanochat};
 pub use scan_gpt2::Gpt2;
 pub use scan_o200k::O200k;
+pub use steps::Splits;
 
 /// Splits text by one pattern.
 #[derive(Clone, Debug)]
@@ -42,6 +44,8 @@ pub enum Pretokenizer {
     Compiled(Compiled),
     /// Any other pattern, by fancy-regex.
     Regex(RegexSplitter),
+    /// Several, one after the other.
+    Splits(Splits),
 }
 
 impl Pretokenizer {
@@ -54,6 +58,9 @@ impl Pretokenizer {
         unicode::prepare()?;
         Ok(match Named::find(name_or_regex) {
             Some(named) => Self::Named(named),
+            None if name_or_regex.starts_with(steps::MARK) => {
+                Self::Splits(Splits::new(name_or_regex)?)
+            }
             None => {
                 // The engine decides what is a pattern at all.
                 let regex = RegexSplitter::new(name_or_regex)?;
@@ -67,7 +74,7 @@ impl Pretokenizer {
 
     /// Whether this does without a regex engine: linear in the text, and it never fails.
     pub fn is_linear(&self) -> bool {
-        !matches!(self, Self::Regex(_))
+        !matches!(self, Self::Regex(_) | Self::Splits(_))
     }
 
     /// Where a long document may be cut so that its parts give the document's pretokens.
@@ -75,7 +82,7 @@ impl Pretokenizer {
         match self {
             Self::Named(_) => Cuts::Named,
             Self::Compiled(s) => s.cuts(),
-            Self::Regex(_) => Cuts::Nowhere,
+            Self::Regex(_) | Self::Splits(_) => Cuts::Nowhere,
         }
     }
 
@@ -102,6 +109,20 @@ impl Pretokenizer {
         sink: &mut impl PretokenSink,
     ) -> Result<()> {
         match self {
+            Self::Splits(s) => s.split_into(level, text, sink),
+            alone => alone.split_alone(level, text, sink),
+        }
+    }
+
+    /// As [`Self::split_into`], for all but several splits in a row.
+    #[inline(always)]
+    fn split_alone<L: Level>(
+        &self,
+        level: L,
+        text: &str,
+        sink: &mut impl PretokenSink,
+    ) -> Result<()> {
+        match self {
             Self::Named(Named::Gpt2) => Gpt2::default().split(level, text, sink),
             Self::Named(Named::Cl100k) => Cl100k::default().split(level, text, sink),
             Self::Named(Named::O200k) => O200k::default().split(level, text, sink),
@@ -109,6 +130,8 @@ impl Pretokenizer {
             Self::Compiled(s) => s.split(text, |start, end| {
                 sink.put(start, end, 1);
             }),
+            // They do not hold each other.
+            Self::Splits(_) => {}
             Self::Regex(r) => {
                 return r.split(text, &mut |start, end| {
                     sink.put(start, end, 1);

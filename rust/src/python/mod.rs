@@ -15,6 +15,7 @@ mod memory;
 mod objects;
 mod panics;
 mod patterns;
+mod shape;
 mod signals;
 mod stream;
 mod tokenizer;

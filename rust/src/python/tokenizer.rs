@@ -6,6 +6,7 @@ use super::decode::Decoder;
 use super::ints::Ints;
 use super::memory::Memory;
 use super::objects::{bytes_of, int_of, list_of, pair_of};
+use super::shape::Shape;
 use super::signals::watched;
 use super::stream::{StreamDecoder, StreamEncoder};
 use crate::corpus::Width;
@@ -19,6 +20,7 @@ use crate::error::Result;
 use crate::streaming::offsets;
 use crate::system::memory;
 use crate::text::special::SpecialTokens;
+use crate::vocabulary::Vocabulary;
 use crate::vocabulary::ranks::Ranks;
 use crate::vocabulary::{FEWEST_TOKEN_BYTES, TYPICAL_TOKEN_BYTES};
 use pyo3::exceptions::PyValueError;
@@ -66,7 +68,7 @@ pub struct Encoder {
     pub(super) inner: Arc<encode::Encoder>,
     decoder: Arc<decode::Decoder>,
     ints: Ints,
-    no_special: SpecialTokens,
+    always: SpecialTokens,
 }
 
 impl Encoder {
@@ -134,12 +136,15 @@ impl Encoder {
 #[pymethods]
 impl Encoder {
     #[new]
+    #[pyo3(signature = (mergeable_ranks, special_tokens, pattern, shape=None))]
     fn new(
         py: Python<'_>,
         mergeable_ranks: &Bound<'_, PyDict>,
         special_tokens: &Bound<'_, PyDict>,
         pattern: &str,
+        shape: Option<&str>,
     ) -> PyResult<Self> {
+        let shape = shape.map(Shape::new).transpose()?;
         let mut ranks = memory::with_capacity(mergeable_ranks.len())?;
         for (token, rank) in mergeable_ranks {
             let token = memory::copied(token.cast::<PyBytes>()?.as_bytes())?;
@@ -150,15 +155,32 @@ impl Encoder {
             .map(|(token, id)| Ok((token.extract()?, id.extract()?)))
             .collect::<PyResult<_>>()?;
         let (inner, decoder) = py.detach(|| -> Result<_> {
-            let ranks = Ranks::new(ranks)?;
+            let ranks = match shape.as_ref().and_then(|shape| shape.n_merged) {
+                Some(n_merged) => Ranks::ordered(ranks, n_merged)?,
+                None => Ranks::new(ranks)?,
+            };
             let decoder = decode::Decoder::new(&ranks, &special)?;
-            Ok((encode::Encoder::new(ranks, special, pattern)?, decoder))
+            let encoder = match shape {
+                Some(shape) => {
+                    let vocabulary = Vocabulary::with(ranks, shape.whole_tokens)?;
+                    encode::Encoder::with(vocabulary, special, pattern, Some(shape.front))?
+                }
+                None => encode::Encoder::new(ranks, special, pattern)?,
+            };
+            Ok((encoder, decoder))
         })?;
         Ok(Self {
             ints: Ints::new(inner.n_vocab()),
-            no_special: SpecialTokens::new::<&str>([])?,
+            always: inner.always().clone(),
             inner: Arc::new(inner),
             decoder: Arc::new(decoder),
+        })
+    }
+
+    /// A set of special tokens to allow, with all that this vocabulary looks for always.
+    fn special_set(&self, tokens: Vec<String>) -> PyResult<SpecialSet> {
+        Ok(SpecialSet {
+            inner: self.inner.allow(tokens)?,
         })
     }
 
@@ -177,7 +199,7 @@ impl Encoder {
     }
 
     fn encode_ordinary<'py>(&self, text: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyList>> {
-        let ids = self.ids(text, &self.no_special, |text, ids| {
+        let ids = self.ids(text, &self.always, |text, ids| {
             self.inner.encode_ordinary(text, ids)
         })?;
         self.ints.list_of(text.py(), &ids)
@@ -317,6 +339,18 @@ impl Encoder {
         };
         let text = TextDecoder::new(invalid);
         Ok(StreamDecoder::with(self.decoder.clone(), text))
+    }
+
+    fn splits<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyList>>> {
+        let Some(splits) = py.detach(|| self.inner.vocabulary().splits()) else {
+            return Ok(None);
+        };
+        let bytes = |id| bytes_of(py, self.inner.token_bytes(id).unwrap_or_default());
+        let one = |split: &Option<(u32, u32)>| match split {
+            Some((a, b)) => Ok(pair_of(py, bytes(*a)?, bytes(*b)?)?.into_any()),
+            None => Ok(py.None().into_bound(py)),
+        };
+        Ok(Some(list_of(py, splits.iter().map(one))?))
     }
 
     fn merges<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {

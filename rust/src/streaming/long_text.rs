@@ -34,8 +34,11 @@ pub(crate) fn cut_places(
     size: usize,
     mut cut: impl FnMut(usize) -> Result<()>,
 ) -> Result<()> {
+    if encoder.needs_whole(allowed) {
+        return Ok(());
+    }
     let bytes = text.as_bytes();
-    let places = encoder.pretokenizer().cuts();
+    let places = encoder.cuts();
     let may_cut = places.exist();
     let (mut last, mut from) = (0, 0);
     loop {

@@ -1,9 +1,12 @@
 //! Where in the text its tokens are.
 
 use crate::encode::Encoder;
+use crate::encode::front::Front;
 use crate::error::{OutOfMemory, Result};
+use crate::normalize::aligned::Aligned;
 use crate::streaming::stream::Stream;
 use crate::system::memory;
+use crate::text::added::Found;
 use crate::text::special::SpecialTokens;
 use crate::utf8::{self, floor_char_boundary};
 use std::ops::Range;
@@ -19,26 +22,86 @@ pub fn encode_with_spans(
     allowed: &SpecialTokens,
 ) -> Result<(Vec<u32>, Vec<Range<usize>>)> {
     let (mut ids, mut spans) = (Vec::new(), Vec::new());
+    if let Some(front) = encoder.front() {
+        with_front(encoder, front, text, allowed, &mut ids, &mut spans)?;
+        return Ok((ids, spans));
+    }
     let mut from = 0;
     while let Some((_, start, end)) = allowed.find(text.as_bytes(), from) {
-        ordinary(encoder, text, from..start, &mut ids, &mut spans)?;
+        ordinary(encoder, &text[from..start], from, &mut ids, &mut spans)?;
         encoder.encode(&text[start..end], allowed, &mut ids)?;
         memory::push(&mut spans, start..end)?;
         from = end;
     }
-    ordinary(encoder, text, from..text.len(), &mut ids, &mut spans)?;
+    ordinary(encoder, &text[from..], from, &mut ids, &mut spans)?;
     Ok((ids, spans))
 }
 
+/// As [`encode_with_spans`], where text is changed before it is encoded: each token stands for what its
+/// first byte to its last came from.
+fn with_front(
+    encoder: &Encoder,
+    front: &Front,
+    text: &str,
+    allowed: &SpecialTokens,
+    ids: &mut Vec<u32>,
+    spans: &mut Vec<Range<usize>>,
+) -> Result<()> {
+    let id_of = |index: usize| encoder.special_id(&allowed.tokens()[index]);
+    allowed.split_early(text, |found| {
+        let range = match found {
+            Found::Token(index, range) => {
+                if let Some(id) = id_of(index) {
+                    memory::push(ids, id)?;
+                    memory::push(spans, range)?;
+                }
+                return Ok(());
+            }
+            Found::Ordinary(range) => range,
+        };
+        let mut aligned = Aligned::new(text, range)?;
+        front.normalizer().align(&mut aligned)?;
+        let source = |from: &[(usize, usize)], range: Range<usize>| match &from[range] {
+            [] => 0..0,
+            [one] => one.0..one.1,
+            [first, .., last] => first.0..last.1,
+        };
+        allowed.split_late(&aligned.text, |found| match found {
+            Found::Token(index, range) => {
+                if let Some(id) = id_of(index) {
+                    memory::push(ids, id)?;
+                    memory::push(spans, source(&aligned.from, range))?;
+                }
+                Ok(())
+            }
+            Found::Ordinary(range) => {
+                let mut stretch = Aligned {
+                    text: aligned.text[range.clone()].to_owned(),
+                    from: memory::copied(&aligned.from[range])?,
+                };
+                stretch.prepend(front.prefix(&stretch.text))?;
+                let first = spans.len();
+                ordinary(encoder, &stretch.text, 0, ids, spans)?;
+                for span in &mut spans[first..] {
+                    *span = source(&stretch.from, span.clone());
+                }
+                Ok(())
+            }
+        })
+    })
+}
+
+/// The ids of a stretch of text, which begins at `at`.
 fn ordinary(
     encoder: &Encoder,
-    text: &str,
-    range: Range<usize>,
+    stretch: &str,
+    at: usize,
     ids: &mut Vec<u32>,
     spans: &mut Vec<Range<usize>>,
 ) -> Result<()> {
     let first = ids.len();
-    encoder.encode_ordinary(&text[range.clone()], ids)?;
+    let range = at..at + stretch.len();
+    encoder.encode_stretch(stretch, ids)?;
     spans.try_reserve(ids.len() - first)?;
     let len_of = |id: &u32| encoder.token_bytes(*id).map_or(0, <[u8]>::len);
     let covered: usize = ids[first..].iter().map(len_of).sum();
@@ -55,11 +118,9 @@ fn ordinary(
         fill(range.start, range.end);
     } else {
         // Some of the text belongs to no pretoken.
-        encoder
-            .pretokenizer()
-            .split(&text[range.clone()], |start, end| {
-                fill(range.start + start, range.start + end);
-            })?;
+        encoder.pretokenizer().split(stretch, |start, end| {
+            fill(range.start + start, range.start + end);
+        })?;
     }
     Ok(())
 }
@@ -71,6 +132,10 @@ fn ordinary(
 /// [`OutOfMemory`].
 pub fn char_spans(text: &str, spans: &[Range<usize>]) -> Result<Vec<(usize, usize)>, OutOfMemory> {
     let bytes = text.as_bytes();
+    let rises = |pair: &[Range<usize>]| pair[0].end <= pair[1].start;
+    if !spans.windows(2).all(rises) {
+        return char_spans_in_any_order(text, spans);
+    }
     // Characters that begin before `at`.
     let (mut at, mut begun) = (0, 0);
     let mut begun_before = |place: usize| {
@@ -85,6 +150,22 @@ pub fn char_spans(text: &str, spans: &[Range<usize>]) -> Result<Vec<(usize, usiz
         chars.push((before - usize::from(inside), begun_before(span.end)));
     }
     Ok(chars)
+}
+
+/// As [`char_spans`]: a normalizer may have put one thing before another.
+fn char_spans_in_any_order(
+    text: &str,
+    spans: &[Range<usize>],
+) -> Result<Vec<(usize, usize)>, OutOfMemory> {
+    let mut starts = memory::with_capacity(text.len())?;
+    starts.extend(text.char_indices().map(|(at, _)| at));
+    let begun_before = |place: usize| starts.partition_point(|&start| start < place);
+    let one = |span: &Range<usize>| {
+        let inside = !text.is_char_boundary(span.start);
+        let before = begun_before(span.start) - usize::from(inside);
+        (before, begun_before(span.end).max(before))
+    };
+    memory::collect(spans.iter().map(one))
 }
 
 /// The length in bytes of the prefix of `text` that its first `max_tokens` tokens stand for, cut so

@@ -82,10 +82,15 @@ pub(crate) struct OpenPretoken<'a> {
 impl<'a> OpenPretoken<'a> {
     /// `None` if nothing is known of the encoder's pattern, or if its vocabulary leaves no places.
     pub fn new(encoder: &'a Encoder) -> Option<Self> {
+        if !encoder.takes_text_as_it_is() {
+            return None;
+        }
         let pretokenizer = encoder.pretokenizer();
         let splits_case = match pretokenizer {
             Pretokenizer::Named(named) => named.splits_case(),
-            Pretokenizer::Compiled(_) | Pretokenizer::Regex(_) => return None,
+            Pretokenizer::Compiled(_) | Pretokenizer::Regex(_) | Pretokenizer::Splits(_) => {
+                return None;
+            }
         };
         Some(Self {
             borders: encoder.vocabulary().borders()?,

@@ -19,7 +19,8 @@ const SLICE: usize = 16 << 10;
 /// training), but all of a run of ASCII letters or punctuation that never ends. With another
 /// pattern that may be cut (see [`crate::pretokenize::Pretokenizer`]) it is a word or so and all of any run
 /// that never ends; with the rest it is the text since the last special token, as nothing is known
-/// of what the regex would make of more.
+/// of what the regex would make of more. Some tokenizers need all of the text
+/// ([`Encoder::needs_whole`]).
 ///
 /// ```
 /// use bytemill::{encode::Encoder, streaming::stream::Stream, vocabulary::ranks::Ranks};
@@ -40,6 +41,8 @@ pub struct Stream {
     encoder: Arc<Encoder>,
     allowed: SpecialTokens,
     cuts: Cuts,
+    /// Whether nothing is certain before the end.
+    needs_whole: bool,
     /// Text without ids yet.
     held: String,
     /// No special token begins before this position of `held`.
@@ -68,7 +71,8 @@ impl Stream {
     /// A stream that recognises the special tokens in `allowed`, which must be the encoder's.
     pub fn new(encoder: Arc<Encoder>, allowed: SpecialTokens) -> Self {
         Self {
-            cuts: encoder.pretokenizer().cuts(),
+            cuts: encoder.cuts(),
+            needs_whole: encoder.needs_whole(&allowed),
             encoder,
             allowed,
             held: String::new(),
@@ -165,6 +169,9 @@ impl Stream {
     }
 
     fn encode_rest(&mut self, out: &mut Vec<u32>) -> Result<()> {
+        if self.needs_whole {
+            return self.encoder.encode(&self.held, &self.allowed, out);
+        }
         let special = self.allowed.find(self.held.as_bytes(), self.searched);
         let to = special.map_or(self.held.len(), |(_, start, _)| start);
         let from = self.end_word(to, out)?;
@@ -174,6 +181,9 @@ impl Stream {
 
     /// Encodes what is certain of `held`; returns up to where.
     fn advance(&mut self, out: &mut Vec<u32>) -> Result<usize> {
+        if self.needs_whole {
+            return Ok(0);
+        }
         let len = self.held.len();
         let longest = self.allowed.longest();
         // Before this all special tokens would have shown themselves.

@@ -1,8 +1,10 @@
 //! Finding special tokens in text: leftmost, and of several at one place the longest.
 
 use crate::error::{Error, Result};
+use crate::text::added::{Found, Passes};
 use aho_corasick::{AhoCorasick, MatchKind};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// A stretch of text, and where it lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub struct SpecialTokens {
     tokens: Vec<String>,
     finder: Option<AhoCorasick>,
     longest: usize,
+    /// How they are looked for, if it is not simply for their texts.
+    passes: Option<Arc<Passes>>,
 }
 
 impl SpecialTokens {
@@ -55,7 +59,61 @@ impl SpecialTokens {
             tokens,
             finder,
             longest,
+            passes: None,
         })
+    }
+
+    /// The same tokens, looked for in `passes`.
+    pub fn with_passes(mut self, passes: Passes) -> Self {
+        self.passes = Some(Arc::new(passes));
+        self
+    }
+
+    /// Whether they are simply looked for by their texts, as all other methods do.
+    pub fn is_plain(&self) -> bool {
+        self.passes.is_none()
+    }
+
+    /// Calls `visit` with what text is made of before it is normalized.
+    ///
+    /// # Errors
+    /// What `visit` returns.
+    pub fn split_early<E>(
+        &self,
+        text: &str,
+        mut visit: impl FnMut(Found) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if let Some(passes) = &self.passes {
+            return passes.early.split(text, visit);
+        }
+        let mut from = 0;
+        while let Some((which, start, end)) = self.find(text.as_bytes(), from) {
+            if from < start {
+                visit(Found::Ordinary(from..start))?;
+            }
+            visit(Found::Token(which, start..end))?;
+            from = end;
+        }
+        if from < text.len() {
+            visit(Found::Ordinary(from..text.len()))?;
+        }
+        Ok(())
+    }
+
+    /// Calls `visit` with what a part of a text is made of after it was normalized.
+    ///
+    /// # Errors
+    /// What `visit` returns.
+    pub fn split_late<E>(
+        &self,
+        text: &str,
+        mut visit: impl FnMut(Found) -> Result<(), E>,
+    ) -> Result<(), E> {
+        match &self.passes {
+            Some(passes) => passes.late.split(text, visit),
+            None if text.is_empty() => Ok(()),
+            None => visit(Found::Ordinary(0..text.len())),
+        }
     }
 
     /// The tokens in the order given.

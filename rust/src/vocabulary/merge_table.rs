@@ -45,6 +45,11 @@ fn bit(token: u32) -> u32 {
 }
 
 impl Origin {
+    /// The two tokens, if it was merged from two.
+    pub(crate) fn parts(&self) -> Option<(u32, u32)> {
+        (self.right != NONE).then_some((self.left, self.right))
+    }
+
     /// False if `left` and `right`, whose origins these are, do not merge; true for few of the pairs
     /// that do not. Most pairs do not, and a look-up in `pairs` is often a miss in all caches, while
     /// origins are being read anyway.
@@ -101,8 +106,12 @@ impl MergeTable {
             let token = ranks.at(index);
             // Only tokens of lower rank are in the table by now.
             parts.clear();
-            table.merge_by_rank(token, &mut parts)?;
+            let is_merged = index < ranks.n_merged();
+            if is_merged {
+                table.merge_by_rank(token, &mut parts)?;
+            }
             let two = match parts[..] {
+                [] => None,
                 [left, right] => Some((left, right)),
                 // Seldom: the token is out of reach, or made of parts of higher rank.
                 _ => ranks.last_merge(token)?,
@@ -128,6 +137,11 @@ impl MergeTable {
             shorter[token as usize] = other;
         })?;
         Ok(Some(table))
+    }
+
+    /// Takes only what merging gives: a pretoken that is a token is not that token by itself.
+    pub(crate) fn forget_unmerged(&mut self) {
+        self.unmerged = FxHashMap::default();
     }
 
     /// Whether merging gives every token from its own bytes.

@@ -45,7 +45,21 @@ impl Vocabulary {
     /// # Errors
     /// [`OutOfMemory`].
     pub fn new(ranks: Ranks) -> Result<Self, OutOfMemory> {
-        let table = MergeTable::new(&ranks)?;
+        Self::with(ranks, true)
+    }
+
+    /// As [`Self::new`], where `whole_tokens` says whether a pretoken that is a token is that token, even
+    /// if merging does not give it.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn with(ranks: Ranks, whole_tokens: bool) -> Result<Self, OutOfMemory> {
+        let mut table = MergeTable::new(&ranks)?;
+        if let Some(table) = &mut table
+            && !whole_tokens
+        {
+            table.forget_unmerged();
+        }
         // A token that merging does not give is the id of a pretoken, but not of a piece of one.
         let alike = table.as_ref().is_some_and(MergeTable::gives_all);
         let borders = match alike {
@@ -78,6 +92,16 @@ impl Vocabulary {
     #[inline(always)]
     pub(crate) fn table(&self) -> Option<&MergeTable> {
         self.table.as_ref()
+    }
+
+    /// For each token longer than a byte, by rank, the ids of the two that it is merged from, if merging
+    /// makes it; `None` for a vocabulary without a table.
+    pub fn splits(&self) -> Option<Vec<Option<(u32, u32)>>> {
+        let table = self.table.as_ref()?;
+        let ids = self.ranks.ids();
+        let origins = table.origins.iter().skip(256);
+        let pair = |(left, right): (u32, u32)| (ids[left as usize], ids[right as usize]);
+        Some(origins.map(|o| o.parts().map(pair)).collect())
     }
 
     /// Appends the ids of a pretoken, or of a piece of one.

@@ -8,12 +8,15 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::hash::Hasher;
 
-/// Tokens by their bytes, with their ranks (which are their ids).
+/// Tokens by their bytes, with their ids. A token's rank is its id, or else its place among those given in
+/// order ([`Ranks::ordered`]).
 ///
 /// All tokens lie in one piece of memory, the 256 single bytes first and then the others by rank;
 /// `index` below is a place in that order.
 #[derive(Clone, Debug, Default)]
 pub struct Ranks {
+    /// Tokens from this index on are found as whole pretokens only: no merge makes them.
+    n_merged: usize,
     bytes: Vec<u8>,
     /// Token `index` is `bytes[starts[index]..starts[index + 1]]`.
     starts: Vec<u32>,
@@ -93,6 +96,30 @@ impl Ranks {
         };
         // Sorting that keeps equals in order would take memory.
         tokens.sort_unstable_by_key(order);
+        Self::of(tokens, usize::MAX)
+    }
+
+    /// A table from tokens and ids, where ranks are not ids: the tokens of two bytes and more are in the
+    /// order of ranks, the first `n_merged` of them; the rest no merge makes.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn ordered(mut tokens: Vec<(Vec<u8>, u32)>, n_merged: usize) -> Result<Self> {
+        let (mut bytes, mut longer) = (Vec::new(), memory::with_capacity(tokens.len())?);
+        for token in tokens.drain(..) {
+            match token.0.len() {
+                1 => memory::push(&mut bytes, token)?,
+                _ => longer.push(token),
+            }
+        }
+        bytes.sort_unstable();
+        let n_bytes = bytes.len();
+        bytes.try_reserve(longer.len())?;
+        bytes.append(&mut longer);
+        Self::of(bytes, n_bytes + n_merged)
+    }
+
+    fn of(tokens: Vec<(Vec<u8>, u32)>, n_merged: usize) -> Result<Self> {
         let mut ids: Vec<u32> = memory::collect(tokens.iter().map(|t| t.1))?;
         ids.sort_unstable();
         if let Some(twice) = ids.windows(2).find(|w| w[0] == w[1]) {
@@ -103,6 +130,7 @@ impl Ranks {
             return Err(bad(n_bytes, "the tokens' bytes must be fewer than 2**32"));
         }
         let mut ranks = Self {
+            n_merged,
             bytes: memory::with_capacity(n_bytes)?,
             starts: memory::with_capacity(tokens.len() + 1)?,
             ids: memory::with_capacity(tokens.len())?,
@@ -138,6 +166,11 @@ impl Ranks {
         }
         ranks.by_id = ById::new(&ranks.ids)?;
         Ok(ranks)
+    }
+
+    /// Tokens from this index on are found as whole pretokens only.
+    pub(crate) fn n_merged(&self) -> usize {
+        self.n_merged
     }
 
     /// How many tokens there are.
@@ -195,12 +228,10 @@ impl Ranks {
     pub fn merges(&self) -> Result<Vec<(u32, u32)>> {
         let mut merges = Vec::new();
         let mut parts = Vec::new();
-        for (token, rank) in self.sorted()? {
-            if token.len() < 2 {
-                continue;
-            }
+        for index in 256..self.len() {
+            let (token, rank) = (self.at(index), self.ids[index]);
             parts.clear();
-            self.merge_below(token, rank, &mut parts)?;
+            self.merge_below(token, index as u32, &mut parts)?;
             match parts[..] {
                 [left, right] => memory::push(&mut merges, (left, right))?,
                 _ => {
@@ -247,7 +278,8 @@ impl Ranks {
         limit: u32,
         out: &mut Vec<u32>,
     ) -> Result<Option<usize>, OutOfMemory> {
-        let get = |from: usize, to: usize| self.get(&piece[from..to]).filter(|&r| r < limit);
+        let limit = limit.min(u32::try_from(self.n_merged).unwrap_or(u32::MAX));
+        let get = |from: usize, to: usize| self.index(&piece[from..to]).filter(|&i| i < limit);
         let n = piece.len();
         // Part i starts at byte i; `end[i]` is 0 once it has been swallowed by the part before it.
         let mut end: Vec<usize> = memory::collect((0..n).map(|i| i + 1))?;

@@ -41,7 +41,31 @@ def test_fsdp_shares_weights_too_and_gathers_them_for_each_micro_batch():
     n = MATRICES + TABLES
     assert costs.weights == 4 * (n / 4 + TABLES + 2 * layer)
     assert costs.optimizer == 4 * (MATRICES + 2 * TABLES) / 4
-    assert costs.sent == pytest.approx(3 / 4 * 4 * (3 * (2 * MATRICES + TABLES) + n))
+    assert costs.gathered == 4 * (TABLES + 2 * layer)
+    # Gathered twice, or once; gradients summed; and for Muon a matrix's slices three times.
+    micro_batches = 3 * (2 * MATRICES + TABLES + n)
+    assert costs.sent == pytest.approx(3 / 4 * 4 * (micro_batches + 3 * MATRICES / 4))
+
+
+def test_what_does_not_divide_is_counted_where_most_is():
+    """Of five rows two ranks have three and two; Muon's matrices are dealt out whole."""
+    small = ModelConfig.preset(
+        "gpt", vocab_size=5, context_length=8, d_model=8, n_layer=3, n_head=1, d_ff=8
+    )
+    costs = rank_costs(small, OptimConfig(), 2, "fsdp", dtype="float32")
+    assert small.padded_vocab_size == 5
+    tables, matrices = 2 * 3 * 8, 3 * 6 * 8 * 8
+    assert costs.weights - costs.gathered == 4 * (tables + matrices / 2)
+    assert costs.optimizer == 4 * (matrices / 2 + 2 * tables)
+
+
+def test_a_second_moment_is_a_part_of_what_muon_keeps():
+    for shard in ("zero2", "fsdp"):
+        plain, squares = (
+            rank_costs(MODEL, OptimConfig(muon_beta2=beta2), 2, shard) for beta2 in (None, 0.9)
+        )
+        # A number for each row or column of the longer side.
+        assert squares.optimizer - plain.optimizer == 4 * (16 * 64 + 8 * 256) / 2
 
 
 def test_bad_arguments_are_named():

@@ -86,19 +86,21 @@ def test_there_and_back(preset, fields, tmp_path):
         assert torch.equal(loaded.model.state_dict()[name], weight), name
 
 
-def test_training_goes_on_from_it(tmp_path):
+@pytest.mark.parametrize("fields", [{"preset": "gpt"}, {"preset": "cs336", **GPT2}], ids=str)
+def test_training_goes_on_from_it(fields, tmp_path):
     from bytemill.lm.checkpoint.store import CheckpointStore
     from bytemill.lm.train import Trainer
     from tests.support.lm_runs import config, make_ids, tiny_model
 
     make_ids(tmp_path)
-    model = tiny_model("gpt").eval()
+    fields = {**fields, "n_layer": 2, "n_kv_head": 2}
+    model = tiny_model(**fields).eval()
     CheckpointStore(tmp_path / "own").save(5, model, [], model_config=model.config.to_dict())
     huggingface.export(model, None, tmp_path / "hf")
     take_in(tmp_path / "hf", tmp_path / "imported")
     trained = []
     for start in ("own", "imported"):
-        fields = {"preset": "gpt", "n_layer": 2, "vocab_size": 64, "steps": 1}
+        fields |= {"vocab_size": 64, "steps": 1, "d_ff": model.config.d_ff}
         fields |= {"init_from": str(tmp_path / start), "out": str(tmp_path / f"from-{start}")}
         Trainer(config(tmp_path, **fields)).run()
         trained.append(load_model(tmp_path / f"from-{start}").model.state_dict())

@@ -9,6 +9,8 @@ from bytemill.lm.checkpoint.state import read_file
 from bytemill.lm.checkpoint.store import CheckpointStore
 from bytemill.lm.stages import Sft, SftConfig
 from bytemill.lm.stages.base import Base
+from bytemill.lm.stages.rl.config import RlConfig
+from bytemill.lm.stages.rl.stage import REFERENCE, Rl
 from bytemill.lm.train.events import Stepped, Warned
 from tests.support.chats import chat_tokenizer
 from tests.support.models import small_model
@@ -64,12 +66,13 @@ def test_adapters_alone_are_trained(base, tmp_path):
     assert torch.equal(merged["lm_head.weight"], before["lm_head.weight"])
 
 
-def test_a_run_that_goes_on_ends_with_the_same_bits(base, tmp_path):
-    whole, _ = run(settings(base, tmp_path / "whole"))
-    stopped = Sft(settings(base, tmp_path / "parts"))
+@pytest.mark.parametrize("ema", [None, 0.5])
+def test_a_run_that_goes_on_ends_with_the_same_bits(base, tmp_path, ema):
+    whole, _ = run(settings(base, tmp_path / "whole", ema=ema))
+    stopped = Sft(settings(base, tmp_path / "parts", ema=ema))
     stopped._tell = lambda event: stopped.stop() if isinstance(event, Stepped) else None
     assert not stopped.run().is_finished
-    again, _ = run(settings(base, tmp_path / "parts"), resume=True)
+    again, _ = run(settings(base, tmp_path / "parts", ema=ema), resume=True)
     assert again.is_finished
     for name in ("model.safetensors", "optimizer.safetensors"):
         expected, found = read_file(whole.checkpoint / name), read_file(again.checkpoint / name)
@@ -79,7 +82,7 @@ def test_a_run_that_goes_on_ends_with_the_same_bits(base, tmp_path):
     kept = find_checkpoint(tmp_path / "parts").extra["more"]
     assert kept == find_checkpoint(tmp_path / "whole").extra["more"]
     with pytest.raises(ValueError, match=r"lora_rank was 3 .* and is 4 now"):
-        run(settings(base, tmp_path / "parts", lora_rank=4), resume=True)
+        run(settings(base, tmp_path / "parts", lora_rank=4, ema=ema), resume=True)
 
 
 def test_what_comes_after_begins_with_the_merged_weights(base, tmp_path):
@@ -110,3 +113,24 @@ def test_what_does_not_go_together(base, tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         run(settings(base, tmp_path / "sft", **changes))
     assert not (tmp_path / "sft" / "checkpoints").exists()
+
+
+def test_rewards_and_a_divergence_are_for_adapters_too(base, tmp_path):
+    fields = {
+        "init_from": str(base), "out": str(tmp_path / "rl"), "tasks": "arithmetic", "steps": 2,
+        "questions": 2, "samples": 3, "max_new_tokens": 6, "updates": 2, "clip": 0.2,
+        "kl": 0.1, "replay_rows": 2, "replay": "identity[:40]", "eval_problems": 2,
+        "eval_samples": 2, "threads": 1, "dtype": "float32", "device": "cpu", **SIZES,
+    }  # fmt: skip
+    stopped = Rl(RlConfig.of(**fields))
+    stopped._tell = lambda event: stopped.stop() if isinstance(event, Stepped) else None
+    assert stopped.run().step == 1
+    result = Rl(RlConfig.of(**fields), resume=True).run()
+    assert result.is_finished
+    before = read_file(find_checkpoint(base).path / "model.safetensors")
+    reference = read_file(tmp_path / "rl" / REFERENCE)
+    after = read_file(result.checkpoint / "model.safetensors")
+    for name, weight in before.items():
+        assert torch.equal(after[name], weight) and torch.equal(reference[name], weight), name
+    # The second step is of replayed rows at least: B is not 0 any more.
+    assert any(tensor.any() for name, tensor in after.items() if name.endswith("lora_b"))

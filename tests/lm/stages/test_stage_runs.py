@@ -464,7 +464,7 @@ def test_bad_replay(replay, error, message, folder):
         ({"tasks": "0.5=identity", "steps": None}, ValueError, "give steps"),
         ({"tasks": "0.5=identity", "epochs": 2.0}, ValueError, "give steps"),
         ({"tasks": "{}/none.jsonl"}, FileNotFoundError, "none.jsonl"),
-        ({"tasks": "{}/base"}, ValueError, "replayed by replay"),
+        ({"tasks": "{}/base"}, ValueError, "whose data replay= takes"),
         ({"tasks": "{}/bad.jsonl"}, ValueError, "bad.jsonl:2: not a conversation"),
         ({"context_length": 2}, ValueError, "nothing to learn in any conversation"),
         ({"words": "{}/none.txt"}, FileNotFoundError, "none.txt"),

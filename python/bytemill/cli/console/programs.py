@@ -42,6 +42,7 @@ PROGRAMS = {
         "bytemill.cli.stages.mid_train", "a base model that learns conversations *", True
     ),
     "sft": Program("bytemill.cli.stages.sft", "a model that learns to answer *", True),
+    "dpo": Program("bytemill.cli.stages.dpo", "an assistant that learns preferences *", True),
     "rl": Program("bytemill.cli.stages.rl", "an assistant that learns by rewards *", True),
     "sweep": Program("bytemill.cli.runs.sweep", "many models that differ in some fields *", True),
     "generate": Program("bytemill.cli.generate", "a prompt -> the text a model writes *", False),
@@ -55,6 +56,7 @@ PROGRAMS = {
     "chat-eval": Program(
         "bytemill.cli.evaluation.chat_eval", "an assistant's answers to tasks *", True
     ),
+    "chat": Program("bytemill.cli.serving.chat", "a conversation in the terminal *", False),
     "report": Program("bytemill.cli.runs.report", "what runs came to, on one page *", True),
     "export": Program(
         "bytemill.cli.interchange.export_model", "a model -> other tools' files *", True

@@ -1,6 +1,7 @@
 """Writes a trained model for other tools: transformers, or llama.cpp.
 
 bytemill export runs/first --to huggingface --out first-hf
+bytemill export runs/first --to gguf --out first.gguf
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from bytemill.cli.command import EPILOG, check_writable, exit_status
 from bytemill.cli.console.streams import tell
 from bytemill.lm.checkpoint.loading import LoadedModel, find_checkpoint, load_model
 from bytemill.lm.interchange import huggingface
+from bytemill.lm.interchange.gguf_file import export_gguf
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,18 +24,19 @@ def parser() -> argparse.ArgumentParser:
         description="Write a model for other tools. huggingface: a folder that transformers reads, "
         "as LlamaForCausalLM (cs336 and what else is shaped like it), NanoChatForCausalLM (gpt) or "
         "GPT2LMHeadModel, "
-        "with tokenizer, chat template and a README.md. Logits are compared before anything is "
-        "written; what no other tool computes is refused by name.",
+        "with tokenizer, chat template and a README.md. gguf: a file for llama.cpp, of models "
+        "shaped like Llama. Logits are compared before anything is written; what no other tool "
+        "computes is refused by name.",
         epilog=EPILOG,
     )
     add = result.add_argument
     add("run", metavar="RUN", help="a run's folder, or one checkpoint's")
-    add("--to", choices=("huggingface",), required=True, help="whose files to write")
+    add("--to", choices=("huggingface", "gguf"), required=True, help="whose files to write")
     add(
         "--out",
         required=True,
         metavar="PATH",
-        help="the folder to write, which must not be there yet",
+        help="what to write, a folder or for gguf a file, which must not be there yet",
     )
     add(
         "--checkpoint",
@@ -45,8 +48,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--dtype",
         choices=tuple(huggingface.DTYPES),
-        default="float32",
-        help="the type of the weights in the file (default: %(default)s)",
+        help="the type of the weights in the file (default: float32, for gguf: float16)",
     )
     add(
         "--tokenizer",
@@ -68,8 +70,18 @@ def run(args: argparse.Namespace) -> None:
     check_writable(Path(args.out).parent)
     loaded = load_model(args.run, which=args.checkpoint)
     tokenizer = tokenizer_of(args, loaded)
+    if args.to == "gguf":
+        name = Path(args.out).stem
+        dtype: huggingface.Dtype = args.dtype or "float16"
+        tell(export_gguf(loaded.model, tokenizer, args.out, dtype=dtype, name=name))
+        print(args.out)
+        return
     done = huggingface.export(
-        loaded.model, tokenizer, args.out, dtype=args.dtype, facts=facts(args, loaded)
+        loaded.model,
+        tokenizer,
+        args.out,
+        dtype=args.dtype or "float32",
+        facts=facts(args, loaded),
     )
     tell(f"{done.architecture}: {done.checked}")
     if tokenizer is None:

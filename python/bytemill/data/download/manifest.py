@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -138,6 +139,17 @@ def read_checksums(path: str | os.PathLike[str]) -> dict[str, str]:
                 raise ValueError(f"{path}:{number}: not a SHA-256 and a name: {line[:80]!r}")
             found[parts[2].removeprefix("./")] = parts[1].lower()
     return found
+
+
+def validation_files(files: Iterable[Path]) -> list[Path]:
+    """Those that records of downloads, in the folders that the files are in or up to two above
+    them, pin for validation, if they are there."""
+    found = []
+    for folder in sorted({parent for file in files for parent in file.parents[:3]}):
+        manifest = DownloadManifest.load(folder)
+        if manifest is not None and manifest.validation is not None:
+            found.append(folder / manifest.validation)
+    return [file for file in found if file.is_file()]
 
 
 def _text(value: Any) -> str:

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -163,10 +163,27 @@ def take_snapshot(model: torch.nn.Module, optimizers: Optimizers) -> Snapshot:
     """
     training: Tensors = {}
     optimizer = pack_optimizers(optimizers, training)
-    check_finite("the weights", dict(unwrapped(model).named_parameters()))
+    own = unwrapped(model)
+    return snapshot_of(own.state_dict(), dict(own.named_parameters()), optimizer, training)
+
+
+def snapshot_of(
+    weights: Tensors, parameters: Container[str], optimizer: Any, training: Tensors
+) -> Snapshot:
+    """A snapshot of whole tensors, wherever they were.
+
+    Args:
+        weights: The model's state dict.
+        parameters: Names of those that are trained.
+        optimizer, training: What `pack_optimizers` gave.
+
+    Raises:
+        NonFiniteStateError: As `take_snapshot`.
+    """
+    check_finite("the weights", {n: t for n, t in weights.items() if n in parameters})
     check_finite("the optimizer's state", training)
-    training |= {f"rng.{name}": tensor for name, tensor in runtime.rng_state().items()}
-    return Snapshot(unwrapped(model).state_dict(), training, optimizer)
+    random = {f"rng.{name}": tensor for name, tensor in runtime.rng_state().items()}
+    return Snapshot(weights, {**training, **random}, optimizer)
 
 
 @contextlib.contextmanager

@@ -34,7 +34,7 @@ from bytemill.files import write_bytes
 from bytemill.lm.checkpoint import state
 from bytemill.lm.checkpoint.state import StrPath, check_format
 from bytemill.lm.device import runtime
-from bytemill.lm.model.adapters.lora import adapters_of, merged_weights
+from bytemill.lm.model.adapters.lora import adapters_of, has_adapters, merged_weights
 
 FORMAT: Final = "bytemill-checkpoint"
 FOLDER: Final = "checkpoints"
@@ -134,9 +134,11 @@ class Checkpoint:
         state.load_weights(model, weights)
 
     def load_weights(self, model: torch.nn.Module) -> None:
-        """Copies the weights into `model`, adapters merged; ValueError if they are damaged or of
-        another model."""
-        tensors = merged_weights(self._read(_MODEL))
+        """Copies the weights into `model`, adapters merged if it has none; ValueError if they are
+        damaged or of another model."""
+        tensors = self._read(_MODEL)
+        if not has_adapters(model):
+            tensors = merged_weights(tensors)
         try:
             state.load_weights(model, tensors)
         except ValueError as error:

@@ -1,29 +1,26 @@
 """What training takes on each of several processes: bytes by part, and bytes that travel.
 
-For ZeRO-2 the model is laid out as `Zero2` does it, on the meta device, where tensors have shapes
-and no numbers. For FSDP2 the figures follow from what torch documents of `fully_shard`, where each
-layer is a group and the rest is one: all is shared out evenly; a layer is gathered for its forward
-pass and once more for its backward pass, the next one meanwhile; the rest stays gathered.
+The model is laid out as `Zero2` and `Fsdp` do it, on the meta device, where tensors have shapes and
+no numbers. What FSDP2 gathers follows from what torch documents of `fully_shard`, where each layer
+is a group and the rest is one: a layer is gathered for its forward pass and once more for its
+backward pass, the next one meanwhile; the rest stays gathered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Any
 
-from torch.optim import Optimizer
+from torch import Tensor
 
-from bytemill.lm.distributed.layout import share_out
+from bytemill.lm.distributed.layout import SHARDS, Shard, rows_of_rank, share_out
 from bytemill.lm.distributed.zero2 import kinds_of, trained
 from bytemill.lm.model.config import ModelConfig
 from bytemill.lm.model.cost import accounting
 from bytemill.lm.model.cost.activations import FP32, ComputeDtype
 from bytemill.lm.model.transformer import Transformer
 from bytemill.lm.optim.groups import OptimConfig, build_optimizers
-
-Shard = Literal["zero2", "fsdp"]
-SHARDS: Final[tuple[Shard, ...]] = get_args(Shard)
+from bytemill.lm.optim.muon import new_state
 
 
 @dataclass(frozen=True)
@@ -31,6 +28,9 @@ class RankCosts:
     """Bytes on the rank that has most, and what each rank sends in a step."""
 
     weights: float
+    """With those that are gathered for a while."""
+    gathered: float
+    """Of the weights; 0 where all are always there."""
     gradients: float
     """With the sums of this rank's share."""
     optimizer: float
@@ -62,7 +62,7 @@ def rank_costs(
         config: The model.
         optimizer: What it is trained with.
         n_processes: How many there are.
-        shard: "zero2", which `bytemill train` uses; "fsdp" is torch's FSDP2, for comparison.
+        shard: "zero2" or "fsdp", as of `bytemill train`.
         rows: Computed at a time by each.
         micro_batches: Of a process in a step.
         dtype: Computed in.
@@ -77,21 +77,21 @@ def rank_costs(
     alone = accounting.training_memory(
         config, batch_size=rows, optimizer=optimizer.kind, dtype=dtype
     )
-    n = accounting.count_parameters(config).total
-    share = 1 / n_processes
-    others = (n_processes - 1) / n_processes
+    laid = _laid_out(config, optimizer, n_processes, shard)
     if shard == "zero2":
-        row, most = _zero2(config, optimizer, n_processes)
         return RankCosts(
             weights=alone.weights,
-            gradients=alone.gradients + (FP32 * row if n_processes > 1 else 0),
-            optimizer=FP32 * most,
+            gathered=0.0,
+            gradients=alone.gradients + (FP32 * laid.row if n_processes > 1 else 0),
+            optimizer=FP32 * laid.states,
             activations=alone.activations,
             loss=alone.loss,
-            sent=2 * FP32 * row * (n_processes - 1),
+            sent=2 * FP32 * laid.row * (n_processes - 1),
         )
+    n = accounting.count_parameters(config).total
     layer = accounting.count_parameters(config).matrices / config.n_layer
     rest = n - layer * config.n_layer
+    share, others = 1 / n_processes, (n_processes - 1) / n_processes
     if n_processes == 1:
         gathered = gradients = 0.0
     else:
@@ -99,31 +99,68 @@ def rank_costs(
         gradients = FP32 * (rest + layer)
     gathers = micro_batches * (2 * layer * config.n_layer + rest)
     return RankCosts(
-        weights=FP32 * n * share + gathered + (alone.weights - FP32 * n) * share,
-        gradients=alone.gradients * share + gradients,
-        optimizer=alone.optimizer * share,
+        weights=FP32 * laid.kept + gathered + (alone.weights - FP32 * n) * share,
+        gathered=gathered,
+        gradients=FP32 * laid.kept + gradients,
+        optimizer=FP32 * laid.states,
         activations=alone.activations,
         loss=alone.loss,
-        sent=FP32 * others * (gathers + n),
+        # Gradients are summed after each micro-batch; and weights and gradients of matrices go to
+        # the rank that updates them whole, and come back.
+        sent=FP32 * (others * (gathers + micro_batches * n) + 3 * laid.dealt * (n_processes - 1)),
     )
 
 
-def _zero2(config: ModelConfig, optimizer: OptimConfig, n_processes: int) -> tuple[int, int]:
-    """Numbers in a rank's rows of all buckets, and in the optimizer states of the rank that has
-    most."""
+@dataclass(frozen=True)
+class _Laid:
+    """Numbers, on the rank that has most."""
+
+    row: int
+    """In its rows of all buckets."""
+    dealt: int
+    """Of these, in those of matrices that are dealt out whole, by the rows that each rank sends."""
+    kept: int
+    """In slices of all weights."""
+    states: int
+    """In the optimizers' states."""
+
+
+def _laid_out(config: ModelConfig, optimizer: OptimConfig, ranks: int, shard: Shard) -> _Laid:
     model = Transformer(config, device="meta")
     optimizers = build_optimizers(model, optimizer)
-    kinds = kinds_of(trained(model, optimizers), optimizers)
-    buckets = share_out(kinds, n_processes)
-    of_matrix, of_other = accounting.STATES[optimizer.kind]
-    states = [_states(kind.is_whole, optimizers, of_matrix, of_other) for kind in kinds]
-    by_rank = [
-        sum(states[piece.parameter] * piece.numel for b in buckets for piece in b.of_rank(rank))
-        for rank in range(n_processes)
+    weights = trained(model, optimizers)
+    kinds = kinds_of(weights, optimizers)
+    buckets = share_out(kinds, ranks)
+    of_other = accounting.STATES[optimizer.kind][1]
+    groups = {
+        id(w): group for one in optimizers for group in one.param_groups for w in group["params"]
+    }
+    states = [
+        _kept(weight, groups[id(weight)]) if kind.is_whole else of_other * kind.numel
+        for weight, kind in zip(weights, kinds, strict=True)
     ]
-    return sum(bucket.width for bucket in buckets), max(by_rank)
+    by_rank = [0] * ranks
+    for piece in (piece for bucket in buckets for piece in bucket.pieces):
+        kind = kinds[piece.parameter]
+        if shard == "zero2" or kind.is_whole:
+            by_rank[piece.rank] += states[piece.parameter] * piece.numel // kind.numel
+    kept = [0] * ranks
+    for kind, numbers in zip(kinds, states, strict=True):
+        each = kind.numel // kind.shape[0]
+        for rank in range(ranks):
+            n = each * len(range(kind.shape[0])[rows_of_rank(kind.shape[0], rank, ranks)])
+            kept[rank] += n
+            if shard == "fsdp" and not kind.is_whole:
+                by_rank[rank] += numbers * n // kind.numel
+    whole = (b for b in share_out(kinds, ranks, 1) if kinds[b.pieces[0].parameter].is_whole)
+    dealt = sum(
+        kind.numel // kind.shape[0] * -(-kind.shape[0] // ranks)
+        for kind in (kinds[bucket.pieces[0].parameter] for bucket in whole)
+    )
+    return _Laid(sum(bucket.width for bucket in buckets), dealt, max(kept), max(by_rank))
 
 
-def _states(is_whole: bool, optimizers: Sequence[Optimizer], matrix: int, other: int) -> int:
-    # With a single optimizer there is nothing that is dealt out whole.
-    return matrix if is_whole or len(optimizers) == 1 else other
+def _kept(matrix: Tensor, group: dict[str, Any]) -> int:
+    """Numbers that Muon keeps for a matrix: its momentum, and a second moment for rows or columns,
+    if there is one."""
+    return sum(value.numel() for value in new_state(matrix, group).values())

@@ -15,10 +15,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import Final, Literal, get_args
 
 import torch
 
+Shard = Literal["zero2", "fsdp"]
+SHARDS: Final[tuple[Shard, ...]] = get_args(Shard)
+"""Ways to share a model: gradients and optimizer states, or weights too."""
 BUCKET_NUMBERS: Final = 1 << 22
 """Of a bucket, roughly: 16 MiB of fp32."""
 
@@ -122,6 +125,12 @@ def share_out(
             ready = len(kinds) - 1 - min(row)
             units.append((optimizer, dtype, _Unit(ready, numel, pieces)))
     return _buckets(units, ranks, bucket_numbers)
+
+
+def rows_of_rank(n: int, rank: int, ranks: int) -> slice:
+    """Which of a weight's `n` rows a rank keeps, as `torch.chunk` and FSDP2 cut them."""
+    each = -(-n // ranks)
+    return slice(min(rank * each, n), min((rank + 1) * each, n))
 
 
 def _sliced(index: int, numel: int, ranks: int, ready: int) -> _Unit:

@@ -12,14 +12,19 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from bytemill.lm.batches.rows import count_rows, take_rows
-from bytemill.lm.checkpoint.state import NonFiniteStateError, Snapshot, take_snapshot
+from bytemill.lm.checkpoint.state import NonFiniteStateError, Snapshot
 from bytemill.lm.checkpoint.store import Checkpoint
+from bytemill.lm.distributed.fsdp import Fsdp
 from bytemill.lm.distributed.group import Group
+from bytemill.lm.distributed.layout import Shard
 from bytemill.lm.distributed.zero2 import Zero2
 
 
 class Sharding(Protocol):
     """A way to share what is trained among ranks."""
+
+    is_even: bool
+    """Whether all ranks must make the same passes: of as many rows each, and to their end."""
 
     def last_backward(self) -> None:
         """The next backward pass is the step's last."""
@@ -40,6 +45,10 @@ class Sharding(Protocol):
 
     def clear(self) -> None:
         """Forgets all gradients."""
+        ...
+
+    def snapshot(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> Snapshot:
+        """Whole tensors on rank 0."""
         ...
 
 
@@ -73,21 +82,41 @@ class Ranks:
         self._group.agree(facts)
 
     def prepare(
-        self, model: nn.Module, optimizers: Sequence[Optimizer], batch_size: int | None = None
+        self,
+        model: nn.Module,
+        optimizers: Sequence[Optimizer],
+        batch_size: int | None = None,
+        shard: Shard = "zero2",
     ) -> None:
-        """Shares optimizers out among ranks, before they have any state.
+        """Shares optimizers out among ranks, before they have any state; with "fsdp" the weights,
+        too.
 
         Raises:
             ValueError: A batch has fewer rows than there are ranks, or the model cannot be shared.
         """
         if batch_size is not None:
             self._group.rows(batch_size)
-        self._sharding = Zero2(model, optimizers, self._group)
+        if shard == "fsdp":
+            if batch_size is not None:
+                self._check_even(batch_size)
+            self._sharding = Fsdp(model, optimizers, self._group)
+        else:
+            self._sharding = Zero2(model, optimizers, self._group)
+
+    def _check_even(self, batch_size: float) -> None:
+        if batch_size % self.size:
+            raise ValueError(
+                f'batch_size={batch_size:g}: with shard="fsdp" {self.size} processes take as many '
+                f'rows each; give a multiple of {self.size}, or use "zero2"'
+            )
 
     def share(self, batch: Any) -> Any:
         """This rank's rows: neighbours, the first ranks one more where they do not divide."""
         self._begin_step()
-        rows = self._group.rows(count_rows(batch))
+        n = count_rows(batch)
+        if self._shards.is_even:
+            self._check_even(n)
+        rows = self._group.rows(n)
         return take_rows(batch, rows.start, rows.stop)
 
     def draw(self, source: Any) -> Any:
@@ -95,7 +124,13 @@ class Ranks:
         if not hasattr(source, "next_share"):
             return self.share(source.next_batch())
         self._begin_step()
-        return source.next_share(self.rank, self.size)
+        batch = source.next_share(self.rank, self.size)
+        if self._shards.is_even:
+            n = count_rows(batch)
+            total = int(self._group.sum(torch.tensor(n)))
+            if total != n * self.size:
+                self._check_even(total)
+        return batch
 
     def _begin_step(self) -> None:
         self._shards.clear()
@@ -119,6 +154,12 @@ class Ranks:
         """Whether a rank says yes."""
         if not self._is_in_step:
             return bool(self._group.sum(torch.tensor(float(flag))) > 0)
+        if flag and self._shards.is_even:
+            raise ValueError(
+                f'memory ran out on rank {self.rank}: with shard="fsdp" rows cannot be halved '
+                "while other ranks wait in the middle of a layer; resume with a smaller "
+                "micro_batch_size"
+            )
         # A rank whose memory ran out takes part in the sums that others have begun, too.
         used = self._shards.collect()
         said = self._group.sum(torch.tensor([float(flag), *map(float, used)])) > 0
@@ -151,7 +192,7 @@ class Ranks:
         error: NonFiniteStateError | None = None
         result = Snapshot({}, {}, None)
         try:
-            result = take_snapshot(model, optimizers)
+            result = self._shards.snapshot(model, optimizers)
         except NonFiniteStateError as raised:
             error = raised
         told = [text for text in self._group.gather(None if error is None else str(error)) if text]

@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from bytemill.lm.checkpoint.state import Snapshot, take_snapshot
 from bytemill.lm.distributed.group import Group
 from bytemill.lm.distributed.layout import BUCKET_NUMBERS, Bucket, Kind, Piece, share_out
 from bytemill.lm.distributed.reduce import GradientReducer, part_of
@@ -43,6 +44,8 @@ class Zero2:
     Raises:
         ValueError: A trainable parameter is in no optimizer, or in two, or is not contiguous.
     """
+
+    is_even = False
 
     def __init__(
         self,
@@ -101,6 +104,10 @@ class Zero2:
         for own in self._own:
             for _, shard in own:
                 shard.grad = None
+
+    def snapshot(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> Snapshot:
+        """Whole tensors on rank 0; what the others return is not to be used."""
+        return take_snapshot(model, optimizers)
 
     def shards(self) -> list[nn.Parameter]:
         """This rank's share: parameters that share memory with the model's."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import warnings
@@ -100,10 +101,13 @@ def _by_transformers(library: Any, name: str, folder: Path, ids: Tensor) -> Tens
     with _quiet(library):
         kind = getattr(library, name)
         model, report = kind.from_pretrained(
-            folder, output_loading_info=True, local_files_only=True, dtype=torch.float32
+            folder, output_loading_info=True, local_files_only=True
         )
     wrong = [f"{what} {sorted(map(str, names))}" for what, names in report.items() if names]
     if wrong:
         raise ValueError(f"{name} does not read the weights: {'; '.join(wrong)}")
-    logits: Tensor = model.eval()(ids).logits
+    logits: Tensor = model.eval().float()(ids).logits
+    # Windows renames no folder with a file in it that is mapped into memory.
+    del model
+    gc.collect()
     return logits.float()

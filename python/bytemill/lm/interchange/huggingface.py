@@ -139,11 +139,15 @@ def check_ids(tokenizer: Tokenizer | None, vocab_size: int) -> None:
         )
 
 
-def rounded_copy(model: Transformer, dtype: torch.dtype) -> Transformer:
-    """The model on the CPU in fp32, its weights rounded to a dtype."""
+def rounded_copy(model: Transformer, dtype: torch.dtype, *, vectors: bool = True) -> Transformer:
+    """The model on the CPU in fp32, adapters merged, its weights rounded to a dtype; with `vectors`
+    also those of norms."""
     rounded = Transformer(model.config, device="meta").to_empty(device="cpu")
     own = merged_weights(model.state_dict())
-    weights = {k: v.detach().to("cpu").to(dtype).float() for k, v in own.items()}
+    weights = {
+        name: weight.detach().to("cpu", dtype if vectors or weight.ndim > 1 else None).float()
+        for name, weight in own.items()
+    }
     rounded.load_state_dict(weights)
     return rounded.eval().requires_grad_(False)
 
@@ -155,6 +159,19 @@ def new_folder(target: Path) -> Iterator[Path]:
     Raises:
         FileExistsError: There is something at `target`.
     """
+    with new_place(target) as beside:
+        beside.mkdir()
+        yield beside
+
+
+@contextlib.contextmanager
+def new_place(target: Path) -> Iterator[Path]:
+    """A path beside `target`: what is made there takes its place when the block ends well, and
+    goes if not.
+
+    Raises:
+        FileExistsError: There is something at `target`.
+    """
     taken = FileExistsError(
         errno.EEXIST, "it is there already, and nothing is written over it; name another", target
     )
@@ -162,14 +179,16 @@ def new_folder(target: Path) -> Iterator[Path]:
         raise taken
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
-    beside.mkdir()
     try:
         yield beside
         if target.exists():
             raise taken
         beside.rename(target)
     except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
+        if beside.is_dir():
+            shutil.rmtree(beside, ignore_errors=True)
+        else:
+            beside.unlink(missing_ok=True)
         raise
 
 

@@ -38,10 +38,11 @@ def lora_of(run: StageRun) -> Lora | None:
     return Lora(run.lora_rank, alpha, targets)
 
 
-def optimizer_of(asked: OptimConfig, width: int) -> OptimConfig:
-    """AdamW for adapters: the default rates for a model's width and no decay, or what is asked."""
+def optimizer_of(asked: OptimConfig, width: int, factor: float) -> OptimConfig:
+    """AdamW for adapters: the default rates for a model's width times a factor, and no decay; or
+    what is asked."""
     usual = OptimConfig(kind="adamw").resolved(width)
-    return asked.over(replace(usual, weight_decay=0.0), 1.0)
+    return asked.over(replace(usual, weight_decay=0.0), factor)
 
 
 def identity(lora: Lora, base: Checkpoint) -> dict[str, Any]:

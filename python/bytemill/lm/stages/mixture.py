@@ -98,7 +98,7 @@ def mixture(text: str, sources: Sources, *, skip_bad: bool = False) -> Mixture:
             items = None, GENERATED_ITEMS, 1
         task = task if items is None else Slice(task, *items)
         if not len(task):
-            raise ValueError(f"tasks: {entry.strip()!r} has no items")
+            raise ValueError(f"tasks={entry.strip()!r}: it has no items")
         train.append(Share(task, repeats, weight))
         if kept is not None:
             # As much of it as there is of the task in training.
@@ -145,20 +145,20 @@ def _every(n: int) -> int | None:
 def _parsed(entry: str) -> tuple[float | None, str, tuple[int | None, int | None, int] | None, int]:
     found = _ENTRY.fullmatch(entry)
     if found is None:
-        raise ValueError(f"tasks: {entry!r} is not like name, name[:1000], name*3 or 0.2=name")
+        raise ValueError(f"tasks={entry!r}: it is not like name, name[:1000], name*3 or 0.2=name")
     weight = None
     if found["weight"] is not None:
         try:
             weight = float(found["weight"])
         except ValueError:
-            raise ValueError(f"tasks: {entry!r}: {found['weight']!r} is not a weight") from None
+            raise ValueError(f"tasks={entry!r}: {found['weight']!r} is not a weight") from None
         if not 0 < weight < float("inf"):
-            raise ValueError(f"tasks: {entry!r}: a weight is a number above 0")
+            raise ValueError(f"tasks={entry!r}: a weight is a number above 0")
     repeats = int(found["repeats"] or 1)
     if repeats < 1:
-        raise ValueError(f"tasks: {entry!r}: *{repeats}: each item comes at least once")
+        raise ValueError(f"tasks={entry!r}: *{repeats}: each item comes at least once")
     if weight is not None and found["repeats"]:
-        raise ValueError(f"tasks: {entry!r}: it has a weight and repeats; give one of them")
+        raise ValueError(f"tasks={entry!r}: it has a weight and repeats; give one of them")
     return weight, found["name"], _bounds(entry, found["slice"]), repeats
 
 
@@ -170,7 +170,7 @@ def _bounds(entry: str, text: str | None) -> tuple[int | None, int | None, int] 
     except ValueError:
         parts = []
     if not 2 <= len(parts) <= 3 or (len(parts) == 3 and parts[2] == 0):
-        raise ValueError(f"tasks: {entry!r}: a slice is [start:stop] or [start:stop:step]")
+        raise ValueError(f"tasks={entry!r}: a slice is [start:stop] or [start:stop:step]")
     step = parts[2] if len(parts) == 3 else None
     return parts[0], parts[1], step or 1
 
@@ -179,27 +179,27 @@ def _task(name: str, sources: Sources, on_bad: Callable[[str], None] | None) -> 
     if name in GENERATED:
         if name in ("spelling", "counting") and not sources.words:
             raise ValueError(
-                f"tasks: {name} needs words, and the tokenizer has none of 3 to 12 letters; give "
-                "a text that has (words)"
+                f"tasks={name!r}: it needs words, and the tokenizer has none of 3 to 12 letters; "
+                "give a text that has, by words="
             )
         return GENERATED[name](sources)
     if name in PUBLISHED:
         return PUBLISHED[name](sources)
     if Path(name).exists() or any(sign in name for sign in "/\\*?") or ".json" in name:
         if Path(name).is_dir() and (Path(name) / "config.json").is_file():
-            raise ValueError(f"tasks: {name!r} is a run's folder; its data is replayed by replay")
+            raise ValueError(f"tasks={name!r}: it is a run's folder, whose data replay= takes")
         return Messages(name, on_bad=on_bad)
-    raise ValueError(f"tasks: {_refusal(name)}")
+    raise ValueError(_refusal(name))
 
 
 def _refusal(name: str) -> str:
     known = ", ".join(NAMES)
     if name in NAMED or name.lower().endswith(("test", "validation")):
         return (
-            f"{name!r} is for the final table only: nothing is trained or chosen by it; the tasks "
-            f"to train on are {known}"
+            f"tasks={name!r}: it is for the final table only: nothing is trained or chosen by it; "
+            f"the tasks to train on are {known}"
         )
     return (
-        f"{name!r} is neither a task nor a file; the tasks are {known}, and one's own are files "
-        'like chats.jsonl, with {"messages": [...]} in each line'
+        f"tasks={name!r}: it is neither a task nor a file; the tasks are {known}, and one's own "
+        'are files like chats.jsonl, with {"messages": [...]} in each line'
     )

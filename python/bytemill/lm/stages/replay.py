@@ -50,8 +50,8 @@ def replayed(
             weight = 0.0
         if not sign or not path.strip() or not 0 < weight < 1:
             raise ValueError(
-                f"replay: {entry!r} is not like 0.1=runs/base: a share of all rows, from 0 to 1, "
-                "and the folder of a run, or tokens or text"
+                f"replay={entry!r}: it is not like 0.1=runs/base: a share of all rows, from 0 to "
+                "1, and the folder of a run, or tokens or text"
             )
         rows = _rows(path.strip(), tokenizer, context_length, seed + _SEED + number, from_run)
         found.append((weight, rows))
@@ -67,12 +67,14 @@ def _rows(path: str, tokenizer: Path, context_length: int, seed: int, from_run: 
         if kind != TrainConfig.FORMAT:
             rows = from_run(folder, str(kind))
             if rows is None:
-                raise ValueError(f"replay: {path} is the run of a stage whose data has no rows")
+                raise ValueError(
+                    f"replay={path!r}: it is the run of a stage whose data has no rows"
+                )
             return rows
         config = replace(TrainConfig.load(folder / CONFIG).data, tokenizer=None)
     try:
         data = RunData.open(config, tokenizer)
         loader = data.loader(config, 1, context_length, seed, torch.device("cpu"))
     except (FileNotFoundError, ValueError) as error:
-        raise type(error)(f"replay: {path}: {error}") from error
+        raise type(error)(f"replay={path!r}: {error}") from error
     return LoaderRows(loader)

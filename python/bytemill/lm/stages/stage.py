@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import replace
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import torch
 from torch import Tensor
@@ -94,6 +94,8 @@ class Stage(Run[C]):
 
     base: Base
     dialogue: Dialogue
+    ADAPTERS_FACTOR: ClassVar[float] = 1.0
+    """What AdamW's default rates are multiplied by for adapters."""
     lora: Lora | None
     """The adapters that are trained; None if all weights are."""
 
@@ -154,7 +156,8 @@ class Stage(Run[C]):
         if self.lora is None:
             optimizer = config.optimizer.over(self.base.optimizer, asked.lr_factor or factor)
         else:
-            optimizer = optimizer_of(config.optimizer, model.d_model)
+            factor = asked.lr_factor or self.ADAPTERS_FACTOR
+            optimizer = optimizer_of(config.optimizer, model.d_model, factor)
         schedule = Schedule(
             kind=asked.kind,
             warmup_steps=min(asked.warmup_steps or 0, steps),
@@ -184,7 +187,7 @@ class Stage(Run[C]):
         asked, of_epoch = config.schedule, self._rows_in_epoch()
         if of_epoch is None and (asked.steps is None or asked.epochs is not None):
             raise ValueError(
-                f"epochs={asked.epochs}: there is no end to what is drawn by weight; give steps"
+                f"epochs={asked.epochs}: there is no end to what is drawn by weight; give steps="
             )
         rows = None if of_epoch is None else (asked.epochs or 1.0) * of_epoch
         most = usual if rows is None else min(usual, max(int(rows / _LEAST_STEPS), 1))

@@ -103,6 +103,12 @@ class RunConfig:
         help="multiply the layers' matrices in 8 bits in training; needs an NVIDIA GPU of compute "
         "capability 9.0 (Hopper)",
     )
+    shard: Literal["zero2", "fsdp"] = option(
+        "zero2",
+        decides=False,
+        help="what several processes share out: gradients and the optimizer's states, or with fsdp "
+        "(FSDP2) the weights, too, for models that do not fit",
+    )
     compile: Literal["auto", "on", "off"] = option(
         "auto", decides=False, help="torch.compile; auto: on CUDA"
     )

@@ -18,6 +18,7 @@ from bytemill.lm.checkpoint.background import Writer, written
 from bytemill.lm.checkpoint.state import StrPath, as_list, digest
 from bytemill.lm.checkpoint.store import CheckpointStore
 from bytemill.lm.device.threads import wait_briefly
+from bytemill.lm.distributed.layout import Shard
 from bytemill.lm.evaluate.validation import Validation
 from bytemill.lm.optim.schedule import Rates
 from bytemill.lm.train.events import Event, Interrupted
@@ -55,6 +56,7 @@ def fit(
     checkpoint_every: int = 0,
     keep_last: int = 2,
     world: World = ALONE,
+    shard: Shard = "zero2",
 ) -> Loop:
     """Trains any module; with `out`, into a folder like that of `Trainer`, to go on from.
 
@@ -91,6 +93,7 @@ def fit(
         checkpoint_every: Steps between checkpoints; 0: at the end only.
         keep_last: Checkpoints to keep, besides the best by validation.
         world: The ranks that train together.
+        shard: What they share out: "zero2", gradients and optimizer states; "fsdp", weights too.
 
     Returns:
         The loop: its `step`, `is_finished`, `validation`, `saved`.
@@ -109,7 +112,9 @@ def fit(
     name_groups(optimizers)
     if world.size > 1:
         world.agree({"weights to begin with": digest(model.state_dict()), "steps": steps})
-        world.prepare(model, optimizers)
+        if shard == "fsdp" and ema is not None:
+            raise ValueError(f'ema={ema}: it does not go with shard="fsdp"; use "zero2"')
+        world.prepare(model, optimizers, shard=shard)
     source = OnDevice(as_source(batches), next(model.parameters()).device)
     if hasattr(loss, "loss_sum"):
         objective = cast("Objective", loss)

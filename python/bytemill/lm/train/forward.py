@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from bytemill.lm.batches.loaders import IGNORED
 from bytemill.lm.device import runtime
 from bytemill.lm.evaluate.validation import Batches, Validation, validate
 from bytemill.lm.generate.text import stream_text
@@ -19,6 +22,8 @@ from bytemill.lm.train.steps.world import ALONE, World
 
 if TYPE_CHECKING:
     from bytemill import Tokenizer
+
+Rows: TypeAlias = npt.NDArray[np.int64]
 
 
 class Read(Protocol):
@@ -95,12 +100,11 @@ class Forward:
 
     def validate(self, batches: Batches, rows: int) -> Validation:
         """How well the model, or its average, predicts some batches."""
-        rank, size = self._world.rank, self._world.size
         self._model.eval()
         with self._averaged():
             found = validate(
                 cast("Transformer", _Masked(self._model, self)),
-                [(x[rank::size], y[rank::size]) for x, y in batches],
+                [self._share(x, y) for x, y in batches],
                 self._sizes,
                 device=self._device,
                 computing=lambda: runtime.autocast(self._device, self._dtype),
@@ -109,6 +113,16 @@ class Forward:
             )
         self._model.train()
         return found
+
+    def _share(self, x: Rows, y: Rows) -> tuple[Rows, Rows]:
+        """This rank's rows, as many as the others': some may be filled up with one that does not
+        count, as ranks that share weights must make the same passes."""
+        rank, size = self._world.rank, self._world.size
+        missing = -len(x) % size
+        if missing:
+            x = np.concatenate([x, np.zeros_like(x[:1]).repeat(missing, 0)])
+            y = np.concatenate([y, np.full_like(y[:1], IGNORED).repeat(missing, 0)])
+        return x[rank::size], y[rank::size]
 
     def sample(self) -> str:
         """What the model writes, or its average, and what it was given to begin with."""

@@ -33,6 +33,7 @@ class Trainer(Run[TrainConfig]):
     See `bytemill.lm.train.run.Run` for its arguments, and for what the folder gets.
     """
 
+    can_share_weights = True
     data: RunData
 
     @property

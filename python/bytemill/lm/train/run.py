@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch.optim import Optimizer
@@ -42,6 +42,7 @@ from bytemill.lm.train.start.facts import facts_of
 from bytemill.lm.train.start.folder import RunFolder
 from bytemill.lm.train.start.machine import machine, peak_flops, settled_dtype
 from bytemill.lm.train.start.memory import rows_that_fit
+from bytemill.lm.train.start.sharding import check_shard
 from bytemill.lm.train.steps.average import Average
 from bytemill.lm.train.steps.hooks import Hooks
 from bytemill.lm.train.steps.objective import NextToken, Objective
@@ -82,6 +83,8 @@ class Run(ABC, Generic[C]):
         world: The ranks that train together; the one that leads writes and tells.
     """
 
+    can_share_weights: ClassVar[bool] = False
+    """Whether it needs no process to have all of them, so that `shard` may be "fsdp"."""
     plan: Plan
     model: Transformer
     optimizers: list[Optimizer]
@@ -234,7 +237,8 @@ class Run(ABC, Generic[C]):
         saved = SavedRun.read(checkpoint, self.config) if checkpoint else None
         # "auto" was settled when the run began.
         self.dtype = runtime.choose_dtype(saved.dtype if saved else dtype, self.device)
-        self._is_compiled = runtime.wants_compile(run.compile, self.device)
+        is_whole = check_shard(run, self.world.size, self.can_share_weights)
+        self._is_compiled = is_whole and runtime.wants_compile(run.compile, self.device)
         self._machine = machine(self.device, self._is_compiled, self.world.size)
         if saved is not None:
             self._check_resumed(saved.tokenizer)
@@ -247,7 +251,7 @@ class Run(ABC, Generic[C]):
         if run.fp8:
             use_fp8(self.model, self.device)
         self.optimizers = self._make_optimizers()
-        self.world.prepare(self.model, self.optimizers, self.plan.batch_size)
+        self.world.prepare(self.model, self.optimizers, self.plan.batch_size, run.shard)
         self._val_batches = self._validation_batches()
         self._average = Average(self.model, run.ema) if run.ema is not None else None
         self._forward = self._make_forward()
@@ -288,11 +292,9 @@ class Run(ABC, Generic[C]):
             every.pauses(in_steps),
             None if minutes is None else 60 * minutes,
         )
-        rows = run.micro_batch_size or (
-            saved.rows
-            if saved
-            else rows_that_fit(self.plan, self.device, self.dtype, self.world.size)
-        )
+        rows = run.micro_batch_size or (saved and saved.rows)
+        if not rows:
+            rows = rows_that_fit(self.plan, self.device, self.dtype, self.world.size, run.shard)
         return Loop(
             self.model,
             self.optimizers,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from bytemill.data.documents import iter_documents
-from bytemill.data.download.manifest import DownloadManifest
+from bytemill.data.download import manifest
 from bytemill.data.inputs import COMPRESSIONS, FORMATS, RECORD, expand_inputs
 from bytemill.data.shard_run import STATE_NAME
 from bytemill.data.shards import MANIFEST_NAME
@@ -150,12 +150,7 @@ def open_text(
 
 def validation_files(path: str) -> list[Path]:
     """The file that the record of a download pins for validation, if it is there."""
-    found = []
-    for folder in {parent for file in expand_inputs(path) for parent in file.path.parents[:3]}:
-        manifest = DownloadManifest.load(folder)
-        if manifest is not None and manifest.validation is not None:
-            found += [folder / manifest.validation]
-    return [file for file in found if file.is_file()]
+    return manifest.validation_files(file.path for file in expand_inputs(path))
 
 
 def text_tokens(

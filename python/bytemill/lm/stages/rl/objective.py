@@ -72,7 +72,7 @@ class PolicyGradient:
             hidden = self._model.hidden(ids)
             if not bool(counts.any()):  # a row that only keeps a rank in step
                 return hidden.float().sum() * 0.0
-            log_p = _log_probs(self._model, hidden[counts], targets[counts])
+            log_p = log_probs(self._model, hidden[counts], targets[counts])
         weights = batch["weights"][:, None].expand(targets.shape)[counts]
         replayed = batch["replayed"][:, None].expand(targets.shape)[counts]
         before = batch["before"][counts] if "before" in batch else None
@@ -135,12 +135,12 @@ def token_log_probs(
         counts = some["targets"] != IGNORED
         with torch.no_grad(), computing():
             hidden = model.hidden(some["ids"])
-            found = _log_probs(model, hidden[counts], some["targets"][counts])
+            found = log_probs(model, hidden[counts], some["targets"][counts])
         result[first : first + rows, : counts.shape[1]].masked_scatter_(counts, found.float())
     return result
 
 
-def _log_probs(model: Transformer, hidden: Tensor, targets: Tensor) -> Tensor:
+def log_probs(model: Transformer, hidden: Tensor, targets: Tensor) -> Tensor:
     """log p of targets (N,) by vectors (N, C), fp32, some at a time: the logits of all of them at
     once, and those of the backward pass, could be larger than the model."""
     size = rows_of_chunk(hidden, model.config.vocab_size)

@@ -14,6 +14,7 @@ from bytemill.lm.checkpoint.state import load_weights, read_file, write_file
 from bytemill.lm.checkpoint.store import Checkpoint
 from bytemill.lm.device import runtime
 from bytemill.lm.evaluate.validation import Batches, Validation
+from bytemill.lm.model.adapters.lora import merged_weights
 from bytemill.lm.model.transformer import Transformer
 from bytemill.lm.optim.groups import peak_rates
 from bytemill.lm.stages.asked import Asked
@@ -197,7 +198,7 @@ class Rl(Stage[RlConfig]):
     def _begin(self) -> None:
         super()._begin()
         if self._reference is not None:
-            self._reference.load_state_dict(self.model.state_dict())
+            self._reference.load_state_dict(merged_weights(self.model.state_dict()))
 
     def _load(self, loop: Loop, checkpoint: Checkpoint, saved: Any) -> None:
         super()._load(loop, checkpoint, saved)

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from bytemill.lm.checkpoint.state import Snapshot, take_snapshot
 from bytemill.lm.checkpoint.store import Checkpoint
+from bytemill.lm.distributed.layout import Shard
 from bytemill.lm.optim.clip import clip_gradients
 from bytemill.lm.train.steps.source import Source
 
@@ -53,9 +54,13 @@ class World(Protocol):
         ...
 
     def prepare(
-        self, model: nn.Module, optimizers: Sequence[Optimizer], batch_size: int | None = None
+        self,
+        model: nn.Module,
+        optimizers: Sequence[Optimizer],
+        batch_size: int | None = None,
+        shard: Shard = "zero2",
     ) -> None:
-        """Shares the optimizers out, before they have any state."""
+        """Shares the optimizers out, before they have any state; with "fsdp" the model, too."""
         ...
 
     def share(self, batch: Any) -> Any:
@@ -125,7 +130,11 @@ class Alone:
         """Nothing."""
 
     def prepare(
-        self, model: nn.Module, optimizers: Sequence[Optimizer], batch_size: int | None = None
+        self,
+        model: nn.Module,
+        optimizers: Sequence[Optimizer],
+        batch_size: int | None = None,
+        shard: Shard = "zero2",
     ) -> None:
         """Nothing."""
 

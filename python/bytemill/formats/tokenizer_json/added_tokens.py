@@ -1,0 +1,84 @@
+"""A tokenizer.json's added tokens, numbered as `tokenizers` numbers them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bytemill.formats.byte_alphabet import from_text
+from bytemill.shape import AddedToken
+
+_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
+
+
+def read(entries: Any, vocab: Mapping[str, int], source: str) -> dict[AddedToken, int]:
+    """The added tokens, in their order, with their ids.
+
+    `tokenizers` does not look at the ids in the file: a token of the model's vocabulary has its id
+    there, others get the next ids after as many as the model has tokens.
+
+    Args:
+        entries: "added_tokens".
+        vocab: The model's vocabulary.
+        source: For messages.
+
+    Raises:
+        ValueError: For an entry that is not an added token, one that comes twice, or an id
+            other than the one that `tokenizers` would give, naming it.
+    """
+    if not isinstance(entries, list):
+        raise ValueError(f"{source}: added_tokens is {entries!r}, not a list")
+    tokens: dict[str, AddedToken] = {}
+    ids: dict[AddedToken, int] = {}
+    following = len(vocab)
+    for entry in entries:
+        if not isinstance(entry, dict):
+            raise ValueError(f"{source}: added_tokens is {entry!r}, not an object")
+        text, id_ = entry.get("content"), entry.get("id")
+        if not isinstance(text, str) or not isinstance(id_, int) or isinstance(id_, bool):
+            raise ValueError(f"{source}: {entry!r} is not an added token with a content and an id")
+        if not text:
+            raise ValueError(f"{source}: an added token (id {id_}) must not be empty")
+        flags = {}
+        for key in _FLAGS:
+            flags[key] = entry.get(key, key == "special")
+            if not isinstance(flags[key], bool):
+                raise ValueError(
+                    f"{source}: {key} of {text!r} is {flags[key]!r}, neither true nor false"
+                )
+        token = AddedToken(text, **flags)
+        if text in tokens:
+            if tokens[text] == token and ids[token] == id_:
+                continue
+            raise ValueError(f"{source}: the added token {text!r} comes twice, each time otherwise")
+        expected = vocab.get(text)
+        if expected is None:
+            expected, following = following, following + 1
+        if id_ != expected:
+            raise ValueError(
+                f"{source}: the id of the added token {text!r} is {id_} in the file, for which "
+                f"bytemill has no counterpart: tokenizers does not look at it and gives {expected}"
+            )
+        tokens[text], ids[token] = token, id_
+    return ids
+
+
+def need_passes(added: list[AddedToken], *, normalizes: bool) -> bool:
+    """Whether it makes a difference that tokens are looked for in two passes and with manners."""
+    late = [token.content for token in added if token.normalized]
+    early = [token.content for token in added if not token.normalized]
+    return (
+        any(token.single_word or token.lstrip or token.rstrip for token in added)
+        or (normalizes and bool(late))
+        or any(_overlap(a, b) for a in late for b in early)
+    )
+
+
+def as_ordinary(token: AddedToken) -> bytes | None:
+    """The bytes that an added token is as an ordinary one, if they are its text."""
+    read_as = from_text(token.content)
+    return read_as if read_as == token.content.encode() else None
+
+
+def _overlap(a: str, b: str) -> bool:
+    """Whether occurrences of `a` and `b` can share characters."""
+    ends = (a.endswith(b[:n]) or b.endswith(a[:n]) for n in range(1, min(len(a), len(b)) + 1))
+    return a in b or b in a or any(ends)

@@ -1,0 +1,177 @@
+"""What a tokenizer.json says, as a vocabulary with a shape, and back."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from bytemill.formats.byte_alphabet import from_text, parse_merge, parse_ranks, shown, to_text
+from bytemill.formats.tokenizer_json import added_tokens, pipeline, templates
+from bytemill.shape import Shape
+from bytemill.vocabulary import Pair, Vocabulary, check_merges
+
+_TRIES: Final = 3
+"""How often tokens that several merges make are put in another order."""
+
+
+def vocabulary(data: dict[str, Any], name: str) -> Vocabulary:
+    """The vocabulary of a tokenizer.json's content; `huggingface.read` says what is refused.
+
+    Raises:
+        TypeError, ValueError: As there.
+    """
+    version = data.get("version", "1.0")
+    _refuse_unless(version == "1.0", "version", version)
+    model = _object(data.get("model"), "model")
+    _check_model(model)
+    vocab = _object(model.get("vocab"), "model.vocab")
+    merges = model.get("merges")
+    if not isinstance(merges, list):
+        raise ValueError(f"model.merges is {merges!r}, not a list")
+    steps = pipeline.normalizers(data.get("normalizer"))
+    cutting = pipeline.cutting(data.get("pre_tokenizer"))
+    entries = data.get("added_tokens")
+    ids = added_tokens.read([] if entries is None else entries, vocab, "added_tokens")
+    added = list(ids)
+    special = {token.content: id_ for token, id_ in ids.items()}
+    pairs = [parse_merge(merge, "model.merges") for merge in merges]
+    # An added token that merges make or need is an ordinary one too.
+    of_merges = {part for pair in pairs for part in (*pair, pair[0] + pair[1])}
+    both = {
+        token.content
+        for token in added
+        if token.content in vocab
+        and (token_bytes := added_tokens.as_ordinary(token)) is not None
+        and (len(token_bytes) == 1 or token_bytes in of_merges)
+    }
+    for token in added:
+        read_as = from_text(token.content) if token.content in vocab else None
+        if read_as is not None and len(read_as) == 1 and token.content not in both:
+            raise ValueError(
+                f"the added token {token.content!r} is also the byte 0x{read_as[0]:02x} in the "
+                "byte alphabet of model.vocab, for which bytemill has no counterpart"
+            )
+    ranks = parse_ranks(vocab, {t: i for t, i in special.items() if t not in both}, "model.vocab")
+    known = {**vocab, **special}
+    before, after = templates.around(data.get("post_processor"), known)
+    decoders = pipeline.flattened(data.get("decoder"), "decoders", "decoder")
+    kinds = [item["type"] for item in decoders]
+    _refuse_unless(set(kinds) <= {"ByteLevel"}, "decoder", kinds)
+    shape = Shape(
+        document=_document(data, model, vocab, {t for t in special if t in vocab}),
+        added=tuple(added),
+        normalizers=steps,
+        prefix_space=cutting.prefix_space,
+        passes=added_tokens.need_passes(added, normalizes=bool(steps)),
+        before=before,
+        after=after,
+    )
+    return _ranked(
+        ranks, special, cutting.pattern, name, shape, pairs, bool(model.get("ignore_merges"))
+    )
+
+
+def _check_model(model: dict[str, Any]) -> None:
+    kind = model.get("type", "BPE")
+    _refuse_unless(kind == "BPE", "model.type", kind)
+    for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
+        _refuse_unless(not model.get(key), f"model.{key}", model.get(key))
+    # Of no effect where each byte is a token: parse_ranks and Vocabulary see to that.
+    for key in ("byte_fallback", "fuse_unk", "ignore_merges"):
+        value = model.get(key, False)
+        _refuse_unless(value is None or isinstance(value, bool), f"model.{key}", value)
+    unknown = model.get("unk_token")
+    _refuse_unless(unknown is None or isinstance(unknown, str), "model.unk_token", unknown)
+
+
+def _ranked(
+    ranks: dict[bytes, int],
+    special: dict[str, int],
+    pattern: str,
+    name: str,
+    shape: Shape,
+    merges: Sequence[Pair],
+    whole_tokens: bool,
+) -> Vocabulary:
+    """The vocabulary, by ids where they follow the merges, otherwise by the merges' order."""
+    plain = Vocabulary(ranks, special, pattern=pattern, name=name, shape=shape)
+    try:
+        check_merges(plain, merges, "model.merges", show=shown, whole_tokens=whole_tokens)
+    except ValueError as error:
+        first = error
+    else:
+        return plain
+    for left, right in merges:
+        if not {left, right, left + right} <= ranks.keys():
+            raise first
+    place = {pair: i for i, pair in enumerate(merges)}
+    key: dict[bytes, int] = {}
+    for (left, right), i in place.items():
+        key[left + right] = min(i, key.get(left + right, i))
+    single = [token for token in ranks if len(token) == 1]
+    never = [token for token in ranks if len(token) > 1 and token not in key]
+    for _ in range(_TRIES):
+        order = [*single, *sorted(key, key=key.__getitem__), *never]
+        ordered = Vocabulary(
+            {token: ranks[token] for token in order},
+            special,
+            pattern=pattern,
+            name=name,
+            shape=_with(shape, n_merged=len(key), whole_tokens=whole_tokens or not never),
+        )
+        moved = False
+        for token, pair in ordered.splits().items():
+            if pair is None:
+                continue
+            if pair not in place:
+                raise first
+            if place[pair] != key[token]:
+                key[token], moved = place[pair], True
+        if not moved:
+            return ordered
+    raise first
+
+
+def _with(shape: Shape, *, n_merged: int, whole_tokens: bool) -> Shape:
+    state = {**shape.to_state(), "n_merged": n_merged, "whole_tokens": whole_tokens}
+    return Shape.from_state(state)
+
+
+def _document(
+    data: dict[str, Any], model: dict[str, Any], vocab: dict[str, int], special: set[str]
+) -> dict[str, Any]:
+    """The file without the ordinary tokens and the merges."""
+    left = {text: vocab[text] for text in special}
+    return {**data, "model": {**model, "vocab": left, "merges": []}}
+
+
+def document(vocabulary: Vocabulary) -> dict[str, Any]:
+    """The content of a tokenizer.json that says all that the one said from which `vocabulary` came.
+
+    Raises:
+        ValueError: If it did not come from one.
+    """
+    shape = vocabulary.shape
+    if shape is None:
+        raise ValueError("the vocabulary has no shape: it did not come from a tokenizer.json")
+    vocab = {to_text(token): id_ for token, id_ in vocabulary.mergeable_ranks.items()}
+    vocab.update(shape.document["model"]["vocab"])
+    merges = [pair for pair in vocabulary.splits().values() if pair is not None]
+    model = {
+        **shape.document["model"],
+        "vocab": dict(sorted(vocab.items(), key=lambda item: item[1])),
+        "merges": [[to_text(a), to_text(b)] for a, b in merges],
+    }
+    return {**shape.document, "model": model}
+
+
+def _object(value: Any, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{what} is {value!r}, not an object")
+    return value
+
+
+def _refuse_unless(condition: bool, what: str, value: Any) -> None:
+    if not condition:
+        raise ValueError(
+            f"{what} is {value!r}, for which bytemill has no counterpart: only plain byte-level "
+            "BPE can be taken over"
+        )

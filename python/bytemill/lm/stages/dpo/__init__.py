@@ -1,0 +1,1 @@
+"""Learning from preferences: of two answers, which is the better one (DPO)."""

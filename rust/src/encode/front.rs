@@ -1,0 +1,224 @@
+//! What stands between a text and its pretokens in a tokenizer that comes from a tokenizer.json: added tokens
+//! of several kinds, a normalizer, a space put before.
+
+use crate::encode::Encoder;
+use crate::error::{Error, Result};
+use crate::normalize::Normalizer;
+use crate::pretokenize::cut::Cuts;
+use crate::text::added::{Found, Manner, Passes};
+use crate::text::special::SpecialTokens;
+use rustc_hash::FxHashSet;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// A token that is looked for before the text is cut into pretokens.
+#[derive(Clone, Debug)]
+pub struct Added {
+    /// Its text.
+    pub content: String,
+    /// Whether it is a special token: then it is looked for only where it is allowed.
+    pub special: bool,
+    /// Whether it is looked for in the normalized text.
+    pub normalized: bool,
+    /// What else it asks for.
+    pub manner: Manner,
+}
+
+/// What a [`Front`] is made of.
+#[derive(Clone, Debug, Default)]
+pub struct FrontOptions {
+    /// What is done to the text.
+    pub normalizer: Normalizer,
+    /// Whether each stretch between added tokens that does not begin with a space is given one.
+    pub prefix_space: bool,
+    /// The added tokens.
+    pub added: Vec<Added>,
+    /// Whether they are looked for in two passes and with manners; otherwise simply by their texts.
+    pub passes: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Front {
+    options: FrontOptions,
+    /// Those that are not special.
+    always: SpecialTokens,
+    /// Those that are.
+    separators: SpecialTokens,
+}
+
+impl Front {
+    pub(crate) fn new(options: FrontOptions) -> Result<Self> {
+        let of = |special| {
+            let some = options.added.iter().filter(move |a| a.special == special);
+            some.map(|a| a.content.clone()).collect::<Vec<_>>()
+        };
+        let mut front = Self {
+            always: SpecialTokens::new::<&str>([])?,
+            separators: SpecialTokens::new(of(true))?,
+            options: options.clone(),
+        };
+        front.always = front.set(&of(false))?;
+        Ok(front)
+    }
+
+    /// The special tokens, as they separate documents.
+    pub fn separators(&self) -> &SpecialTokens {
+        &self.separators
+    }
+
+    /// The added tokens that are not special.
+    pub fn always(&self) -> &SpecialTokens {
+        &self.always
+    }
+
+    /// A set of these tokens and of all that are not special.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for tokens that cannot be told apart in normalized text; as [`Normalizer::apply`].
+    pub fn set(&self, tokens: &[String]) -> Result<SpecialTokens> {
+        let given: FxHashSet<&String> = tokens.iter().collect();
+        let added = self.options.added.iter();
+        let some: Vec<&Added> = added
+            .filter(|a| !a.special || given.contains(&a.content))
+            .collect();
+        let set = SpecialTokens::new(some.iter().map(|a| &a.content))?;
+        if !self.options.passes {
+            return Ok(set);
+        }
+        let (mut early, mut late) = (Vec::new(), Vec::new());
+        let mut seen = FxHashSet::default();
+        for (index, added) in some.into_iter().enumerate() {
+            if !added.normalized {
+                early.push((index, added.content.clone(), added.manner));
+                continue;
+            }
+            let text = self.options.normalizer.apply(&added.content)?.into_owned();
+            if text.is_empty() || !seen.insert(text.clone()) {
+                let reason = "normalized, it is nothing, or another added token";
+                let value = format!("{:?}", added.content);
+                return Err(Error::argument("added_tokens", value, reason));
+            }
+            late.push((index, text, added.manner));
+        }
+        Ok(set.with_passes(Passes::new(early, late)?))
+    }
+
+    /// Whether a text may be cut where its pretokens may, between ASCII characters.
+    fn is_local(&self) -> bool {
+        self.options.normalizer.is_local() && !self.options.prefix_space
+    }
+
+    /// The normalizer.
+    pub fn normalizer(&self) -> &Normalizer {
+        &self.options.normalizer
+    }
+
+    /// What is put before a stretch of normalized text.
+    pub fn prefix(&self, text: &str) -> &'static str {
+        match self.options.prefix_space && !text.is_empty() && !text.starts_with(' ') {
+            true => " ",
+            false => "",
+        }
+    }
+}
+
+impl Encoder {
+    /// Where a text between special tokens may be cut so that its parts have its ids.
+    pub fn cuts(&self) -> Cuts {
+        match &self.front {
+            Some(front) if !front.is_local() => Cuts::Nowhere,
+            Some(front) if !front.normalizer().is_empty() => match self.pretokenizer.cuts() {
+                Cuts::Nowhere => Cuts::Nowhere,
+                cuts => Cuts::BetweenAscii(Arc::new(cuts)),
+            },
+            _ => self.pretokenizer.cuts(),
+        }
+    }
+
+    /// As [`Self::cuts`], for documents that only special tokens separate.
+    pub fn document_cuts(&self) -> Cuts {
+        match &self.front {
+            Some(front) if !front.always.tokens().is_empty() => Cuts::Nowhere,
+            _ => self.cuts(),
+        }
+    }
+
+    /// Whether a text must be whole to be encoded with these special tokens.
+    pub fn needs_whole(&self, allowed: &SpecialTokens) -> bool {
+        !allowed.is_plain() || self.front.as_ref().is_some_and(|f| !f.is_local())
+    }
+
+    /// Whether text is cut into pretokens as it is.
+    pub(crate) fn takes_text_as_it_is(&self) -> bool {
+        self.front
+            .as_ref()
+            .is_none_or(|f| f.normalizer().is_empty() && !f.options.prefix_space)
+    }
+
+    /// The added tokens that are always looked for.
+    pub fn always(&self) -> &SpecialTokens {
+        match &self.front {
+            Some(front) => &front.always,
+            None => &self.nothing,
+        }
+    }
+
+    /// What separates documents.
+    pub fn separators(&self) -> &SpecialTokens {
+        match &self.front {
+            Some(front) => &front.separators,
+            None => &self.special,
+        }
+    }
+
+    /// What stands before the pretokenizer, if anything does.
+    pub fn front(&self) -> Option<&Front> {
+        self.front.as_deref()
+    }
+
+    /// A set of special tokens to allow.
+    ///
+    /// # Errors
+    /// As [`Front::set`].
+    pub fn allow(&self, tokens: Vec<String>) -> Result<SpecialTokens> {
+        match &self.front {
+            Some(front) => front.set(&tokens),
+            None => SpecialTokens::new(tokens),
+        }
+    }
+
+    /// Calls `token` with the ids of added tokens and `ordinary` with what lies between them, ready for
+    /// the pretokenizer.
+    pub(super) fn each_stretch<S>(
+        &self,
+        text: &str,
+        allowed: &SpecialTokens,
+        to: &mut S,
+        token: impl Fn(&mut S, u32) -> Result<()>,
+        ordinary: impl Fn(&mut S, &str) -> Result<()>,
+    ) -> Result<()> {
+        let id_of = |index: usize| self.special_id(&allowed.tokens()[index]);
+        allowed.split_early(text, |found| {
+            let text = match found {
+                Found::Token(index, _) => {
+                    return id_of(index).map_or(Ok(()), |id| token(to, id));
+                }
+                Found::Ordinary(range) => match &self.front {
+                    Some(front) => front.normalizer().apply(&text[range])?,
+                    None => Cow::Borrowed(&text[range]),
+                },
+            };
+            allowed.split_late(&text, |found| match found {
+                Found::Token(index, _) => id_of(index).map_or(Ok(()), |id| token(to, id)),
+                Found::Ordinary(range) => {
+                    let text = &text[range];
+                    match self.front.as_ref().map_or("", |f| f.prefix(text)) {
+                        "" => ordinary(to, text),
+                        prefix => ordinary(to, &[prefix, text].concat()),
+                    }
+                }
+            })
+        })
+    }
+}

@@ -1,0 +1,142 @@
+"""Published shapes of tokenizer.json: ids, offsets and texts of `tokenizers`, on every surface."""
+
+import functools
+import json
+import pickle
+import random
+
+import pytest
+
+from bytemill import Tokenizer
+from tests.support import families
+from tests.support.vocabularies import PIECES, generated_text
+
+tokenizers = pytest.importorskip("tokenizers", reason="tokenizers is not installed")
+
+NAMES = sorted(families.FAMILIES)
+
+
+@functools.cache
+def theirs(name: str) -> "tokenizers.Tokenizer":
+    return tokenizers.Tokenizer.from_str(families.document(name))
+
+
+@pytest.fixture(scope="module")
+def load(tmp_path_factory):
+    @functools.cache
+    def of(name: str) -> Tokenizer:
+        file = tmp_path_factory.mktemp(name) / "tokenizer.json"
+        file.write_text(families.document(name), encoding="utf-8")
+        return Tokenizer.from_huggingface(file)
+
+    return of
+
+
+def texts(name: str, n: int = 150) -> list[str]:
+    """Pieces of text with the family's added tokens, and what is near them, among them."""
+    rng = random.Random(name)
+    added = [
+        t["content"] for key in ("first", "last") for t in families.FAMILIES[name].get(key, [])
+    ]
+    pieces = [
+        *PIECES, *added, *added, *(text[:-1] for text in added), "e\u0301", "\u1100\u1161\u11a8",
+        "\ufb01", "中文，汉字", "ò²³", "1234567", "x1", "(a|b)", "<|", " ", "  ", "\n",
+    ]  # fmt: skip
+    made = ["".join(rng.choices(pieces, k=rng.randint(0, 30))) for _ in range(n)]
+    return ["", " ", "a", "\u0301", *made, generated_text(5)[:3000]]
+
+
+def untrimmed(name: str) -> "tokenizers.Tokenizer":
+    """Theirs, with offsets that white space is not taken from."""
+    data = json.loads(families.document(name))
+
+    def keep(part):
+        if part is None or part["type"] in ("ByteLevel", "RobertaProcessing"):
+            return None
+        if part["type"] == "Sequence":
+            return {**part, "processors": [p for p in map(keep, part["processors"]) if p]}
+        return part
+
+    data["post_processor"] = keep(data["post_processor"])
+    return tokenizers.Tokenizer.from_str(json.dumps(data))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ids_offsets_and_texts(load, name):
+    ours, other, plain = load(name), theirs(name), untrimmed(name)
+    for text in texts(name):
+        encoding = plain.encode(text, add_special_tokens=False)
+        assert ours.encode(text) == encoding.ids, text
+        assert ours.encode_with_offsets(text) == (encoding.ids, encoding.offsets), text
+        with_special = other.encode(text).ids
+        assert ours.encode(text, add_special_tokens=True) == with_special, text
+        decoded = other.decode(with_special, skip_special_tokens=False)
+        assert ours.decode(with_special) == decoded
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_surface(load, name, tmp_path):
+    ours = load(name)
+    some = texts(name, 40)
+    expected = [ours.encode(text) for text in some]
+    assert ours.encode_batch(some) == expected
+    assert ours.count_batch(some) == [ours.count(text) for text in some] == list(map(len, expected))
+    flat, offsets = ours.encode_batch_to_numpy(some)
+    assert flat.tolist() == [id_ for ids in expected for id_ in ids]
+    assert offsets[-1] == len(flat)
+    rng = random.Random(1)
+    for text, ids in zip(some, expected, strict=True):
+        places = sorted(rng.choices(range(len(text) + 1), k=4))
+        pieces = [text[a:b] for a, b in zip([0, *places], [*places, len(text)], strict=True)]
+        assert list(ours.encode_iterable(pieces)) == ids
+        assert ours.encode_to_numpy(text).tolist() == ids
+        # As in tokenizers, tokens that are not special are looked for in any case.
+        ordinary = theirs(name)
+        ordinary.encode_special_tokens = True
+        try:
+            expected_ordinary = ordinary.encode(text, add_special_tokens=False).ids
+        finally:
+            ordinary.encode_special_tokens = False
+        assert ours.encode_ordinary(text) == ours.encode(text, allowed_special=())
+        assert ours.encode_ordinary(text) == expected_ordinary, text
+    long = "".join(some) * 20
+    assert (
+        ours.encode(long)
+        == ours.encode_batch([long])[0]
+        == theirs(name).encode(long, add_special_tokens=False).ids
+    )
+    head = ours.truncate(long, 100)
+    assert long.startswith(head)
+    assert ours.count(head) <= 100
+    # A document in a file is ordinary text.
+    document = next(text for text in some if text.strip() and not separated(ours, text))
+    (tmp_path / "a.txt").write_text(document, encoding="utf-8", newline="")
+    ids, ends = ours.encode_files_to_numpy([tmp_path / "a.txt"])
+    assert ids.tolist() == ours.encode_ordinary(document)
+    assert ends.tolist() == [0, len(ids)]
+
+
+def separated(tokenizer: Tokenizer, text: str) -> bool:
+    """Whether a special token is in it, which would separate documents."""
+    return any(token in text for token in tokenizer.special_tokens)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_written_again_and_saved(load, name, tmp_path):
+    ours = load(name)
+    ours.to_huggingface(tmp_path / "tokenizer.json")
+    written = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
+    read = json.loads(families.document(name))
+    assert {**written, "model": None} == {**read, "model": None}
+    assert written["model"]["vocab"] == read["model"]["vocab"]
+    assert written["model"]["merges"] == read["model"]["merges"]
+    assert written["model"].keys() == read["model"].keys()
+    again = Tokenizer.from_huggingface(tmp_path)
+    ours.save(tmp_path / "saved")
+    loaded, copied = Tokenizer.load(tmp_path / "saved"), pickle.loads(pickle.dumps(ours))
+    for other in (again, loaded, copied):
+        assert other.fingerprint == ours.fingerprint
+        for text in texts(name, 20):
+            assert other.encode(text, add_special_tokens=True) == ours.encode(
+                text, add_special_tokens=True
+            )

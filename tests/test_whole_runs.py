@@ -1,0 +1,113 @@
+"""runs/*.sh in miniature: from text to a report, killed on the way and started again."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+pytest.importorskip("torch")
+
+from tests.support.lm_runs import documents
+from tests.support.programs import ROOT
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash"),
+    pytest.mark.skipif(os.name == "nt", reason="needs process groups"),
+]
+
+COMMON = "--steps 4 --batch-size 2 --checkpoint-every 1 --device cpu --dtype float32 --threads 1"
+TASKS = "0.5=arithmetic; 0.5=identity"
+
+
+def settings(folder, **changes):
+    """The environment of a run of seconds."""
+    text = folder / "text"
+    text.mkdir()
+    (text / "a.txt").write_text("<|bos|>".join(["", *documents()]))
+    shape = "--n-layer 1 --d-model 32 --n-head 1 --context-length 128 --eval-tokens 256"
+    stage = "--eval-tokens 256 --ask-every 0 --rows best-fit"
+    rl = "--questions 2 --samples 2 --max-new-tokens 4 --eval-problems 2 --eval-samples 2"
+    return {
+        **os.environ,
+        "PYTHON": sys.executable,
+        "OUT": str(folder / "run"),
+        "TEXT": str(text),
+        "CHAT_DATA": str(folder),
+        "VOCAB_SIZE": "280",
+        "DEPTH": "1",
+        "BASE": f"{COMMON} {shape}",
+        "MID": f"{COMMON} {stage} --tasks identity",
+        "SFT": f"{COMMON} {stage} --tasks identity",
+        "RL": f"{COMMON} {rl} --tasks arithmetic".replace("--batch-size 2 ", ""),
+        "EVAL": "--tasks arithmetic identity --max-items 2 --max-new-tokens 4 --device cpu",
+        **changes,
+    }
+
+
+def start(name, environment):
+    return subprocess.Popen(
+        ["bash", ROOT / "runs" / name],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finished(name, environment):
+    """What the script prints, once it has ended well."""
+    run = start(name, environment)
+    said, _ = run.communicate(timeout=600)
+    assert run.returncode == 0, said
+    return said
+
+
+def stages(folder):
+    report = json.loads((folder / "run" / "report" / "report.json").read_text())
+    return {run["stage"]: run for run in report["runs"]}
+
+
+def test_killed_and_started_again(tmp_path):
+    environment = settings(tmp_path, MINUTES="30")
+    killed = start("cpu.sh", environment)
+    folder = tmp_path / "run" / "sft" / "checkpoints"
+    while not (folder / "step-00000001").exists():
+        assert killed.poll() is None, killed.stdout.read()
+        time.sleep(0.05)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate(timeout=60)
+    assert not (tmp_path / "run" / "steps" / "sft").exists()
+    said = finished("cpu.sh", environment)
+    assert "== base: done before" in said and "== sft: bytemill sft" in said
+    told = stages(tmp_path)
+    assert list(told) == ["base", "sft", "rl"]
+    assert {run["steps"] for run in told.values()} == {4}
+    assert set(told["rl"]["scores"]) >= {"arithmetic", "identity"}
+    # All is done: nothing is done again, and other settings are not mixed with these.
+    again = finished("cpu.sh", environment)
+    assert again.count("done before") == said.count("== ")
+    other = start("cpu.sh", {**environment, "SFT": environment["SFT"] + " --seed 1"})
+    refused, _ = other.communicate(timeout=600)
+    assert other.returncode == 2 and "error: step sft was done as:" in refused
+
+
+def test_on_two_ranks(tmp_path):
+    finished("speedrun.sh", settings(tmp_path, GPUS="2"))
+    told = stages(tmp_path)
+    assert list(told) == ["base", "mid", "sft", "rl"]
+    assert all("2 processes" in run["machine"] for run in told.values())
+    assert set(told["mid"]["scores"]) == {"arithmetic", "identity"}
+
+
+def test_the_recipe_of_2026(tmp_path):
+    environment = settings(tmp_path)
+    environment["BASE"] = environment["BASE"].replace("--d-model 32 --n-head 1 ", "")
+    finished("one_gpu.sh", environment)
+    told = stages(tmp_path)
+    assert list(told) == ["base", "sft", "rl"]
