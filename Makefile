@@ -78,6 +78,7 @@ fuzz: .venv/dev build
 	for t in $(FUZZ); do mkdir -p fuzz/corpus/$$t && (cd fuzz && RUSTC_BOOTSTRAP=1 cargo fuzz run \
 	  -s $(SANITIZER) $$t corpus/$$t seeds/$$t -- -max_total_time=$(SECONDS)) || exit 1; done
 	$(BIN)/python -m fuzz.readers --seconds $(SECONDS)
+	$(BIN)/python -m fuzz.compositions --seconds $(SECONDS)
 	$(BIN)/python -m fuzz.memory --seconds $(SECONDS)
 
 # The core's files with `unsafe` code, and their tests, under AddressSanitizer and under Miri. Needs a

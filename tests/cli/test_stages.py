@@ -84,7 +84,7 @@ def test_wrong_words(given, said, folder, capsys):
 
 
 def test_flags_that_stages_do_not_have(capsys):
-    for flag in ("--flops", "--tokens-per-parameter", "--optimizer", "--depth"):
+    for flag in ("--flops", "--tokens-per-parameter", "--optimizer", "--depth", "--lr-batch-least"):
         with pytest.raises(SystemExit):
             parser().parse_args([flag, "1"])
         assert "unrecognized arguments" in capsys.readouterr().err

@@ -74,6 +74,12 @@ def test_ids_offsets_and_texts(load, name):
         assert ours.decode(with_special) == decoded
 
 
+@pytest.mark.parametrize("name", ["deepseek-v3", "starcoder", "smollm", "command-r"])
+def test_splits_of_kinds_of_characters_are_one_pattern(load, name):
+    """They keep what several splits lose: cuts for streams and threads, and the fast way."""
+    assert not load(name).pat_str.startswith('{"splits"')
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_surface(load, name, tmp_path):
     ours = load(name)

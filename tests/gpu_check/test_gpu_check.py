@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from bytemill.gpu_check import __main__ as program
-from bytemill.gpu_check import correctness, speed
+from bytemill.gpu_check import correctness, ranks, speed
 from bytemill.gpu_check.results import Results, Row
 from bytemill.gpu_check.sizes import QUICK
 
@@ -83,3 +83,23 @@ def test_speed_below_the_target_fails(monkeypatch):
 def test_steps_to_a_loss():
     assert speed._mean_of_last([5.0, 3.0, 1.0], 2) == 4.0
     assert speed._mean_of_last([float(i) for i in range(30)], 20) == 14.5
+
+
+def test_two_ranks_are_not_run_where_there_are_not_two_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for name, check in ranks.checks(torch.device("cuda"), QUICK).items():
+        row = check()
+        assert row.name == name and row.ok is None
+        assert row.value == "not run: there is 1 GPU, and each rank needs its own"
+
+
+@pytest.mark.parametrize(("shift", "good"), [(0.0, True), (2e-5, False)])
+def test_losses_of_two_ranks_that_differ_are_found(monkeypatch, shift, good):
+    def two(*arguments):
+        losses, seconds = ranks.train(*arguments)
+        return [loss + shift for loss in losses], seconds
+
+    monkeypatch.setattr(ranks, "_on_two", two)
+    row = ranks.equal_losses("2 ranks", CPU, 10, "zero2")
+    assert row.ok is good, row
+    assert row.value.startswith("gloo: losses of 10 steps within")

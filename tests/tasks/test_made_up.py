@@ -185,3 +185,14 @@ def test_weights_are_shares():
             Weighted(parts, weights, 10)
     with pytest.raises(ValueError, match="no items"):
         Weighted([Arithmetic(size=0)], [1], 10)
+
+
+def test_sizes_that_cannot_be():
+    for make in (
+        lambda: Arithmetic(size=-1),
+        lambda: Spelling(["cat"], size=-1),
+        lambda: Identity(size=-1),
+        lambda: Weighted([Arithmetic(size=3)], [1], -1),
+    ):
+        with pytest.raises(ValueError, match="size=-1"):
+            make()

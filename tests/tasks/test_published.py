@@ -1,12 +1,13 @@
 """Published data sets, read from small files of their schemas, and GSM8K whole where it is."""
 
+import gzip
 import json
 from fractions import Fraction
 
 import pytest
 
 from bytemill.chat import Message, Part
-from bytemill.tasks import Arc, Gsm8k, Messages, Mmlu, SmolTalk
+from bytemill.tasks import Arc, Gsm8k, HumanEval, Messages, Mmlu, SmolTalk
 from bytemill.tasks.gsm8k import final_number, parts_of
 from tests.support.evaluation import EVAL
 
@@ -101,6 +102,47 @@ def test_files_that_are_not_what_they_are_called(tmp_path):
         Gsm8k(tmp_path, "test")[0]
 
 
+def test_packed_problems_that_are_damaged(tmp_path):
+    path = tmp_path / "HumanEval.jsonl.gz"
+    whole = gzip.compress(b'{"prompt": 1}\n' * 1000)
+    for data, message in (
+        (b"not packed", "not readable as gzip"),
+        (whole[:-20], "not readable as gzip"),
+        (gzip.compress(b"{}\n[1]\n"), r"HumanEval\.jsonl\.gz:2: not a JSON object"),
+        (gzip.compress(b'{"a": "\xff"}\n'), "invalid UTF-8 at byte 7"),
+    ):
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match=message):
+            HumanEval(tmp_path)
+    path.write_bytes(gzip.compress(b"{}\n"))
+    with pytest.raises(ValueError, match="row 0: no column 'prompt'"):
+        HumanEval(tmp_path)[0]
+
+
+def test_rows_of_other_types(tmp_path):
+    """One error that names file and row, whatever a row holds."""
+    (tmp_path / "ARC-Easy").mkdir()
+    (tmp_path / "all").mkdir()
+    arc = {"question": "q", "choices": {"text": ["x"], "label": ["A"]}, "answerKey": "A"}
+    gsm8k = {"question": "q", "answer": "#### 1"}
+    mmlu = {"question": "q", "choices": list("abcd"), "answer": 0}
+    for task, file, good, changes in (
+        (Gsm8k, "test.jsonl", gsm8k, {"question": 3}),
+        (Gsm8k, "test.jsonl", gsm8k, {"answer": None}),
+        (Gsm8k, "test.jsonl", gsm8k, {"answer": "#### " + "1" * 5000}),
+        (Arc, "ARC-Easy/test.jsonl", arc, {"question": None}),
+        (Arc, "ARC-Easy/test.jsonl", arc, {"choices": []}),
+        (Arc, "ARC-Easy/test.jsonl", arc, {"choices": {"text": ["x"], "label": [1]}}),
+        (Mmlu, "all/test.jsonl", mmlu, {"question": 3}),
+        (Mmlu, "all/test.jsonl", mmlu, {"choices": ["a", "b", "c", 4]}),
+    ):
+        (tmp_path / file).write_text(f"{json.dumps(good)}\n{json.dumps({**good, **changes})}\n")
+        items = task(tmp_path, split="test")
+        assert items[0].answer
+        with pytest.raises(ValueError, match=r"test\.jsonl, row 1: "):
+            items[1]
+
+
 def test_calls_in_an_answer():
     assert parts_of("a 1+1=<<1+1=2>>2 b <<3=3=3>>.\n#### 2") == (
         Part("text", "a 1+1="),
@@ -123,7 +165,7 @@ SAME = [
 OTHER = [
     "", "-18", "\u221218",
     "- 18", "-$18", "$-18", "1.8", "180", "18 or 19", "18/1", "1 8", "18e0", "1.8e1",
-    "eighteen", "x 18", "18.0.0", "١٨", "18²", "\n18",
+    "eighteen", "x 18", "18" + "0" * 5000, "1" * 100_000, "," * 5000, "18.0.0", "١٨", "18²", "\n18",
 ]  # fmt: skip
 
 

@@ -15,12 +15,12 @@ import torch
 
 import bytemill
 from bytemill import files
-from bytemill.gpu_check import correctness, speed
+from bytemill.gpu_check import correctness, ranks, speed
 from bytemill.gpu_check.results import Results, Row
 from bytemill.gpu_check.sizes import FULL, QUICK, Shape, Sizes
 from bytemill.lm.device import runtime
 
-PARTS = ("right", "train", "decode", "learn")
+PARTS = ("right", "ranks", "train", "decode", "learn")
 TARGETS = {"NVIDIA H200": 450_000, "NVIDIA H100 80GB HBM3": 420_000}
 """Tokens a second of the first shape, by device."""
 
@@ -64,6 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory() as folder:
             for name, check in correctness.checks(device, sizes, Path(folder)).items():
                 results.run(name, check)
+    if "ranks" in args.only:
+        for name, check in ranks.checks(device, sizes).items():
+            results.run(name, check)
     # TensorFloat32 for what stays in fp32, as everyone trains; after the checks, which want fp32.
     torch.set_float32_matmul_precision("high")
     measure(results, sizes, device, args.only)

@@ -44,7 +44,16 @@ class Arc(Task):
 
     def item(self, index: int) -> Item:
         """A question with its choices."""
-        question, choices, answer = self._rows.get(index, "question", "choices", "answerKey")
+        question, answer = self._rows.texts(index, "question", "answerKey")
+        (choices,) = self._rows.get(index, "choices")
+        if not isinstance(choices, dict) or not all(
+            isinstance(choices.get(name), list) and all(isinstance(x, str) for x in choices[name])
+            for name in ("text", "label")
+        ):
+            raise ValueError(
+                f"{self._rows.files[0]}, row {index}: 'choices' is not an object with lists of "
+                "texts, 'text' and 'label'"
+            )
         return choice_item(question, choices["text"], choices["label"], answer)
 
     def judge(self, item: Item, reply: Message) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from bytemill.chat.conversation import Conversation, Message, Part
-from bytemill.tasks.task import Item, Task
+from bytemill.tasks.task import Item, Task, checked_size
 from bytemill.tools.calculator import calculate
 
 WORDINGS: Final = (
@@ -74,7 +74,7 @@ class Arithmetic(Task):
         if not signs or set(signs) - set("+-*"):
             raise ValueError(f"signs={signs!r}: they are of + - *")
         self._n, self._largest, self._signs = n_operands, largest, signs
-        self._wordings, self._size, self._seed = wordings, size, seed
+        self._wordings, self._size, self._seed = wordings, checked_size(size), seed
 
     def __len__(self) -> int:
         """As many as were asked for."""

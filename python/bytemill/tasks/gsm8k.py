@@ -15,6 +15,7 @@ _FINAL: Final = re.compile(r"####[^\S\n]*(?:\*\*|\\boxed\{|=)?[^\S\n]*([^\n]*)")
 _NUMBER: Final = re.compile(
     r"[-+\u2212]?\s*(?:[$£€¥]|USD)?\s*[-+\u2212]?([0-9][0-9,]*\.?[0-9]*|\.[0-9]+)"
 )
+_MOST_DIGITS: Final = 1000
 
 
 class Gsm8k(Task):
@@ -43,7 +44,7 @@ class Gsm8k(Task):
 
     def item(self, index: int) -> Item:
         """A question; its answer is a number."""
-        question, answer = self._rows.get(index, "question", "answer")
+        question, answer = self._rows.texts(index, "question", "answer")
         number = final_number(answer)
         if number is None:
             raise ValueError(f"{self._rows.files[0]}, row {index}: no number after ####")
@@ -81,7 +82,7 @@ def final_number(text: str) -> Fraction | None:
 
     Currency signs before it, commas between thousands and words after it do not matter: 18, $18,
     18., 18.00, +18, 18 dollars and 18% are 18. A line with a second number, such as "18 or 19",
-    3/4 or 1e5, is not an answer.
+    3/4 or 1e5, is not an answer, nor is a number of more than 1,000 characters.
     """
     found = None
     for line in _FINAL.finditer(text):
@@ -92,6 +93,8 @@ def final_number(text: str) -> Fraction | None:
     match = _NUMBER.match(found)
     if match is None or any(c.isnumeric() for c in found[match.end() :]):
         return None
+    if len(match[1]) > _MOST_DIGITS:
+        return None  # Python reads no number of thousands of digits
     value = Fraction(match[1].replace(",", "").rstrip("."))
     before = match[0][: match.start(1)]
     return -value if "-" in before or "\u2212" in before else value

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import re
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from bytemill.chat.conversation import Conversation, Message
 from bytemill.tasks.rows import StrPath, rows
@@ -38,17 +35,11 @@ class HumanEval(Task):
         *,
         unsafe: bool = False,
     ) -> None:
-        packed = Path(folder, "HumanEval.jsonl.gz")
-        self._rows: Any
-        if packed.is_file():
-            with gzip.open(packed, "rt", encoding="utf-8") as lines:
-                self._rows = [json.loads(line) for line in lines if line.strip()]
-        else:
-            self._rows = rows(
-                folder,
-                ["openai_humaneval/test-*.parquet", "HumanEval.jsonl"],
-                f"get it with: bytemill download hf:openai/openai_humaneval --out {folder}",
-            )
+        self._rows = rows(
+            folder,
+            ["HumanEval.jsonl.gz", "openai_humaneval/test-*.parquet", "HumanEval.jsonl"],
+            f"get it with: bytemill download hf:openai/openai_humaneval --out {folder}",
+        )
         self._limits, self._unsafe = limits, unsafe
 
     def __len__(self) -> int:
@@ -57,11 +48,11 @@ class HumanEval(Task):
 
     def item(self, index: int) -> Item:
         """A problem; `more` has its prompt, its tests and the function's name."""
-        row = self._rows[index]
-        prompt, solution = row["prompt"], row["canonical_solution"]
+        names = ("prompt", "canonical_solution", "test", "entry_point")
+        prompt, solution, test, entry_point = self._rows.texts(index, *names)
         reply = f"```python\n{prompt}{solution}\n```"
         conversation = Conversation((Message("user", prompt), Message("assistant", reply)))
-        more = {name: row[name] for name in ("prompt", "test", "entry_point")}
+        more = {"prompt": prompt, "test": test, "entry_point": entry_point}
         return Item(conversation, solution, more=more)
 
     def judge(self, item: Item, reply: Message) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from bytemill.chat.conversation import Conversation, Message
-from bytemill.tasks.task import Item, Task
+from bytemill.tasks.task import Item, Task, checked_size
 
 WORDINGS: Final = (
     "Who are you?",
@@ -60,7 +60,12 @@ class Identity(Task):
         size: int = 1_000_000,
         seed: int = 0,
     ) -> None:
-        self._called, self._wordings, self._size, self._seed = name, wordings, size, seed
+        self._called, self._wordings, self._size, self._seed = (
+            name,
+            wordings,
+            checked_size(size),
+            seed,
+        )
 
     def __len__(self) -> int:
         """As many as were asked for."""

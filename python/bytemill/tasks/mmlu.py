@@ -56,6 +56,11 @@ class Mmlu(Task):
         answer = row["answer"]
         if answer not in range(len(LETTERS)):
             raise ValueError(f"{self._rows.files[0]}, row {index}: the answer is {answer!r}")
+        texts = [row["question"], *(row["choices"] or [])]
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError(
+                f"{self._rows.files[0]}, row {index}: the question and its choices are not all text"
+            )
         item = choice_item(row["question"], row["choices"], LETTERS, LETTERS[answer])
         return Item(item.conversation, item.answer, item.letters, {"subject": row.get("subject")})
 

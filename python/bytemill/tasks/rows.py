@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,8 @@ def rows(folder: StrPath, patterns: Sequence[str], how_to_get: str) -> Rows:
 
 
 class Rows:
-    """Rows of parquet or JSON lines files, each a dict; parquet stays packed in columns."""
+    """Rows of parquet or JSON lines files (or these in gzip), each a dict; parquet stays packed in
+    columns."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         self.files = tuple(files)
@@ -74,6 +77,21 @@ class Rows:
                 )
         return [row[column] for column in columns]
 
+    def texts(self, index: int, *columns: str) -> list[str]:
+        """Values of a row that are text.
+
+        Raises:
+            ValueError: A column is not there, or is not text; the message names file and row.
+        """
+        values = self.get(index, *columns)
+        for column, value in zip(columns, values, strict=True):
+            if not isinstance(value, str):
+                raise ValueError(
+                    f"{self.files[0]}, row {index}: {column!r} is a {type(value).__name__}, not "
+                    "text"
+                )
+        return values
+
 
 def _parquet(file: Path) -> Any:
     try:
@@ -92,15 +110,21 @@ def _parquet(file: Path) -> Any:
 
 def _json_lines(file: Path) -> list[dict[str, Any]]:
     found = []
-    with file.open(encoding="utf-8-sig") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise ValueError(f"{file}:{number}: not JSON: {error}") from None
-            if not isinstance(row, dict):
-                raise ValueError(f"{file}:{number}: not a JSON object")
-            found.append(row)
+    try:
+        packed = file.read_bytes()
+        text = (gzip.decompress(packed) if file.suffix == ".gz" else packed).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: invalid UTF-8 at byte {error.start}") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{file}: not readable as gzip ({error}); get it again") from None
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{file}:{number}: not JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise ValueError(f"{file}:{number}: not a JSON object")
+        found.append(row)
     return found

@@ -65,6 +65,13 @@ class Task(ABC):
         return (self.item(index) for index in range(len(self)))
 
 
+def checked_size(size: int) -> int:
+    """How many items a task is to have; ValueError if that is negative."""
+    if size < 0:
+        raise ValueError(f"size={size}: it must not be negative")
+    return size
+
+
 class Slice(Task):
     """A view of some items of a task.
 
@@ -184,7 +191,7 @@ class Weighted(_Several):
         for task, weight in zip(tasks, weights, strict=True):
             if weight and not len(task):
                 raise ValueError(f"the task {task.name} has no items; leave it out")
-        drawn = random.Random(seed).choices(range(len(tasks)), weights, k=size)
+        drawn = random.Random(seed).choices(range(len(tasks)), weights, k=checked_size(size))
         before = [0] * len(tasks)
         self._places = []
         for which in drawn:

@@ -9,7 +9,7 @@ from typing import Final
 
 from bytemill.chat.conversation import Conversation, Message, Part
 from bytemill.data import iter_documents
-from bytemill.tasks.task import Item, Task
+from bytemill.tasks.task import Item, Task, checked_size
 from bytemill.tools.calculator import calculate
 
 SPELL: Final = (
@@ -117,7 +117,12 @@ class _Words(Task):
             raise ValueError(
                 f"words: {bad[0]!r} is not letters only" if bad else "words: there are none"
             )
-        self._words, self._wordings, self._size, self._seed = words, wordings, size, seed
+        self._words, self._wordings, self._size, self._seed = (
+            words,
+            wordings,
+            checked_size(size),
+            seed,
+        )
 
     def __len__(self) -> int:
         """As many as were asked for."""

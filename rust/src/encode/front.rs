@@ -1,14 +1,12 @@
 //! What stands between a text and its pretokens in a tokenizer that comes from a tokenizer.json: added tokens
 //! of several kinds, a normalizer, a space put before.
 
-use crate::encode::Encoder;
 use crate::error::{Error, Result};
 use crate::normalize::Normalizer;
 use crate::pretokenize::cut::Cuts;
 use crate::text::added::{Found, Manner, Passes};
 use crate::text::special::SpecialTokens;
 use rustc_hash::FxHashSet;
-use std::borrow::Cow;
 use std::sync::Arc;
 
 /// A token that is looked for before the text is cut into pretokens.
@@ -105,8 +103,13 @@ impl Front {
     }
 
     /// Whether a text may be cut where its pretokens may, between ASCII characters.
-    fn is_local(&self) -> bool {
+    pub(crate) fn is_local(&self) -> bool {
         self.options.normalizer.is_local() && !self.options.prefix_space
+    }
+
+    /// Whether text is cut into pretokens as it is.
+    pub(crate) fn leaves_text(&self) -> bool {
+        self.options.normalizer.is_empty() && !self.options.prefix_space
     }
 
     /// The normalizer.
@@ -121,103 +124,42 @@ impl Front {
             false => "",
         }
     }
-}
 
-impl Encoder {
-    /// Where a text between special tokens may be cut so that its parts have its ids.
-    pub fn cuts(&self) -> Cuts {
-        match &self.front {
-            Some(front) if !front.is_local() => Cuts::Nowhere,
-            Some(front) if !front.normalizer().is_empty() => match self.pretokenizer.cuts() {
-                Cuts::Nowhere => Cuts::Nowhere,
-                cuts => Cuts::BetweenAscii(Arc::new(cuts)),
-            },
-            _ => self.pretokenizer.cuts(),
+    /// Which of a pattern's cuts a text between special tokens may be cut at.
+    pub(crate) fn cuts(&self, cuts: Cuts) -> Cuts {
+        match cuts {
+            _ if !self.is_local() => Cuts::Nowhere,
+            Cuts::Nowhere => Cuts::Nowhere,
+            cuts if self.options.normalizer.is_empty() => cuts,
+            cuts => Cuts::BetweenAscii(Arc::new(cuts)),
         }
     }
 
-    /// As [`Self::cuts`], for documents that only special tokens separate.
-    pub fn document_cuts(&self) -> Cuts {
-        match &self.front {
-            Some(front) if !front.always.tokens().is_empty() => Cuts::Nowhere,
-            _ => self.cuts(),
-        }
-    }
-
-    /// Whether a text must be whole to be encoded with these special tokens.
-    pub fn needs_whole(&self, allowed: &SpecialTokens) -> bool {
-        !allowed.is_plain() || self.front.as_ref().is_some_and(|f| !f.is_local())
-    }
-
-    /// Whether text is cut into pretokens as it is.
-    pub(crate) fn takes_text_as_it_is(&self) -> bool {
-        self.front
-            .as_ref()
-            .is_none_or(|f| f.normalizer().is_empty() && !f.options.prefix_space)
-    }
-
-    /// The added tokens that are always looked for.
-    pub fn always(&self) -> &SpecialTokens {
-        match &self.front {
-            Some(front) => &front.always,
-            None => &self.nothing,
-        }
-    }
-
-    /// What separates documents.
-    pub fn separators(&self) -> &SpecialTokens {
-        match &self.front {
-            Some(front) => &front.separators,
-            None => &self.special,
-        }
-    }
-
-    /// What stands before the pretokenizer, if anything does.
-    pub fn front(&self) -> Option<&Front> {
-        self.front.as_deref()
-    }
-
-    /// A set of special tokens to allow.
+    /// Calls `token` with added tokens and `ordinary` with what lies between them, ready for the
+    /// pretokenizer.
     ///
     /// # Errors
-    /// As [`Front::set`].
-    pub fn allow(&self, tokens: Vec<String>) -> Result<SpecialTokens> {
-        match &self.front {
-            Some(front) => front.set(&tokens),
-            None => SpecialTokens::new(tokens),
-        }
-    }
-
-    /// Calls `token` with the ids of added tokens and `ordinary` with what lies between them, ready for
-    /// the pretokenizer.
-    pub(super) fn each_stretch<S>(
+    /// What they return; as [`Normalizer::apply`].
+    pub(crate) fn each_stretch<S>(
         &self,
         text: &str,
         allowed: &SpecialTokens,
         to: &mut S,
-        token: impl Fn(&mut S, u32) -> Result<()>,
+        token: impl Fn(&mut S, &str) -> Result<()>,
         ordinary: impl Fn(&mut S, &str) -> Result<()>,
     ) -> Result<()> {
-        let id_of = |index: usize| self.special_id(&allowed.tokens()[index]);
+        let tokens = allowed.tokens();
         allowed.split_early(text, |found| {
             let text = match found {
-                Found::Token(index, _) => {
-                    return id_of(index).map_or(Ok(()), |id| token(to, id));
-                }
-                Found::Ordinary(range) => match &self.front {
-                    Some(front) => front.normalizer().apply(&text[range])?,
-                    None => Cow::Borrowed(&text[range]),
-                },
+                Found::Token(index, _) => return token(to, &tokens[index]),
+                Found::Ordinary(range) => self.options.normalizer.apply(&text[range])?,
             };
             allowed.split_late(&text, |found| match found {
-                Found::Token(index, _) => id_of(index).map_or(Ok(()), |id| token(to, id)),
-                Found::Ordinary(range) => {
-                    let text = &text[range];
-                    match self.front.as_ref().map_or("", |f| f.prefix(text)) {
-                        "" => ordinary(to, text),
-                        prefix => ordinary(to, &[prefix, text].concat()),
-                    }
-                }
+                Found::Token(index, _) => token(to, &tokens[index]),
+                Found::Ordinary(range) => match self.prefix(&text[range.clone()]) {
+                    "" => ordinary(to, &text[range]),
+                    prefix => ordinary(to, &[prefix, &text[range]].concat()),
+                },
             })
         })
     }

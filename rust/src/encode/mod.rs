@@ -21,6 +21,7 @@ pub mod front;
 mod groups;
 mod long_cache;
 mod misses;
+pub mod shape;
 mod short_cache;
 mod sink;
 mod states;
@@ -28,6 +29,7 @@ mod tables;
 
 use crate::error::{Error, Result};
 use crate::pretokenize::Pretokenizer;
+use crate::pretokenize::cut::Cuts;
 use crate::system::memory;
 use crate::text::special::{Segment, SpecialTokens};
 use crate::vocabulary::Vocabulary;
@@ -154,6 +156,54 @@ impl Encoder {
             let index = *self.special_indices.get(&id)?;
             Some(self.special.tokens()[index].as_bytes())
         })
+    }
+
+    /// Where a text between special tokens may be cut so that its parts have its ids.
+    pub fn cuts(&self) -> Cuts {
+        let cuts = self.pretokenizer.cuts();
+        match &self.front {
+            Some(front) => front.cuts(cuts),
+            None => cuts,
+        }
+    }
+
+    /// As [`Self::cuts`], for documents that only special tokens separate.
+    pub fn document_cuts(&self) -> Cuts {
+        match self.always().tokens() {
+            [] => self.cuts(),
+            _ => Cuts::Nowhere,
+        }
+    }
+
+    /// Whether a text must be whole to be encoded with these special tokens.
+    pub fn needs_whole(&self, allowed: &SpecialTokens) -> bool {
+        !allowed.is_plain() || self.front().is_some_and(|front| !front.is_local())
+    }
+
+    /// What stands before the pretokenizer, if anything does.
+    pub fn front(&self) -> Option<&Front> {
+        self.front.as_deref()
+    }
+
+    /// The added tokens that are always looked for.
+    pub fn always(&self) -> &SpecialTokens {
+        self.front().map_or(&self.nothing, Front::always)
+    }
+
+    /// What separates documents.
+    pub fn separators(&self) -> &SpecialTokens {
+        self.front().map_or(&self.special, Front::separators)
+    }
+
+    /// A set of special tokens to allow.
+    ///
+    /// # Errors
+    /// As [`Front::set`].
+    pub fn allow(&self, tokens: Vec<String>) -> Result<SpecialTokens> {
+        match &self.front {
+            Some(front) => front.set(&tokens),
+            None => SpecialTokens::new(tokens),
+        }
     }
 
     /// A session for this thread.
@@ -296,12 +346,18 @@ impl Session<'_> {
         allowed: &SpecialTokens,
         out: &mut impl IdSink,
     ) -> Result<()> {
-        let (encoder, mut to) = (self.encoder, (self, out));
-        encoder.each_stretch(
+        let Some(front) = self.encoder.front() else {
+            return Ok(());
+        };
+        let encoder = self.encoder;
+        front.each_stretch(
             text,
             allowed,
-            &mut to,
-            |(_, out), id| Ok(out.append(&[id])?),
+            &mut (self, out),
+            |(_, out), token| match encoder.special_id(token) {
+                Some(id) => Ok(out.append(&[id])?),
+                None => Ok(()),
+            },
             |(session, out), text| session.ordinary(text, *out),
         )
     }

@@ -30,9 +30,10 @@ pub use regex::RegexSplitter;
 use scan::Each;
 pub(crate) use scan::PretokenSink;
 pub use scan::Scanner;
-pub use scan_cl100k::{Cl100k, Nanochat};
+pub use scan_cl100k::{Cl100k, Llama3, Nanochat, Qwen2};
 pub use scan_gpt2::Gpt2;
 pub use scan_o200k::O200k;
+use steps::Matcher;
 pub use steps::Splits;
 
 /// Splits text by one pattern.
@@ -45,7 +46,7 @@ pub enum Pretokenizer {
     /// Any other pattern, by fancy-regex.
     Regex(RegexSplitter),
     /// Several, one after the other.
-    Splits(Splits),
+    Splits(Splits<Pretokenizer>),
 }
 
 impl Pretokenizer {
@@ -113,8 +114,13 @@ impl Pretokenizer {
             alone => alone.split_alone(level, text, sink),
         }
     }
+}
 
-    /// As [`Self::split_into`], for all but several splits in a row.
+impl Matcher for Pretokenizer {
+    fn read(pattern: &str) -> Result<Self> {
+        Self::new(pattern)
+    }
+
     #[inline(always)]
     fn split_alone<L: Level>(
         &self,
@@ -127,6 +133,8 @@ impl Pretokenizer {
             Self::Named(Named::Cl100k) => Cl100k::default().split(level, text, sink),
             Self::Named(Named::O200k) => O200k::default().split(level, text, sink),
             Self::Named(Named::Nanochat) => Nanochat::default().split(level, text, sink),
+            Self::Named(Named::Llama3) => Llama3::default().split(level, text, sink),
+            Self::Named(Named::Qwen2) => Qwen2::default().split(level, text, sink),
             Self::Compiled(s) => s.split(text, |start, end| {
                 sink.put(start, end, 1);
             }),

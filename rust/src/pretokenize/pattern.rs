@@ -1,7 +1,7 @@
 //! The named split patterns: their names, their regex texts and what else is known of them.
 //!
 //! A new one takes three files: a variant with its [`Spec`] here, a scanner in a file of its own, and the
-//! scanner's line in `Pretokenizer::split_into`. Python reads this table, and the tests, the fuzz targets and
+//! scanner's line in `Pretokenizer::split_alone`. Python reads this table, and the tests, the fuzz targets and
 //! the help of the command line go through it. What is assumed of every named pattern is written where it
 //! is used: in `cut.rs` (where documents may be cut) and in `streaming/open_pretoken.rs`.
 
@@ -16,6 +16,10 @@ pub enum Named {
     O200k,
     /// nanochat's: GPT-4's with numbers of one or two digits.
     Nanochat,
+    /// Llama 3's, GLM's and others': the first text of GPT-4's.
+    Llama3,
+    /// Qwen's: Llama 3's with numbers of one digit.
+    Qwen2,
 }
 
 /// What there is to say about a named pattern.
@@ -32,7 +36,17 @@ struct Spec {
 
 impl Named {
     /// All named patterns.
-    pub const ALL: [Named; 4] = [Named::Gpt2, Named::Cl100k, Named::O200k, Named::Nanochat];
+    pub const ALL: [Named; 6] = [
+        Named::Gpt2,
+        Named::Cl100k,
+        Named::O200k,
+        Named::Nanochat,
+        Named::Llama3,
+        Named::Qwen2,
+    ];
+
+    /// Those that are offered by name; the others are found by their regexes, as a tokenizer.json has them.
+    pub const OFFERED: [Named; 4] = [Named::Gpt2, Named::Cl100k, Named::O200k, Named::Nanochat];
 
     fn spec(self) -> &'static Spec {
         match self {
@@ -50,7 +64,7 @@ impl Named {
             Named::Cl100k => &Spec {
                 name: "cl100k",
                 regex: r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s",
-                // The first text of `cl100k_base`, still in use elsewhere, is not one of them: without
+                // The first text of `cl100k_base` (`Llama3` here) is not one of them: without
                 // `\s++$` it cuts `"\n "` at the end of a text in two.
                 aliases: &[],
                 splits_case: false,
@@ -68,6 +82,18 @@ impl Named {
             Named::Nanochat => &Spec {
                 name: "nanochat",
                 regex: r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,2}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+",
+                aliases: &[],
+                splits_case: false,
+            },
+            Named::Llama3 => &Spec {
+                name: "llama3",
+                regex: r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+                aliases: &[],
+                splits_case: false,
+            },
+            Named::Qwen2 => &Spec {
+                name: "qwen2",
+                regex: r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
                 aliases: &[],
                 splits_case: false,
             },

@@ -1,4 +1,4 @@
-//! The scanner of the `cl100k` and `nanochat` patterns.
+//! The scanner of the `cl100k`, `nanochat`, `llama3` and `qwen2` patterns.
 
 use super::scan::{Scanner, Spaces, contraction_any_case, run, run_of};
 use super::unicode::{ClassTable, LETTER, NEWLINE, NUMBER, SPACE, SYMBOL};
@@ -15,6 +15,10 @@ pub struct Cl100kLike<const DIGITS: usize, const AT_END: bool> {
 pub type Cl100k = Cl100kLike<3, true>;
 /// The `nanochat` pattern's scanner.
 pub type Nanochat = Cl100kLike<2, false>;
+/// The `llama3` pattern's scanner.
+pub type Llama3 = Cl100kLike<3, false>;
+/// The `qwen2` pattern's scanner.
+pub type Qwen2 = Cl100kLike<1, false>;
 
 impl<const DIGITS: usize, const AT_END: bool> Scanner for Cl100kLike<DIGITS, AT_END> {
     #[inline(always)]

@@ -6,7 +6,6 @@
 //! character.
 
 use crate::error::{Error, Result};
-use crate::pretokenize::Pretokenizer;
 use crate::pretokenize::scan::{Each, PretokenSink};
 use crate::simd::level::{self, Job, Level};
 use serde_json::Value;
@@ -15,6 +14,26 @@ use std::sync::Arc;
 
 /// What such a pattern's text begins with. No regex does.
 pub const MARK: &str = "{\"splits\":";
+
+/// What finds the matches of one split.
+pub trait Matcher: Sized {
+    /// From a pattern's text.
+    ///
+    /// # Errors
+    /// [`Error::Pattern`] if it is not one; [`Error::Memory`].
+    fn read(pattern: &str) -> Result<Self>;
+
+    /// Gives `sink` the matches in `text`, if this is not itself several splits.
+    ///
+    /// # Errors
+    /// [`Error::Match`] if a regex engine gives up.
+    fn split_alone<L: Level>(
+        &self,
+        level: L,
+        text: &str,
+        sink: &mut impl PretokenSink,
+    ) -> Result<()>;
+}
 
 /// What becomes of matches and of what lies between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +52,8 @@ enum Behavior {
 
 /// One split.
 #[derive(Clone, Debug)]
-struct Split {
-    matches: Pretokenizer,
+struct Split<M> {
+    matches: M,
     behavior: Behavior,
     /// Whether what lies between matches is taken for matches, and the other way about.
     invert: bool,
@@ -45,11 +64,11 @@ struct Split {
 
 /// Splits in their order; one at least.
 #[derive(Clone, Debug)]
-pub struct Splits {
-    splits: Arc<[Split]>,
+pub struct Splits<M> {
+    splits: Arc<[Split<M>]>,
 }
 
-impl Splits {
+impl<M: Matcher> Splits<M> {
     /// Reads `{"splits":[{"pattern": .., "behavior": .., "invert": .., "covers": .., "bytes": ..}, ..]}`.
     ///
     /// `covers` says that the pattern matches every text whole.
@@ -82,7 +101,7 @@ impl Splits {
             let is = |key: &str| item[key].as_bool().unwrap_or_default();
             let invert = is("invert");
             splits.push(Split {
-                matches: Pretokenizer::new(pattern)?,
+                matches: M::read(pattern)?,
                 behavior,
                 invert,
                 plain: match behavior {
@@ -101,7 +120,7 @@ impl Splits {
     /// Gives `sink` the pretokens of `text`.
     ///
     /// # Errors
-    /// As [`Pretokenizer::split`].
+    /// [`Error::Match`] if a regex engine gives up.
     pub(crate) fn split_into<L: Level>(
         &self,
         level: L,
@@ -114,7 +133,7 @@ impl Splits {
                 pieces(before, text, 0..text.len(), &mut |piece| {
                     if done.is_ok() {
                         done = level.run(Alone {
-                            pretokenizer: &last.matches,
+                            matches: &last.matches,
                             text: &text[piece.clone()],
                             sink: &mut Shifted(sink, piece.start),
                         });
@@ -130,18 +149,18 @@ impl Splits {
 }
 
 /// The matches of one split in a piece of text.
-struct Alone<'a, S> {
-    pretokenizer: &'a Pretokenizer,
+struct Alone<'a, M, S> {
+    matches: &'a M,
     text: &'a str,
     sink: &'a mut S,
 }
 
-impl<S: PretokenSink> Job for Alone<'_, S> {
+impl<M: Matcher, S: PretokenSink> Job for Alone<'_, M, S> {
     type Output = Result<()>;
 
     #[inline(always)]
     fn run<L: Level>(self, level: L) -> Result<()> {
-        self.pretokenizer.split_alone(level, self.text, self.sink)
+        self.matches.split_alone(level, self.text, self.sink)
     }
 }
 
@@ -156,8 +175,8 @@ impl<S: PretokenSink> PretokenSink for Shifted<'_, S> {
 }
 
 /// Calls `emit` with the pieces that `splits` make of a part of `text`.
-fn pieces(
-    splits: &[Split],
+fn pieces<M: Matcher>(
+    splits: &[Split<M>],
     text: &str,
     part: Range<usize>,
     emit: &mut dyn FnMut(Range<usize>),
@@ -175,7 +194,7 @@ fn pieces(
     done
 }
 
-impl Split {
+impl<M: Matcher> Split<M> {
     fn split(
         &self,
         text: &str,
@@ -231,7 +250,7 @@ impl Split {
 
     fn find(&self, text: &str, found: &mut dyn FnMut(usize, usize)) -> Result<()> {
         level::run(Alone {
-            pretokenizer: &self.matches,
+            matches: &self.matches,
             text,
             sink: &mut Each(found),
         })

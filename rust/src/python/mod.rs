@@ -15,7 +15,6 @@ mod memory;
 mod objects;
 mod panics;
 mod patterns;
-mod shape;
 mod signals;
 mod stream;
 mod tokenizer;

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 /// All named patterns: their names, regexes, and other regexes that split alike.
 #[pyfunction]
 pub fn named_patterns() -> Vec<(&'static str, &'static str, Vec<&'static str>)> {
-    Named::ALL
+    Named::OFFERED
         .map(|named| (named.name(), named.regex(), named.aliases().to_vec()))
         .into()
 }

@@ -7,7 +7,7 @@
 //! themselves give the pretokens of the whole text, with the one that x and y share taken apart
 //! between them, for these patterns:
 //!
-//! `gpt2`, `cl100k`, `nanochat`. The contractions have none of these letters (`ſ` takes two bytes), so
+//! `gpt2`, `cl100k`, `nanochat`, `llama3`, `qwen2`. The contractions have none of these letters (`ſ` takes two bytes), so
 //! that only `\p{L}+` takes them, after at most one character that is not a letter. Nothing follows it in
 //! its alternative, so it takes all letters there are, y too. In A alone it ends with x. What comes before
 //! the pretoken of x is cut in the same way: each pretoken depends on the text from its start on up to,
@@ -82,7 +82,7 @@ pub(crate) struct OpenPretoken<'a> {
 impl<'a> OpenPretoken<'a> {
     /// `None` if nothing is known of the encoder's pattern, or if its vocabulary leaves no places.
     pub fn new(encoder: &'a Encoder) -> Option<Self> {
-        if !encoder.takes_text_as_it_is() {
+        if encoder.front().is_some_and(|front| !front.leaves_text()) {
             return None;
         }
         let pretokenizer = encoder.pretokenizer();

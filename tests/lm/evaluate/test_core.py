@@ -216,6 +216,10 @@ def test_bad_data(model, tmp_path):
         ("[]", "not a JSON object"),
         ('{"query": "x", "choices": ["a"]}', "has no 'gold'"),
         ('{"query": "x", "choices": ["a"], "gold": 1}', "gold is 1, of 1"),
+        ('{"query": 3, "choices": ["a"], "gold": 0}', "'query' of an item of arc_easy is 3"),
+        ('{"query": "x", "choices": "ab", "gold": 0}', "'choices' of an item .* is 'ab'"),
+        ('{"query": "x", "choices": ["a", null], "gold": 0}', "'choices' of an item"),
+        ("[" * 100_000, "not JSON"),
     ):
         path.write_text("\n".join([*map(json.dumps, good), line]))
         with pytest.raises(ValueError, match=rf"arc_easy\.jsonl:12: .*{reason}"):

@@ -24,13 +24,22 @@ def test_without_the_package(monkeypatch):
         import bytemill.lm.evaluate.harness  # noqa: F401
 
 
+def begins_with_bos(tokenizer, flag):
+    """Lets their tokenizer begin texts as ours does."""
+    from tokenizers.processors import TemplateProcessing
+
+    bos = "<|bos|>"
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{bos} $A" if flag else "$A", special_tokens=[(bos, TOKENIZER.special_tokens[bos])]
+    )
+
+
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
     """Ours and the harness's, of the same weights and tokenizer."""
     pytest.importorskip("lm_eval")
     transformers = pytest.importorskip("transformers")
     from lm_eval.models.huggingface import HFLM
-    from tokenizers.processors import TemplateProcessing
 
     from benchmarks import lm_models
     from bytemill.chat import export
@@ -47,10 +56,9 @@ def both(tmp_path_factory):
     TOKENIZER.save(folder / "run" / "tokenizer")
     export(TOKENIZER, folder / "exported")
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder / "exported")
-    # So that it begins texts as ours does.
-    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
-        single="<|bos|> $A", special_tokens=[("<|bos|>", TOKENIZER.special_tokens["<|bos|>"])]
-    )
+    begins_with_bos(tokenizer, True)
+    for config in (theirs.config, theirs.generation_config):
+        config.eos_token_id = TOKENIZER.special_tokens["<|assistant_end|>"]  # Llama's is 2
     harness = HFLM(
         pretrained=theirs.eval(), tokenizer=tokenizer, max_length=64, batch_size=1, device="cpu",
         add_bos_token=True,
@@ -75,7 +83,9 @@ def test_loglikelihoods_are_those_of_its_own(both):
 
 def test_rolling_is_that_of_its_own(both):
     texts = [("the low",), ("the low new est " * 30,)]
+    begins_with_bos(both[1].tokenizer, False)  # it puts one before each text anyway
     mine, theirs = (lm.loglikelihood_rolling(made("loglikelihood_rolling", texts)) for lm in both)
+    begins_with_bos(both[1].tokenizer, True)
     assert mine == pytest.approx(theirs, abs=1e-2)
 
 

@@ -13,7 +13,7 @@ from torch.profiler import ProfilerActivity, profile
 from bytemill import Tokenizer
 from bytemill.lm import Transformer
 from bytemill.lm.evaluate.measures import bits_per_byte, perplexity, token_bytes
-from bytemill.lm.model.loss import chunked_cross_entropy, cross_entropy
+from bytemill.lm.model.loss import chunked_cross_entropy, cross_entropy, softcap
 from tests.support.models import ids_like, small_model
 from tests.support.one_thread import one_thread  # noqa: F401
 
@@ -33,6 +33,40 @@ def full(hidden, weight, targets, softcap=None, reduction="mean", ignore_index=-
     if softcap is not None:
         logits = softcap * torch.tanh(logits / softcap)
     return F.cross_entropy(logits, targets, ignore_index=ignore_index, reduction=reduction)
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 5), (2, 3, 5), (4, 2, 3, 5)], ids=str)
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_logits_of_any_shape(shape, reduction):
+    rng = np.random.default_rng(len(shape))
+    logits = rng.normal(size=shape) * 3
+    targets = rng.integers(0, shape[-1], shape[:-1])
+    chosen = np.take_along_axis(logits, targets[..., None], -1)[..., 0]
+    losses = np.log(np.exp(logits).sum(-1)) - chosen
+    got = cross_entropy(torch.tensor(logits), torch.tensor(targets), reduction=reduction)
+    np.testing.assert_allclose(got, getattr(losses, reduction)(), rtol=1e-12)
+
+
+def test_the_mean_is_of_those_that_count():
+    """Of one, it is that one's."""
+    logits, targets = torch.tensor([[1.0, 2.0], [3.0, 5.0]]), torch.tensor([-1, 0])
+    expected = math.log1p(math.exp(2))
+    assert cross_entropy(logits, targets).item() == pytest.approx(expected, rel=1e-6)
+    hidden = torch.eye(2)
+    chunked = chunked_cross_entropy(hidden, logits.t().contiguous(), targets)
+    assert chunked.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_softcap_is_what_its_docstring_says():
+    logits = torch.linspace(-50, 50, 11, dtype=torch.float64)
+    expected = [15 * math.tanh(x / 15) for x in logits.tolist()]
+    np.testing.assert_allclose(softcap(logits, 15.0), expected, rtol=1e-12)
+    assert torch.equal(softcap(logits, None), logits)
+
+
+def test_logits_without_a_vocabulary_are_refused():
+    with pytest.raises(ValueError, match=r"^logits of shape \(\): expected"):
+        cross_entropy(torch.tensor(1.0), torch.tensor(0))
 
 
 @pytest.mark.parametrize("chunk_size", [1, 7, 25, 50, 51, None])

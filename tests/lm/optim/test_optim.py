@@ -457,3 +457,20 @@ def test_clipping_edges():
     for norm in (0.0, -1.0, math.nan):
         with pytest.raises(ValueError, match="max_norm="):
             clip_gradients([weight], norm)
+
+
+def test_steps_bring_up_rounding_where_a_gradient_has_nothing_else():
+    """Why runs that round differently part: docs/ranks.md. What the gradient says is the same."""
+    generator = torch.Generator().manual_seed(0)
+    tall, wide = (torch.randn(shape, generator=generator) for shape in ((32, 8), (8, 32)))
+    gradient = tall @ wide
+    rounded = gradient * (1 + 1e-7 * torch.randn(32, 32, generator=generator))
+    left, right = torch.linalg.qr(tall)[0], torch.linalg.qr(wide.T)[0]
+    apart, told = {}, {}
+    for steps in (3, 8):
+        pair = gradient, rounded
+        one, other = (orthogonalize(each, steps, dtype=torch.float32) for each in pair)
+        apart[steps] = float((one - other).norm() / one.norm())
+        told[steps] = float((left.T @ (one - other) @ right).norm() / one.norm())
+    assert apart[8] > 100 * apart[3], apart
+    assert told[8] < 0.05 * apart[8]

@@ -429,7 +429,7 @@ def test_replay_of_a_base_run_a_stage_and_shards(folder):
     ],
 )
 def test_bad_replay(replay, error, message, folder):
-    other = Tokenizer.train(["some other text " * 50], 300, list(SPECIAL_TOKENS))
+    other = Tokenizer.train(["some other text " * 50], 270, list(SPECIAL_TOKENS))
     (folder / "other.txt").write_text("<|bos|>a text<|bos|>another" * 50)
     other.encode_files(
         folder / "other.txt", folder / "others", separator="<|bos|>", separator_at="start"

@@ -147,7 +147,7 @@ class Requests:
                 f"max_new_tokens={max_new_tokens}: it must be from 1 to the context length, "
                 f"{self.context_length}"
             )
-        room = self.context_length - max_new_tokens + 1
+        room = max(self.context_length - max_new_tokens, 1)  # as the harness cuts them
         ids = [[self.first_id, *self.tokenizer.encode_ordinary(p)][-room:] for p in prompts]
         order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
         texts = [""] * len(ids)

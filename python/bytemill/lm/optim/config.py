@@ -174,7 +174,8 @@ class OptimConfig:
         None,
         least=1,
         most=MOST_STEPS,
-        help="Muon's Newton-Schulz steps; 5 suffice for most models",
+        help="Muon's Newton-Schulz steps; 5 suffice for most models, and more also "
+        "bring up what is only rounding in the gradient",
         derived="8, nanochat-2026: 5",
     )
     ns_quintics: Quintics | _AUTO = option(  # noqa: RUF009
@@ -252,7 +253,7 @@ class OptimConfig:
         """The settings that are given here, over those of `base`, whose rates are multiplied.
 
         Args:
-            base: One that is resolved; the kind is its.
+            base: One that is resolved; its are the kind, the recipe and what scaled its rates.
             factor: What its learning rates are multiplied by; rates that are given here stay.
         """
         given = {
@@ -287,8 +288,15 @@ class OptimConfig:
         return (self.weight_decay or 0.0) if has_any else 0.0
 
 
-# Fields that are never open: what they come to is in the others.
-_WHOLE: Final = ("kind", "lr_width_scaling", "lr_batch_scaling")
+# What a resolved configuration has come to by these is in its other fields.
+_WHOLE: Final = (
+    "kind",
+    "recipe",
+    "lr_width_scaling",
+    "lr_batch_scaling",
+    "lr_batch_least",
+    "decay_scaling",
+)
 # Fields in which None has a meaning of its own, or which are strings.
 _WORDS: Final = ("recipe", "ns_quintics", "ns_divisor", "muon_beta2", "grad_clip")
 # Groups that AdamW alone lets not decay: scales, of which 0 is not the natural value.

@@ -16,9 +16,18 @@ if TYPE_CHECKING:
 
 _AUTO = Literal["auto"]
 
-NOT_OF_A_STAGE = ("optimizer", "tokens_per_parameter", "flops")
-"""Flags of pretraining that stages have not: the optimizer's kind is the base run's, and the
-horizon is counted in epochs or steps."""
+NOT_OF_A_STAGE = (
+    "optimizer",
+    "recipe",
+    "lr_width_scaling",
+    "lr_batch_scaling",
+    "lr_batch_least",
+    "decay_scaling",
+    "tokens_per_parameter",
+    "flops",
+)
+"""Flags of pretraining that stages have not: what is not given of the optimizer is as the base run
+had it, which has been scaled, and the horizon is counted in epochs or steps."""
 
 
 @dataclass(frozen=True)

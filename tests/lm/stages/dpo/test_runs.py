@@ -123,9 +123,10 @@ def on_two(group, config):
     return [e.loss for e in told if isinstance(e, Stepped)], result.validation.loss, figures
 
 
-def test_two_ranks_are_one(base, tmp_path):
+@pytest.mark.parametrize("adapters", [{}, {"lora_rank": 2, "lr_factor": 1.0}], ids=["all", "lora"])
+def test_two_ranks_are_one(base, tmp_path, adapters):
     write_pairs(tmp_path / "pairs.jsonl", polite_pairs(250))  # two of them are kept back
-    pairs = {"pairs": str(tmp_path / "pairs.jsonl"), "batch_size": 5}
+    pairs = {"pairs": str(tmp_path / "pairs.jsonl"), "batch_size": 5, **adapters}
     (losses, validation, figures), _ = on_ranks(2, on_two, settings(base, tmp_path / "2", **pairs))
     result, told = run(settings(base, tmp_path / "1", **pairs))
     alone = [event.loss for event in told if isinstance(event, Stepped)]

@@ -110,7 +110,7 @@ def read_items(path: Path, task: CoreTask) -> list[Item]:
             where = f"{path}:{number}"
             try:
                 item = json.loads(line)
-            except ValueError as error:
+            except (RecursionError, ValueError) as error:
                 raise ValueError(f"{where}: not JSON: {error}") from None
             _check(item, task, where)
             items.append(item)
@@ -137,6 +137,14 @@ def _check(item: object, task: CoreTask, where: str) -> None:
     missing = [key for key in task.keys if key not in item]
     if missing:
         raise ValueError(f"{where}: an item of {task.name} has no {missing[0]!r}")
+    for key in task.keys:
+        value = item[key]
+        if key in ("choices", "context_options"):
+            is_good = isinstance(value, list) and all(isinstance(text, str) for text in value)
+        else:
+            is_good = key == "gold" or isinstance(value, str)
+        if not is_good:
+            raise ValueError(f"{where}: {key!r} of an item of {task.name} is {value!r:.60}")
     if task.kind != "continuation":
         n = len(item["choices" if task.kind == "choice" else "context_options"])
         if not isinstance(item["gold"], int) or not 0 <= item["gold"] < n:
