@@ -34,6 +34,7 @@ WORDS = {
     "base-eval": ("--model {}/none", "what was answered is kept"),
     "chat-eval": ("--model {}/none --tasks identity", "what was answered is kept"),
     "overlap": ("--tokenizer {}/none", "the search is not complete"),
+    "chat": ("{}/none -p hi", "the conversation is over"),
     "serve": ("{}/none", "the server was not started"),
     "plot": ("{}/none", "nothing was drawn"),
     "report": ("{}/none", "nothing was written"),

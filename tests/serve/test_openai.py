@@ -6,7 +6,7 @@ import pytest
 
 openai = pytest.importorskip("openai")
 
-from bytemill.chat import Conversation
+from bytemill.chat import Conversation, Message
 from bytemill.lm.generate.replies import replies
 from bytemill.lm.generate.text import generate
 from tests.support.serving import RENDERER, TOKENIZER
@@ -155,7 +155,9 @@ def test_a_next_turn_shows_the_model_what_it_wrote(api, calling, client):
         seed = next(
             s
             for s in range(100 * turn, 10_000)
-            if (r := _continued(calling, ids, s)).finish == "stop" and 0 in r.mask
+            if (r := _continued(calling, ids, s)).finish == "stop"
+            and 0 in r.mask
+            and _again(r.message)[-len(r.ids) :] == r.ids  # no special token out of place
         )
         answer = api.chat.completions.create(
             model="toy", messages=messages, seed=seed, temperature=1.0, max_tokens=40
@@ -174,6 +176,10 @@ def test_a_next_turn_shows_the_model_what_it_wrote(api, calling, client):
         special = RENDERER.special
         asked = [special["<|user_start|>"], *TOKENIZER.encode_ordinary("low")]
         ids = [*ids, *reply.ids, *asked, special["<|user_end|>"], special["<|assistant_start|>"]]
+
+
+def _again(message):
+    return RENDERER.render(Conversation((Message("user", ""), message)), None).ids
 
 
 def _continued(weights, ids, seed):

@@ -59,6 +59,8 @@ class Answer(Response):
         self._record = record
         self._news: list[list[News]] = [[] for _ in job.rows]
         self._began = time.perf_counter()
+        self._is_last = False
+        """Whether all that the client gets is on its way."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends it."""
@@ -67,11 +69,12 @@ class Answer(Response):
         sending = asyncio.ensure_future(self._send(send))
         try:
             await asyncio.wait({gone, sending}, return_when=asyncio.FIRST_COMPLETED)
-            if not sending.done():
+            # Who has the last of it may go while what remains is done.
+            if not sending.done() and not self._is_last:
                 self._metrics.closed_early += 1
                 return
             try:
-                sending.result()
+                await sending
             except ClientGone:
                 # Closing would wait for what it does not read.
                 cut(scope.get("client"))
@@ -138,6 +141,7 @@ class Answer(Response):
     async def _body(self, send: Send, body: bytes, more: bool = True) -> None:
         if not body and more:
             return
+        self._is_last = not more
         message = {"type": "http.response.body", "body": body, "more_body": more}
         try:
             await asyncio.wait_for(send(message), self._write_seconds)
