@@ -217,12 +217,14 @@ def forked(call: Callable[[Any], Any], thing: Any, limit: str | None) -> tuple[s
     return outcome, found
 
 
-def main(limits: list[str]) -> None:
+def main(limits: list[str], only: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         surfaces = Surfaces(Path(folder))
         calls = {name: (surfaces.new_tokenizer, f) for name, f in surfaces.of_tokenizers().items()}
         outcomes: dict[str, dict[str, str]] = {}
         for name, (make, call) in {**calls, **surfaces.others()}.items():
+            if only and name not in only:
+                continue
             # The object is as new in each child.
             thing = make()
             expected = forked(call, thing, None)[1]
@@ -237,4 +239,5 @@ def main(limits: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or list(LIMITS))
+    surfaces = [word.removeprefix("--only=") for word in sys.argv[1:] if word.startswith("--only=")]
+    main([word for word in sys.argv[1:] if not word.startswith("--")] or list(LIMITS), surfaces)

@@ -6,8 +6,7 @@
 //!
 //! Left to abort is what is small and does not grow so: some kilobytes for a call, a thread, a pattern or a
 //! set of special tokens. That is the boxes of errors and jobs; the names of files, and JSON of a checkpoint;
-//! what `std` takes to start a thread, for its channels (`pipeline`) and for the nodes of a `BTreeMap`; rayon's
-//! queues; and the searchers that aho-corasick, regex-syntax and fancy-regex build.
+//! what `std` takes to start a thread and for the nodes of a `BTreeMap`; rayon's queues; and the searchers that aho-corasick, regex-syntax and fancy-regex build.
 
 use crate::error::{OutOfMemory, Result};
 use bytemuck::Zeroable;

@@ -4,10 +4,9 @@
 //! while it has nothing else to do: one that only waited would take its time from the others.
 
 use crate::error::{Error, Result};
-use crate::system::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use crate::system::sync::{AtomicBool, Mutex, Ordering, PoisonError, thread};
-use crate::system::threads::{Watch, room_for};
-use std::collections::BTreeMap;
+use crate::system::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering, PoisonError, thread};
+use crate::system::threads::{self, Watch, room_for};
+use std::collections::VecDeque;
 
 /// Does jobs in one thread.
 pub(crate) trait Worker: Send {
@@ -40,54 +39,135 @@ pub(crate) fn run<W: Worker, R, E: From<Error>>(
     make: impl Fn() -> W + Sync,
     body: impl FnOnce(Pipeline<'_, W>) -> Result<R, E>,
 ) -> Result<R, E> {
-    let (jobs, queue) = channel();
-    let (done, results) = channel();
-    let (queue, stop) = (Mutex::new(queue), AtomicBool::new(false));
+    let (board, stop) = (Board::new(), AtomicBool::new(false));
     thread::scope(|scope| {
         // The others end when this is dropped.
         let mut pipeline = Pipeline {
             own: make(),
             alone: true,
-            queue: &queue,
-            jobs,
-            results,
-            early: BTreeMap::new(),
+            board: &board,
             n_sent: 0,
             n_taken: 0,
+            n_seen: 0,
             stop: &stop,
         };
         for _ in 1..n_threads {
             if room_for(1).is_err() {
                 break;
             }
-            let (queue, done, stop, make) = (&queue, done.clone(), &stop, &make);
-            let started = thread::Builder::new()
-                .spawn_scoped(scope, move || attend(&mut make(), queue, &done, stop));
+            let (board, stop, make) = (&board, &stop, &make);
+            board.lock().start();
+            let started = thread::Builder::new().spawn_scoped(scope, move || {
+                board.begin();
+                let _leaving = Leaving(board);
+                attend(&mut make(), board, stop);
+            });
             if started.is_err() {
+                board.lock().start_failed();
                 break;
             }
             pipeline.alone = false;
+            if threads::is_memory_short() {
+                board.wait_for_threads();
+            }
         }
-        // The results end with the threads.
-        drop(done);
         body(pipeline)
     })
 }
 
-/// With the number of the job.
-type Numbered<T> = (u64, T);
+/// Jobs that wait for a thread, and places for the results of those that were sent, which wait for the
+/// caller. Room for both is made when a job is sent: threads take jobs and put results without asking for
+/// memory, which may be short by then. Channels would, for each thirty or so.
+struct Board<W: Worker> {
+    state: Mutex<State<W>>,
+    job_or_end: Condvar,
+    result_or_end: Condvar,
+}
+
+struct State<W: Worker> {
+    /// With their numbers.
+    jobs: VecDeque<(u64, W::Job)>,
+    /// By number, from that of the first that has not been taken.
+    results: VecDeque<Option<Result<W::Done>>>,
+    first: u64,
+    /// How many results have come in all.
+    n_done: u64,
+    /// How many threads there are, without the caller's, and how many of them have not begun.
+    n_threads: usize,
+    n_starting: usize,
+    /// Whether no more jobs will come.
+    is_closed: bool,
+}
+
+impl<W: Worker> Board<W> {
+    fn new() -> Self {
+        Self {
+            state: Mutex::new(State {
+                jobs: VecDeque::new(),
+                results: VecDeque::new(),
+                first: 0,
+                n_done: 0,
+                n_threads: 0,
+                n_starting: 0,
+                is_closed: false,
+            }),
+            job_or_end: Condvar::new(),
+            result_or_end: Condvar::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<W>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A thread has begun, and has what memory that takes.
+    fn begin(&self) {
+        self.lock().n_starting -= 1;
+        self.result_or_end.notify_one();
+    }
+
+    /// Waits until all threads have begun.
+    fn wait_for_threads(&self) {
+        let mut state = self.lock();
+        while state.n_starting > 0 {
+            let waited = self.result_or_end.wait(state);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Puts the result of a job.
+    fn put(&self, i: u64, result: Result<W::Done>) {
+        self.lock().put(i, result);
+        self.result_or_end.notify_one();
+    }
+}
+
+impl<W: Worker> State<W> {
+    fn start(&mut self) {
+        self.n_threads += 1;
+        self.n_starting += 1;
+    }
+
+    fn start_failed(&mut self) {
+        self.n_threads -= 1;
+        self.n_starting -= 1;
+    }
+
+    fn put(&mut self, i: u64, result: Result<W::Done>) {
+        self.results[(i - self.first) as usize] = Some(result);
+        self.n_done += 1;
+    }
+}
 
 /// The caller's end.
 pub(crate) struct Pipeline<'a, W: Worker> {
     own: W,
     alone: bool,
-    queue: &'a Mutex<Receiver<Numbered<W::Job>>>,
-    jobs: Sender<Numbered<W::Job>>,
-    results: Receiver<Numbered<Result<W::Done>>>,
-    /// Results that came before their turn.
-    early: BTreeMap<u64, Result<W::Done>>,
+    board: &'a Board<W>,
     n_sent: u64,
     n_taken: u64,
+    /// How many results the caller has looked at.
+    n_seen: u64,
     stop: &'a AtomicBool,
 }
 
@@ -95,11 +175,17 @@ impl<W: Worker> Pipeline<'_, W> {
     /// Adds a job to those that wait for a thread.
     ///
     /// # Errors
-    /// None, as long as this exists.
+    /// [`Error::Memory`]: the job is gone, those before it are not.
     pub fn send(&mut self, job: W::Job) -> Result<()> {
+        let mut state = self.board.lock();
+        state.jobs.try_reserve(1)?;
+        state.results.try_reserve(1)?;
+        state.jobs.push_back((self.n_sent, job));
+        state.results.push_back(None);
         self.n_sent += 1;
-        let job = (self.n_sent - 1, job);
-        self.jobs.send(job).map_err(|_| Error::Interrupted)
+        drop(state);
+        self.board.job_or_end.notify_one();
+        Ok(())
     }
 
     /// How many jobs were sent whose results have not been taken.
@@ -109,10 +195,11 @@ impl<W: Worker> Pipeline<'_, W> {
 
     /// The next result in the order of the jobs, if it has come.
     pub fn take(&mut self) -> Option<Result<W::Done>> {
-        while let Ok((i, result)) = self.results.try_recv() {
-            self.early.insert(i, result);
-        }
-        let result = self.early.remove(&self.n_taken)?;
+        let mut state = self.board.lock();
+        self.n_seen = state.n_done;
+        let result = state.results.front_mut()?.take()?;
+        state.results.pop_front();
+        state.first += 1;
         self.n_taken += 1;
         Some(result)
     }
@@ -123,66 +210,85 @@ impl<W: Worker> Pipeline<'_, W> {
     /// # Errors
     /// What `watch` is answered.
     pub fn work(&mut self, watch: &mut Watch) -> Result<()> {
-        // Who holds the queue waits for a job, so there is none; or takes one, and will bring a result.
-        let job = self.queue.try_lock().ok().and_then(|q| q.try_recv().ok());
-        match job {
+        let mut state = self.board.lock();
+        match state.jobs.pop_front() {
             Some((i, job)) if self.alone || !W::is_long(&job) => {
+                drop(state);
                 let result = self.own.work(job, self.stop);
-                self.early.insert(i, result);
+                self.board.lock().put(i, result);
                 return watch.look();
             }
-            Some(long) => self.jobs.send(long).map_err(|_| Error::Interrupted)?,
+            // Where it was there is room.
+            Some(long) => state.jobs.push_back(long),
             None => {}
         }
-        loop {
-            match self.results.recv_timeout(Watch::EVERY) {
-                Ok((i, result)) => {
-                    self.early.insert(i, result);
-                    return watch.look();
-                }
-                Err(RecvTimeoutError::Timeout) => watch.look()?,
-                Err(RecvTimeoutError::Disconnected) => return Err(Error::Interrupted),
+        while state.n_done == self.n_seen {
+            if state.n_threads == 0 {
+                return Err(Error::Interrupted);
+            }
+            let waited = self.board.result_or_end.wait_timeout(state, Watch::EVERY);
+            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            if state.n_done == self.n_seen {
+                drop(state);
+                watch.look()?;
+                state = self.board.lock();
             }
         }
+        self.n_seen = state.n_done;
+        drop(state);
+        watch.look()
     }
 }
 
 impl<W: Worker> Drop for Pipeline<'_, W> {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
+        self.board.lock().is_closed = true;
+        self.board.job_or_end.notify_all();
     }
 }
 
 /// Does jobs until there are no more.
-fn attend<W: Worker>(
-    worker: &mut W,
-    queue: &Mutex<Receiver<Numbered<W::Job>>>,
-    done: &Sender<Numbered<Result<W::Done>>>,
-    stop: &AtomicBool,
-) {
+fn attend<W: Worker>(worker: &mut W, board: &Board<W>, stop: &AtomicBool) {
     loop {
-        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok((i, job)) = next else { return };
-        if stop.load(Ordering::Relaxed) {
-            return;
-        }
-        let alarm = Alarm { done, i };
+        let mut state = board.lock();
+        let (i, job) = loop {
+            if state.is_closed {
+                return;
+            }
+            if let Some(next) = state.jobs.pop_front() {
+                break next;
+            }
+            let waited = board.job_or_end.wait(state);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
+        };
+        drop(state);
+        let alarm = Alarm { board, i };
         let result = worker.work(job, stop);
         std::mem::forget(alarm);
-        // Nobody may be left to take the result.
-        let _ = done.send((i, result));
+        board.put(i, result);
     }
 }
 
 /// Reports a job whose worker panics, for which the calling thread would wait forever.
-struct Alarm<'a, T> {
-    done: &'a Sender<Numbered<Result<T>>>,
+struct Alarm<'a, W: Worker> {
+    board: &'a Board<W>,
     i: u64,
 }
 
-impl<T> Drop for Alarm<'_, T> {
+impl<W: Worker> Drop for Alarm<'_, W> {
     fn drop(&mut self) {
-        let _ = self.done.send((self.i, Err(Error::Interrupted)));
+        self.board.put(self.i, Err(Error::Interrupted));
+    }
+}
+
+/// Counts a thread that ends, however it does.
+struct Leaving<'a, W: Worker>(&'a Board<W>);
+
+impl<W: Worker> Drop for Leaving<'_, W> {
+    fn drop(&mut self) {
+        self.0.lock().n_threads -= 1;
+        self.0.result_or_end.notify_one();
     }
 }
 

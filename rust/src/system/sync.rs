@@ -2,6 +2,6 @@
 //! import it with a model checker's versions instead.
 
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-pub(crate) use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
+pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 pub(crate) use std::thread;
 pub(crate) use std::time::Instant;

@@ -1,9 +1,10 @@
 //! Thread pools: one for each piece of work, gone after it, so that a fork finds no threads to lose.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, OutOfMemory, Result};
 use crate::system::memory;
 use crate::system::sync::{Instant, thread};
 use std::fmt;
+use std::hint::black_box;
 use std::time::Duration;
 
 /// The number of threads to use for what the caller asked.
@@ -34,17 +35,35 @@ pub fn pool(n: usize) -> Result<rayon::ThreadPool> {
     })
 }
 
-/// What a thread takes on the heap, in bytes, and some to spare.
+/// What a thread takes beside its stack, in bytes, and some to spare.
 const THREAD_BYTES: usize = 32 << 10;
 
-/// Looks whether there is memory for `n` more threads. One that starts without it ends the process, where it
-/// first looks for a variable of its own.
+/// With less than this no more threads are started, in bytes: one that begins without memory ends the
+/// process, where it first looks for a variable of its own, and the allocator may give it nothing of what
+/// other threads have freed. More than what the allocator keeps back, so that it asks the system.
+const LITTLE: usize = 64 << 20;
+
+/// What no thread asks for before another has begun, in bytes.
+const PLENTY: usize = 256 << 20;
+
+/// Looks whether there is memory for `n` more threads.
 ///
 /// # Errors
 /// [`Error::Memory`].
 pub(crate) fn room_for(n: usize) -> Result<()> {
-    let room: Vec<u8> = memory::with_capacity(n * THREAD_BYTES)?;
-    drop(room);
+    Ok(could_have(LITTLE + n * THREAD_BYTES)?)
+}
+
+/// Whether so little is left that this thread might take, before one that it has started begins, what that
+/// one needs for it.
+pub(crate) fn is_memory_short() -> bool {
+    could_have(PLENTY).is_err()
+}
+
+/// Takes so many bytes and gives them back, which a compiler might leave out.
+fn could_have(n_bytes: usize) -> Result<(), OutOfMemory> {
+    let room: Vec<u8> = memory::with_capacity(n_bytes)?;
+    black_box(&room);
     Ok(())
 }
 

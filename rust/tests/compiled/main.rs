@@ -1,5 +1,7 @@
 //! Patterns compiled to tables against fancy-regex on the same texts, span for span.
 
+#[path = "../common/clock.rs"]
+mod clock;
 mod constructed;
 mod cuts;
 mod linear;

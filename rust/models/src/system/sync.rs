@@ -1,10 +1,10 @@
 //! The names of the core's `system::sync`: loom's for the cache, shuttle's for the threads.
 
 pub(crate) use loom::sync::atomic::{AtomicU64, fence};
-pub(crate) use shuttle::sync::Mutex;
 pub(crate) use shuttle::sync::atomic::AtomicBool;
-pub(crate) use std::sync::PoisonError;
+pub(crate) use shuttle::sync::{Mutex, MutexGuard};
 pub(crate) use std::sync::atomic::Ordering;
+pub(crate) use std::sync::{LockResult, PoisonError};
 
 use std::ops::Add;
 use std::time::Duration;
@@ -102,38 +102,40 @@ impl Add<Duration> for Instant {
     }
 }
 
-/// Channels on which waiting may time out.
-pub(crate) mod mpsc {
-    use super::{Duration, faults};
-    use shuttle::sync::mpsc::{RecvError, TryRecvError};
-    pub(crate) use shuttle::sync::mpsc::{RecvTimeoutError, Sender};
+/// A condition to wait for, which may time out.
+#[derive(Debug, Default)]
+pub(crate) struct Condvar(shuttle::sync::Condvar);
 
-    #[derive(Debug)]
-    pub(crate) struct Receiver<T>(shuttle::sync::mpsc::Receiver<T>);
-
-    pub(crate) fn channel<T>() -> (Sender<T>, Receiver<T>) {
-        let (sender, receiver) = shuttle::sync::mpsc::channel();
-        (sender, Receiver(receiver))
+impl Condvar {
+    pub(crate) fn new() -> Self {
+        Self::default()
     }
 
-    impl<T> Receiver<T> {
-        pub(crate) fn recv(&self) -> Result<T, RecvError> {
-            self.0.recv()
-        }
+    pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {
+        self.0.wait(guard)
+    }
 
-        pub(crate) fn try_recv(&self) -> Result<T, TryRecvError> {
-            self.0.try_recv()
+    /// With whether it has timed out.
+    pub(crate) fn wait_timeout<'a, T>(
+        &self,
+        guard: MutexGuard<'a, T>,
+        _: Duration,
+    ) -> LockResult<(MutexGuard<'a, T>, bool)> {
+        if faults::wait_times_out() {
+            return Ok((guard, true));
         }
+        match self.0.wait(guard) {
+            Ok(guard) => Ok((guard, false)),
+            Err(poisoned) => Err(PoisonError::new((poisoned.into_inner(), false))),
+        }
+    }
 
-        pub(crate) fn recv_timeout(&self, _: Duration) -> Result<T, RecvTimeoutError> {
-            if faults::wait_times_out() {
-                return self.0.try_recv().map_err(|error| match error {
-                    TryRecvError::Empty => RecvTimeoutError::Timeout,
-                    TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
-                });
-            }
-            self.0.recv().map_err(|_| RecvTimeoutError::Disconnected)
-        }
+    pub(crate) fn notify_one(&self) {
+        self.0.notify_one();
+    }
+
+    pub(crate) fn notify_all(&self) {
+        self.0.notify_all();
     }
 }
 
