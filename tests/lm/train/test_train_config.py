@@ -23,6 +23,11 @@ from bytemill.lm.train.model_settings import ModelSettings, model_config
 LEAVES = leaves(TrainConfig)
 
 
+def read(args):
+    """The configuration that a command line gives."""
+    return train.read_config(args, TrainConfig, "data")
+
+
 def simple(**fields):
     return TrainConfig.of(**{"data": "d", "out": "o", **fields})
 
@@ -81,13 +86,13 @@ def flags_of(fields):
 @settings(max_examples=50, deadline=None)
 @given(CONFIGS)
 def test_flags_give_it_back(config):
-    assert train.read_config(train.parser().parse_args(flags_of(config.flat()))) == config
+    assert read(train.parser().parse_args(flags_of(config.flat()))) == config
 
 
 def test_flags_go_over_a_file(tmp_path):
     simple(steps=7, seed=3).save(tmp_path / "c.json")
     args = ["--config", str(tmp_path / "c.json"), "--seed", "4", "--out", "p"]
-    config = train.read_config(train.parser().parse_args(args))
+    config = read(train.parser().parse_args(args))
     assert config == simple(steps=7, seed=4, out="p")
 
 
@@ -102,7 +107,7 @@ def test_every_field_of_a_model_is_a_flag_and_a_key(name, preset, tmp_path):
     fields = {**also, name: value}
     flags = ["--data", "d", "--out", "o", "--preset", preset, "--depth", "2"]
     given_ = train.parser().parse_args([*flags, *flags_of(fields)])
-    assert getattr(model_config(train.read_config(given_).model, 512), name) == value
+    assert getattr(model_config(read(given_).model, 512), name) == value
     path = tmp_path / "c.json"
     part = {"preset": preset, "depth": 2, **fields}
     path.write_text(json.dumps({"model": part, "data": {"path": "d"}, "run": {"out": "o"}}))
@@ -196,7 +201,7 @@ def test_values_are_checked(name, value, kind, words, tmp_path):
 def test_flags_are_named_as_flags(flags, words):
     args = train.parser().parse_args(["--data", "d", "--out", "o", *flags])
     with pytest.raises(ValueError, match=words):
-        train.read_config(args)
+        read(args)
 
 
 def test_an_integer_is_a_number():
