@@ -3,7 +3,8 @@
     python -m benchmarks.lm_ranks
 
 Both train the same model on the same batches, from the same seed, on the CPU; the two talk by gloo.
-It is checked that their losses agree within 1e-3, and then told:
+It is checked that their losses agree within 5e-3 (8 Newton-Schulz steps bring rounding up: see
+docs/ranks.md), and then told:
 
     tokens/s              by the clock, which needs a quiet machine
     tokens/s of a core    by the processor time of all processes, which other work disturbs less
@@ -38,6 +39,8 @@ from bytemill.lm.train import TrainConfig, Trainer
 from bytemill.lm.train.events import Event, Stepped
 from bytemill.lm.train.steps.world import Alone
 
+ALIKE = 5e-3
+"""How far losses may be apart, which fall by several nats."""
 SKIPPED = 2
 """Steps before the first that is timed."""
 
@@ -123,7 +126,7 @@ def report(args: argparse.Namespace, found: dict[int, list[list[Measured]]]) -> 
         for a, b in zip(found[1][0][0].losses, found[args.ranks][0][0].losses, strict=True)
     )
     print(f"losses agree within {apart:.1e}")
-    return int(apart > 1e-3)
+    return int(apart > ALIKE)
 
 
 def measured(ranks: int, config: TrainConfig) -> list[Measured]:
