@@ -50,6 +50,7 @@ NAMED: Final[dict[str, Callable[[Sources], Task]]] = {
     "humaneval": lambda s: HumanEval(s.data / "openai_humaneval", unsafe=s.unsafe),
     "arithmetic": lambda s: Arithmetic(seed=_tried(s.split), size=1000),
     "arithmetic-3": lambda s: Arithmetic(3, seed=_tried(s.split), size=1000),
+    "arithmetic-4": lambda s: Arithmetic(4, seed=_tried(s.split), size=1000),
     "arithmetic-new-wordings": lambda s: Arithmetic(
         wordings=arithmetic.WORDINGS_HELD_OUT, seed=_tried(s.split), size=1000
     ),

@@ -33,6 +33,7 @@ GENERATED: Final[dict[str, Callable[[Sources], Task]]] = {
     "counting": lambda s: Counting(s.words, size=_ENDLESS),
     "arithmetic": lambda _: Arithmetic(size=_ENDLESS),
     "arithmetic-3": lambda _: Arithmetic(3, size=_ENDLESS),
+    "arithmetic-4": lambda _: Arithmetic(4, size=_ENDLESS),
 }
 PUBLISHED: Final[dict[str, Callable[[Sources], Task]]] = {
     "smoltalk": lambda s: SmolTalk(s.data / "smol-smoltalk", "train"),
