@@ -146,7 +146,7 @@ def test_resume_takes_the_runs_own_configuration(tmp_path, capsys):
         (["--data", "{}/ids.npy", "--out", "{}/other"], "the folder holds 'mine.txt' and no run"),
         (
             ["--data", "{}/ids.npy", "--out", "{}/r", "--batch-size", "1000000000000"],
-            "with context_length=512: that is 512,000,000,000,000 ids; a batch has at most 268",
+            "that is 512,000,000,000,000 ids; a batch has at most 268,435,456",
         ),
         (["--data", "{}/ids.npy", "--out", "{}/r", "--depth", str(10**12)], "at most 10,000"),
         (["--data", "{}/ids.npy", "--out", "{}/r", "--d-model", str(10**12)], "at most 10,000,000"),

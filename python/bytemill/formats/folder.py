@@ -118,10 +118,10 @@ def from_state(state: dict[str, Any]) -> Vocabulary:
     try:
         ranks = ranks_from_bytes(state["ranks"], "the tokenizer's state")
         name, special, pattern = state["name"], state["special_tokens"], state["pattern"]
-        fingerprint = state["fingerprint"]
+        fingerprint, shape = state["fingerprint"], _shape({"shape": state["shape"]})
     except KeyError as error:
         raise ValueError(f"the tokenizer's state has no {error}") from None
-    vocabulary = Vocabulary(ranks, special, pattern=pattern, name=name, shape=_shape(state))
+    vocabulary = Vocabulary(ranks, special, pattern=pattern, name=name, shape=shape)
     if vocabulary.fingerprint != fingerprint:
         raise ValueError("the tokenizer's state was changed: its fingerprint is a different one")
     return vocabulary

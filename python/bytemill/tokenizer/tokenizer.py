@@ -299,10 +299,11 @@ class Tokenizer(Unstable):
             gpt2.read(vocab_filepath, merges_filepath, special_tokens, pattern)
         )
 
-    @raising_memory_error()
     def to_files(self, vocab_filepath: StrPath, merges_filepath: StrPath) -> None:
         """Writes GPT-2's vocab.json and merges.txt, checked; see `bytemill.formats.gpt2.write`."""
-        gpt2.write(self._vocabulary, vocab_filepath, merges_filepath)
+        # Not as a decorator, whose frame a warning would name instead of the caller's.
+        with raising_memory_error():
+            gpt2.write(self._vocabulary, vocab_filepath, merges_filepath)
 
     @classmethod
     def from_tiktoken(
