@@ -11,35 +11,24 @@ import argparse
 from collections.abc import Sequence
 
 from bytemill.cli import report
-from bytemill.cli.command import EPILOG
-from bytemill.cli.flags import add_flags
-from bytemill.cli.progress import Progress, duration
-from bytemill.cli.stages.supervised import PARTS, StageScreen
-from bytemill.cli.train import in_ranks, launched, plan_rows, told
-from bytemill.lm.stages.config import NOT_OF_A_STAGE
+from bytemill.cli.progress import duration
+from bytemill.cli.stages.supervised import StageScreen, parser_of, trained
+from bytemill.cli.train import launched, plan_rows
 from bytemill.lm.stages.dpo.config import NOT_OF_DPO, DpoConfig
 from bytemill.lm.stages.dpo.stage import Dpo, DpoStarted, Preferred
 from bytemill.lm.train import Result
 from bytemill.lm.train.events import Event
 from bytemill.lm.train.start.started import Started
-from bytemill.lm.train.steps.world import World
 
 
 def parser(prog: str = "bytemill dpo") -> argparse.ArgumentParser:
     """The command line: a flag for each field of `DpoConfig`."""
-    result = argparse.ArgumentParser(
-        prog=prog,
-        description="Train an assistant on pairs of answers: what was chosen becomes likelier than "
+    about = (
+        "Train an assistant on pairs of answers: what was chosen becomes likelier than "
         "what was rejected, held by the weights at the beginning. Ctrl-C saves; --resume goes on, "
-        "from there or from the last checkpoint, and ends with the same weights.",
-        epilog=EPILOG,
-        allow_abbrev=False,
+        "from there or from the last checkpoint, and ends with the same weights."
     )
-    add = result.add_argument
-    add("--config", metavar="FILE", help="a JSON file of these options, like RUN/config.json")
-    add("--resume", action="store_true", help="go on with the run in --out")
-    add_flags(result, DpoConfig, PARTS, (*NOT_OF_A_STAGE, *NOT_OF_DPO))
-    return result
+    return parser_of(prog, about, DpoConfig, NOT_OF_DPO)
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "bytemill dpo") -> int:
@@ -50,17 +39,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "bytemill dpo") -> int:
 
 def run(args: argparse.Namespace) -> Result:
     """Trains, as one process or as one of those that torchrun has started."""
-    return in_ranks(args, DpoConfig, "init_from", train)
-
-
-def train(config: DpoConfig, resume: bool, world: World) -> Result:
-    """Trains, and prints what happens on the rank that leads."""
-    if not world.leads:
-        return Dpo(config, resume=resume, world=world).run()
-    with Progress("dpo", "steps") as bar:
-        result = Dpo(config, on_event=DpoScreen(bar), resume=resume, world=world).run()
-    told(config, result)
-    return result
+    return trained("dpo", args, DpoConfig, Dpo, DpoScreen)
 
 
 class DpoScreen(StageScreen):

@@ -12,38 +12,27 @@ import argparse
 from collections.abc import Sequence
 
 from bytemill.cli import report
-from bytemill.cli.command import EPILOG
-from bytemill.cli.flags import add_flags
-from bytemill.cli.progress import Progress
-from bytemill.cli.stages.supervised import PARTS, StageScreen
-from bytemill.cli.train import in_ranks, launched, plan_rows, told
-from bytemill.lm.stages.config import NOT_OF_A_STAGE
+from bytemill.cli.stages.supervised import PARTS, StageScreen, parser_of, trained
+from bytemill.cli.train import launched, plan_rows
 from bytemill.lm.stages.rl.config import NOT_OF_RL, RlConfig
 from bytemill.lm.stages.rl.stage import Rewarded, Rl, RlStarted
 from bytemill.lm.train import Result
 from bytemill.lm.train.events import Event
 from bytemill.lm.train.start.started import Started
-from bytemill.lm.train.steps.world import World
 
 PROG = "python -m scripts.chat_rl"
 
 
 def parser(prog: str = PROG) -> argparse.ArgumentParser:
     """The command line: a flag for each field of `RlConfig`."""
-    result = argparse.ArgumentParser(
-        prog=prog,
-        description="Train an assistant on its own answers: those that a task's judge finds better "
+    about = (
+        "Train an assistant on its own answers: those that a task's judge finds better "
         "than others to the same question become likelier. Ctrl-C saves; --resume goes on, from "
-        "there or from the last checkpoint, and ends with the same weights.",
-        epilog=EPILOG,
-        allow_abbrev=False,
+        "there or from the last checkpoint, and ends with the same weights."
     )
-    add = result.add_argument
-    add("--config", metavar="FILE", help="a JSON file of these options, like RUN/config.json")
-    add("--resume", action="store_true", help="go on with the run in --out")
-    parts = {"data": "data", "rollouts": "rollouts", **PARTS}
-    add_flags(result, RlConfig, parts, (*NOT_OF_A_STAGE, *NOT_OF_RL))
-    return result
+    return parser_of(
+        prog, about, RlConfig, NOT_OF_RL, {"data": "data", "rollouts": "rollouts", **PARTS}
+    )
 
 
 def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
@@ -54,17 +43,7 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
 
 def run(args: argparse.Namespace) -> Result:
     """Trains, as one of the processes of torchrun if there are several."""
-    return in_ranks(args, RlConfig, "init_from", train)
-
-
-def train(config: RlConfig, resume: bool, world: World) -> Result:
-    """Trains, and prints what happens on the rank that leads."""
-    if not world.leads:
-        return Rl(config, resume=resume, world=world).run()
-    with Progress("rl", "steps") as bar:
-        result = Rl(config, on_event=RlScreen(bar), resume=resume, world=world).run()
-    told(config, result)
-    return result
+    return trained("rl", args, RlConfig, Rl, RlScreen)
 
 
 class RlScreen(StageScreen):

@@ -1,4 +1,4 @@
-"""What the programs of mid-training and SFT have in common."""
+"""What the programs of the stages have in common, and how mid-training and SFT show themselves."""
 
 from __future__ import annotations
 
@@ -32,20 +32,30 @@ _PACKED: Final = {
 }
 
 
-def parser_of(prog: str, description: str, tree: type[StageTree]) -> argparse.ArgumentParser:
-    """The command line: a flag for each field of the stage's configuration."""
+def parser_of(
+    prog: str,
+    description: str,
+    tree: type[StageTree],
+    left_out: tuple[str, ...] = (),
+    parts: dict[str, str] = PARTS,
+) -> argparse.ArgumentParser:
+    """The command line: a flag for each field of the stage's configuration, but those left out."""
     result = argparse.ArgumentParser(
         prog=prog, description=description, epilog=EPILOG, allow_abbrev=False
     )
     add = result.add_argument
     add("--config", metavar="FILE", help="a JSON file of these options, like RUN/config.json")
     add("--resume", action="store_true", help="go on with the run in --out")
-    add_flags(result, tree, PARTS, NOT_OF_A_STAGE)
+    add_flags(result, tree, parts, (*NOT_OF_A_STAGE, *left_out))
     return result
 
 
 def trained(
-    name: str, args: argparse.Namespace, tree: type[Any], stage: Callable[..., Run[Any]]
+    name: str,
+    args: argparse.Namespace,
+    tree: type[Any],
+    stage: Callable[..., Run[Any]],
+    screen: Callable[[Progress], Screen] | None = None,
 ) -> Result:
     """Trains, and prints what happens.
 
@@ -54,13 +64,14 @@ def trained(
         args: What was given.
         tree: The stage's configuration.
         stage: What makes its run.
+        screen: What shows its events; `StageScreen` if None.
     """
 
     def train(config: Any, resume: bool, world: World) -> Result:
         if not world.leads:
             return stage(config, resume=resume, world=world).run()
         with Progress(name, "steps") as bar:
-            made = stage(config, on_event=StageScreen(bar), resume=resume, world=world)
+            made = stage(config, on_event=(screen or StageScreen)(bar), resume=resume, world=world)
             result = made.run()
         told(config, result)
         return result
