@@ -246,6 +246,8 @@ class StageTree(RunTree):
 
     STAGE: ClassVar[str]
     """Which stage it is: "mid" or "sft", for instance."""
+    PLACED: ClassVar[tuple[str, ...]] = ("data", "words", "init_from")
+    """The fields that are paths."""
 
     if TYPE_CHECKING:
 
@@ -259,6 +261,15 @@ class StageTree(RunTree):
             """Where the run goes, and what it begins with."""
             ...
 
+    def placed(self) -> Self:
+        """The same with whole paths to what is read, which stay right in another working folder."""
+        paths = {
+            name: str(Path(path).absolute())
+            for name in self.PLACED
+            if (path := self.flat()[name]) is not None
+        }
+        return self.but(**paths)
+
 
 class SupervisedConfig(StageTree):
     """A stage on conversations."""
@@ -269,15 +280,6 @@ class SupervisedConfig(StageTree):
         def data(self) -> StageData:
             """What it trains on."""
             ...
-
-    def placed(self) -> Self:
-        """The same with whole paths to what is read, which stay right in another working folder."""
-        paths = {
-            name: str(Path(path).absolute())
-            for name in ("data", "words", "init_from")
-            if (path := self.flat()[name]) is not None
-        }
-        return self.but(**paths)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from bytemill.lm.optim.config import OptimConfig
 from bytemill.lm.settings import check, option
 from bytemill.lm.stages.config import StageRun, StageSchedule, StageTree
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 NOT_OF_DPO = ("document_mask", "eval_tokens")
 """Flags of other stages: a row is one answer, and all pairs that are kept back are tried."""
@@ -108,14 +104,9 @@ class DpoConfig(StageTree):
     FORMAT: ClassVar[str] = "bytemill-dpo-config"
     VERSION: ClassVar[int] = 1
     STAGE: ClassVar[str] = "dpo"
+    PLACED: ClassVar[tuple[str, ...]] = ("pairs", "init_from")
 
     data: DpoData
     optimizer: OptimConfig = field(default_factory=OptimConfig)
     schedule: DpoSchedule = field(default_factory=DpoSchedule)
     run: DpoRun
-
-    def placed(self) -> Self:
-        """The same with whole paths to what is read, which stay right in another working folder."""
-        flat = self.flat()
-        names = ("pairs", "init_from")
-        return self.but(**{name: str(Path(flat[name]).absolute()) for name in names})

@@ -136,12 +136,7 @@ class RlConfig(StageTree):
 
     def placed(self) -> Self:
         """The same with whole paths to what is read, which stay right in another working folder."""
-        paths = {
-            name: str(Path(path).absolute())
-            for name in ("data", "words", "init_from")
-            if (path := self.flat()[name]) is not None
-        }
-        replay = self.data.replay
+        placed, replay = super().placed(), self.data.replay
         if replay is not None and Path(replay).is_dir():
-            paths["replay"] = str(Path(replay).absolute())
-        return self.but(**paths)
+            placed = placed.but(replay=str(Path(replay).absolute()))
+        return placed
