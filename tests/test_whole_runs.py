@@ -2,11 +2,11 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -20,6 +20,27 @@ pytestmark = [
     pytest.mark.skipif(os.name == "nt", reason="needs process groups"),
 ]
 
+# A Python whose first `bytemill sft` kills all that the script has started, in the third step.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+
+from bytemill.lm.train.steps.pace import Pace
+
+stepped = Pace.stepped
+
+def killed(self, seconds):
+    stepped(self, seconds)
+    if self.step == 3:
+        Path(sys.argv[0]).with_name("killed").touch()
+        os.killpg(0, signal.SIGKILL)
+
+if sys.argv[3] == "sft" and not Path(sys.argv[0]).with_name("killed").exists():
+    Pace.stepped = killed
+from bytemill.cli.main import main
+
+sys.exit(main(sys.argv[3:]))
+"""
 COMMON = "--steps 4 --batch-size 2 --checkpoint-every 1 --device cpu --dtype float32 --threads 1"
 TASKS = "0.5=arithmetic; 0.5=identity"
 
@@ -74,17 +95,18 @@ def stages(folder):
 
 
 def test_killed_and_started_again(tmp_path):
-    environment = settings(tmp_path, MINUTES="30")
+    (tmp_path / "worker.py").write_text(KILLED)
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{tmp_path}/worker.py" "$@"\n')
+    python.chmod(0o755)
+    environment = settings(tmp_path, MINUTES="30", PYTHON=str(python))
     killed = start("cpu.sh", environment)
-    folder = tmp_path / "run" / "sft" / "checkpoints"
-    while not (folder / "step-00000001").exists():
-        assert killed.poll() is None, killed.stdout.read()
-        time.sleep(0.05)
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.communicate(timeout=60)
+    killed.communicate(timeout=600)
+    assert killed.returncode == -signal.SIGKILL
     assert not (tmp_path / "run" / "steps" / "sft").exists()
     said = finished("cpu.sh", environment)
     assert "== base: done before" in said and "== sft: bytemill sft" in said
+    assert re.search(r"^goes on +from step [12]$", said, re.MULTILINE), said
     told = stages(tmp_path)
     assert list(told) == ["base", "sft", "rl"]
     assert {run["steps"] for run in told.values()} == {4}

@@ -58,11 +58,12 @@ def test_a_rank_that_is_killed_is_told_of_and_torchrun_goes_on(tmp_path):
     config(tmp_path, steps=20, checkpoint_every=10).save(tmp_path / "config.json")
     (tmp_path / "worker.py").write_text(WORKER)
     process = torchrun(
-        "--standalone", "--nproc-per-node", 2, "--max-restarts", 1, tmp_path / "worker.py",
+        "--standalone", "--nproc-per-node", 2, "--max-restarts", 3, tmp_path / "worker.py",
         tmp_path / "config.json",
     )  # fmt: skip
     out, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
+    # Without torchrun's own report at the end, which does not say what a process has said.
+    assert process.returncode == 0, errors.split("Traceback (most recent call last):")[0][-4000:]
     assert re.search(r"^error: rank 0 ends: rank 1 has died$", errors, re.MULTILINE), errors
     assert re.search(r"^goes on +from step 10$", out, re.MULTILINE), out
     # Rank 0 alone prints and logs: nothing is there twice.

@@ -190,6 +190,26 @@ class Clock:
         return self.now
 
 
+def test_a_run_ends_only_after_its_heartbeat(monkeypatch):
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.01)
+    asked, answer = threading.Event(), threading.Event()
+
+    class Slow(Store):
+        def check(self, keys):
+            asked.set()
+            answer.wait(60)
+            return super().check(keys)
+
+    store = Slow()
+    store.set("beat/1", "1")
+    one = heartbeat.Heartbeat(store, 0, 2)
+    one.start()
+    assert asked.wait(60)
+    threading.Timer(0.3, answer.set).start()
+    one.stop()
+    assert not one._thread.is_alive()
+
+
 def test_a_frozen_rank_is_found(monkeypatch):
     clock = Clock()
     monkeypatch.setattr(heartbeat, "time", clock)

@@ -1,7 +1,10 @@
 """The engine against lonely runs: rows that come, go and are cancelled at random."""
 
 import math
+import os
 import random
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -21,6 +24,7 @@ from tests.support.callers import calling_model
 from tests.support.chats import chat_tokenizer
 from tests.support.models import small_model
 from tests.support.one_thread import one_thread  # noqa: F401
+from tests.support.programs import ROOT
 
 RENDERER = Renderer(chat_tokenizer())
 N_VOCAB = RENDERER.tokenizer.n_vocab
@@ -339,3 +343,34 @@ def test_a_worker_is_chosen_by_what_it_knows(plain):
     pool.submit([row])
     pool.close()
     assert row.reused == 20 and workers[1].engine.counts.new_tokens == 3
+
+
+LEFT = """
+import sys, threading
+from bytemill.lm.engine.engine import Engine
+from bytemill.lm.engine.rows import Row, TextMachine
+from bytemill.lm.engine.worker import Worker
+from bytemill.lm.generate.sampling import Sampling
+from bytemill.lm.generate.weights import DecodingWeights
+from tests.support.models import small_model
+
+began = threading.Event()
+
+def take(token):
+    began.set()
+    return True
+
+model = small_model("gpt", vocab_size=300, context_length=512).eval()
+worker = Worker(Engine(DecodingWeights(model), 300))
+worker.start()
+worker.submit([Row(TextMachine([1], 500), Sampling(), seed=1, on_token=take)])
+sys.exit(7 if began.wait(60) else 1)
+"""
+
+
+def test_a_program_may_end_while_rows_run():
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(
+        [sys.executable, "-c", LEFT], cwd=ROOT, env=environment, capture_output=True, timeout=300
+    )
+    assert ended.returncode == 7, ended.stderr

@@ -18,6 +18,8 @@ from typing import Any, Final
 BEAT_SECONDS: Final = 1.0
 LOST_SECONDS: Final = 15.0
 """A rank that has given no sign of life for so long is lost."""
+_STOP_SECONDS: Final = 60.0
+"""How long the end of a run waits for the store to answer a last time."""
 _GRACE_SECONDS: Final = 5.0
 """What the main thread gets to end by itself, before the process is ended."""
 
@@ -52,7 +54,9 @@ class Heartbeat:
         """Watches no more: the run is over."""
         self._ended.set()
         if self._thread.is_alive():
-            self._thread.join(timeout=2 * BEAT_SECONDS)
+            # A store on a busy machine may take long to answer, and an interpreter that ends under
+            # a thread that waits for it aborts.
+            self._thread.join(timeout=_STOP_SECONDS)
 
     def failed(self, message: str) -> None:
         """Tells the others why this rank ends."""

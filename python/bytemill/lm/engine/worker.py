@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import threading
 import time
@@ -28,6 +29,8 @@ class Worker:
     def start(self) -> None:
         """Starts the thread."""
         self._thread.start()
+        # An interpreter that ends under a thread within torch aborts.
+        atexit.register(self.close, 0.0)
 
     @property
     def is_alive(self) -> bool:
@@ -47,6 +50,7 @@ class Worker:
         Returns:
             Whether all of them finished.
         """
+        atexit.unregister(self.close)
         self.engine.close()
         if not self._thread.is_alive():
             return True
