@@ -10,6 +10,7 @@ from bytemill.files import raising_memory_error
 from bytemill.formats import folder, gpt2, hub, huggingface
 from bytemill.formats import tiktoken as tiktoken_format
 from bytemill.formats.transformers.doors import as_transformers
+from bytemill.tokenizer.tiktoken_surface import TiktokenSurface
 from bytemill.tokenizer.unstable import Unstable
 from bytemill.vocabulary import Vocabulary
 
@@ -324,6 +325,17 @@ class Tokenizer(Unstable):
         """This vocabulary as a tiktoken encoding, checked; see `formats.tiktoken`."""
         with raising_memory_error():
             return tiktoken_format.to_tiktoken(self._vocabulary, name)
+
+    def as_tiktoken(self) -> "tiktoken.Encoding":
+        """A `tiktoken.Encoding` that this tokenizer does the work of; where tiktoken is not
+        installed, an object with the same methods (`bytemill.tokenizer.tiktoken_surface`)."""
+        try:
+            from bytemill.tokenizer.tiktoken_encoding import TiktokenEncoding
+        except ModuleNotFoundError as error:
+            if error.name != "tiktoken":
+                raise
+            return cast("tiktoken.Encoding", TiktokenSurface(self))
+        return TiktokenEncoding(self)
 
     @classmethod
     def from_huggingface(cls, path: StrPath) -> "Tokenizer":
