@@ -9,6 +9,8 @@ from bytemill._types import TieBreak
 from bytemill.files import raising_memory_error
 from bytemill.formats import folder, gpt2, hub, huggingface
 from bytemill.formats import tiktoken as tiktoken_format
+from bytemill.formats.transformers.doors import as_transformers
+from bytemill.tokenizer.tiktoken_surface import TiktokenSurface
 from bytemill.tokenizer.unstable import Unstable
 from bytemill.vocabulary import Vocabulary
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import tiktoken
+    from transformers import PreTrainedTokenizerFast
 
     from bytemill.data.documents import Progress
     from bytemill.data.inputs import Paths
@@ -323,6 +326,17 @@ class Tokenizer(Unstable):
         with raising_memory_error():
             return tiktoken_format.to_tiktoken(self._vocabulary, name)
 
+    def as_tiktoken(self) -> "tiktoken.Encoding":
+        """A `tiktoken.Encoding` that this tokenizer does the work of; where tiktoken is not
+        installed, an object with the same methods (`bytemill.tokenizer.tiktoken_surface`)."""
+        try:
+            from bytemill.tokenizer.tiktoken_encoding import TiktokenEncoding
+        except ModuleNotFoundError as error:
+            if error.name != "tiktoken":
+                raise
+            return cast("tiktoken.Encoding", TiktokenSurface(self))
+        return TiktokenEncoding(self)
+
     @classmethod
     def from_huggingface(cls, path: StrPath) -> "Tokenizer":
         """Reads a byte-level BPE tokenizer.json; see `bytemill.formats.huggingface.read`."""
@@ -345,6 +359,20 @@ class Tokenizer(Unstable):
         """Writes a tokenizer.json, checked; see `bytemill.formats.huggingface.write`."""
         with raising_memory_error():
             huggingface.write(self._vocabulary, path)
+
+    def as_transformers(self, **options: Any) -> "PreTrainedTokenizerFast":
+        """A fast tokenizer of transformers that encodes with this one.
+
+        Args:
+            **options: transformers' own: bos_token, eos_token, pad_token, model_max_length,
+                padding_side, chat_template and so on; see
+                `bytemill.formats.transformers.fast.BytemillTokenizerFast`.
+
+        Raises:
+            ImportError: transformers 5 or later is not installed.
+            ValueError: The vocabulary cannot be written as a tokenizer.json.
+        """
+        return as_transformers(self._vocabulary, options)
 
 
 def _from_state(state: dict[str, Any]) -> Tokenizer:
