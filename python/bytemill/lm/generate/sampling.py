@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -182,6 +183,12 @@ def row_seeds(seed: int | Ids, n_rows: int) -> list[int]:
         if not 0 <= one < SEEDS:
             raise ValueError(f"seed={one}: it must be from 0 to 2**63 - 1")
     return seeds
+
+
+def seed_of(*numbers: int) -> int:
+    """A seed, 63 bits, that depends on these numbers in their order alone."""
+    text = " ".join(map(str, numbers)).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
 
 
 def _greatest(logits: Tensor, k: int) -> Tensor:
