@@ -161,9 +161,8 @@ class Changing(Unstable):
         if (files := _files(input)) is not None:
             from bytemill.data.documents import iter_documents
 
-            # Cut at special tokens, so that a file need not be in memory; not where their
-            # neighbours decide what they are.
-            apart = list(self.special_tokens) if self._vocabulary.shape is None else []
+            # Cut at special tokens, so that a file need not be in memory.
+            apart = pruning.separators(self._vocabulary)
             texts: Iterable[str] = iter_documents(files, special_tokens=apart)
         else:
             texts = cast("Iterable[str]", input)

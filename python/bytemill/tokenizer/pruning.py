@@ -45,6 +45,12 @@ def pruned(vocabulary: Vocabulary, counts: Sequence[int], min_count: int) -> Voc
     )
 
 
+def separators(vocabulary: Vocabulary) -> list[str]:
+    """Where a text can be cut so that its parts have its tokens: at special tokens, unless a
+    tokenizer.json has them depend on what is beside them."""
+    return list(vocabulary.special_tokens) if vocabulary.shape is None else []
+
+
 def _ids_in_templates(vocabulary: Vocabulary) -> set[int]:
     shape = vocabulary.shape
     return set() if shape is None else {*shape.before, *shape.after}
