@@ -105,14 +105,17 @@ class Sampling:
             if not bool(most.isfinite().all()):
                 raise _not_finite()
             return tokens
-        sums = self.probabilities(logits).cumsum(-1)
+        found = None if self.top_k is None else _fewer(logits, self.top_k)
+        kept, ids = (logits, None) if found is None else found
+        sums = self.probabilities(kept).cumsum(-1)
         total = sums[:, -1:]
         if not bool(total.isfinite().all()):
             raise _not_finite()
         # The first token at which the sum exceeds the target; those of probability 0 add nothing,
         # so they cannot be the first.
         target = torch.minimum(chance.unsqueeze(-1) * total, total * (1 - 2.0**-40))
-        return torch.searchsorted(sums, target, right=True).squeeze(-1)
+        chosen = torch.searchsorted(sums, target, right=True)
+        return (chosen if ids is None else ids.gather(-1, chosen)).squeeze(-1)
 
 
 class Chance:
@@ -159,6 +162,18 @@ def row_seeds(seed: int | Ids, n_rows: int) -> list[int]:
         if not 0 <= one < SEEDS:
             raise ValueError(f"seed={one}: it must be from 0 to 2**63 - 1")
     return seeds
+
+
+def _fewer(logits: Tensor, k: int) -> tuple[Tensor, Tensor] | None:
+    """The k greatest logits of each row and their ids, the ids rising; None if there are no more,
+    or if equal ones lie on both sides of the border: then it takes a look at all of them."""
+    if k >= logits.size(-1):
+        return None
+    values, ids = logits.topk(k + 1, -1)
+    if not bool((values[:, -2] > values[:, -1]).all()):
+        return None
+    ids = ids[:, :k].sort(-1).values
+    return logits.gather(-1, ids), ids
 
 
 def _greatest(logits: Tensor, k: int) -> Tensor:
