@@ -18,6 +18,7 @@ from tests.support.programs import call, is_one_line
 # For each program: words that it takes, and what is told when Ctrl-C ends it.
 WORDS = {
     "tok-train": ("--input x --vocab-size 300 --out {}/t", "no tokenizer was written"),
+    "tok-prune": ("{}/t --input x --out {}/s", "no tokenizer was written"),
     "tok-encode": ("--tokenizer {}/t --input x --out {}/s", "no shards were written"),
     "tok-eval": ("--no-samples --text a={}/none", "the comparison is not complete"),
     "train": ("--data {}/none --out {}/r", "nothing was saved since the last save"),
