@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 
@@ -38,12 +39,12 @@ def test_demo_killed_and_resumed(tmp_path):
     out = tmp_path / "t"
     words = ["demo", "--quick", "--out", str(out)]
     killed = subprocess.run(
-        [sys.executable, "-c", KILLED, *words], cwd=ROOT, capture_output=True, timeout=300
+        [sys.executable, "-c", KILLED, *words], cwd=ROOT, capture_output=True, timeout=600
     )
     assert killed.returncode == 9, killed.stderr
     base = (out / "model" / "metrics.jsonl").read_bytes()
     assert not (out / "rl").exists()
-    done = run(*words, "--resume", timeout=300)
+    done = run(*words, "--resume", timeout=600)
     assert done.returncode == 0, done.stderr
 
     # What was done before was not done again, and what follows it was.
@@ -80,7 +81,7 @@ def test_demo_killed_and_resumed(tmp_path):
         "counting, words never seen",
     ]
     assert done.stdout.count("\n    > ") == 4
-    assert f"chat {out / 'rl'}" in done.stdout
+    assert f"chat {shlex.quote(str(out / 'rl'))}" in done.stdout
 
     # The next demo without --resume replaces what this one made, and nothing else.
     (out / "notes.txt").write_text("kept")
