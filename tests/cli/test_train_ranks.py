@@ -61,7 +61,7 @@ def test_a_rank_that_is_killed_is_told_of_and_torchrun_goes_on(tmp_path):
         "--standalone", "--nproc-per-node", 2, "--max-restarts", 3, tmp_path / "worker.py",
         tmp_path / "config.json",
     )  # fmt: skip
-    out, errors = process.communicate(timeout=300)
+    out, errors = process.communicate(timeout=900)
     # Without torchrun's own report at the end, which does not say what a process has said.
     assert process.returncode == 0, errors.split("Traceback (most recent call last):")[0][-4000:]
     assert re.search(r"^error: rank 0 ends: rank 1 has died$", errors, re.MULTILINE), errors
