@@ -21,9 +21,13 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="torchrun's proc
 
 # `bytemill train`, whose rank 1 is killed after a step the first time that it is started.
 WORKER = """
-import os, signal, sys
+import contextlib, os, signal, sys
 from bytemill.lm.train.steps.pace import Pace
 from bytemill.cli.main import main
+
+# It draws when it ends, and torchrun gives it half a minute for that.
+with contextlib.suppress(ImportError):
+    import matplotlib.backends.backend_agg, matplotlib.figure
 
 stepped = Pace.stepped
 
