@@ -1,10 +1,19 @@
-"""What tests of files and shards share."""
+"""What all tests share, and those of files and shards."""
+
+import signal
 
 import pytest
 
 from tests.support.input_forms import DOCUMENTS, SPECIAL, as_text
 from tests.support.shard_cases import BOS, KEPT
 from tests.support.vocabularies import generated_text, train
+
+
+@pytest.fixture(autouse=True, scope="session")
+def heard():
+    """A shell sets Ctrl-C to be ignored by what it runs in the background."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

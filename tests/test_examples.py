@@ -45,7 +45,7 @@ def test_a_program_shows_what_it_should(name, tmp_path):
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1500,
     )
     assert done.returncode == 0, done.stderr
     found = re.search(PROGRAMS[name], done.stdout)
@@ -66,7 +66,7 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     nbclient.NotebookClient(
-        notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}
+        notebook, timeout=1500, startup_timeout=600, resources={"metadata": {"path": str(tmp_path)}}
     ).execute()
     printed = [
         output["text"]

@@ -84,7 +84,7 @@ def start(name, environment):
 def finished(name, environment):
     """What the script prints, once it has ended well."""
     run = start(name, environment)
-    said, _ = run.communicate(timeout=600)
+    said, _ = run.communicate(timeout=3000)
     assert run.returncode == 0, said
     return said
 
@@ -101,7 +101,7 @@ def test_killed_and_started_again(tmp_path):
     python.chmod(0o755)
     environment = settings(tmp_path, MINUTES="30", PYTHON=str(python))
     killed = start("cpu.sh", environment)
-    killed.communicate(timeout=600)
+    killed.communicate(timeout=3000)
     assert killed.returncode == -signal.SIGKILL
     assert not (tmp_path / "run" / "steps" / "sft").exists()
     said = finished("cpu.sh", environment)
@@ -115,7 +115,7 @@ def test_killed_and_started_again(tmp_path):
     again = finished("cpu.sh", environment)
     assert again.count("done before") == said.count("== ")
     other = start("cpu.sh", {**environment, "SFT": environment["SFT"] + " --seed 1"})
-    refused, _ = other.communicate(timeout=600)
+    refused, _ = other.communicate(timeout=3000)
     assert other.returncode == 2 and "error: step sft was done as:" in refused
 
 

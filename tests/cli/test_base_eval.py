@@ -79,7 +79,7 @@ def test_two_processes(folder, tmp_path):
             )
             for rank in "01"
         ]  # fmt: skip
-        ended = [process.communicate(timeout=300) for process in processes]
+        ended = [process.communicate(timeout=900) for process in processes]
         return [(p.returncode, *e) for p, e in zip(processes, ended, strict=True)]
 
     first, second = both(tmp_path / "two")

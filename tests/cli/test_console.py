@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -14,7 +13,7 @@ from bytemill.cli.command import explained
 from bytemill.cli.console import inputs, messages
 from bytemill.cli.console.messages import in_flags
 from bytemill.cli.console.streams import Guarded, OutputClosed, guarded, tell
-from tests.support.programs import ROOT, is_one_line
+from tests.support.programs import ROOT, is_one_line, promptly
 
 
 @pytest.fixture
@@ -152,7 +151,7 @@ sys.exit(main.main(["tok-train", "--vocab-size", "300", "--out", "x"]))
 
 
 def interrupted(words, presses, wait_for="ready"):
-    """Presses Ctrl-C so often; status, stderr, and the seconds after the last press."""
+    """Presses Ctrl-C so often; status and stderr."""
     process = subprocess.Popen(
         words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         # A shell may have set Ctrl-C to be ignored by what it runs in the background.
@@ -164,25 +163,23 @@ def interrupted(words, presses, wait_for="ready"):
     told = process.stderr.readline()
     for _ in range(presses - 1):
         process.send_signal(signal.SIGINT)
-    began = time.monotonic()
-    _, err = process.communicate(timeout=120)
-    return process.returncode, told + err, time.monotonic() - began
+    _, err = process.communicate(timeout=250)  # less than it would sleep
+    return process.returncode, told + err
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
 class TestCtrlC:
     def test_what_stops_at_once_says_one_line(self):
         words = [sys.executable, "-c", STUCK.format(after=0)]
-        status, err, _ = interrupted(words, 1)
+        status, err = interrupted(words, 1)
         assert status == 130
-        is_one_line(err, "interrupted: no tokenizer was written")
+        is_one_line(promptly(err), "interrupted: no tokenizer was written")
 
     def test_what_takes_longer_says_so_and_a_second_press_ends_it(self):
         words = [sys.executable, "-c", STUCK.format(after=300)]
-        status, err, seconds = interrupted(words, 2)
+        status, err = interrupted(words, 2)
         assert status == -signal.SIGINT  # which a shell shows as 130
         is_one_line(err, "stopping; press Ctrl-C again to end at once")
-        assert seconds < 60, "it did not wait for the end"
 
 
 def test_a_line_is_written_in_one_piece(monkeypatch):

@@ -39,12 +39,12 @@ def test_demo_killed_and_resumed(tmp_path):
     out = tmp_path / "t"
     words = ["demo", "--quick", "--out", str(out)]
     killed = subprocess.run(
-        [sys.executable, "-c", KILLED, *words], cwd=ROOT, capture_output=True, timeout=600
+        [sys.executable, "-c", KILLED, *words], cwd=ROOT, capture_output=True, timeout=900
     )
     assert killed.returncode == 9, killed.stderr
     base = (out / "model" / "metrics.jsonl").read_bytes()
     assert not (out / "rl").exists()
-    done = run(*words, "--resume", timeout=600)
+    done = run(*words, "--resume", timeout=900)
     assert done.returncode == 0, done.stderr
 
     # What was done before was not done again, and what follows it was.

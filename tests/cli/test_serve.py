@@ -28,19 +28,21 @@ def run(tmp_path_factory):
 @contextlib.contextmanager
 def started(words):
     process = subprocess.Popen(
-        words, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+        words, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        # A shell may have set Ctrl-C to be ignored by what it runs in the background.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
     try:
         yield process
     finally:
         process.kill()
-        process.communicate(timeout=60)
+        process.communicate(timeout=300)
 
 
 def ask(url, path, body=None):
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url + path, data, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as response:
+    with urllib.request.urlopen(request, timeout=300) as response:
         return json.load(response)
 
 
@@ -58,7 +60,7 @@ def test_it_says_where_it_is_and_stops_when_told(run, number):
         assert (answer["model"], answer["usage"]["completion_tokens"]) == ("talker", 3)
         assert ask(url, "/v1/chat/completions", fields)["choices"] == answer["choices"]
         process.send_signal(number)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
         assert (process.returncode, out, err) == (0, "", "stopped\n")
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 
 import pytest
 
@@ -98,22 +99,39 @@ def test_a_run_that_diverges_is_an_outcome(folder, capsys):
     assert (status, out.count("done before")) == (0, 2)
 
 
+# A program that is told to end in the third step of its first run.
+ENDED = """
+import os, signal, sys
+from bytemill.lm.train.steps.pace import Pace
+
+stepped = Pace.stepped
+
+def ending(self, seconds):
+    stepped(self, seconds)
+    if self.step == 3:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+Pace.stepped = ending
+from bytemill.cli.main import main
+
+sys.exit(main())
+"""
+
+
 def test_ctrl_c_ends_it_and_the_same_command_goes_on(folder):
     words = command(
-        "sweep", "--config", folder / "base.json", "--out", folder / "out", "--steps", 200,
+        "sweep", "--config", folder / "base.json", "--out", folder / "out", "--steps", 20,
         "--vary", "seed=1,2",
     )  # fmt: skip
-    child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    lines = iter(child.stdout.readline, "")
-    assert any(line.startswith("time") for line in lines)
-    child.terminate()
-    _, err = child.communicate(timeout=60)
-    assert child.returncode == 130, err
-    assert "0 of 2 runs are done" in err and "the same command goes on" in err
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    ended = subprocess.run(
+        [sys.executable, "-c", ENDED, *words[3:]], capture_output=True, text=True, timeout=600
+    )
+    assert ended.returncode == 130, ended.stderr
+    assert "0 of 2 runs are done" in ended.stderr and "the same command goes on" in ended.stderr
+    done = subprocess.run(words, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     runs = sorted((folder / "out").glob("seed=*"))
-    assert [read_metrics(run / "metrics.jsonl")[-1]["step"] for run in runs] == [200, 200]
+    assert [read_metrics(run / "metrics.jsonl")[-1]["step"] for run in runs] == [20, 20]
 
 
 BAD = [

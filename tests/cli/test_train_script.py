@@ -52,7 +52,7 @@ def test_from_shards_to_a_model(tmp_path):
         r"^learning +muon, rates used: embedding 0.346, head 0.00693, matrices 0.01$",
         r"^scaling +AdamW's defaults x 3.46 for the width, all defaults x 0.5 for the batch; given",
         r"^epochs +\d[\d.]*: how often the data is read$",
-        r"^time +about \d+ s, estimated from the device's speed$",
+        r"^time +about \d.*, estimated from the device's speed$",
         r"^device +cpu, (float32|bfloat16)$",
         r"^step 6: validation loss \d\.\d{4}, \d\.\d{4} bits per byte, the best so far$",
         r"^step 12: sample 'the cat.*'$",
@@ -79,7 +79,8 @@ def test_lines_where_there_is_no_terminal(tmp_path, capsys, monkeypatch):
     settings = TrainConfig.load(path)
     flops = training_flops_per_token(model_config(settings.model, 64))
     for row in read_metrics(tmp_path / "run" / "metrics.jsonl")[1:]:
-        assert row["mfu"] == pytest.approx(row["tokens_per_second"] * flops / 1e9, rel=1e-3)
+        # Tokens are rounded, which on a busy machine is much of them.
+        assert row["mfu"] * 1e9 / flops == pytest.approx(row["tokens_per_second"], abs=0.501)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
@@ -99,12 +100,12 @@ def test_a_bar_on_a_terminal_and_ctrl_c_and_resume(tmp_path):
     while drawn.count(b"tokens/s") < 3 and process.poll() is None:
         drawn += os.read(leader, 1 << 16)
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=60)
-    try:
+    try:  # to its end first: a terminal that nobody reads holds up who draws
         while more := os.read(leader, 1 << 16):
             drawn += more
     except OSError:  # how Linux says that the other end is closed
         pass
+    out, _ = process.communicate(timeout=300)
     os.close(leader)
     assert process.returncode == 130
     assert re.search(rb"\rtrain .*\d of 100,000 steps  .*left  loss \d\.\d+  [\d,]+ tok", drawn)

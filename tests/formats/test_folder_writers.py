@@ -17,13 +17,17 @@ from tests.support.vocabularies import generated_text, train
 SAVE = """
 import sys
 from bytemill import Tokenizer
+from bytemill.formats import folder
+folder._PATIENCE_S = 600.0
 tokenizer = Tokenizer.load(sys.argv[1])
 for _ in range(60):
     tokenizer.save(sys.argv[2])
 """
 
 
-def test_threads_and_processes_that_save_and_load(tmp_path):
+def test_threads_and_processes_that_save_and_load(tmp_path, monkeypatch):
+    # On a busy machine any of them may be stopped for seconds while the others wait for it.
+    monkeypatch.setattr(folder, "_PATIENCE_S", 600.0)
     texts = [generated_text()]
     tokenizers = {size: train(texts, size) for size in (300, 320, 340)}
     known = {tokenizer.fingerprint for tokenizer in tokenizers.values()}

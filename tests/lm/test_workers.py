@@ -50,7 +50,7 @@ def test_four_workers(start, monkeypatch):
         num_workers=4,
         collate_fn=as_is,
         multiprocessing_context=start,
-        timeout=120,
+        timeout=900,
     )
     items = [item for batch in loader for item in batch]
     assert len({pid for *_, pid in items} - {os.getpid()}) == 4

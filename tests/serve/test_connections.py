@@ -195,7 +195,7 @@ def test_health_answers_during_a_long_prompt(slow):
 
     def steps():
         step()
-        seen.append(engine._reading and engine._reading.held)
+        seen.append(engine._reading and engine._reading[0].held)
         if len(seen) == 3:
             slow.steps.go.clear()  # until others have been answered
 

@@ -16,7 +16,7 @@ from bytemill.serve.app import ServeSettings
 from bytemill.serve.assistant import Assistant
 from bytemill.serve.server import Server
 from tests.support.scripted import Scripted
-from tests.support.serving import RENDERER, TOKENIZER
+from tests.support.serving import PATIENT, RENDERER, TOKENIZER
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
@@ -52,7 +52,8 @@ SCRIPTS = {
 @pytest.fixture(scope="module")
 def browser():
     with playwright.sync_playwright() as p:
-        made = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        made = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=180_000)
+        playwright.expect.set_options(timeout=180_000)
         yield made
         made.close()
 
@@ -64,7 +65,7 @@ def pool():
 
 @pytest.fixture
 def url(pool):
-    server = Server(Assistant("toy", pool, TOKENIZER), port=0)
+    server = Server(Assistant("toy", pool, TOKENIZER), ServeSettings(PATIENT), port=0)
     with server.in_thread() as url:
         yield url
 
@@ -73,8 +74,7 @@ def url(pool):
 def page(browser, url):
     context = browser.new_context(viewport={"width": 1000, "height": 700}, color_scheme="light")
     made = context.new_page()
-    made.set_default_timeout(60_000)
-    playwright.expect.set_options(timeout=60_000)
+    made.set_default_timeout(180_000)
     made.requested, made.faults = [], []
     made.on("request", lambda request: made.requested.append(request.url))
     made.on("pageerror", lambda error: made.faults.append(str(error)))
@@ -106,6 +106,15 @@ def see(page, n, text):
     playwright.expect(replies(page)).to_have_count(n)
     playwright.expect(replies(page).nth(n - 1)).to_have_text(text)
     playwright.expect(page.get_by_role("button", name="Send", exact=True)).to_be_visible()
+
+
+def come(page, holds):
+    """Waits until something holds, while the page goes on."""
+    for _ in range(3600):
+        if holds():
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError("it did not come to hold")
 
 
 def test_a_conversation_is_kept_in_the_browser(page, pool):
@@ -143,11 +152,7 @@ def test_stopping(page, pool):
     page.get_by_role("button", name="Stop").click()
     see(page, 1, "It begins")
     playwright.expect(page.locator("article.assistant .about")).to_contain_text("stopped")
-    for _ in range(600):
-        if pool.rows[0].is_cancelled:
-            break
-        page.wait_for_timeout(50)
-    assert pool.rows[0].is_cancelled  # the server has seen that nobody listens
+    come(page, lambda: pool.rows[0].is_cancelled)  # the server has seen that nobody listens
     ask(page, "hi")
     see(page, 2, "Hello there.")
     ask(page, "slow")
@@ -162,7 +167,7 @@ def test_editing_and_regenerating(page, pool):
     ask(page, "hi")
     see(page, 2, "Hello there.")
     page.get_by_role("button", name="Regenerate").click()
-    playwright.expect(page.get_by_role("button", name="Send", exact=True)).to_be_visible()
+    come(page, lambda: len(pool.rows) == 3)
     see(page, 2, "Hello there.")
     seeds = {row.chance._generators[0].initial_seed() for row in pool.rows[1:]}
     assert len(pool.rows) == 3 and len(seeds) == 2  # another one
@@ -227,9 +232,10 @@ def test_errors_are_told_and_one_can_go_on(page, url):
 
 
 def test_a_key(browser, pool):
-    server = Server(Assistant("toy", pool, TOKENIZER), ServeSettings(key="abc"), port=0)
+    server = Server(Assistant("toy", pool, TOKENIZER), ServeSettings(PATIENT, key="abc"), port=0)
     with server.in_thread() as url:
         page = browser.new_page()
+        page.set_default_timeout(180_000)
         page.goto(url)
         ask(page, "hi")
         playwright.expect(page.get_by_role("alert")).to_contain_text("a key is needed")

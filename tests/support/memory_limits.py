@@ -26,7 +26,7 @@ import numpy as np
 from bytemill import BpeTrainer, Tokenizer, _core, train_bpe
 
 LIMITS = ("resident", "0.2", "1", "4", "16", "64")
-SECONDS = 120
+SECONDS = 600
 """After which a call counts as hanging."""
 
 SPECIAL = ["<|end|>"]

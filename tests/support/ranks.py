@@ -6,13 +6,15 @@ import pickle
 import sys
 import traceback
 from multiprocessing.connection import wait
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
+from bytemill.lm.distributed import heartbeat
 from bytemill.lm.distributed.group import joined
 
-SECONDS = 300
+SECONDS = 900
 
 
 class RankError(AssertionError):
@@ -79,13 +81,22 @@ def on_ranks(size, work, *args, expect_death=()):
     return answers
 
 
+def _gloo_threads():
+    """How many of this process wait for work: an interpreter that ends under one may abort."""
+    names = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
+    return sum("gloo_runloop" in name for name in names)
+
+
 def _rank(pipe, environment, call):
     os.environ.update(environment)
     torch.set_num_threads(1)
+    heartbeat.LOST_SECONDS = SECONDS  # a busy machine may let a rank wait for long
     try:
         work, args = pickle.loads(call)
         with joined(torch.device("cpu")) as group:
             answer = True, work(group, *args)
+        if left := _gloo_threads():
+            answer = False, f"{left} threads of gloo are left"
     except BaseException:
         answer = False, traceback.format_exc()
     pipe.send_bytes(pickle.dumps(answer))

@@ -102,13 +102,13 @@ def test_time_is_near_linear(family, capsys):
         "offsets": tokenizer.encode_with_offsets,
     }
     for name, call in calls.items():
-        for _ in range(3):
+        ratios = []
+        while not ratios or (min(ratios) >= 2.3 and len(ratios) < 10):
             half, whole = (best_time(call, t) for t in (text[: len(text) // 2], text))
-            if whole / half < 2.3:
-                break
+            ratios.append(whole / half)
         with capsys.disabled():
-            print(f"{name} {family!r}: t(2n)/t(n) = {whole / half:.2f}")
-        assert whole / half < 3 or whole < 0.05
+            print(f"{name} {family!r}: t(2n)/t(n) = {min(ratios):.2f}")
+        assert min(ratios) < 3 or whole < 0.05
 
 
 def best_time(call, text):

@@ -80,7 +80,7 @@ def test_ctrl_c(call, seconds, interrupt):
     # About 0.1 s of each of three threads; each call takes many seconds.
     late = time.process_time() - interrupt.sent[0]
     print(f"{late:.3f} s")
-    assert late < 3
+    assert late < 10
     # The system may show a thread a little longer than it lives.
     until = time.monotonic() + 60
     while threads() > n_threads and time.monotonic() < until:

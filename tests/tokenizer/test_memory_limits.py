@@ -34,7 +34,7 @@ def run(*words: str, **environment: str) -> dict[str, dict[str, str]]:
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=3000,
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

@@ -74,9 +74,9 @@ def test_steps_go_on_meanwhile_and_the_end_waits(tmp_path, slow):
     def listen(event):
         if isinstance(event, (events.Stepped, events.Saved)):
             order.append((type(event).__name__, event.step))
-        if order[-1:] == [("Stepped", 4)]:
-            assert CheckpointStore(tmp_path / "run").steps() == []
-            go.set()
+            if order[-1] == ("Stepped", 4):
+                assert CheckpointStore(tmp_path / "run").steps() == []
+                go.set()
 
     result = Trainer(config(tmp_path, checkpoint_every=3), on_event=listen).run()
     steps = [step for name, step in order if name == "Saved"]

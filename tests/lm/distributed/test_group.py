@@ -113,20 +113,18 @@ def test_what_ranks_say_to_each_other():
     assert first["all raise"] == ("ValueError", "data of 0: it is empty")
 
 
-def killed(group, folder):
+def killed(group):
     """Rank 1 is killed while rank 0 waits for it in a collective."""
     group.sum(torch.zeros(1))
     if group.rank == 1:
-        (folder / "killed").write_text(str(time.monotonic()))
         os.kill(os.getpid(), signal.SIGKILL)
     group.sum(torch.zeros(1))
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_a_killed_rank_is_named_within_seconds(tmp_path):
+def test_a_killed_rank_is_named_long_before_a_collective_gives_up():
     with pytest.raises(AssertionError, match="RankLostError: rank 0 ends: rank 1 has died"):
-        on_ranks(2, killed, tmp_path, expect_death=[1])
-    assert time.monotonic() - float((tmp_path / "killed").read_text()) < 100
+        on_ranks(2, killed, expect_death=[1])  # waits for half as long
 
 
 def fails(group):

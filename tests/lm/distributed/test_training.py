@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 
 import pytest
 
@@ -114,7 +113,6 @@ def killed(group, folder):
 
     def kill(watched):
         if group.rank == 1 and len(watched.rows) == 60:
-            (folder / "killed").write_text(str(time.monotonic()))
             os.kill(os.getpid(), signal.SIGKILL)
 
     Watched(settings(folder, "muon", checkpoint_every=50), group, on_step=kill).run()
@@ -226,7 +224,6 @@ def test_fewer_rows_than_ranks_are_refused(folder, two):
 def test_a_run_of_two_ranks_that_is_killed_goes_on_on_four_and_on_one(folder, alone):
     with pytest.raises(AssertionError, match="rank 0 ends: rank 1 has died"):
         on_ranks(2, killed, folder, expect_death=[1])
-    assert time.monotonic() - float((folder / "killed").read_text()) < 100
     run = settings(folder, "muon").run
     assert CheckpointStore(run.out).steps() == [50]
     expected = {name: alone["muon"][name][50:] for name in ("steps", "rows")}

@@ -43,6 +43,12 @@ except KeyboardInterrupt:
 """
 
 
+def hear():
+    """What tests were started by may have set signals to be ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def lines_after(*groups):
     """What the program prints when it gets groups of signals, each after the answer to the last."""
     with subprocess.Popen(
@@ -50,14 +56,14 @@ def lines_after(*groups):
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=hear,
     ) as process:
         lines = [process.stdout.readline().strip()]
         for numbers in groups:
             for number in numbers:
                 process.send_signal(number)
             lines.append(process.stdout.readline().strip())
-        out, _ = process.communicate("go on\n", timeout=120)
+        out, _ = process.communicate("go on\n", timeout=600)
         assert process.returncode == 0
         return lines + out.splitlines()
 

@@ -1,9 +1,11 @@
 """`Trainer` as a library: events, files, and what can go wrong."""
 
 import errno
+import itertools
 import json
 import signal
 import threading
+import types
 
 import numpy as np
 import pytest
@@ -131,8 +133,20 @@ SAVING = [
 ]
 
 
+@pytest.fixture
+def not_ignored():
+    """Signals that may be ignored by what tests were started by, as nohup has SIGHUP."""
+    before = {number: signal.getsignal(number) for number in SAVING}
+    for number in SAVING:
+        usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, usual)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", SAVING)
-def test_signals_save(folder, number):
+def test_signals_save(folder, number, not_ignored):
     before = signal.getsignal(number)
 
     def listen(event):
@@ -144,7 +158,7 @@ def test_signals_save(folder, number):
     assert signal.getsignal(number) == before
 
 
-def test_a_second_interrupt_does_not_wait(folder):
+def test_a_second_interrupt_does_not_wait(folder, not_ignored):
     def listen(event):
         if isinstance(event, events.Stepped) and event.step == 2:
             signal.raise_signal(signal.SIGINT)
@@ -359,7 +373,10 @@ def test_rows_are_told_of_slow_steps_only(folder, monkeypatch):
     assert rows(0.0) == [(step, n, 8) for step in (1, 2) for n in (2, 4, 6)]
 
 
-def test_a_limit_of_time_ends_a_run_with_low_rates(folder):
+def test_a_limit_of_time_ends_a_run_with_low_rates(folder, monkeypatch):
+    # Each look at the clock takes 3 ms, whatever else the machine does.
+    clock = types.SimpleNamespace(perf_counter=itertools.count(0.0, 0.003).__next__)
+    monkeypatch.setattr("bytemill.lm.train.loop.time", clock)
     told = []
     settings = config(folder, steps=10**6, minutes=0.03, warmup_steps=0, checkpoint_every=10**6)
     result = Trainer(settings, on_event=told.append).run()

@@ -100,7 +100,8 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"--seed {seed}: it must be from 0 to 2**63 - 1")
     sampling = Sampling(args.temperature, args.top_k or None, args.top_p)
     is_terminal = args.prompt is None and sys.stdin is not None and sys.stdin.isatty()
-    read = _typed(args.history) if is_terminal else _piped
+    show = Shown() if is_terminal else Printed()
+    read = _typed(args.history, show.pressed) if is_terminal else _piped
     loaded, dtype = model.load(args)
     tokenizer = model.tokenizer_of(args, loaded)
     check_vocabulary(tokenizer, loaded.config.vocab_size)
@@ -115,13 +116,15 @@ def run(args: argparse.Namespace) -> None:
         tool=None if args.no_tool else calculate,
     )
     talk.system = args.system
-    show = Shown() if is_terminal else Printed()
     if args.prompt is not None:
         show.answer(lambda stopped: talk.ask(args.prompt, stopped), talk)
         return
-    if is_terminal:
-        show.note(f"{Path(args.model).resolve().name}, {talk.context:,} tokens of context; /help")
-    converse(talk, read(), show, stops=not is_terminal)
+    if not is_terminal:
+        converse(talk, read(), show, stops=True)
+        return
+    show.note(f"{Path(args.model).resolve().name}, {talk.context:,} tokens of context; /help")
+    with interrupted(show.pressed):  # also between an answer and the prompt
+        converse(talk, read(), show, stops=False)
 
 
 def converse(talk: Talk, lines: Iterator[str], show: Printed, *, stops: bool) -> None:
@@ -155,13 +158,17 @@ def converse(talk: Talk, lines: Iterator[str], show: Printed, *, stops: bool) ->
 class Printed:
     """Answers as plain text on stdout, the rest on stderr."""
 
+    def __init__(self) -> None:
+        self.pressed = threading.Event()
+        """Ctrl-C, where it does not end the program."""
+
     def note(self, text: str) -> None:
         """Something that is not the model's."""
         tell(text)
 
     def answer(self, begin: Callable[[Callable[[], bool]], Iterator[Piece]], talk: Talk) -> None:
         """Shows an answer as it is written; Ctrl-C stops it."""
-        with interrupted() as stopped:
+        with interrupted(self.pressed) as stopped:
             pieces = begin(stopped.is_set)
             if talk.n_left_out:
                 self.note(f"note: {talk.n_left_out} earlier messages no longer fit; left out")
@@ -187,6 +194,7 @@ class Shown(Printed):
     def __init__(self) -> None:
         from rich.console import Console
 
+        super().__init__()
         self._console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
     def note(self, text: str) -> None:
@@ -205,6 +213,7 @@ class Shown(Printed):
 
     def stopped(self) -> None:
         """After an answer that Ctrl-C stopped."""
+        self.pressed.clear()
         self.note("(stopped)")
 
 
@@ -214,9 +223,8 @@ def harmless(text: str) -> str:
 
 
 @contextmanager
-def interrupted() -> Iterator[threading.Event]:
+def interrupted(event: threading.Event) -> Iterator[threading.Event]:
     """Within the block Ctrl-C only sets the event."""
-    event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event
         return
@@ -242,8 +250,8 @@ def _piped() -> Iterator[str]:
             raise ValueError(f"stdin: line {number} is not UTF-8 at byte {error.start}") from None
 
 
-def _typed(history: str | None) -> Callable[[], Iterator[str]]:
-    """Lines from a terminal."""
+def _typed(history: str | None, pressed: threading.Event) -> Callable[[], Iterator[str]]:
+    """Lines from a terminal; Ctrl-C that was `pressed` before the prompt came counts as at it."""
     from prompt_toolkit import PromptSession
     from prompt_toolkit.history import FileHistory, InMemoryHistory
     from prompt_toolkit.key_binding import KeyBindings
@@ -257,13 +265,20 @@ def _typed(history: str | None) -> Callable[[], Iterator[str]]:
     kept = InMemoryHistory() if history is None else FileHistory(history)
     session: PromptSession[str] = PromptSession(history=kept, key_bindings=keys)
 
+    def begin() -> None:
+        if pressed.is_set():
+            session.app.exit(exception=KeyboardInterrupt())
+
     def lines() -> Iterator[str]:
         while True:
             try:
-                yield session.prompt("> ", prompt_continuation="  ")
+                line = session.prompt("> ", prompt_continuation="  ", pre_run=begin)
             except KeyboardInterrupt:
+                pressed.clear()
                 tell("Ctrl-D or /quit ends the conversation")
             except EOFError:
                 return
+            else:
+                yield line
 
     return lines

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import signal
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -177,6 +180,9 @@ def joined(device: torch.device) -> Iterator[Group]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
+    # torch imports this at an optimizer's first step, and its functions keep the processes that
+    # there are then as their default, and gloo's threads with them, until the interpreter ends.
+    importlib.import_module("torch.distributed.nn.functional")
     try:
         store = meet(place)
         dist.init_process_group(
@@ -185,6 +191,8 @@ def joined(device: torch.device) -> Iterator[Group]:
         heartbeat = Heartbeat(store, place.rank, place.size)
         dist.barrier()
     except RuntimeError as error:
+        if dist.is_initialized():
+            dist.destroy_process_group()
         raise RankLostError(
             f"rank {place.rank} did not find the other {place.size - 1}: {error}; start all of "
             "them, with the same address and port"
@@ -195,7 +203,10 @@ def joined(device: torch.device) -> Iterator[Group]:
         yield group
         dist.barrier()  # none goes while another still counts on it
     except BaseException as error:
-        lost = group.lost(error) if isinstance(error, RuntimeError) else None
+        lost = None
+        if isinstance(error, RuntimeError):
+            with _unterminated():
+                lost = group.lost(error)
         if lost is not None:
             raise lost from error
         if not isinstance(error, RankLostError):
@@ -204,6 +215,20 @@ def joined(device: torch.device) -> Iterator[Group]:
     finally:
         heartbeat.stop()
         dist.destroy_process_group()
+
+
+@contextmanager
+def _unterminated() -> Iterator[None]:
+    """SIGTERM does nothing: torchrun sends it to those that are left, which are to say why they
+    end, and do within seconds."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _is_of_connection(error: RuntimeError) -> bool:

@@ -18,6 +18,7 @@ from bytemill.lm.stages.rl.source import RolloutSource
 from bytemill.lm.train.fit import fit
 from bytemill.lm.train.steps.world import ALONE
 from tests.support.chats import chat_tokenizer
+from tests.support.faulty_server import wait_until
 from tests.support.one_thread import one_thread  # noqa: F401
 from tests.support.ranks import on_ranks
 from tests.support.rewards import Lengths, assistant
@@ -102,22 +103,26 @@ def test_the_run_learns(undisturbed):
 class Ending(Lengths):
     """Ends the process at a judgement."""
 
-    def __init__(self, n):
+    def __init__(self, n, end):
         super().__init__()
-        self.n = n
+        self.n, self.end = n, end
 
     def judge(self, item, reply):
         self.n -= 1
         if not self.n:
-            os.kill(os.getpid(), signal.SIGKILL)
+            self.end()
         return super().judge(item, reply)
 
 
 def _killed(group, out, where):
+    def end():
+        wait_until(CheckpointStore(out).steps)  # a thread writes it
+        os.kill(os.getpid(), signal.SIGKILL)
+
     # 12 judgements a batch; one is made to find out whether there can be any.
     if where == "rollout":
-        run(out, task=Ending(1 + 12 + 7))
-    run(out, end=lambda: os.kill(os.getpid(), signal.SIGKILL))
+        run(out, task=Ending(1 + 12 + 7, end))
+    run(out, end=end)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
