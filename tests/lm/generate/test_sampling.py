@@ -66,6 +66,25 @@ def test_ends_of_chance_never_choose_what_is_left_out():
     assert Sampling(1e-30).choose(logits, ends).tolist() == [4, 4]
 
 
+@pytest.mark.parametrize("top_p", [None, 0.6])
+@pytest.mark.parametrize("has_ties", [False, True])
+def test_a_choice_among_few_is_that_among_all(has_ties, top_p):
+    generator = torch.Generator().manual_seed(5)
+    logits = torch.randn(40, 90, generator=generator) * 2
+    if has_ties:  # at the border in most rows, and in some not
+        logits = logits.round()
+    chance = torch.rand(40, generator=generator, dtype=torch.float64)
+    sampling = Sampling(0.8, 7, top_p)
+    expected = []
+    for row, number in zip(sampling.probabilities(logits).tolist(), chance.tolist(), strict=True):
+        left = number * sum(row)
+        expected.append(next(i for i, p in enumerate(row) if (left := left - p) < 0))
+    assert sampling.choose(logits, chance).tolist() == expected
+    assert len(set(expected)) > 20
+    one_by_one = [sampling.choose(logits[i : i + 1], chance[i : i + 1]) for i in range(40)]
+    assert torch.cat(one_by_one).tolist() == expected  # with ties in other rows or without
+
+
 @pytest.mark.parametrize("top_k", [1, 2, 3, 4])
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_damaged_logits_beside_equal_ones(top_k, bad):
