@@ -215,6 +215,22 @@ def test_special_tokens_in_iter_documents(tmp_path):
     assert list(iter_documents(path, special_tokens=tokens)) == expected
 
 
+def test_records_are_cut_as_text_is(tmp_path):
+    """A record that has no special token is told by another way than its parts."""
+    texts = ["", "a", "<|b|>", "x<|b|>y<|a|><|b|>zz", "<|a|", "ab<|a|>", "abcd", "<|ab|>" * 3]
+    tokens = ["<|a|>", "<|b|>", "<|ab|>"]
+    for cap in (None, 1, 2, 4, 5):
+        for special in ([], tokens):
+            found = []
+            for i, text in enumerate(texts):
+                plain, lines = tmp_path / f"{i}.txt", tmp_path / f"{i}.jsonl"
+                plain.write_text(text)
+                lines.write_text(json.dumps({"text": text}) + "\n")
+                options = {"special_tokens": special, "doc_cap": cap}
+                found.append([list(iter_documents([path], **options)) for path in (plain, lines)])
+            assert all(one == other for one, other in found), (cap, special, found)
+
+
 def test_progress_ends_at_the_whole(folder):
     seen = []
     trainer = BpeTrainer()

@@ -70,7 +70,7 @@ def iter_documents(
             documents = split.stream(_decoded(file, errors, chunks))
         else:
             texts = _read_records(file, text_column, errors, meter.at)
-            documents = itertools.chain.from_iterable(split.stream([text]) for text in texts)
+            documents = itertools.chain.from_iterable(map(split.whole, texts))
         for document in filter(None, documents):
             yield document
             meter.report()
@@ -124,7 +124,16 @@ class _Splitter:
         longest_first = sorted(special_tokens, key=len, reverse=True)
         self._find = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
         self._longest = len(longest_first[0]) if longest_first else 0
+        self._tokens = longest_first
         self._doc_cap = doc_cap
+
+    def whole(self, text: str) -> Iterable[str]:
+        """The parts of one text, which most often is its only one: that is told several times as
+        fast as parts are found."""
+        is_short = self._doc_cap is None or len(text) <= self._doc_cap
+        if is_short and not any(token in text for token in self._tokens):
+            return (text,)
+        return self.stream([text])
 
     def stream(self, pieces: Iterable[str]) -> Iterator[str]:
         """The parts of one text that comes in pieces, cut anywhere; each as soon as it is known."""

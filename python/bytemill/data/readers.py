@@ -132,6 +132,11 @@ def read_jsonl(
 
 def _without_surrogates(text: str, where: str, errors: str) -> str:
     """`text`, with U+FFFD for surrogates that are not a pair if `errors` is "replace"."""
+    try:
+        text.encode()  # a fifth of the time of a search
+        return text
+    except UnicodeEncodeError:
+        pass
     found = _SURROGATE.search(text)
     if found is None:
         return text

@@ -236,7 +236,8 @@ class Loop:
         multiplier = 1.0
         if self._schedule is not None:
             multiplier = apply_schedule(self.optimizers, self._schedule, self.pace.position)
-        loss = self._micro.gradients(self.world.draw(self.batches))
+        batch = self.world.draw(self.batches)
+        loss = self._micro.gradients(batch)
         norm = self.world.clip(self.model.parameters(), self._clip)
         for optimizer in self.optimizers:
             optimizer.step()
@@ -244,28 +245,32 @@ class Loop:
             self.average.update()
         # The one point of a step that waits for the device.
         loss_value, norm_value = torch.stack([loss, norm.to(loss.device)]).tolist()
+        tokens = self._micro.tokens(batch)
         if not math.isfinite(loss_value) or not math.isfinite(norm_value):
-            self._log_diverged(loss_value, norm_value, multiplier)
+            self._log_diverged(loss_value, norm_value, multiplier, tokens)
             what = f"the loss is {loss_value}"
             if math.isfinite(loss_value):
                 what = f"the gradients' norm is {norm_value}"
             raise self._not_finite(self.step + 1, what)
         self._last_seconds = time.perf_counter() - self._began
-        self.pace.stepped(self.world.same(self._last_seconds))
+        self.pace.stepped(self.world.same(self._last_seconds), tokens)
         self._report(loss_value, norm_value, multiplier)
         self._check_estimate()
 
-    def _log_diverged(self, loss: float, norm: float, multiplier: float) -> None:
+    def _log_diverged(
+        self, loss: float, norm: float, multiplier: float, tokens: int | None
+    ) -> None:
         """Writes what came since the last line, and the step that is not finite as the last."""
         if self.window[1]:
-            self._log_step(self.step, {"loss": self.window[0] / self.window[1]})
+            self._log_step(self.step, self.pace.tokens, {"loss": self.window[0] / self.window[1]})
             self.window = [0.0, 0.0]
         figures = {"loss": loss, "grad_norm": norm, "lr_multiplier": multiplier}
-        self._log_step(self.step + 1, figures)
+        more = self.pace.tokens_per_step if tokens is None else tokens
+        self._log_step(self.step + 1, self.pace.tokens + more, figures)
 
-    def _log_step(self, step: int, figures: dict[str, Any]) -> None:
+    def _log_step(self, step: int, tokens: int, figures: dict[str, Any]) -> None:
         if self._log is not None:
-            self._log.log(step, {"tokens": step * self.pace.tokens_per_step, **figures})
+            self._log.log(step, {"tokens": tokens, **figures})
 
     def _not_finite(self, step: int, what: str) -> NonFiniteLossError:
         self._settle()
@@ -275,7 +280,7 @@ class Loop:
         pace = self.pace
         speed = pace.tokens_per_second
         mfu = speed * self._flops / self._peak if self._peak else None
-        tokens = self.step * self.pace.tokens_per_step
+        tokens = pace.tokens
         self.window = [self.window[0] + loss, self.window[1] + 1]
         if _is_due(self.step, self._every.log) or self.is_finished:
             rates = peak_rates(self.optimizers)
@@ -288,7 +293,7 @@ class Loop:
             }
             figures |= {} if mfu is None else {"mfu": mfu}
             figures |= self.hooks.figures() if self.hooks.figures else {}
-            self._log_step(self.step, figures)
+            self._log_step(self.step, tokens, figures)
             self.window = [0.0, 0.0]
         left = pace.seconds_left
         self.tell(Stepped(self.step, pace.steps, loss, norm, multiplier, tokens, speed, mfu, left))
@@ -319,7 +324,7 @@ class Loop:
         is_best = found.loss < self.best
         self.best = min(self.best, found.loss)
         self.validation = self.step, found
-        self._log_step(self.step, dict(_figures(found)))
+        self._log_step(self.step, self.pace.tokens, dict(_figures(found)))
         self.tell(Validated(self.step, found.loss, found.bits_per_byte, is_best))
 
     def _sample(self) -> None:

@@ -52,6 +52,14 @@ def two():
     return [small_model("gpt", vocab_size=size, context_length=64, seed=s).double() for s in (0, 1)]
 
 
+def test_tokens_are_counted_without_padding(two, tmp_path):
+    pairs = pairs_of(tmp_path)
+    batch = tensors_of(pairs, np.zeros((5, 2), np.float32), CPU)
+    lengths = [len(row.ids) for pair in pairs for row in (pair.chosen, pair.rejected)]
+    assert len(set(lengths)) > 1
+    assert int(Preference(two[0], 0.1).tokens(batch)) == sum(lengths)
+
+
 @pytest.mark.parametrize("rows", [1, 2, 5])
 def test_loss_and_gradient_are_numpys(two, tmp_path, rows):
     before, model = two

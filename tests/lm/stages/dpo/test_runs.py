@@ -120,16 +120,23 @@ def on_two(group, config):
     told = []
     result = Dpo(config, on_event=told.append, world=Ranks(group)).run()
     figures = [event.figures for event in told if isinstance(event, Preferred)]
-    return [e.loss for e in told if isinstance(e, Stepped)], result.validation.loss, figures
+    steps = [event for event in told if isinstance(event, Stepped)]
+    losses, tokens = [e.loss for e in steps], [e.tokens for e in steps]
+    return losses, tokens, result.validation.loss, figures
 
 
 @pytest.mark.parametrize("adapters", [{}, {"lora_rank": 2, "lr_factor": 1.0}], ids=["all", "lora"])
 def test_two_ranks_are_one(base, tmp_path, adapters):
     write_pairs(tmp_path / "pairs.jsonl", polite_pairs(250))  # two of them are kept back
     pairs = {"pairs": str(tmp_path / "pairs.jsonl"), "batch_size": 5, **adapters}
-    (losses, validation, figures), _ = on_ranks(2, on_two, settings(base, tmp_path / "2", **pairs))
+    (losses, tokens, validation, figures), _ = on_ranks(
+        2, on_two, settings(base, tmp_path / "2", **pairs)
+    )
     result, told = run(settings(base, tmp_path / "1", **pairs))
-    alone = [event.loss for event in told if isinstance(event, Stepped)]
+    steps = [event for event in told if isinstance(event, Stepped)]
+    assert tokens == [event.tokens for event in steps]
+    assert 0 < tokens[0] < 2 * 5 * load_model(tmp_path / "1").model.config.context_length
+    alone = [event.loss for event in steps]
     assert losses == pytest.approx(alone, abs=1e-5) and abs(alone[-1] - alone[0]) > 1e-3
     assert validation == pytest.approx(result.validation.loss, abs=1e-5)
     expected = [event.figures for event in told if isinstance(event, Preferred)]

@@ -45,6 +45,15 @@ def rollout(ids, mask):
     return Rollout(0, [0], ids, mask, True, 0.0)
 
 
+def test_tokens_are_counted_without_padding():
+    rows = [Row.of(rollout([1, 0, 2], [1, 1, 1]), 1.0), Row.of(rollout([2], [1]), -1.0)]
+    rows.append(Row([0, 1, 1, 1], [-1, 2, -1, -1], 0.5, is_replayed=True))
+    objective = PolicyGradient(Toy([[0.0] * 3] * 3), RlSettings())
+    assert int(objective.tokens(tensors_of(rows, CPU))) == 3 + 1 + 2
+    # A row that only keeps a rank in step has none.
+    assert int(objective.tokens(tensors_of([], CPU))) == 0
+
+
 def test_a_policy_gradient_by_hand():
     # From token 0 all three are equally likely; from 1 they are 1/2, 1/4, 1/4.
     model = Toy([[0.0, 0.0, 0.0], [np.log(2.0), 0.0, 0.0], [0.0, 5.0, 0.0]])

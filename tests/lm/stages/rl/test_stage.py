@@ -111,7 +111,10 @@ def test_the_stage_on_two_ranks(tuned, tmp_path):
     change = (weights(one) - weights(tuned)).norm()
     assert (weights(one) - weights(two)).norm() < 1e-3 * change
     figures = [
-        [(line.get("reward"), line.get("pass@1")) for line in read_metrics(run / METRICS)]
+        [
+            (line.get("reward"), line.get("pass@1"), line["tokens"])
+            for line in read_metrics(run / METRICS)
+        ]
         for run in (one, two)
     ]
     assert figures[0] == figures[1]

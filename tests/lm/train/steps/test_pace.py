@@ -47,6 +47,17 @@ def test_speed_and_time_left_are_of_the_same_durations():
     assert pace.seconds_left == pytest.approx(60 * 0.5 + 6 * 2.0 + 3.0)
 
 
+def test_tokens_that_are_counted():
+    pace = Pace(100, 64)
+    for tokens in (10, 20, 30, None):
+        pace.stepped(0.5, tokens)
+    assert pace.tokens == 10 + 20 + 30 + 64
+    assert pace.tokens_per_second == pytest.approx((20 + 30 + 64) / 1.5)  # the first sets up
+    again = Pace(100, 64)
+    again.load_state_dict(pace.state_dict(), 4)
+    assert again.tokens == pace.tokens
+
+
 def test_a_machine_that_is_fast_enough_makes_all_steps():
     pace = Pace(100, 8, limit=1000.0)
     positions, clock = simulate(pace, lambda step: 1.0)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bytemill.lm.batches.loaders import IGNORED
 from bytemill.lm.model.transformer import Transformer
-from bytemill.lm.stages.rl.objective import log_probs
+from bytemill.lm.stages.rl.objective import log_probs, n_tokens
 
 Computing = Callable[[], AbstractContextManager[object]]
 
@@ -50,6 +50,10 @@ class Preference:
         """The pairs."""
         chosen = batch["chosen"]
         return torch.tensor(len(chosen), device=chosen.device)
+
+    def tokens(self, batch: PairRows) -> Tensor:
+        """Of both rows of each pair, prompts included."""
+        return n_tokens(batch["chosen_targets"]) + n_tokens(batch["rejected_targets"])
 
     def loss_sum(self, batch: PairRows) -> Tensor:
         """The loss summed over pairs."""

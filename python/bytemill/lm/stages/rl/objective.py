@@ -63,6 +63,10 @@ class PolicyGradient:
         rollouts = ~batch["replayed"]
         return (batch["targets"][rollouts] != IGNORED).sum()
 
+    def tokens(self, batch: Rows) -> Tensor:
+        """All of the rows', prompts included."""
+        return n_tokens(batch["targets"])
+
     def loss_sum(self, batch: Rows) -> Tensor:
         """The loss summed over a micro-batch."""
         batch = _trimmed(batch)
@@ -94,6 +98,12 @@ class PolicyGradient:
 
 
 _SUMS: Final = ("tokens", "clipped", "kl")
+
+
+def n_tokens(targets: Tensor) -> Tensor:
+    """How many tokens rows (R, T) have up to the last that counts, in all: a scalar."""
+    places = torch.arange(1, targets.shape[1] + 1, device=targets.device)
+    return ((targets != IGNORED) * places).amax(1).sum()
 
 
 def k3(log_p: Tensor, reference: Tensor) -> Tensor:

@@ -99,6 +99,11 @@ class MicroBatches:
         self._world.reduce(self._model.parameters())
         return self._world.total(loss)
 
+    def tokens(self, batch: Any) -> int | None:
+        """How many tokens all ranks' rows have, if the objective tells."""
+        method = getattr(self._objective, "tokens", None)
+        return None if method is None else int(self._world.total(method(batch)))
+
     def _try(self, batch: Any, rows: int) -> Tensor | None:
         """This rank's share of the loss; None where memory ran out."""
         try:

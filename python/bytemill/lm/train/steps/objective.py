@@ -17,6 +17,9 @@ class Objective(Protocol):
 
     A step's loss is the sum of `loss_sum` over all micro-batches of all ranks, divided by the sum
     of `count` over them: a mean over what counts, however unevenly that is spread.
+
+    One whose rows are padded may have a method more, `tokens(batch)`: how many tokens are not
+    padding, as `count` gives its number. The log and the speed are of them, then.
     """
 
     def count(self, batch: Any) -> Tensor:

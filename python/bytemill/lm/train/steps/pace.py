@@ -69,7 +69,7 @@ class Pace:
 
     Args:
         steps: Of the schedule.
-        tokens_per_step: B times T.
+        tokens_per_step: B times T, of steps that are not counted.
         pauses: By name, for `paused`.
         limit: Seconds that the run may take; None for as long as it takes.
     """
@@ -84,14 +84,19 @@ class Pace:
         self._planned, self.tokens_per_step = steps, tokens_per_step
         self._pauses, self._limit = dict(pauses or {}), limit
         self._durations: deque[float] = deque(maxlen=_STEPS)
+        self._counts: deque[int] = deque(maxlen=_STEPS)
+        self.tokens = 0
+        """Of all steps made."""
         self._n_timed, self._timed = 0, 0.0
         self.step = 0
         self._progress = 0.0
         self._elapsed = 0.0
         self._is_over = False
 
-    def stepped(self, seconds: float) -> None:
-        """A step was made, in so many seconds."""
+    def stepped(self, seconds: float, tokens: int | None = None) -> None:
+        """A step was made, in so many seconds, of so many tokens; None: as many as planned."""
+        tokens = self.tokens_per_step if tokens is None else tokens
+        self.tokens += tokens
         left = self.steps_left
         self._progress += (1 - self._progress) / max(left, 1)
         self.step += 1
@@ -99,10 +104,12 @@ class Pace:
         # The first one sets up what the others find: it is forgotten when there is another.
         if self._n_timed == 1:
             self._durations.clear()
+            self._counts.clear()
             self._timed = 0.0
         self._n_timed += 1
         self._timed += seconds
         self._durations.append(seconds)
+        self._counts.append(tokens)
 
     def paused(self, name: str, seconds: float) -> None:
         """Something was done between steps, in so many seconds."""
@@ -121,8 +128,9 @@ class Pace:
 
     @property
     def tokens_per_second(self) -> float:
-        """By the same mean; 0 before the first step."""
-        return self.tokens_per_step / self.per_step if self.per_step else 0.0
+        """Of the same steps; 0 before the first."""
+        seconds = sum(self._durations)
+        return sum(self._counts) / seconds if seconds else 0.0
 
     @property
     def steps_left(self) -> int:
@@ -177,6 +185,7 @@ class Pace:
             "progress": self._progress,
             "seconds": self._elapsed,
             "is_over": self._is_over,
+            "tokens": self.tokens,
         }
 
     def load_state_dict(self, state: dict[str, Any], step: int) -> None:
@@ -184,4 +193,5 @@ class Pace:
         self._progress, self._elapsed = float(state["progress"]), float(state["seconds"])
         # Without a limit of time only the number of steps says so, and there may be more now.
         self._is_over = bool(state["is_over"]) and self._limit is not None
+        self.tokens = int(state["tokens"])
         self.step = step
