@@ -22,6 +22,7 @@ from bytemill.lm.generate.weights import DecodingWeights
 from bytemill.tools import calculate
 from tests.support.callers import calling_model
 from tests.support.chats import chat_tokenizer
+from tests.support.faulty_server import wait_until
 from tests.support.models import small_model
 from tests.support.one_thread import one_thread  # noqa: F401
 from tests.support.programs import ROOT
@@ -390,11 +391,13 @@ def test_what_is_refused(plain):
 def test_workers_finish_what_they_have_begun(plain):
     workers = [Worker(Engine(plain, N_VOCAB, EngineSettings(max_rows=4))) for _ in range(2)]
     pool = Pool(workers)
-    pool.start()
     asked = [Asked(TextMachine([1, seed], 30), {"temperature": 1.0}, seed) for seed in range(12)]
+    for one in asked[:2]:  # one for each, however slowly the others come
+        pool.submit([one.row])
+    pool.start()
     threads = [
         threading.Thread(target=lambda part=part: [pool.submit([one.row]) for one in part])
-        for part in (asked[:6], asked[6:])
+        for part in (asked[2:7], asked[7:])
     ]
     for thread in threads:
         thread.start()
@@ -410,17 +413,17 @@ def test_workers_finish_what_they_have_begun(plain):
 
 def test_closing_without_patience_cancels(plain):
     pool = Pool([Worker(Engine(plain, N_VOCAB))])
-    begun, wait = threading.Event(), threading.Event()
-    ends = []
+    begun, ends = threading.Event(), []
 
     def hold(token):
         begun.set()
-        return wait.wait(60)
+        wait_until(lambda: row.is_cancelled)
+        return True
 
-    pool.submit([Row(TextMachine([1], 60), on_token=hold, on_end=ends.append)])
+    row = Row(TextMachine([1], 60), on_token=hold, on_end=ends.append)
+    pool.submit([row])
     pool.start()
-    assert begun.wait(60)
-    threading.Timer(0.2, wait.set).start()
+    assert begun.wait(300)
     assert not pool.close(patience=0.0)
     assert [end.finish for end in ends] == ["cancelled"]
 
@@ -431,7 +434,7 @@ def test_a_worker_is_chosen_by_what_it_knows(plain):
     pool.start()
     ended = threading.Event()
     workers[1].submit([Row(TextMachine([3] * 20, 2), on_end=lambda end: ended.set())])
-    assert ended.wait(60)
+    assert ended.wait(300)
     row = Row(TextMachine([3] * 25, 1))
     pool.submit([row])
     pool.close()
@@ -457,7 +460,7 @@ model = small_model("gpt", vocab_size=300, context_length=512).eval()
 worker = Worker(Engine(DecodingWeights(model), 300))
 worker.start()
 worker.submit([Row(TextMachine([1], 500), Sampling(), seed=1, on_token=take)])
-sys.exit(7 if began.wait(60) else 1)
+sys.exit(7 if began.wait(200) else 1)
 """
 
 

@@ -35,6 +35,9 @@ class Program(NamedTuple):
 PROGRAMS = {
     "download": Program("bytemill.cli.download", "a dataset's name -> its files", True),
     "tok-train": Program("bytemill.cli.tok_train", "text files -> a tokenizer", True),
+    "tok-prune": Program(
+        "bytemill.cli.vocabularies.tok_prune", "a tokenizer -> one of the tokens in use", True
+    ),
     "tok-encode": Program("bytemill.cli.tok_encode", "text files -> token shards", True),
     "tok-eval": Program("bytemill.cli.tok_eval", "compare the compression of tokenizers", False),
     "train": Program("bytemill.cli.train", "token shards -> a language model *", True),
