@@ -7,6 +7,8 @@ torch = pytest.importorskip("torch")
 gguf = pytest.importorskip("gguf")
 
 from bytemill.chat import SPECIAL_TOKENS
+from bytemill.lm.generate.text import generate
+from bytemill.lm.generate.weights import DecodingWeights
 from bytemill.lm.interchange import gguf_file
 from bytemill.lm.interchange.entries import to_halves
 from bytemill.lm.interchange.gguf_file import export_gguf
@@ -80,6 +82,26 @@ def test_tokens_and_merges_are_the_tokenizers(tmp_path):
     assert library.encode(text).ids == tokenizer.encode(text)
     template = contents(reader, "tokenizer.chat_template")
     assert "<|assistant_start|>" in template and "generation -%}" not in template
+
+
+def test_another_reader_computes_the_same(tmp_path):
+    """transformers', which asks for accelerate: `pip install accelerate` to run it."""
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("accelerate")
+    tokenizer = chat_tokenizer()
+    model = small_model(vocab_size=tokenizer.n_vocab + 3, rope_theta=500.0).eval()
+    export_gguf(model, tokenizer, tmp_path / "model.gguf", dtype="float32")
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(
+        tmp_path, gguf_file="model.gguf", dtype=torch.float32
+    ).eval()
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(tokenizer.n_vocab, (2, 20), generator=generator)
+    with torch.inference_mode():
+        assert (theirs(ids).logits - model(ids)).abs().max() < 1e-4
+        options = {"do_sample": False, "eos_token_id": None, "pad_token_id": 0}
+        text = theirs.generate(ids[:1], max_new_tokens=24, **options)[0, 20:].tolist()
+    prompt = ids[0].tolist()
+    assert [text] == generate(DecodingWeights(model), [prompt], max_new_tokens=24, temperature=0)
 
 
 def test_what_is_not_the_same_is_not_written(tmp_path, monkeypatch):
