@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 from bytemill.lm.distributed.group import joined
 
-SECONDS = 300
+SECONDS = 900
 
 
 class RankError(AssertionError):
