@@ -42,6 +42,8 @@ sys.exit(main(["train", "--config", sys.argv[1]]))
 """
 
 
+# On a machine that is very busy its silence is noticed before its closed connections are.
+LOST = r"has (died|given no sign of life for \d+ s)"
 # Each round of torchrun's meeting tells its address anew (docs/ranks.md).
 SHARED = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 
@@ -67,7 +69,7 @@ def test_a_rank_that_is_killed_is_told_of_and_torchrun_goes_on(tmp_path):
     out, errors = process.communicate(timeout=900)
     # Without torchrun's own report at the end, which does not say what a process has said.
     assert process.returncode == 0, errors.split("Traceback (most recent call last):")[0][-4000:]
-    assert re.search(r"^error: rank 0 ends: rank 1 has died$", errors, re.MULTILINE), errors
+    assert re.search(rf"^error: rank 0 ends: rank 1 {LOST}$", errors, re.MULTILINE), errors
     assert re.search(r"^goes on +from step 10$", out, re.MULTILINE), out
     # Rank 0 alone prints and logs: nothing is there twice.
     assert out.count("step 20: saved") == 1
@@ -108,7 +110,7 @@ def test_two_nodes_go_on_after_one_was_lost_and_came_back(tmp_path):
         for node in nodes:
             node.send_signal(signal.SIGTERM)
         texts = [node.communicate(timeout=120) for node in nodes]
-    assert any("has died" in errors for _, errors in texts), texts
+    assert any(re.search(LOST, errors) for _, errors in texts), texts
     assert any(re.search(r"^goes on +from step", out, re.MULTILINE) for out, _ in texts), texts
 
 

@@ -113,6 +113,10 @@ def test_what_ranks_say_to_each_other():
     assert first["all raise"] == ("ValueError", "data of 0: it is empty")
 
 
+# On a machine that is very busy its silence is noticed before its closed connections are.
+LOST = r"rank 1 has (died|given no sign of life for \d+ s)"
+
+
 def killed(group):
     """Rank 1 is killed while rank 0 waits for it in a collective."""
     group.sum(torch.zeros(1))
@@ -123,7 +127,7 @@ def killed(group):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_a_killed_rank_is_named_long_before_a_collective_gives_up():
-    with pytest.raises(AssertionError, match="RankLostError: rank 0 ends: rank 1 has died"):
+    with pytest.raises(AssertionError, match=f"RankLostError: rank 0 ends: {LOST}"):
         on_ranks(2, killed, expect_death=[1])  # waits for half as long
 
 

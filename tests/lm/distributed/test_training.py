@@ -222,7 +222,9 @@ def test_fewer_rows_than_ranks_are_refused(folder, two):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_a_run_of_two_ranks_that_is_killed_goes_on_on_four_and_on_one(folder, alone):
-    with pytest.raises(AssertionError, match="rank 0 ends: rank 1 has died"):
+    # On a machine that is very busy its silence is noticed before its closed connections are.
+    lost = r"rank 0 ends: rank 1 has (died|given no sign of life for \d+ s)"
+    with pytest.raises(AssertionError, match=lost):
         on_ranks(2, killed, folder, expect_death=[1])
     run = settings(folder, "muon").run
     assert CheckpointStore(run.out).steps() == [50]

@@ -199,6 +199,33 @@ def test_batches_zeros_and_bad_input():
         Muon([torch.nn.Parameter(torch.ones(3, 3))], momentum=1.0)
 
 
+def test_how_many_steps_and_in_what_they_are_computed():
+    matrix = torch.randn(24, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    usual = orthogonalize(matrix)
+    assert torch.equal(usual, orthogonalize(matrix, 8, dtype=torch.float32))
+    assert not torch.equal(usual, orthogonalize(matrix, 9))
+    # More than five gain nothing in bfloat16.
+    low = orthogonalize(matrix, dtype=torch.bfloat16)
+    assert low.dtype == torch.bfloat16
+    assert torch.equal(low, orthogonalize(matrix, 5, dtype=torch.bfloat16))
+    assert not torch.equal(low, orthogonalize(matrix, 4, dtype=torch.bfloat16))
+    # With coefficients, too, it is float32 that is computed in by default.
+    torchs = TORCHS["ns_coefficients"]
+    found = orthogonalize(matrix, coefficients=torchs)
+    assert found.dtype == usual.dtype == torch.float32
+    x = matrix.numpy().T / np.linalg.norm(matrix.numpy())
+    for a, b, c in torchs:
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    np.testing.assert_allclose(found.numpy(), x.T, atol=1e-5)
+    nothing = orthogonalize(torch.zeros(0, 3, 4, dtype=torch.float64), coefficients=torchs)
+    assert nothing.shape == (0, 3, 4) and nothing.dtype == torch.float32
+    for of in (reach, newton_schulz):
+        for steps in (0, 13, True):
+            with pytest.raises(ValueError, match=f"^steps={steps}: .* from 1 to 12$"):
+                of(steps)
+
+
 TORCHS = {"ns_coefficients": ((3.4445, -4.7750, 2.0315),) * 5, "ns_dtype": torch.bfloat16}
 
 

@@ -129,3 +129,5 @@ def test_bad_momenta():
     ):
         with pytest.raises(ValueError, match=named):
             Schedule("linear", 1, 10, **fields)
+    none = Schedule("linear", 1, 10, momentum_start=0.0, momentum_warmup_steps=2, momentum_end=0.0)
+    assert none.momentum(0, 0.9) == none.momentum(10, 0.9) == 0
