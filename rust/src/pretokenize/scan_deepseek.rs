@@ -61,7 +61,7 @@ fn build() -> Result<ClassTable, OutOfMemory> {
     let mut parts = Vec::new();
     for (mut start, end, class) in ranges {
         while start <= end {
-            let is_eastern = |&&(low, high): &&(usize, usize)| low <= start && start <= high;
+            let is_eastern = |r: &&(usize, usize)| (r.0..=r.1).contains(&start);
             let (last, class) = match EASTERN_RANGES.iter().find(is_eastern) {
                 Some(&(_, high)) => (end.min(high), class | EASTERN),
                 None => {
