@@ -105,3 +105,42 @@ def check_integer(name: str, value: int) -> int:
 
 def _listed(choices: Sequence[str]) -> str:
     return ", ".join(f'"{choice}"' for choice in choices)
+
+
+def check_ranks(ranks: dict[bytes, int]) -> None:
+    """Refuses what are not tokens with ids of their own, all 256 bytes among them.
+
+    Raises:
+        TypeError: For a token that is not bytes, an id that is not an int.
+        ValueError: For an empty token, an id out of range or used twice, a missing byte.
+    """
+    for token, id_ in ranks.items():
+        if not isinstance(token, bytes):
+            raise TypeError(f"{token!r} (id {id_!r}) is not a token; expected bytes")
+        if not token:
+            raise ValueError(f"b'' (id {id_!r}) is not a token; expected at least one byte")
+        check_id("", token, id_)
+    missing = [b for b in range(256) if bytes([b]) not in ranks]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} single bytes are missing, the first 0x{missing[0]:02x}; a byte-level "
+            "vocabulary holds all 256"
+        )
+    if len(set(ranks.values())) < len(ranks):
+        seen: dict[int, bytes] = {}
+        for token, id_ in ranks.items():
+            if id_ in seen:
+                raise ValueError(f"the tokens {seen[id_]!r} and {token!r} both have id {id_}")
+            seen[id_] = token
+
+
+def check_id(where: str, token: object, id_: object) -> None:
+    """Refuses what is not a token's id; `where` begins the message.
+
+    Raises:
+        TypeError, ValueError: For an id that is not an int, or is out of range.
+    """
+    if not isinstance(id_, int) or isinstance(id_, bool):
+        raise TypeError(f"{where}the id of {token!r} is {id_!r}; expected an int")
+    if not 0 <= id_ < 2**32 - 1:
+        raise ValueError(f"{where}the id of {token!r} is {id_}; expected 0 to 2**32 - 2")

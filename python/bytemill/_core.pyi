@@ -107,6 +107,26 @@ def named_patterns() -> list[tuple[str, str, list[str]]]:
 def pat_str(name_or_regex: str) -> str:
     """The regex of a named pattern; any other valid regex unchanged. ValueError otherwise."""
 
+def has_scanner(pattern: str) -> bool:
+    """Whether a pattern, given by its regex, has a scanner of its own."""
+
+@final
+class Ranks:
+    """The tokens of a .tiktoken file with their ids, which are their ranks."""
+
+    highest: int
+    """The highest id."""
+
+    @staticmethod
+    def read(file: bytes) -> Ranks | None:
+        """None if the file is not written as usual, or is not a vocabulary: read it slowly then."""
+    def __len__(self) -> int: ...
+    def __contains__(self, id_: int) -> bool: ...
+    def tokens(self) -> dict[bytes, int]:
+        """All of them, by id."""
+    def listing(self) -> bytes:
+        """ "id length", a newline and the bytes of each token, by id."""
+
 @final
 class SpecialSet:
     """Special tokens to look for, the longest of several at one place."""
@@ -126,7 +146,7 @@ class Encoder:
 
     def __new__(
         cls,
-        mergeable_ranks: dict[bytes, int],
+        mergeable_ranks: dict[bytes, int] | Ranks,
         special_tokens: dict[str, int],
         pattern: str,
         shape: str | None = None,

@@ -6,11 +6,18 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from bytemill import _core, patterns
-from bytemill._arguments import check_special_token, check_special_tokens
+from bytemill._arguments import (
+    check_id,
+    check_ranks,
+    check_special_token,
+    check_special_tokens,
+)
 from bytemill.shape import Shape
 
 Pair = tuple[bytes, bytes]
 """The two tokens that a merge joins."""
+
+_Ids = set[int] | _core.Ranks
 
 
 class Vocabulary:
@@ -22,6 +29,8 @@ class Vocabulary:
 
     Args:
         mergeable_ranks: Tokens with their ids, all 256 single bytes among them. Ids may have holes.
+            Those that the Rust core has read from a file, and checked, become Python's when first
+            asked for.
         special_tokens: Special tokens with their ids. Two may share an id, as in tiktoken's
             o200k_harmony; it decodes to the first of them.
         pattern: A named pattern ("gpt2", "cl100k", "o200k", "nanochat") or a regex in the syntax of
@@ -38,18 +47,27 @@ class Vocabulary:
         ValueError: For a missing byte, an id used twice, an empty special token, a broken pattern.
     """
 
+    _trained: _core.Merges | None
+    _read: _core.Ranks | None
+
     def __init__(
         self,
-        mergeable_ranks: Mapping[bytes, int],
+        mergeable_ranks: Mapping[bytes, int] | _core.Ranks,
         special_tokens: Mapping[str, int] | None = None,
         *,
         pattern: str = "gpt2",
         name: str = "bytemill",
         shape: Shape | None = None,
     ) -> None:
+        if isinstance(mergeable_ranks, _core.Ranks) and shape is None:
+            self._trained, self._read, self._shape = None, mergeable_ranks, None
+            self._set(special_tokens or {}, mergeable_ranks, pattern, name)
+            return
+        if isinstance(mergeable_ranks, _core.Ranks):
+            mergeable_ranks = mergeable_ranks.tokens()
         ranks = dict(mergeable_ranks)
-        _check_ranks(ranks)
-        self._trained: _core.Merges | None = None
+        check_ranks(ranks)
+        self._trained, self._read = None, None
         self._shape = shape
         special = dict(special_tokens or {})
         # An added token may be an ordinary one as well.
@@ -94,13 +112,13 @@ class Vocabulary:
         """What training made; its tables are built when first asked for."""
         texts = check_special_tokens(special_tokens)
         vocabulary = cls.__new__(cls)
-        vocabulary._trained = merges
+        vocabulary._trained, vocabulary._read = merges, None
         vocabulary._shape = None
         special = {text: len(merges) + i for i, text in enumerate(texts)}
         vocabulary._set(special, set(), pattern, "bytemill")
         return vocabulary
 
-    def _set(self, special: Mapping[str, int], taken: set[int], pattern: str, name: str) -> None:
+    def _set(self, special: Mapping[str, int], taken: _Ids, pattern: str, name: str) -> None:
         self._special_tokens = dict(special)
         _check_special(self._special_tokens, taken)
         self._pat_str = patterns.canonical(pattern)
@@ -129,6 +147,8 @@ class Vocabulary:
     @functools.cached_property
     def mergeable_ranks(self) -> dict[bytes, int]:
         """The ordinary tokens with their ids."""
+        if self._read is not None:
+            return self._read.tokens()
         tokens = () if self._trained is None else self._trained.tokens()
         return {token: id_ for id_, token in enumerate(tokens)}
 
@@ -159,6 +179,8 @@ class Vocabulary:
         """The highest id plus one, as in tiktoken; ids with holes have fewer tokens than that."""
         if self._trained is not None:
             return len(self._trained) + len(self.special_tokens)
+        if self._read is not None:
+            return max(self._read.highest, *self.special_tokens.values(), 0) + 1
         return max([*self.mergeable_ranks.values(), *self.special_tokens.values()]) + 1
 
     @functools.cached_property
@@ -168,11 +190,15 @@ class Vocabulary:
         Named patterns count by what they match: known texts of one pattern give one fingerprint.
         """
         digest = hashlib.sha256(b"bytemill tokenizer 1\n")
-        ranks = sorted((id_, token) for token, id_ in self.mergeable_ranks.items())
         special = sorted((id_, text.encode()) for text, id_ in self.special_tokens.items())
         pattern = self.pat_str.encode()
-        digest.update(b"%d %d %d\n%b" % (len(pattern), len(ranks), len(special), pattern))
-        digest.update(b"".join(b"%d %d\n%b" % (i, len(t), t) for i, t in [*ranks, *special]))
+        if self._read is not None:
+            n_ranks, ranks = len(self._read), self._read.listing()
+        else:
+            n_ranks = len(self.mergeable_ranks)
+            ranks = _listing(sorted((i, token) for token, i in self.mergeable_ranks.items()))
+        digest.update(b"%d %d %d\n%b" % (len(pattern), n_ranks, len(special), pattern))
+        digest.update(ranks + _listing(special))
         if self.shape is not None and self.shape.decides:
             digest.update(self.shape.decides.encode())
             if self.shape.n_merged is not None:
@@ -208,7 +234,8 @@ class Vocabulary:
     def encoder(self) -> _core.Encoder:
         """The Rust core's tables for encoding, built when first asked for."""
         core = None if self.shape is None else self.shape.core
-        return _core.Encoder(self.mergeable_ranks, self.special_tokens, self.pat_str, core)
+        ranks = self.mergeable_ranks if self._read is None else self._read
+        return _core.Encoder(ranks, self.special_tokens, self.pat_str, core)
 
     @functools.cached_property
     def decoder(self) -> _core.Decoder:
@@ -265,6 +292,8 @@ def check_merges(
         return f"{show(pair[0])} + {show(pair[1])}"
 
     for left, right in merges:
+        if left in ranks and right in ranks and left + right in ranks:
+            continue
         for token in (left, right, left + right):
             if token not in ranks:
                 raise ValueError(
@@ -305,7 +334,7 @@ def _ids_of(vocab: Mapping[int, bytes]) -> dict[bytes, int]:
                 f"vocab: the token of id {id_!r} is {token!r}; expected bytes by id. From ids by "
                 "bytes a tokenizer is made by Tokenizer.from_ranks"
             )
-        _check_id("vocab: ", token, id_)
+        check_id("vocab: ", token, id_)
         if token in ids:
             raise ValueError(f"vocab: the ids {ids[token]} and {id_} have the same token {token!r}")
         ids[token] = id_
@@ -330,40 +359,17 @@ def _as_text(token: bytes, id_: int) -> str:
         ) from None
 
 
-def _check_ranks(ranks: dict[bytes, int]) -> None:
-    for token, id_ in ranks.items():
-        if not isinstance(token, bytes):
-            raise TypeError(f"{token!r} (id {id_!r}) is not a token; expected bytes")
-        if not token:
-            raise ValueError(f"b'' (id {id_!r}) is not a token; expected at least one byte")
-        _check_id("", token, id_)
-    missing = [b for b in range(256) if bytes([b]) not in ranks]
-    if missing:
-        raise ValueError(
-            f"{len(missing)} single bytes are missing, the first 0x{missing[0]:02x}; a byte-level "
-            "vocabulary holds all 256"
-        )
-    if len(set(ranks.values())) < len(ranks):
-        seen: dict[int, bytes] = {}
-        for token, id_ in ranks.items():
-            if id_ in seen:
-                raise ValueError(f"the tokens {seen[id_]!r} and {token!r} both have id {id_}")
-            seen[id_] = token
+def _listing(tokens: Iterable[tuple[int, bytes]]) -> bytes:
+    """What a fingerprint is made of."""
+    return b"".join(b"%d %d\n%b" % (id_, len(token), token) for id_, token in tokens)
 
 
-def _check_special(special: dict[str, int], taken: set[int]) -> None:
+def _check_special(special: dict[str, int], taken: _Ids) -> None:
     for text, id_ in special.items():
         check_special_token("special_tokens: ", text)
-        _check_id("special_tokens: ", text, id_)
+        check_id("special_tokens: ", text, id_)
         if id_ in taken:
             raise ValueError(f"special_tokens: the id {id_} of {text!r} is taken by another token")
-
-
-def _check_id(where: str, token: object, id_: object) -> None:
-    if not isinstance(id_, int) or isinstance(id_, bool):
-        raise TypeError(f"{where}the id of {token!r} is {id_!r}; expected an int")
-    if not 0 <= id_ < 2**32 - 1:
-        raise ValueError(f"{where}the id of {token!r} is {id_}; expected 0 to 2**32 - 2")
 
 
 def _split(token: bytes, ranks: Mapping[bytes, int]) -> Pair | None:

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from bytemill import Tokenizer
+from bytemill import Tokenizer, _core
 from tests.support import families
 from tests.support.vocabularies import PIECES, generated_text
 
@@ -78,6 +78,14 @@ def test_ids_offsets_and_texts(load, name):
 def test_splits_of_kinds_of_characters_are_one_pattern(load, name):
     """They keep what several splits lose: cuts for streams and threads, and the fast way."""
     assert not load(name).pat_str.startswith('{"splits"')
+
+
+@pytest.mark.parametrize(
+    "name", ["llama-3", "llama-4", "qwen-2", "gpt-oss", "deepseek-v3", "starcoder", "smollm"]
+)
+def test_frequent_pipelines_have_scanners(load, name):
+    """Their speed depends on it: a regex that says the same in other words is found by tables."""
+    assert _core.has_scanner(load(name).pat_str)
 
 
 @pytest.mark.parametrize("name", NAMES)

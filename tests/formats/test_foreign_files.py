@@ -1,12 +1,13 @@
 """Vocabularies from other libraries' files: what is taken over, and what is refused."""
 
 import functools
+import hashlib
 import json
 import random
 
 import pytest
 
-from bytemill import Tokenizer, patterns
+from bytemill import Tokenizer, _core, patterns
 from bytemill.formats import byte_alphabet, huggingface
 from bytemill.formats import tiktoken as tiktoken_format
 from bytemill.vocabulary import Vocabulary
@@ -61,6 +62,49 @@ def test_damaged_tiktoken_file(tmp_path, content, message):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=rf"bad\.tiktoken.*{message}"):
         Tokenizer.from_tiktoken(path, pattern="gpt2")
+
+
+def test_the_fast_way_of_reading_is_the_slow_one(tmp_path):
+    tokenizer = trained("cl100k")
+    ranks, special = tokenizer.mergeable_ranks, {"<a>": 70_000, "<b>": 70_001}
+    data = tiktoken_format.ranks_to_bytes(ranks)
+    path = tmp_path / "some.tiktoken"
+    # A blank line is not written as usual.
+    for written in (data, data + b"\n"):
+        path.write_bytes(written)
+        assert (_core.Ranks.read(written) is None) == (written != data)
+        found = Tokenizer.from_tiktoken(path, pattern="cl100k", special_tokens=special)
+        expected = Tokenizer.from_ranks(ranks, special, pattern="cl100k")
+        assert found.n_vocab == expected.n_vocab
+        assert found.fingerprint == expected.fingerprint
+        text = generated_text(3) + "<b>"
+        assert found.encode(text) == expected.encode(text)
+        assert list(found.mergeable_ranks.items()) == list(ranks.items())
+        assert (found.merges, found.vocab) == (expected.merges, expected.vocab)
+        with pytest.raises(ValueError, match=r"some\.tiktoken.*id 300 of '<a>' is taken"):
+            Tokenizer.from_tiktoken(path, pattern="gpt2", special_tokens={"<a>": 300})
+        with pytest.raises(TypeError, match="id of '<a>' is 'x'"):
+            Tokenizer.from_tiktoken(path, pattern="gpt2", special_tokens={"<a>": "x"})
+
+
+def test_tiktokens_cache_is_read_without_it(tmp_path, monkeypatch):
+    data = tiktoken_format.ranks_to_bytes(trained("cl100k").mergeable_ranks)
+    address = "https://openaipublic.blob.core.windows.net/encodings/cl100k_base.tiktoken"
+    file = tmp_path / hashlib.sha1(address.encode()).hexdigest()
+    file.write_bytes(data)
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
+    # Not the published file: tiktoken is asked, which would delete it here and fetch the other.
+    asked = []
+    monkeypatch.setattr(tiktoken, "get_encoding", lambda name: asked.append(name))
+    with pytest.raises(TypeError, match="cl100k_base"):
+        Tokenizer.from_tiktoken("cl100k_base")
+    assert asked == ["cl100k_base"]
+    sha256 = hashlib.sha256(data).hexdigest()
+    monkeypatch.setitem(tiktoken_format._SHA256, "cl100k_base", sha256)
+    found = Tokenizer.from_tiktoken("cl100k_base")
+    assert (asked, found.name) == (["cl100k_base"], "cl100k_base")
+    assert found.mergeable_ranks == trained("cl100k").mergeable_ranks
+    assert found.special_tokens["<|endofprompt|>"] == 100276
 
 
 def test_from_tiktoken_of_something_else(tmp_path):

@@ -287,3 +287,8 @@ def test_tiktoken_reads_our_patterns_alike(pattern):
     for _ in range(60):
         text = random_text(rng)
         assert tokenizer.encode(text) == encoding.encode_ordinary(text), text
+
+
+def test_characters_beyond_the_first_plane_are_folded_to_one():
+    """`regex_tree.several_folded` does not look at them."""
+    assert {len(chr(c).casefold()) for c in range(0x10000, 0x110000)} == {1}

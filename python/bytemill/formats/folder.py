@@ -13,9 +13,14 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-from bytemill import files
+from bytemill import _core, files
 from bytemill.folder_lock import locked
-from bytemill.formats.tiktoken import ranks_from_bytes, ranks_in_order, ranks_to_bytes
+from bytemill.formats.tiktoken import (
+    ranks_from_bytes,
+    ranks_in_order,
+    ranks_to_bytes,
+    read_ranks,
+)
 from bytemill.shape import Shape
 from bytemill.vocabulary import Vocabulary
 
@@ -103,6 +108,11 @@ def _ranks(vocabulary: Vocabulary) -> bytes:
     return ranks_in_order(vocabulary.mergeable_ranks)
 
 
+def _read_ranks(data: bytes, source: str, shape: Shape | None) -> dict[bytes, int] | _core.Ranks:
+    # A shape may want them in the file's order.
+    return read_ranks(data, source) if shape is None else ranks_from_bytes(data, source)
+
+
 def _shape(state: dict[str, Any]) -> Shape | None:
     return None if state.get("shape") is None else Shape.from_state(state["shape"])
 
@@ -116,9 +126,9 @@ def from_state(state: dict[str, Any]) -> Vocabulary:
     if not isinstance(state, dict) or state.get("version") != _VERSION:
         raise ValueError("this is not the state of a tokenizer that this bytemill can read")
     try:
-        ranks = ranks_from_bytes(state["ranks"], "the tokenizer's state")
         name, special, pattern = state["name"], state["special_tokens"], state["pattern"]
         fingerprint, shape = state["fingerprint"], _shape({"shape": state["shape"]})
+        ranks = _read_ranks(state["ranks"], "the tokenizer's state", shape)
     except KeyError as error:
         raise ValueError(f"the tokenizer's state has no {error}") from None
     vocabulary = Vocabulary(ranks, special, pattern=pattern, name=name, shape=shape)
@@ -169,8 +179,9 @@ def _load(config_path: Path) -> Vocabulary:
     pattern = _field(config_path, config, "pattern", str)
     name = _field(config_path, config, "name", str)
     try:
-        ranks = ranks_from_bytes(data, os.fspath(ranks_path))
-        vocabulary = Vocabulary(ranks, special, pattern=pattern, name=name, shape=_shape(config))
+        shape = _shape(config)
+        ranks = _read_ranks(data, os.fspath(ranks_path), shape)
+        vocabulary = Vocabulary(ranks, special, pattern=pattern, name=name, shape=shape)
     except (TypeError, ValueError) as error:
         raise _bad(config_path, str(error)) from error
     for key in ("n_vocab", "fingerprint"):

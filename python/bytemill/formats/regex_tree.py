@@ -219,7 +219,8 @@ ORBITS: Final = {"k": "kK\u212a", "s": "sS\u017f"}
 @functools.cache
 def several_folded() -> frozenset[str]:
     """The first two characters of each case folding to several characters (of ß: "ss")."""
-    folded = (chr(c).casefold() for c in range(0x110000))
+    # No character beyond the first plane is folded to several.
+    folded = (chr(c).casefold() for c in range(0x10000))
     return frozenset(text[:2] for text in folded if len(text) > 1)
 
 

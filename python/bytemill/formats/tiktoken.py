@@ -2,12 +2,15 @@
 
 import base64
 import binascii
+import hashlib
+import importlib.util
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bytemill import patterns
+from bytemill import _core, patterns
 from bytemill.formats import regex_parser, regex_tree, selfcheck
 from bytemill.vocabulary import Vocabulary
 
@@ -29,6 +32,14 @@ _PUBLISHED: Final[dict[str, tuple[str, dict[str, int]]]] = {
         },
     ),
     "o200k_base": ("o200k", {"<|endoftext|>": 199999, "<|endofprompt|>": 200018}),
+}
+
+# SHA-256 of these files, as tiktoken (`tiktoken_ext.openai_public`) has them.
+_SHA256: Final = {
+    "r50k_base": "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930",
+    "p50k_base": "94b5ca7dff4d00767bc256fdd1b27e5b17361d7b8a5f968547f9f23eb70d2069",
+    "cl100k_base": "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7",
+    "o200k_base": "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d",
 }
 
 
@@ -68,6 +79,12 @@ def ranks_from_bytes(data: bytes, source: str) -> dict[bytes, int]:
     return ranks
 
 
+def read_ranks(data: bytes, source: str) -> "dict[bytes, int] | _core.Ranks":
+    """As `ranks_from_bytes`, for a `Vocabulary` without a shape, which takes either. The fast way
+    takes a file only if nothing in it has to be refused."""
+    return _core.Ranks.read(data) or ranks_from_bytes(data, source)
+
+
 def from_tiktoken(
     source: "str | os.PathLike[str] | tiktoken.Encoding",
     pattern: str | None = None,
@@ -96,12 +113,20 @@ def from_tiktoken(
                 f"{path}: a .tiktoken file does not say its split pattern; pass pattern=, a name "
                 f"({', '.join(patterns.NAMES)}) or a regex"
             )
-        ranks = ranks_from_bytes(path.read_bytes(), os.fspath(path))
         special = known_special if special_tokens is None else dict(special_tokens)
+        ranks = read_ranks(path.read_bytes(), os.fspath(path))
         try:
             return Vocabulary(ranks, special, pattern=chosen, name=path.stem)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
+    if isinstance(source, str) and (data := _cached(source)) is not None:
+        known, known_special = _PUBLISHED[source]
+        return Vocabulary(
+            read_ranks(data, source),
+            known_special if special_tokens is None else special_tokens,
+            pattern=known if pattern is None else pattern,
+            name=source,
+        )
     encoding: Any = (
         _import(f"encoding {source!r}").get_encoding(source) if isinstance(source, str) else source
     )
@@ -117,6 +142,26 @@ def from_tiktoken(
     return Vocabulary(
         ranks, chosen_special, pattern=text if pattern is None else pattern, name=name
     )
+
+
+def _cached(name: str) -> bytes | None:
+    """The file of a published encoding, if tiktoken is installed and would find it in its cache.
+
+    tiktoken itself takes longer to read it than all the rest takes.
+    """
+    sha256 = _SHA256.get(name)
+    if sha256 is None or importlib.util.find_spec("tiktoken") is None:
+        return None
+    folder = os.environ.get("TIKTOKEN_CACHE_DIR", os.environ.get("DATA_GYM_CACHE_DIR"))
+    if folder is None:
+        folder = str(Path(tempfile.gettempdir()) / "data-gym-cache")
+    address = f"https://openaipublic.blob.core.windows.net/encodings/{name}.tiktoken"
+    key = hashlib.sha1(address.encode(), usedforsecurity=False).hexdigest()
+    try:
+        data = Path(folder, key).read_bytes() if folder else None
+    except OSError:
+        return None
+    return data if data and hashlib.sha256(data).hexdigest() == sha256 else None
 
 
 def _is_path(source: str) -> bool:

@@ -39,6 +39,7 @@ use groups::State;
 use rustc_hash::FxHashMap;
 use sink::{IdCount, IdSink};
 use states::StatePool;
+use std::sync::Arc;
 use tables::Tables;
 
 /// A whole encoder: pattern, ranks and special tokens.
@@ -62,7 +63,11 @@ impl Encoder {
     /// # Errors
     /// [`Error::Argument`] for special tokens that are empty, come twice or have another token's id;
     /// [`Error::Pattern`] for a broken pattern; [`Error::Memory`].
-    pub fn new(ranks: Ranks, special: Vec<(String, u32)>, pattern: &str) -> Result<Self> {
+    pub fn new(
+        ranks: impl Into<Arc<Ranks>>,
+        special: Vec<(String, u32)>,
+        pattern: &str,
+    ) -> Result<Self> {
         Self::with(Vocabulary::new(ranks)?, special, pattern, None)
     }
 

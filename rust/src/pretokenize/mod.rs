@@ -16,6 +16,7 @@ pub mod pattern;
 mod regex;
 mod scan;
 mod scan_cl100k;
+mod scan_deepseek;
 mod scan_gpt2;
 mod scan_o200k;
 mod steps;
@@ -31,7 +32,8 @@ use scan::Each;
 pub(crate) use scan::PretokenSink;
 pub use scan::Scanner;
 pub use scan_cl100k::{Cl100k, Llama3, Nanochat, Qwen2};
-pub use scan_gpt2::Gpt2;
+pub use scan_deepseek::DeepSeek;
+pub use scan_gpt2::{Gpt2, StarCoder};
 pub use scan_o200k::O200k;
 use steps::Matcher;
 pub use steps::Splits;
@@ -58,7 +60,12 @@ impl Pretokenizer {
     pub fn new(name_or_regex: &str) -> Result<Self> {
         unicode::prepare()?;
         Ok(match Named::find(name_or_regex) {
-            Some(named) => Self::Named(named),
+            Some(named) => {
+                if named == Named::DeepSeek {
+                    scan_deepseek::prepare()?;
+                }
+                Self::Named(named)
+            }
             None if name_or_regex.starts_with(steps::MARK) => {
                 Self::Splits(Splits::new(name_or_regex)?)
             }
@@ -135,6 +142,8 @@ impl Matcher for Pretokenizer {
             Self::Named(Named::Nanochat) => Nanochat::default().split(level, text, sink),
             Self::Named(Named::Llama3) => Llama3::default().split(level, text, sink),
             Self::Named(Named::Qwen2) => Qwen2::default().split(level, text, sink),
+            Self::Named(Named::StarCoder) => StarCoder::default().split(level, text, sink),
+            Self::Named(Named::DeepSeek) => DeepSeek::default().split(level, text, sink),
             Self::Compiled(s) => s.split(text, |start, end| {
                 sink.put(start, end, 1);
             }),

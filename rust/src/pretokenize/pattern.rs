@@ -20,6 +20,10 @@ pub enum Named {
     Llama3,
     /// Qwen's: Llama 3's with numbers of one digit.
     Qwen2,
+    /// StarCoder's, SmolLM's and others': GPT-2's where each number has been split off before.
+    StarCoder,
+    /// DeepSeek V3's: its three splits as one.
+    DeepSeek,
 }
 
 /// What there is to say about a named pattern.
@@ -36,13 +40,15 @@ struct Spec {
 
 impl Named {
     /// All named patterns.
-    pub const ALL: [Named; 6] = [
+    pub const ALL: [Named; 8] = [
         Named::Gpt2,
         Named::Cl100k,
         Named::O200k,
         Named::Nanochat,
         Named::Llama3,
         Named::Qwen2,
+        Named::StarCoder,
+        Named::DeepSeek,
     ];
 
     /// Those that are offered by name; the others are found by their regexes, as a tokenizer.json has them.
@@ -94,6 +100,32 @@ impl Named {
             Named::Qwen2 => &Spec {
                 name: "qwen2",
                 regex: r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+                aliases: &[],
+                splits_case: false,
+            },
+            Named::StarCoder => &Spec {
+                name: "starcoder",
+                // As bytemill writes the splits as one.
+                regex: r"\p{N}|'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?[^\s\p{L}\p{N}]+|\s+(?![[\S]&&[\P{N}]])|\s+",
+                aliases: &[],
+                splits_case: false,
+            },
+            Named::DeepSeek => &Spec {
+                name: "deepseek",
+                // As bytemill writes the splits as one.
+                regex: concat!(
+                    r"\p{N}{1,3}",
+                    r"|[[^\r\n\p{L}\p{P}\p{S}]&&[一-龥\x{3040}-ゟ゠-ヿ]]?[[\p{L}\p{M}]&&[一-龥\x{3040}-ゟ゠-ヿ]]+",
+                    r"|[[\p{P}\p{S}]&&[一-龥\x{3040}-ゟ゠-ヿ]]+",
+                    r"|(?:[[[^\r\n\p{L}\p{P}\p{S}]&&[^\p{L}\p{M}\p{P}\p{S}\r\n\s]]&&[一-龥\x{3040}-ゟ゠-ヿ]](?![[\p{L}\p{M}]&&[一-龥\x{3040}-ゟ゠-ヿ]]))+",
+                    r##"|[!"#\$%\&'\(\)\*\+,\-\./:;<=>\?@\[\\\]\^_`\{\|\}\~][A-Za-z]+"##,
+                    r"|[[[^\r\n\p{L}\p{P}\p{S}]&&[^一-龥\x{3040}-ゟ゠-ヿ]]&&[\P{N}]]?[[\p{L}\p{M}]&&[^一-龥\x{3040}-ゟ゠-ヿ]]+",
+                    r"| ?[[\p{P}\p{S}]&&[^一-龥\x{3040}-ゟ゠-ヿ]]+[\r\n]*",
+                    r"|\s*[\r\n]+",
+                    r"|\s+(?![[[\S]&&[^一-龥\x{3040}-ゟ゠-ヿ]]&&[\P{N}]])",
+                    r"|\s+",
+                    r"|(?:[[[[^\r\n\p{L}\p{P}\p{S}]&&[^\p{L}\p{M}\p{P}\p{S}\r\n\s]]&&[^一-龥\x{3040}-ゟ゠-ヿ]]&&[\P{N}]](?![[\p{L}\p{M}]&&[^一-龥\x{3040}-ゟ゠-ヿ]]))+"
+                ),
                 aliases: &[],
                 splits_case: false,
             },

@@ -87,10 +87,33 @@ impl Default for &'static ClassTable {
     }
 }
 
+/// The code points of disjoint properties, with a class for each: ranges in order, both ends included.
+///
+/// # Errors
+/// [`OutOfMemory`].
+pub fn ranges(properties: &[(&str, u8)]) -> Result<Vec<(usize, usize, u8)>, OutOfMemory> {
+    let mut ranges = Vec::new();
+    for &(property, class) in properties {
+        // These parse to classes as long as the crate carries Unicode tables, which
+        // fancy-regex demands of it; the tests compare every code point with the engine.
+        let Ok(hir) = regex_syntax::parse(property) else {
+            continue;
+        };
+        if let HirKind::Class(Class::Unicode(set)) = hir.kind() {
+            let one = |r: &regex_syntax::hir::ClassUnicodeRange| {
+                (r.start() as usize, r.end() as usize, class)
+            };
+            ranges.try_reserve(set.ranges().len())?;
+            ranges.extend(set.ranges().iter().map(one));
+        }
+    }
+    ranges.sort_unstable();
+    Ok(ranges)
+}
+
 impl ClassTable {
     fn build() -> Result<ClassTable, OutOfMemory> {
-        let mut ranges = Vec::new();
-        for (property, class) in [
+        let ranges = ranges(&[
             (r"\p{Lu}", UPPER),
             (r"\p{Lt}", UPPER),
             (r"\p{Ll}", LOWER),
@@ -99,21 +122,7 @@ impl ClassTable {
             (r"\p{M}", MARK),
             (r"\p{N}", NUMBER),
             (r"\s", SPACE),
-        ] {
-            // These parse to classes as long as the crate carries Unicode tables, which
-            // fancy-regex demands of it; the tests compare every code point with the engine.
-            let Ok(hir) = regex_syntax::parse(property) else {
-                continue;
-            };
-            if let HirKind::Class(Class::Unicode(set)) = hir.kind() {
-                let one = |r: &regex_syntax::hir::ClassUnicodeRange| {
-                    (r.start() as usize, r.end() as usize, class)
-                };
-                ranges.try_reserve(set.ranges().len())?;
-                ranges.extend(set.ranges().iter().map(one));
-            }
-        }
-        ranges.sort_unstable();
+        ])?;
         ClassTable::from_ranges(&ranges, REST)
     }
 

@@ -14,11 +14,11 @@ mod ints;
 mod memory;
 mod objects;
 mod panics;
-mod patterns;
 mod signals;
 mod stream;
 mod tokenizer;
 mod train;
+mod vocabulary;
 
 use pyo3::pymodule;
 
@@ -37,11 +37,11 @@ mod _core {
     #[pymodule_export]
     use super::decode::Decoder;
     #[pymodule_export]
-    use super::patterns::{named_patterns, pat_str};
-    #[pymodule_export]
     use super::stream::{StreamDecoder, StreamEncoder};
     #[pymodule_export]
     use super::tokenizer::{Encoder, SpecialSet};
     #[pymodule_export]
     use super::train::{CountingPass, Counts, Merges, train};
+    #[pymodule_export]
+    use super::vocabulary::{Ranks, has_scanner, named_patterns, pat_str};
 }

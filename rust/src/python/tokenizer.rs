@@ -139,25 +139,33 @@ impl Encoder {
     #[pyo3(signature = (mergeable_ranks, special_tokens, pattern, shape=None))]
     fn new(
         py: Python<'_>,
-        mergeable_ranks: &Bound<'_, PyDict>,
+        mergeable_ranks: &Bound<'_, PyAny>,
         special_tokens: &Bound<'_, PyDict>,
         pattern: &str,
         shape: Option<&str>,
     ) -> PyResult<Self> {
         let shape = shape.map(Shape::new).transpose()?;
-        let mut ranks = memory::with_capacity(mergeable_ranks.len())?;
-        for (token, rank) in mergeable_ranks {
-            let token = memory::copied(token.cast::<PyBytes>()?.as_bytes())?;
-            memory::push(&mut ranks, (token, rank.extract()?))?;
+        let known = mergeable_ranks.cast::<super::vocabulary::Ranks>();
+        let known = known.ok().map(|ranks| ranks.get().inner.clone());
+        let mut ranks = Vec::new();
+        if known.is_none() {
+            let given = mergeable_ranks.cast::<PyDict>()?;
+            ranks = memory::with_capacity(given.len())?;
+            for (token, rank) in given {
+                let token = memory::copied(token.cast::<PyBytes>()?.as_bytes())?;
+                memory::push(&mut ranks, (token, rank.extract()?))?;
+            }
         }
         let special: Vec<(String, u32)> = special_tokens
             .iter()
             .map(|(token, id)| Ok((token.extract()?, id.extract()?)))
             .collect::<PyResult<_>>()?;
         let (inner, decoder) = py.detach(|| -> Result<_> {
-            let ranks = match shape.as_ref().and_then(|shape| shape.n_merged) {
-                Some(n_merged) => Ranks::ordered(ranks, n_merged)?,
-                None => Ranks::new(ranks)?,
+            let n_merged = shape.as_ref().and_then(|shape| shape.n_merged);
+            let ranks = match (known, n_merged) {
+                (Some(ranks), _) => ranks,
+                (None, Some(n_merged)) => Arc::new(Ranks::ordered(ranks, n_merged)?),
+                (None, None) => Arc::new(Ranks::new(ranks)?),
             };
             let decoder = decode::Decoder::new(&ranks, &special)?;
             let encoder = match shape {

@@ -15,6 +15,10 @@
 //! the latest, as no other alternative goes on through x. B begins with y, which again only `\p{L}+`
 //! takes, as far as it does in the whole text.
 //!
+//! `starcoder` and `deepseek` too: before words they only part numbers, and Chinese and Japanese characters,
+//! from the rest, by what each character is. If x and y are parted, a pretoken ends there anyway. What
+//! `deepseek` has more, a sign with `[A-Za-z]+` and what nothing else takes, does not take x or y.
+//!
 //! `o200k`, if x and y are of `\p{Lm}` or `\p{Lo}`, which both parts of a word take, the upper one
 //! `[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*` and the lower one `[\p{Ll}\p{Lm}\p{Lo}\p{M}]+`. A word that has got
 //! to x goes on through y in either part, and if the upper part has to give back, then to the

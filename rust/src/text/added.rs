@@ -84,7 +84,8 @@ impl Pass {
     }
 
     /// Calls `visit` with what `text` is made of. A token that begins with white space may take some that
-    /// one before it has taken as well, as in `tokenizers`.
+    /// one before it has taken as well, as in `tokenizers`; where it takes only what is left, and nothing is,
+    /// there is no token.
     ///
     /// # Errors
     /// What `visit` returns.
@@ -113,12 +114,49 @@ impl Pass {
                 if from < start {
                     visit(Found::Ordinary(from..start))?;
                 }
-                visit(Found::Token(index, start..end))?;
-                from = end;
+                // What is left of white space that the one before has taken may be nothing.
+                if start < end {
+                    visit(Found::Token(index, start..end))?;
+                    from = end;
+                }
             }
         }
         if from != text.len() {
             visit(Found::Ordinary(from..text.len()))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As `tokenizers` has it, which drops a token of no characters.
+    #[test]
+    fn white_space_is_taken_once() -> Result<()> {
+        let manner = |lstrip, rstrip| Manner {
+            lstrip,
+            rstrip,
+            ..Manner::default()
+        };
+        let sought = vec![
+            (0, "  ".to_owned(), manner(true, true)),
+            (1, "x".to_owned(), manner(false, true)),
+        ];
+        let pass = Pass::new(sought)?;
+        for (text, expected) in [
+            ("    ", vec![Found::Token(0, 0..4)]),
+            ("x  ", vec![Found::Token(1, 0..3)]),
+            ("x    a", vec![Found::Token(1, 0..5), Found::Ordinary(5..6)]),
+            ("a   ", vec![Found::Ordinary(0..1), Found::Token(0, 1..4)]),
+        ] {
+            let mut found = Vec::new();
+            pass.split(text, |part| {
+                found.push(part);
+                Ok::<(), Error>(())
+            })?;
+            assert_eq!(found, expected, "{text:?}");
         }
         Ok(())
     }

@@ -12,8 +12,9 @@
 //! ([`MergeTable::unmerged`]).
 
 use crate::error::OutOfMemory;
+use crate::simd::level;
 use crate::system::memory;
-use crate::vocabulary::merge_short::{SHORT, merge_short};
+use crate::vocabulary::merge_short::{CONCURRENT, MergeShort, MergedPiece, SHORT, merge_short};
 use crate::vocabulary::pair_map::{LIMIT, NONE, PairMap};
 use crate::vocabulary::ranks::Ranks;
 use crate::vocabulary::trie::Trie;
@@ -24,6 +25,9 @@ use std::collections::BinaryHeap;
 /// Pieces of up to this many bytes are merged by looking for the lowest pair again and again, longer
 /// ones with a heap.
 const SCAN: usize = 64;
+
+/// Tokens whose parts are looked for together when the table is made.
+const AHEAD: usize = 32;
 
 /// What a token was merged from, and a hint at what it merges with.
 #[derive(Clone, Copy, Debug)]
@@ -102,13 +106,21 @@ impl MergeTable {
             ordered: true,
         };
         let mut parts = Vec::new();
+        let mut ahead = [MergedPiece::EMPTY; AHEAD];
         for index in 256..n {
             let token = ranks.at(index);
             // Only tokens of lower rank are in the table by now.
             parts.clear();
             let is_merged = index < ranks.n_merged();
             if is_merged {
-                table.merge_by_rank(token, &mut parts)?;
+                let place = (index - 256) % AHEAD;
+                if place == 0 {
+                    table.merge_ahead(ranks, index, &mut ahead);
+                }
+                match ahead[place].tokens() {
+                    two @ [_, _] => memory::append(&mut parts, two)?,
+                    _ => table.merge_by_rank(token, &mut parts)?,
+                }
             }
             let two = match parts[..] {
                 [] => None,
@@ -137,6 +149,25 @@ impl MergeTable {
             shorter[token as usize] = other;
         })?;
         Ok(Some(table))
+    }
+
+    /// Merges the short ones of the tokens from `index` on with what is in the table so far, several at a
+    /// time, which takes half as long as one by one.
+    ///
+    /// Where this leaves two parts, so do the tokens of lower rank that are still to come: as their ranks
+    /// are above all in the table, none of them merges anything before these two are all that is left.
+    fn merge_ahead(&self, ranks: &Ranks, index: usize, merged: &mut [MergedPiece; AHEAD]) {
+        let n = (ranks.len() - index).min(AHEAD);
+        let merged = &mut merged[..n];
+        let piece = |i: usize| {
+            let token = ranks.at(index + i);
+            if token.len() <= SHORT { token } else { &[] }
+        };
+        level::run(MergeShort::<_, CONCURRENT> {
+            pairs: &self.pairs,
+            piece,
+            merged,
+        });
     }
 
     /// Takes only what merging gives: a pretoken that is a token is not that token by itself.
@@ -262,8 +293,7 @@ impl MergeTable {
 mod tests {
     use super::*;
     use crate::error::Result;
-    use crate::simd::level::{self, Baseline, Level as _};
-    use crate::vocabulary::merge_short::{CONCURRENT, MergeShort, MergedPiece};
+    use crate::simd::level::{Baseline, Level as _};
 
     /// Several pieces at a time give what the definition gives for each.
     #[test]

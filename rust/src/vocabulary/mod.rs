@@ -1,11 +1,12 @@
 //! A vocabulary: its tokens and ranks, and the tables that encoding looks up in.
 //!
-//! [`ranks`] is the vocabulary as it is written down. From it are made: what merges to what
+//! [`ranks`] is the vocabulary as it is written down, in a file as [`listing`] reads it. From it are made: what merges to what
 //! (`merge_table`, on `pair_map` and `trie`), with a way of merging for short pieces (`merge_short`) and
 //! one for long ones (`merge_longest`); and where long pretokens may be taken apart (`borders`).
 //! [`Vocabulary`] is all of these as one thing.
 
 mod borders;
+pub mod listing;
 mod merge_longest;
 mod merge_short;
 mod merge_table;
@@ -20,6 +21,7 @@ pub(crate) use merge_longest::Scratch;
 pub(crate) use merge_short::{CONCURRENT, MergeShort, MergedPiece};
 use merge_table::MergeTable;
 use ranks::Ranks;
+use std::sync::Arc;
 
 /// Bytes that a token stands for in ordinary text: what room for ids is estimated by.
 pub const TYPICAL_TOKEN_BYTES: usize = 4;
@@ -30,7 +32,7 @@ pub const FEWEST_TOKEN_BYTES: usize = 2;
 /// Ranks, and what encoding looks up in.
 #[derive(Debug)]
 pub struct Vocabulary {
-    ranks: Ranks,
+    ranks: Arc<Ranks>,
     /// `None` for a vocabulary too large for it.
     table: Option<MergeTable>,
     /// `None` where taking pretokens apart would change their ids.
@@ -44,7 +46,7 @@ impl Vocabulary {
     ///
     /// # Errors
     /// [`OutOfMemory`].
-    pub fn new(ranks: Ranks) -> Result<Self, OutOfMemory> {
+    pub fn new(ranks: impl Into<Arc<Ranks>>) -> Result<Self, OutOfMemory> {
         Self::with(ranks, true)
     }
 
@@ -53,7 +55,8 @@ impl Vocabulary {
     ///
     /// # Errors
     /// [`OutOfMemory`].
-    pub fn with(ranks: Ranks, whole_tokens: bool) -> Result<Self, OutOfMemory> {
+    pub fn with(ranks: impl Into<Arc<Ranks>>, whole_tokens: bool) -> Result<Self, OutOfMemory> {
+        let ranks = ranks.into();
         let mut table = MergeTable::new(&ranks)?;
         if let Some(table) = &mut table
             && !whole_tokens

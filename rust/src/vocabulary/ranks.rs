@@ -79,6 +79,22 @@ fn bad(value: impl ToString, reason: &str) -> Error {
     Error::argument("mergeable_ranks", value.to_string(), reason.to_owned())
 }
 
+/// Tokens with their ids.
+type Tokens<T> = Vec<(T, u32)>;
+
+/// The single bytes in their order, and all others in the order given.
+fn parted<T: AsRef<[u8]>>(mut tokens: Tokens<T>) -> Result<(Tokens<T>, Tokens<T>), OutOfMemory> {
+    let (mut bytes, mut longer) = (Vec::new(), memory::with_capacity(tokens.len())?);
+    for token in tokens.drain(..) {
+        match token.0.as_ref().len() {
+            1 => memory::push(&mut bytes, token)?,
+            _ => longer.push(token),
+        }
+    }
+    bytes.sort_unstable_by(|a, b| (a.0.as_ref(), a.1).cmp(&(b.0.as_ref(), b.1)));
+    Ok((bytes, longer))
+}
+
 impl Ranks {
     /// A table from tokens and ranks.
     ///
@@ -90,13 +106,19 @@ impl Ranks {
         for token in given {
             memory::push(&mut tokens, token)?;
         }
-        let order = |token: &(Vec<u8>, u32)| match token.0[..] {
-            [byte] => (0, u32::from(byte), token.1),
-            _ => (1, token.1, 0),
-        };
-        // Sorting that keeps equals in order would take memory.
-        tokens.sort_unstable_by_key(order);
-        Self::of(tokens, usize::MAX)
+        Self::by_rank(tokens)
+    }
+
+    /// As [`Self::new`], of tokens that lie elsewhere.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn by_rank<T: AsRef<[u8]>>(tokens: Vec<(T, u32)>) -> Result<Self> {
+        let (mut bytes, mut longer) = parted(tokens)?;
+        longer.sort_unstable_by_key(|token| token.1);
+        bytes.try_reserve(longer.len())?;
+        bytes.append(&mut longer);
+        Self::of(bytes, usize::MAX)
     }
 
     /// A table from tokens and ids, where ranks are not ids: the tokens of two bytes and more are in the
@@ -104,28 +126,21 @@ impl Ranks {
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub fn ordered(mut tokens: Vec<(Vec<u8>, u32)>, n_merged: usize) -> Result<Self> {
-        let (mut bytes, mut longer) = (Vec::new(), memory::with_capacity(tokens.len())?);
-        for token in tokens.drain(..) {
-            match token.0.len() {
-                1 => memory::push(&mut bytes, token)?,
-                _ => longer.push(token),
-            }
-        }
-        bytes.sort_unstable();
+    pub fn ordered(tokens: Vec<(Vec<u8>, u32)>, n_merged: usize) -> Result<Self> {
+        let (mut bytes, mut longer) = parted(tokens)?;
         let n_bytes = bytes.len();
         bytes.try_reserve(longer.len())?;
         bytes.append(&mut longer);
         Self::of(bytes, n_bytes + n_merged)
     }
 
-    fn of(tokens: Vec<(Vec<u8>, u32)>, n_merged: usize) -> Result<Self> {
+    fn of<T: AsRef<[u8]>>(tokens: Vec<(T, u32)>, n_merged: usize) -> Result<Self> {
         let mut ids: Vec<u32> = memory::collect(tokens.iter().map(|t| t.1))?;
         ids.sort_unstable();
         if let Some(twice) = ids.windows(2).find(|w| w[0] == w[1]) {
             return Err(bad(twice[0], "two tokens have this rank"));
         }
-        let n_bytes = tokens.iter().map(|t| t.0.len()).sum();
+        let n_bytes = tokens.iter().map(|t| t.0.as_ref().len()).sum();
         if u32::try_from(n_bytes).is_err() || u32::try_from(tokens.len()).is_err() {
             return Err(bad(n_bytes, "the tokens' bytes must be fewer than 2**32"));
         }
@@ -141,6 +156,7 @@ impl Ranks {
         made.map_err(|_| OutOfMemory)?;
         ranks.starts.push(0);
         for (token, rank) in &tokens {
+            let token = token.as_ref();
             if token.is_empty() {
                 return Err(bad(rank, "a token must not be empty"));
             }
@@ -216,6 +232,24 @@ impl Ranks {
         let mut all = memory::collect((0..self.len()).map(|i| (self.at(i), self.ids[i])))?;
         all.sort_unstable_by_key(|&(_, rank)| rank);
         Ok(all)
+    }
+
+    /// The highest id.
+    pub fn highest(&self) -> u32 {
+        self.ids.iter().max().copied().unwrap_or_default()
+    }
+
+    /// "id length", a newline and the bytes of each token, by id: what says all about them.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn listing(&self) -> Result<Vec<u8>, OutOfMemory> {
+        let mut listing = memory::with_capacity(self.bytes.len() + 12 * self.len())?;
+        for (token, id) in self.sorted()? {
+            memory::append(&mut listing, format!("{id} {}\n", token.len()).as_bytes())?;
+            memory::append(&mut listing, token)?;
+        }
+        Ok(listing)
     }
 
     /// The pair of tokens each token was merged from, by rank of the result.

@@ -3,7 +3,14 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from bytemill.formats.byte_alphabet import from_text, parse_merge, parse_ranks, shown, to_text
+from bytemill.formats.byte_alphabet import (
+    Texts,
+    from_text,
+    parse_merge,
+    parse_ranks,
+    shown,
+    to_text,
+)
 from bytemill.formats.tokenizer_json import added_tokens, pipeline, templates
 from bytemill.shape import Shape
 from bytemill.vocabulary import Pair, Vocabulary, check_merges
@@ -32,9 +39,10 @@ def vocabulary(data: dict[str, Any], name: str) -> Vocabulary:
     ids = added_tokens.read([] if entries is None else entries, vocab, "added_tokens")
     added = list(ids)
     special = {token.content: id_ for token, id_ in ids.items()}
-    pairs = [parse_merge(merge, "model.merges") for merge in merges]
+    texts = Texts()
+    pairs = [parse_merge(merge, "model.merges", texts) for merge in merges]
     # An added token that merges make or need is an ordinary one too.
-    of_merges = {part for pair in pairs for part in (*pair, pair[0] + pair[1])}
+    of_merges = {left + right for left, right in pairs}.union(*zip(*pairs, strict=True))
     both = {
         token.content
         for token in added
@@ -49,7 +57,8 @@ def vocabulary(data: dict[str, Any], name: str) -> Vocabulary:
                 f"the added token {token.content!r} is also the byte 0x{read_as[0]:02x} in the "
                 "byte alphabet of model.vocab, for which bytemill has no counterpart"
             )
-    ranks = parse_ranks(vocab, {t: i for t, i in special.items() if t not in both}, "model.vocab")
+    alone = {t: i for t, i in special.items() if t not in both}
+    ranks = parse_ranks(vocab, alone, "model.vocab", texts)
     known = {**vocab, **special}
     before, after = templates.around(data.get("post_processor"), known)
     decoders = pipeline.flattened(data.get("decoder"), "decoders", "decoder")
