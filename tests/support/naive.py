@@ -81,11 +81,12 @@ def train(counts, n_merges, tie_break="lexicographic", min_frequency=1, max_toke
         if joined not in ids:
             ids[joined] = len(ids)
             merges.append(best)
-        words = [(_join(word, best), n) for word, n in words]
+        words = [(join(word, best), n) for word, n in words]
     return merges
 
 
-def _join(word, pair):
+def join(word, pair):
+    """A word with a pair joined wherever it is, from the left."""
     joined, i = [], 0
     while i < len(word):
         if tuple(word[i : i + 2]) == pair:

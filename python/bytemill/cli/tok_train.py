@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import get_args
 
 from bytemill import BpeTrainer, Counts, Tokenizer
-from bytemill._arguments import check_vocab_size
+from bytemill._arguments import check_superwords, check_vocab_size
 from bytemill._types import TieBreak
 from bytemill.cli import report
 from bytemill.cli.command import EPILOG, check_new, check_out, check_writable, exit_status
@@ -86,6 +86,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="make no token longer than N bytes (default: no limit)",
     )
+    add("--superwords-from", type=int, metavar="N", help="from N tokens on merge across pretokens")
+    add(
+        "--superwords-pattern",
+        metavar="REGEX",
+        help="what such tokens may lie in (default: words and punctuation within a line)",
+    )
     add("--threads", type=int, metavar="N", help="worker threads (default: all cores)")
     inputs.add_flags(result)
     add(
@@ -153,9 +159,12 @@ class Job:
             max_chars=args.max_chars,
             min_frequency=args.min_frequency,
             max_token_length=args.max_token_length,
+            superwords_from=args.superwords_from,
+            superwords_pattern=args.superwords_pattern,
             num_threads=args.threads,
         )
         check_vocab_size(args.vocab_size, args.special)
+        check_superwords(args.superwords_from, args.vocab_size, args.special)
         self.counts_file = Path(args.counts) if args.counts else None
         self.has_counts = self.counts_file is not None and self.counts_file.exists()
         if self.counts_file is not None and not self.has_counts:
@@ -187,12 +196,13 @@ class Job:
         tokenizer = self.train()
         trained = time.perf_counter()
         counts = self.trainer.counts
+        what = "pretokens" if self.args.superwords_from is None else "spans"
         n_bytes = counts.n_bytes
         table = [
             (
                 "counts" if self.has_counts else "counted",
                 (f"read from {self.counts_file}; " if self.has_counts else "")
-                + f"{report.phase(counted - began, n_bytes)}; {counts.total:,} pretokens, "
+                + f"{report.phase(counted - began, n_bytes)}; {counts.total:,} {what}, "
                 f"{len(counts):,} distinct",
             ),
             (

@@ -37,7 +37,7 @@ mod _core {
     #[pymodule_export]
     use super::decode::Decoder;
     #[pymodule_export]
-    use super::patterns::{named_patterns, pat_str};
+    use super::patterns::{named_patterns, pat_str, span_pattern};
     #[pymodule_export]
     use super::stream::{StreamDecoder, StreamEncoder};
     #[pymodule_export]

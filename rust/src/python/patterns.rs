@@ -2,6 +2,7 @@
 
 use crate::pretokenize::Pretokenizer;
 use crate::pretokenize::pattern::{self, Named};
+use crate::pretokenize::spans;
 use pyo3::prelude::*;
 
 /// All named patterns: their names, regexes, and other regexes that split alike.
@@ -17,4 +18,10 @@ pub fn named_patterns() -> Vec<(&'static str, &'static str, Vec<&'static str>)> 
 pub fn pat_str(name_or_regex: &str) -> PyResult<String> {
     Pretokenizer::new(name_or_regex)?;
     Ok(pattern::pat_str(name_or_regex).to_owned())
+}
+
+/// The regex of a named pattern's spans, for its name or regex; None for any other pattern.
+#[pyfunction]
+pub fn span_pattern(name_or_regex: &str) -> Option<&'static str> {
+    Named::find(name_or_regex).map(spans::regex_of)
 }
