@@ -1,19 +1,25 @@
-"""Training and decoding speed: bytemill's two presets and transformers' LlamaForCausalLM.
+"""Training and decoding speed: bytemill's presets beside transformers' Llama and NanoChat models.
 
     python -m benchmarks.lm
+    python -m benchmarks.lm --only nanochat,nanochat-bf16 --runs 3 --steps 6
 
 On the CPU; `python -m bytemill.gpu_check` measures on a GPU.
 
 Each measurement runs in a fresh process, `--runs` times, the libraries taking turns. Beforehand it
-is checked that the `cs336` preset and Llama, with the same weights, compute the same: logits, three
-losses of training, greedy text. Llama has the `cs336` preset's shape; the `gpt` preset has the same
-layers, width and vocabulary. All are trained by the same torch.optim.AdamW (fused) in fp32.
+is checked that two models with the same weights compute the same: logits, three losses of training,
+in fp32 also greedy text. All are trained by the same torch.optim.AdamW (fused), weights in fp32.
 
-    train    steps of a batch, forward to AdamW, tokens/s; two steps before are not timed
-    decode   greedy text at batch 1 from a prompt of 16 tokens, tokens/s, prompt included
+    train          steps of a batch, forward to AdamW, tokens/s; two steps before are not timed;
+                   the `cs336` and `gpt` presets and LlamaForCausalLM, which is `cs336`, in fp32
+    decode         the same models: greedy text at batch 1 from a prompt of 16 tokens, tokens/s,
+                   prompt included
+    nanochat       as train, at the shape that nanochat trains on a CPU (4 layers of 256, heads of
+                   128): the `gpt` and `nanochat-2026` presets and NanoChatForCausalLM, which is
+                   `gpt`, in fp32 (`nanochat-2026` is another model, with value embeddings)
+    nanochat-bf16  the same under bf16 autocast
 
 One line per run is added to `OUT/lm.jsonl`: `schema` (1), `benchmark`, `measurement`, `library`,
-`preset`, `shape`, `batch_size`, `tokens` (timed), `run`, `version`, `seconds`,
+`preset`, `shape`, `dtype`, `batch_size`, `tokens` (timed), `run`, `version`, `seconds`,
 `peak_bytes`, `outcome`, `absent`, `error`, `machine`. The exit status is 1 if bytemill fails or is
 not equal.
 """
@@ -26,11 +32,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from benchmarks.lm_jobs import OURS, THEIRS
+from benchmarks.lm_jobs import FP32, OURS, THEIRS
+from benchmarks.lm_models import Shape
 from benchmarks.measure import Run, Spread, run_fresh, spread
 from benchmarks.report import append_jsonl, machine, machine_line, table
-
-TARGETS: Final = {"train": 1.3, "decode": 3.0}
 
 
 class Row(NamedTuple):
@@ -43,7 +48,43 @@ class Row(NamedTuple):
         return f"{self.library} {self.preset}"
 
 
-ROWS: Final = (Row(OURS, "cs336"), Row(OURS, "gpt"), Row(THEIRS, "llama"))
+class Peer(NamedTuple):
+    """A model of transformers', and what is measured beside it."""
+
+    preset: str
+    """Ours, which it equals."""
+    rows: tuple[Row, ...]
+    """The last one is the peer."""
+    shape: Shape
+
+
+class Measurement(NamedTuple):
+    """What is timed."""
+
+    job: str
+    peer: str
+    target: float
+    dtype: str = FP32
+
+
+PEERS: Final = {
+    "llama": Peer(
+        "cs336",
+        (Row(OURS, "cs336"), Row(OURS, "gpt"), Row(THEIRS, "llama")),
+        {"vocab_size": 8192, "context_length": 256, "d_model": 384, "n_layer": 6, "n_head": 6},
+    ),
+    "nanochat": Peer(
+        "gpt",
+        (Row(OURS, "gpt"), Row(OURS, "nanochat-2026"), Row(THEIRS, "nanochat")),
+        {"vocab_size": 8192, "context_length": 256, "d_model": 256, "n_layer": 4, "n_head": 2},
+    ),
+}
+MEASUREMENTS: Final = {
+    "train": Measurement("train", "llama", 1.3),
+    "decode": Measurement("decode", "llama", 3.0),
+    "nanochat": Measurement("train", "nanochat", 1.4),
+    "nanochat-bf16": Measurement("train", "nanochat", 2.0, "bfloat16"),
+}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -55,12 +96,10 @@ def parser() -> argparse.ArgumentParser:
     )
     add = result.add_argument
     add("--runs", type=int, default=5)
-    add("--only", help="measurements, comma-separated (default: all)")
-    add("--d-model", type=int, default=384)
-    add("--n-layer", type=int, default=6)
-    add("--n-head", type=int, default=6)
-    add("--vocab-size", type=int, default=8_192)
-    add("--context-length", type=int, default=256)
+    add("--only", help=f"of {', '.join(MEASUREMENTS)}, comma-separated (default: all)")
+    for name in next(iter(PEERS.values())).shape:
+        values = ", ".join(f"{peer} {of.shape[name]}" for peer, of in PEERS.items())
+        add(f"--{name.replace('_', '-')}", type=int, help=f"default: {values}")
     add("--batch-size", type=int, default=8)
     add("--steps", type=int, default=4, help="timed steps of training")
     add("--new-tokens", type=int, default=200, help="tokens to decode")
@@ -90,23 +129,29 @@ class Bench:
             want_outcome=True,
         )
 
-    def wants(self, name: str) -> bool:
-        """Whether a measurement was asked for."""
-        return self.args.only is None or name in self.args.only.split(",")
+    def shape(self, peer: str) -> Shape:
+        """A peer's, with what was given otherwise."""
+        usual = PEERS[peer].shape
+        given = {name: getattr(self.args, name) for name in usual}
+        return {name: usual[name] if n is None else n for name, n in given.items()}
 
-    def check(self, shape: dict[str, int]) -> None:
+    def check(self, peer: str, dtype: str) -> None:
         """Equality, before any speed."""
-        note("equality of bytemill cs336 and transformers")
-        run = self.fresh("equality", THEIRS, {"shape": shape, "batch_size": 2})
+        what = f"bytemill {PEERS[peer].preset} and transformers {peer}, {dtype}"
+        note(f"equality of {what}")
+        arguments = {"shape": self.shape(peer), "batch_size": 2, "peer": peer, "dtype": dtype}
+        run = self.fresh("equality", THEIRS, arguments)
         if run.outcome is None:
-            print(f"equality not checked: {run.absent or run.error}")
+            print(f"{what}: equality not checked: {run.absent or run.error}")
             self.ok &= run.error is None
             return
         found = run.outcome
+        text = "the same" if found["same_text"] else "DIFFERENT"
         print(
-            f"equal: {'yes' if found['equal'] else 'NO'} (logits within {found['logits']:.1e} of "
-            f"the largest, losses within {found['losses']:.1e}, greedy text "
-            f"{'the same' if found['same_text'] else 'DIFFERENT'})"
+            f"{what}, equal: {'yes' if found['equal'] else 'NO'} (logits within "
+            f"{found['logits']:.1e} of the largest, losses within {found['losses']:.1e}"
+            f"{f', greedy text {text}' if dtype == FP32 else ''})",
+            flush=True,
         )
         self.ok &= bool(found["equal"])
 
@@ -149,6 +194,7 @@ class Bench:
             "measurement": measurement,
             **row._asdict(),
             "shape": arguments["shape"],
+            "dtype": arguments.get("dtype", FP32),
             "batch_size": arguments.get("batch_size", 1),
             "tokens": n_tokens,
             "run": round_,
@@ -170,38 +216,44 @@ class Bench:
 
 
 def measure(bench: Bench) -> None:
-    """Training and decoding, on the CPU."""
-    args = bench.args
-    shape = {
-        name: getattr(args, name)
-        for name in ("vocab_size", "context_length", "d_model", "n_layer", "n_head")
-    }
-    bench.check(shape)
-    where = ", ".join(f"{name} {value}" for name, value in shape.items())
-    for name in TARGETS:
-        if not bench.wants(name):
+    """What was asked for, on the CPU."""
+    wanted = MEASUREMENTS
+    if (only := bench.args.only) is not None:
+        if unknown := [name for name in only.split(",") if name not in MEASUREMENTS]:
+            choices = ", ".join(MEASUREMENTS)
+            raise SystemExit(f"--only {','.join(unknown)}: the measurements are {choices}")
+        wanted = {name: MEASUREMENTS[name] for name in only.split(",")}
+    for peer, dtype in dict.fromkeys((each.peer, each.dtype) for each in wanted.values()):
+        bench.check(peer, dtype)
+    for name, each in wanted.items():
+        measure_one(bench, name, each)
+
+
+def measure_one(bench: Bench, name: str, of: Measurement) -> None:
+    """One measurement, and its table."""
+    args, shape = bench.args, bench.shape(of.peer)
+    arguments: dict[str, Any] = {"shape": shape}
+    if of.job == "train":
+        arguments |= {"batch_size": args.batch_size, "steps": args.steps, "dtype": of.dtype}
+        n_tokens = args.steps * args.batch_size * shape["context_length"]
+    else:
+        arguments["n_new"] = n_tokens = args.new_tokens
+    runs = bench.rounds(name, of.job, PEERS[of.peer].rows, n_tokens, arguments, args.runs)
+    base = speeds(runs[PEERS[of.peer].rows[-1]], n_tokens)
+    rows = []
+    for row, done in runs.items():
+        found = speeds(done, n_tokens)
+        if found is None:
+            rows.append([str(row), "", "", "", done[-1].absent or f"failed: {done[-1].error}"])
             continue
-        arguments: dict[str, Any] = {"shape": shape}
-        if name == "train":
-            arguments |= {"batch_size": args.batch_size, "steps": args.steps}
-            n_tokens = args.steps * args.batch_size * args.context_length
-        else:
-            arguments["n_new"] = n_tokens = args.new_tokens
-        runs = bench.rounds(name, name, ROWS, n_tokens, arguments, args.runs)
-        base = speeds(runs[ROWS[-1]], n_tokens)
-        rows = []
-        for row, done in runs.items():
-            found = speeds(done, n_tokens)
-            if found is None:
-                rows.append([str(row), "", "", "", done[-1].absent or f"failed: {done[-1].error}"])
-                continue
-            ratio = "" if base is None else f"{found.median / base.median:.2f}"
-            peak = max(run.peak_bytes or 0 for run in done) / 1e6
-            rows.append([str(row), str(found), ratio, f"{peak:,.0f}", ""])
-        head = ["model", "tokens/s", "x transformers", "peak MB", ""]
-        aim = f"to reach: {TARGETS[name]} x"
-        batch = f"batch {args.batch_size}" if name == "train" else "batch 1"
-        bench.print_table(f"{name}, {batch}, {where} ({aim})", head, rows)
+        ratio = "" if base is None else f"{found.median / base.median:.2f}"
+        peak = max(run.peak_bytes or 0 for run in done) / 1e6
+        rows.append([str(row), str(found), ratio, f"{peak:,.0f}", ""])
+    head = ["model", "tokens/s", "x transformers", "peak MB", ""]
+    where = ", ".join(f"{field} {value}" for field, value in shape.items())
+    batch = f"batch {args.batch_size}" if of.job == "train" else "batch 1"
+    title = f"{name}, {of.dtype}, {batch}, {where} (to reach: {of.target} x)"
+    bench.print_table(title, head, rows)
 
 
 def speeds(runs: Sequence[Run], n_tokens: int) -> Spread | None:

@@ -1,4 +1,4 @@
-"""The models that `benchmarks.lm` compares: bytemill's, and Llama of the same shape."""
+"""The models that `benchmarks.lm` compares: bytemill's, and transformers' of the same shape."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bytemill.lm import ModelConfig, Transformer
+from bytemill.lm.interchange.homes import home_of
 
 Shape = dict[str, int]
 
@@ -40,6 +41,33 @@ def llama(shape: Shape, device: str = "cpu") -> Any:
         )
     )
     return model.to(device)
+
+
+def nanochat(shape: Shape) -> Any:
+    """`NanoChatForCausalLM` of the `gpt` preset's shape, in fp32."""
+    from transformers import NanoChatConfig, NanoChatForCausalLM
+
+    config = ModelConfig.preset("gpt", **shape)
+    torch.manual_seed(1)
+    model: Any = NanoChatForCausalLM(NanoChatConfig(**home_of(config).config_out(config)))
+    return model
+
+
+@torch.no_grad()
+def give_all_a_part(model: Transformer) -> None:
+    """Draws the matrices that start as zeros, which hide what is before them."""
+    generator = torch.Generator().manual_seed(2)
+    for weight in model.parameters():
+        if not weight.any():
+            weight.normal_(0, weight.shape[-1] ** -0.5, generator=generator)
+
+
+@torch.no_grad()
+def export_weights(model: Transformer, to: Any) -> None:
+    """Gives a NanoChat the weights of a `gpt` model, which makes them the same function."""
+    own = model.state_dict()
+    entries = home_of(model.config).entries(model.config)
+    to.load_state_dict({e.theirs: e.out([own[name] for name in e.ours]) for e in entries})
 
 
 @torch.no_grad()

@@ -33,8 +33,10 @@ from benchmarks.report import table
 from bytemill import Tokenizer
 from bytemill.chat import SPECIAL_TOKENS, Conversation, Renderer
 from bytemill.lm.engine.engine import Engine, EngineSettings
+from bytemill.lm.engine.rows import Row, TextMachine
 from bytemill.lm.engine.worker import Pool, Worker
 from bytemill.lm.generate.replies import replies
+from bytemill.lm.generate.sampling import Sampling
 from bytemill.lm.generate.weights import DecodingWeights
 from bytemill.serve.assistant import Assistant
 from bytemill.serve.server import Server
@@ -50,7 +52,7 @@ class Bench:
 
     def __init__(self, rows: int) -> None:
         tokenizer = _tokenizer()
-        self.renderer = Renderer(tokenizer)
+        self.renderer, self.n_vocab = Renderer(tokenizer), tokenizer.n_vocab
         model = ours("gpt", SHAPE)
         generator = torch.Generator().manual_seed(2)
         with torch.no_grad():  # the preset begins with layers that add nothing
@@ -94,11 +96,14 @@ class Bench:
         connection.close()
         return text, times, usage
 
+    def prompt(self, body: dict[str, Any]) -> list[int]:
+        """A request's conversation as ids."""
+        return self.renderer.prompt(Conversation.of(body["messages"]))
+
     def alone(self, body: dict[str, Any]) -> str:
         """The engine's own text."""
-        prompt = self.renderer.prompt(Conversation.of(body["messages"]))
         (reply,) = replies(
-            self.weights, self.renderer, [prompt], max_new_tokens=body["max_tokens"],
+            self.weights, self.renderer, [self.prompt(body)], max_new_tokens=body["max_tokens"],
             temperature=body["temperature"], top_k=50, seed=body["seed"],
         )  # fmt: skip
         return reply.message.text
@@ -124,6 +129,8 @@ def body(rng: random.Random, n_words: int, max_tokens: int, **fields: Any) -> di
 def streams(bench: Bench, n: int, n_tokens: int) -> tuple[float, float, bool]:
     """n at once: tokens/s of all, p95 of the time to the first token, whether they are equal."""
     rng = random.Random(n)
+    with ThreadPoolExecutor(n) as threads:  # what is prepared once for so many rows
+        list(threads.map(bench.ask, [body(rng, 50, 8) for _ in range(n)]))
     bodies = [body(rng, 60, n_tokens) for _ in range(n)]
     began = time.perf_counter()
     with ThreadPoolExecutor(n) as threads:
@@ -133,6 +140,60 @@ def streams(bench: Bench, n: int, n_tokens: int) -> tuple[float, float, bool]:
     first = sorted(times[0] - began for _, times, _ in found if times)
     equal = [text == bench.alone(b) for b, (text, _, _) in zip(bodies[:4], found, strict=False)]
     return new / seconds, first[int(0.95 * (len(first) - 1))], all(equal)
+
+
+def arrivals(bench: Bench, n: int, n_probes: int) -> tuple[float, float]:
+    """Beside n - 1 streams, answers asked for one after the other: p95 of the time to their first
+    token, and four steps' time and the reading of such a prompt, as the engine alone takes it."""
+    rng, done = random.Random(n), threading.Event()
+
+    def busy(number: int) -> None:
+        own = random.Random(number)
+        while not done.is_set():
+            bench.ask(body(own, 60, 128))
+
+    with ThreadPoolExecutor(max(1, n - 1)) as threads:
+        running = [threads.submit(busy, number) for number in range(n - 1)]
+        try:
+            while bench.engine.n_active < n - 1 and not any(one.done() for one in running):
+                time.sleep(0.01)
+            waits = []
+            for _ in range(n_probes):
+                began = time.perf_counter()
+                _, times, _ = bench.ask(body(rng, 60, 2))
+                waits.append(times[0] - began)
+        finally:
+            done.set()
+    for one in running:
+        one.result()
+    waits.sort()
+    prefill, step = alone(bench, n)
+    return waits[int(0.95 * (n_probes - 1))], prefill + 4 * step
+
+
+def alone(bench: Bench, n: int) -> tuple[float, float]:
+    """Seconds of an engine without a server: for one prompt, and for a step of n rows."""
+    rng = random.Random(7)
+    engine = Engine(bench.weights, bench.n_vocab, EngineSettings(max_rows=n, prefix_bytes=0))
+
+    def submit(count: int, limit: int) -> None:
+        prompts = [bench.prompt(body(rng, 60, 1)) for _ in range(count)]
+        engine.submit([Row(TextMachine(ids, limit), Sampling(0.8, 50)) for ids in prompts])
+
+    prefills, steps = [], []
+    for _ in range(9):
+        submit(1, 1)
+        began = time.perf_counter()
+        engine.step()
+        prefills.append(time.perf_counter() - began)
+    submit(n, 100)
+    while engine.n_waiting or not engine.n_active:
+        engine.step()
+    for _ in range(30):
+        began = time.perf_counter()
+        engine.step()
+        steps.append(time.perf_counter() - began)
+    return sorted(prefills)[4], sorted(steps)[15]
 
 
 def one_after_the_other(bench: Bench, n: int, n_tokens: int) -> float:
@@ -274,6 +335,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add("--tokens", type=int, default=128, help="of an answer")
     add("--streams", type=int, nargs="+", default=[1, 4, 16, 32])
+    add("--beside", type=int, default=16, help="streams, of which one begins again and again")
+    add("--arrivals", type=int, default=40, help="how often")
     add("--requests", type=int, default=1000)
     add("--prompts", type=int, default=16, help="long ones, read while /health is asked")
     add("--clients", type=int, default=64)
@@ -293,6 +356,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         serial = one_after_the_other(bench, 4, args.tokens)
         print(table(["streams", "tokens/s", "", "first token, p95", "equal"], rows))
         print(f"\none after the other: {serial:,.0f} tokens/s")
+        most = args.beside
+        wait, due = arrivals(bench, most, args.arrivals)
+        print(
+            f"first token beside {most - 1} streams: p95 {1e3 * wait:,.0f} ms; four steps and the "
+            f"reading of its prompt take {1e3 * due:,.0f} ms"
+        )
         n, read = tenth_turn(bench)
         print(f"tenth turn: {n} tokens, {read} of them read")
         waits = health(bench, args.prompts)

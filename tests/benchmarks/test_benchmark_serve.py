@@ -19,13 +19,20 @@ def threads():
 
 
 SMALL = ["--streams", "1", "3", "--tokens", "4", "--requests", "20", "--clients", "4"]
-SMALL += ["--prompts", "2", "--threads", "1"]
+SMALL += ["--prompts", "2", "--threads", "1", "--beside", "2", "--arrivals", "2"]
 
 
 def test_it_measures_what_it_says(capsys):
     assert serve.main(SMALL) == 0
     out = capsys.readouterr().out
-    for word in ("tokens/s", "one after the other", "tenth turn", "health", "rows left: 0"):
+    for word in (
+        "tokens/s",
+        "one after the other",
+        "beside 1 streams",
+        "tenth turn",
+        "health",
+        "rows left: 0",
+    ):
         assert word in out
     assert "NO" not in out and "failed: 0" in out and "unequal of 100: 0" in out
 

@@ -197,6 +197,27 @@ def test_ids_that_are_not_of_the_text():
             RENDERER.render(Conversation((Message("user", "x"), message)))
 
 
+@pytest.mark.parametrize("id", [TOKENIZER.n_vocab, 10**6, 2**40, -1])
+def test_ids_of_another_tokenizer(id):
+    told = f"the id {id} is not one of the tokenizer's, whose ids go up to {TOKENIZER.n_vocab - 1}"
+    (a,) = TOKENIZER.encode_ordinary("a")
+    with pytest.raises(ValueError, match=told):
+        RENDERER.reply([a, id, a])
+    part = Part("text", "a", (a, id))
+    with pytest.raises(ValueError, match=told):
+        RENDERER.render(Conversation((Message("user", "x"), Message("assistant", (part,)))))
+    # What stands behind the end is not read.
+    assert RENDERER.reply([a, RENDERER.stop_id, id]).text == "a"
+    with pytest.raises(TypeError, match="token='a'"):
+        RENDERER.reply(["a"])
+
+
+@pytest.mark.parametrize("what", [None, "tokenizer/"])
+def test_what_is_not_a_tokenizer(what):
+    with pytest.raises(TypeError, match=f"a {type(what).__name__}, not a bytemill.Tokenizer"):
+        Renderer(what)
+
+
 def test_a_tokenizer_without_the_special_tokens():
     plain = train([generated_text()], 300, ["<|bos|>", "<|x|>"])
     with pytest.raises(ValueError, match=r"no special token <\|user_start\|>, .*with_special_tok"):

@@ -11,6 +11,7 @@ from bytemill import __version__
 from bytemill.cli import main as door
 from bytemill.cli.command import EPILOG, Status
 from bytemill.cli.console import programs
+from bytemill.cli.console.messages import in_flags
 from tests.support.programs import ROOT, SPECIAL, TEXT, call, command, is_one_line, run
 
 WAY = ["download", "tok-train", "tok-encode", "train", "mid-train", "sft", "rl", "chat-eval"]
@@ -64,6 +65,18 @@ def test_mistakes_are_one_line(words, told, capsys):
     status, out, err = call(capsys, *words)
     assert (status, out) == (2, "")
     is_one_line(err, "error: ", told)
+
+
+def test_what_messages_call_things_ends_with_the_program(monkeypatch, capsys):
+    """The words of one program's flags are not those of what is called after it."""
+
+    def work():
+        raise ValueError("vocab_size=3: too small")
+
+    replace(monkeypatch, "tok-train", work)
+    assert door.main(["tok-train", "--vocab-size", "3", "--out", "x", "--input", "y"]) == 2
+    assert "--vocab-size 3: too small" in capsys.readouterr().err
+    assert in_flags("vocab_size=3: too small") == "vocab_size=3: too small"
 
 
 def test_help_shows_how_it_was_called():

@@ -105,7 +105,7 @@ def test_completion_knows_commands_flags_choices_and_places():
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("tok", ["tok-train", "tok-encode", "tok-eval"]),
+        ("tok", ["tok-train", "tok-prune", "tok-encode", "tok-eval"]),
         ("tok-train --vocab", ["--vocab-size"]),
         ("tok-train --input a b --vocab", ["--vocab-size"]),
         ("tok-encode --errors s", ["strict"]),

@@ -8,7 +8,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="the model's programs need it")
 
 from bytemill.cli.console.programs import PROGRAMS
-from bytemill.cli.demo import model as demo
+from bytemill.cli.demo.model import train_model
+from bytemill.cli.demo.sizes import QUICK
 from bytemill.cli.train import Screen
 from bytemill.lm.train.events import Stepped
 from tests.support.lm_runs import make_shards
@@ -17,6 +18,7 @@ from tests.support.programs import call, is_one_line
 # For each program: words that it takes, and what is told when Ctrl-C ends it.
 WORDS = {
     "tok-train": ("--input x --vocab-size 300 --out {}/t", "no tokenizer was written"),
+    "tok-prune": ("{}/t --input x --out {}/s", "no tokenizer was written"),
     "tok-encode": ("--tokenizer {}/t --input x --out {}/s", "no shards were written"),
     "tok-eval": ("--no-samples --text a={}/none", "the comparison is not complete"),
     "train": ("--data {}/none --out {}/r", "nothing was saved since the last save"),
@@ -36,6 +38,7 @@ WORDS = {
     "overlap": ("--tokenizer {}/none", "the search is not complete"),
     "chat": ("{}/none -p hi", "the conversation is over"),
     "serve": ("{}/none", "the server was not started"),
+    "infer-bench": ("{}/none", "the measurement is not complete"),
     "plot": ("{}/none", "nothing was drawn"),
     "report": ("{}/none", "nothing was written"),
     "export": ("{}/none --to huggingface --out {}/h", "nothing was written"),
@@ -99,7 +102,7 @@ def test_ctrl_c_in_the_demos_training_saves_and_ends_it(tmp_path, capsys, monkey
 
     monkeypatch.setattr(Screen, "__call__", pressed)
     with pytest.raises(KeyboardInterrupt):
-        demo.train_model(demo.QUICK, tmp_path, 100_000, 0)
+        train_model(QUICK, tmp_path, 100_000, 0)
     out, err = capsys.readouterr()
     assert "finishing this step; press again to stop now" in err
     assert "step 3: saved" in out or "step 2: saved" in out

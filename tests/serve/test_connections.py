@@ -4,13 +4,15 @@ import contextlib
 import json
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
 from bytemill.serve.app import ServeSettings
 from bytemill.serve.limits import Limits
 from bytemill.serve.server import Server
-from tests.support.serving import endless_weights, events, served, until
+from tests.support.serving import PATIENT, Steps, endless_weights, events, served, until
 
 CHAT = "/v1/chat/completions"
 USER = [{"role": "user", "content": "hi"}]
@@ -24,22 +26,33 @@ def endless():
 
 @pytest.fixture(scope="module")
 def slow(endless):
-    """A server of a model that does not stop by itself, and knows little patience."""
-    limits = Limits(header_seconds=1.0, body_seconds=1.0, write_seconds=1.0)
-    with served(endless, ServeSettings(limits), max_rows=2, max_waiting=1, chunk=8) as made:
+    """A server of a model that does not stop by itself."""
+    with served(endless, max_rows=2, max_waiting=1, chunk=8) as made:
+        made.steps = Steps(made.engines[0])
         yield made
+
+
+@pytest.fixture
+def unhurried(slow):
+    """Its answers take minutes: a test that is stopped for a while finds them where they were."""
+    slow.steps.pause = 0.05
+    yield slow
+    slow.steps.pause = 0.0
 
 
 @pytest.fixture(autouse=True)
 def idle_again(slow):
     """No row is left behind by any test."""
     yield
+    slow.steps.pause = 0.0
+    slow.steps.go.set()
     until(lambda: not slow.engines[0].is_busy)
     until(lambda: json.loads(slow.get("/stats")[2])["open_answers"] == 0)
 
 
 @pytest.mark.parametrize("streams", [True, False])
-def test_a_closed_connection_frees_its_row(slow, streams):
+def test_a_closed_connection_frees_its_row(unhurried, streams):
+    slow = unhurried
     counts = slow.engines[0].counts
     before = counts.cancelled
     body = json.dumps({**LONG, "stream": streams}).encode()
@@ -53,7 +66,8 @@ def test_a_closed_connection_frees_its_row(slow, streams):
     assert slow.engines[0].n_active == 0
 
 
-def test_a_full_queue_says_when_to_come_again(slow):
+def test_a_full_queue_says_when_to_come_again(unhurried):
+    slow = unhurried
     open_streams = [slow.stream(CHAT, **LONG) for _ in range(2)]
     until(lambda: slow.engines[0].n_active == 2)
     third = threading.Thread(target=lambda: slow.post(CHAT, {**LONG, "max_tokens": 1}))
@@ -67,16 +81,22 @@ def test_a_full_queue_says_when_to_come_again(slow):
     assert slow.get("/health")[0] == 200
     for connection, _ in open_streams:
         connection.close()
-    third.join(60)
+    third.join(300)
     assert not third.is_alive()
 
 
-def test_a_client_that_does_not_read_is_cut_off(slow):
+def test_a_client_that_does_not_read_is_cut_off(endless):
     """What is not read fills buffers; at last the row's client is given up."""
+    settings = ServeSettings(replace(PATIENT, write_seconds=1.0))
+    with served(endless, settings) as client:
+        _does_not_read(client)
+
+
+def _does_not_read(slow):
     closed = json.loads(slow.get("/stats")[2])["closed_early"]
     made = socket.socket()
     made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-    made.settimeout(60)
+    made.settimeout(300)
     made.connect(("127.0.0.1", slow.port))
     fields = {**LONG, "stream": True, "logprobs": True, "top_logprobs": 20}
     body = json.dumps(fields).encode()
@@ -90,19 +110,33 @@ def test_a_client_that_does_not_read_is_cut_off(slow):
     assert data.startswith(b"HTTP/1.1 200") and b"[DONE]" not in data
 
 
-def test_headers_and_bodies_that_never_end(slow):
+def test_headers_and_bodies_that_never_end(endless):
     """They are closed after a second; none of them keeps others waiting."""
-    never = slow.raw(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nX-A: ")
-    silent = slow.raw(b"")
-    kept = slow.raw(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-    body = slow.raw(
-        f"POST {CHAT} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-        "Content-Length: 100\r\n\r\n{".encode()
-    )
-    assert slow.get("/health")[0] == 200
+    limits = Limits(header_seconds=1.0, body_seconds=1.0)
+    with served(endless, ServeSettings(limits)) as client:
+        _never_ending(client)
+
+
+def _never_ending(client):
+    """Whoever asks here may be too late himself, and asks again."""
+    never = client.raw(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nX-A: ")
+    silent = client.raw(b"")
+    until(lambda: client.get("/health")[0] == 200)
     assert read_all(never) == read_all(silent) == b""
-    assert read_all(kept).count(b"HTTP/1.1 200") == 1
-    assert read_all(body).startswith(b"HTTP/1.1 408")
+
+    def is_kept():
+        kept = client.raw(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        return read_all(kept).count(b"HTTP/1.1 200") == 1
+
+    def is_late():
+        body = client.raw(
+            f"POST {CHAT} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            "Content-Length: 100\r\n\r\n{".encode()
+        )
+        return read_all(body).startswith(b"HTTP/1.1 408")
+
+    until(is_kept)
+    until(is_late)
 
 
 def test_headers_without_measure(slow):
@@ -156,20 +190,29 @@ def test_oversized_bodies(slow):
 def test_health_answers_during_a_long_prompt(slow):
     """A prompt is read in chunks, in the engine's thread."""
     words = "low new the " * 600
+    engine, seen = slow.engines[0], []
+    step = slow.steps._step
+
+    def steps():
+        step()
+        seen.append(engine._reading and engine._reading.held)
+        if len(seen) == 3:
+            slow.steps.go.clear()  # until others have been answered
+
+    slow.steps._step = steps
     thread = threading.Thread(
         target=lambda: slow.post(
             CHAT, {"messages": [{"role": "user", "content": words}], "max_tokens": 1}
         )
     )
-    before = slow.engines[0].counts.prompt_tokens
     thread.start()
-    until(lambda: slow.engines[0].counts.prompt_tokens > before)
-    n_while_reading = 0
-    while slow.engines[0].is_busy:
-        assert slow.get("/health")[0] == 200
-        n_while_reading += 1
-    thread.join(60)
-    assert n_while_reading > 1 and not thread.is_alive()
+    until(lambda: len(seen) == 3)
+    assert engine.is_busy and seen[0] < seen[1] < seen[2]
+    assert slow.get("/health")[0] == slow.get("/health")[0] == 200
+    slow.steps.go.set()
+    thread.join(300)
+    slow.steps._step = step
+    assert not thread.is_alive() and len(seen) > 100
 
 
 def test_stopping_lets_answers_finish(endless):
@@ -189,8 +232,9 @@ def test_stopping_lets_answers_finish(endless):
 
 
 def test_stopping_has_an_end(endless):
-    settings = ServeSettings(patience=0.0)
+    settings = ServeSettings(PATIENT, patience=0.0)
     with served(endless, settings) as client:
+        Steps(client.engines[0]).pause = 0.05
         connection, response = client.stream(CHAT, **LONG)
         next(events(response))
         client.server.stop()
@@ -201,10 +245,21 @@ def test_stopping_has_an_end(endless):
 
 def test_several_engines_share_the_work(endless):
     with served(endless, n_engines=2, max_rows=1, max_waiting=0) as client:
-        streams = [client.stream(CHAT, **{**LONG, "max_tokens": 30}) for _ in range(2)]
-        for connection, response in streams:
-            assert list(events(response))[-1] == "[DONE]"
-            connection.close()
+        steps = [Steps(engine) for engine in client.engines]
+        for one in steps:
+            one.go.clear()  # the first is not done before the second comes
+
+        def answer(_):
+            connection, response = client.stream(CHAT, **{**LONG, "max_tokens": 30})
+            with contextlib.closing(connection):
+                return list(events(response))[-1]
+
+        with ThreadPoolExecutor(2) as threads:
+            answers = threads.map(answer, range(2))
+            until(lambda: sum(engine.is_busy for engine in client.engines) == 2)
+            for one in steps:
+                one.go.set()
+            assert list(answers) == ["[DONE]"] * 2
         assert [engine.counts.new_tokens for engine in client.engines] == [30, 30]
 
 

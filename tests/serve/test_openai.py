@@ -18,7 +18,7 @@ HOW = {"temperature": 1.0, "max_tokens": 60}
 
 @pytest.fixture(scope="module")
 def api(client):
-    made = openai.OpenAI(base_url=f"{client.url}/v1", api_key="any", max_retries=0, timeout=60)
+    made = openai.OpenAI(base_url=f"{client.url}/v1", api_key="any", max_retries=0, timeout=300)
     yield made.with_options(max_retries=0)
     made.close()
 

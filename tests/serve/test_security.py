@@ -6,7 +6,7 @@ import pytest
 
 from bytemill.serve.app import ServeSettings
 from bytemill.serve.assistant import Memory
-from tests.support.serving import served
+from tests.support.serving import PATIENT, served
 
 CHAT = "/v1/chat/completions"
 USER = [{"role": "user", "content": "hi"}]
@@ -16,7 +16,7 @@ JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture(scope="module")
 def locked(calling):
-    with served(calling, ServeSettings(key="s3cret-key")) as made:
+    with served(calling, ServeSettings(PATIENT, key="s3cret-key")) as made:
         yield made
 
 
@@ -97,7 +97,7 @@ def test_names_of_other_sites_get_nothing(client, calling):
         assert (status, data["error"]["code"]) == (421, "unknown_host")
     for host in (f"localhost:{port}", "127.0.0.1", f"[::1]:{port}", "LOCALHOST"):
         assert client.post(CHAT, BODY, Host=host)[0] == 200
-    with served(calling, ServeSettings(hosts=["model.example", "127.0.0.1"])) as named:
+    with served(calling, ServeSettings(PATIENT, hosts=["model.example", "127.0.0.1"])) as named:
         assert named.post(CHAT, BODY, Host="model.example")[0] == 200
         assert named.post(CHAT, BODY, Host="localhost")[0] == 421
 
@@ -124,7 +124,7 @@ def test_nothing_of_a_conversation_is_kept_unless_asked(calling, tmp_path, capfd
     out, err = capfd.readouterr()
     assert "secret" not in out + err
     log = tmp_path / "log.jsonl"
-    with served(calling, ServeSettings(log=log)) as client:
+    with served(calling, ServeSettings(PATIENT, log=log)) as client:
         whole = client.chat(messages=messages, max_tokens=9, seed=1)[2]
         connection, response = client.stream(CHAT, messages=messages, max_tokens=9, seed=1)
         response.read()

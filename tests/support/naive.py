@@ -44,14 +44,20 @@ def _huggingface_numbers():
 _HUGGINGFACE = _huggingface_numbers()
 
 
-def train(counts, n_merges, tie_break="lexicographic", min_frequency=1, max_token_length=None):
+def train(
+    counts, n_merges, tie_break="lexicographic", min_frequency=1, max_token_length=None, after=()
+):
     """At most `n_merges` merges: each time all pairs are counted afresh and the best is joined.
 
-    A pair whose joined bytes are a token already is joined to that token and makes no merge.
+    A pair whose joined bytes are a token already is joined to that token and makes no merge. The
+    merges `after` which they come have been made before, and are not among those returned.
     """
     ids = {bytes([byte]): byte for byte in range(256)}
     merges = []
     words = [([bytes([byte]) for byte in word], n) for word, n in counts.items()]
+    for pair in after:
+        ids[pair[0] + pair[1]] = len(ids)
+        words = [(_join(word, pair), n) for word, n in words]
 
     def number(token):
         place = ids[token]
@@ -96,3 +102,17 @@ def join(word, pair):
             joined.append(word[i])
             i += 1
     return joined
+
+
+def needed(counts, merges):
+    """The tokens that pretokens are encoded to by merges, and those that these are merged from."""
+    found = {bytes([byte]) for byte in range(256)}
+    for pretoken in counts:
+        word = [bytes([byte]) for byte in pretoken]
+        for pair in merges:
+            word = _join(word, pair)
+        found.update(word)
+    for left, right in reversed(merges):
+        if left + right in found:
+            found |= {left, right}
+    return found

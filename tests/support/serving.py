@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import socket
+import threading
 import time
 
 from bytemill.chat import Renderer
@@ -12,6 +13,7 @@ from bytemill.lm.engine.worker import Pool, Worker
 from bytemill.lm.generate.weights import DecodingWeights
 from bytemill.serve.app import ServeSettings
 from bytemill.serve.assistant import Assistant
+from bytemill.serve.limits import Limits
 from bytemill.serve.server import Server
 from tests.support.callers import calling_model
 from tests.support.chats import chat_tokenizer
@@ -20,6 +22,8 @@ from tests.support.models import small_model
 TOKENIZER = chat_tokenizer()
 RENDERER = Renderer(TOKENIZER)
 CONTEXT = 256
+# A busy machine may stop a client for seconds at any place.
+PATIENT = Limits(header_seconds=300.0, body_seconds=300.0, write_seconds=300.0)
 
 
 def calling_weights():
@@ -44,12 +48,27 @@ def served(weights, settings=None, *, n_engines=1, tokenizer=TOKENIZER, name="to
         Engine(weights, tokenizer.n_vocab, EngineSettings(**engine)) for _ in range(n_engines)
     ]
     assistant = Assistant(name, Pool([Worker(engine) for engine in engines]), tokenizer)
-    server = Server(assistant, settings or ServeSettings(), port=0)
+    settings = settings or ServeSettings(PATIENT, patience=300.0)
+    server = Server(assistant, settings, port=0)
     with server.in_thread():
         client = Client(server.port)
         client.assistant, client.server, client.engines = assistant, server, engines
         until(lambda: client.get("/health")[0] == 200)
         yield client
+
+
+class Steps:
+    """An engine's steps, which a test may slow down (`pause`, in seconds) or hold (`go`)."""
+
+    def __init__(self, engine):
+        self._step, self.pause, self.go = engine.step, 0.0, threading.Event()
+        self.go.set()
+        engine.step = self
+
+    def __call__(self):
+        self.go.wait(300)
+        time.sleep(self.pause)
+        self._step()
 
 
 class Client:
@@ -60,7 +79,7 @@ class Client:
         self.url = f"http://127.0.0.1:{port}"
 
     def connection(self):
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
 
     def get(self, path, **headers):
         return self.ask("GET", path, headers=headers)
@@ -92,7 +111,7 @@ class Client:
 
     def raw(self, data):
         """A socket after it has sent some bytes."""
-        made = socket.create_connection(("127.0.0.1", self.port), timeout=60)
+        made = socket.create_connection(("127.0.0.1", self.port), timeout=300)
         made.sendall(data)
         return made
 
@@ -104,7 +123,7 @@ def events(response):
             yield line[6:].strip().decode()
 
 
-def until(holds, seconds=60):
+def until(holds, seconds=180):
     """Waits until something holds."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -10,9 +10,10 @@ import pytest
 from bytemill.chat import Message
 from bytemill.tasks import HumanEval
 from bytemill.tasks.humaneval import imports_of, program_of
-from bytemill.tools.sandbox import available
+from bytemill.tools.sandbox import Limits, available
 from tests.support.evaluation import EVAL
 
+LIMITS = Limits(seconds=240.0)  # a busy machine takes long for anything
 PROMPT = 'from typing import List\n\n\ndef add(x: int, y: int) -> int:\n    """Adds."""\n'
 ROW = {
     "task_id": "HumanEval/0",
@@ -48,7 +49,7 @@ def test_imports_of_a_prompt():
 def test_judging(tmp_path):
     with gzip.open(tmp_path / "HumanEval.jsonl.gz", "wt") as file:
         file.write(json.dumps(ROW) + "\n")
-    task = HumanEval(tmp_path)
+    task = HumanEval(tmp_path, limits=LIMITS)
     (item,) = task
     assert item.conversation.messages[0].content == PROMPT
     right = item.conversation.messages[1]
@@ -64,7 +65,7 @@ def test_judging(tmp_path):
     available() is None or not (EVAL / "humaneval").is_dir(), reason="HumanEval is not here"
 )
 def test_every_problem():
-    task = HumanEval(EVAL / "humaneval")
+    task = HumanEval(EVAL / "humaneval", limits=LIMITS)
     assert len(task) == 164
 
     def both(item):

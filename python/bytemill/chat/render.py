@@ -79,10 +79,16 @@ class Renderer:
         tokenizer: It has `SPECIAL_TOKENS`; see `with_special_tokens`.
 
     Raises:
+        TypeError: It is not a `Tokenizer`.
         ValueError: It lacks some of them; the message names them.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
+        if not isinstance(tokenizer, Tokenizer):
+            raise TypeError(
+                f"tokenizer is a {type(tokenizer).__name__}, not a bytemill.Tokenizer: load one "
+                "with Tokenizer.load, or train it"
+            )
         special = tokenizer.special_tokens
         missing = [token for token in SPECIAL_TOKENS if token not in special]
         if missing:
@@ -108,7 +114,8 @@ class Renderer:
                 they are whole, or are not there. None does not cut.
 
         Raises:
-            ValueError: `max_tokens` is below 1; a part's ids are not of its text.
+            ValueError: `max_tokens` is below 1; a part's ids are not of its text, or not the
+                tokenizer's.
         """
         if max_tokens is not None and max_tokens < 1:
             raise ValueError(f"max_tokens={max_tokens}: it must be at least 1")
@@ -158,6 +165,11 @@ class Renderer:
         Each part keeps its ids, so that rendering the message gives them again. Reading ends at
         the end of the message. Special tokens that have no place there are left out, and a part
         that is not closed ends where the ids do.
+
+        Raises:
+            TypeError: An id is not an integer.
+            ValueError: An id before the end of the message is not one of the tokenizer's; the
+                message names it.
         """
         kinds: dict[int, PartType] = {
             self.special[start]: kind for kind, (start, _) in _AROUND.items()
@@ -173,7 +185,7 @@ class Renderer:
             if kind == "python_output" and not follows:
                 kind = "text"  # no call that it could be the result of
             if kept or kind != "text":
-                text = self.tokenizer.decode(kept)
+                text = self._text(kept)
                 parts.append(Part(kind, text, tuple(kept)))
             kept.clear()
             kind = "text"
@@ -192,6 +204,24 @@ class Renderer:
         close()
         return Message("assistant", tuple(parts))
 
+    def _text(self, ids: Sequence[int]) -> str:
+        """What ids stand for."""
+        try:
+            return self.tokenizer.decode(ids)
+        except KeyError:
+            foreign = next(id for id in ids if not self._is_known(id))
+            raise ValueError(
+                f"the id {foreign} is not one of the tokenizer's, whose ids go up to "
+                f"{self.tokenizer.n_vocab - 1}: use the one that the model was trained with"
+            ) from None
+
+    def _is_known(self, id: int) -> bool:
+        try:
+            self.tokenizer.decode([id])
+        except KeyError:
+            return False
+        return True
+
     def _turns(self, conversation: Conversation) -> Iterable[tuple[str, Sequence[Part]]]:
         """Roles and parts, the system's text put into the first user's message."""
         messages = conversation.messages
@@ -209,7 +239,7 @@ class Renderer:
         if part.ids is None:
             return self.tokenizer.encode_ordinary(part.text)
         has_special = any(self.tokenizer.is_special_token(id) for id in part.ids)
-        if has_special or self.tokenizer.decode(part.ids) != part.text:
+        if has_special or self._text(part.ids) != part.text:
             raise ValueError(
                 f"a part of type {part.type!r} has ids that are not of its text "
                 f"{part.text[:40]!r}; leave them out to encode the text"

@@ -11,6 +11,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Sequence
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,8 @@ def run(name: str, argv: Sequence[str], prog: str) -> int:
 
     with guarded(stops=not program.saves) as out, interrupts.answered():
         try:
-            status = exit_status(work, "nothing was done")
+            # What messages call things is this program's alone, and forgotten when it ends.
+            status = copy_context().run(exit_status, work, "nothing was done")
         except SystemExit as end:  # argparse's way to end after --help and errors
             return _after_help(end)
         failure = out and out.failure

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import signal
 import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
@@ -22,9 +20,11 @@ from bytemill._types import TieBreak
 from bytemill.cli import report
 from bytemill.cli.command import EPILOG, check_new, check_out, check_writable, exit_status
 from bytemill.cli.console import inputs
+from bytemill.cli.console.interrupts import held
 from bytemill.cli.console.messages import in_flags
 from bytemill.cli.console.streams import tell
 from bytemill.cli.progress import Progress
+from bytemill.cli.vocabularies.base import add_extend, base_of
 from bytemill.data import InputFile, expand_inputs, iter_documents
 from bytemill.data.readers import check_packages
 from bytemill.files import new_folder, read_json_object
@@ -49,8 +49,7 @@ def parser() -> argparse.ArgumentParser:
     add("--overwrite", action="store_true", help="replace a tokenizer that is in --out")
     add(
         "--pattern",
-        default="gpt2",
-        help=f"{', '.join(NAMES)}, or a regex (default: %(default)s)",
+        help=f"{', '.join(NAMES)}, or a regex (default: gpt2)",
     )
     add(
         "--special",
@@ -60,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="TOKEN",
         help="special tokens, which separate documents (default: none)",
     )
+    add_extend(result)
     add(
         "--tie-break",
         choices=get_args(TieBreak),
@@ -151,6 +151,7 @@ class Job:
         self.made = made
         self.out = Path(args.out)
         check_new(self.out, overwrite=args.overwrite, kind="a tokenizer", marks=(CONFIG_NAME,))
+        self.base = base_of(args)
         self.trainer = BpeTrainer(
             pattern=args.pattern,
             special_tokens=args.special,
@@ -208,7 +209,7 @@ class Job:
             (
                 "merged",
                 f"{report.phase(trained - counted, n_bytes)}; "
-                f"{report.count(len(tokenizer.merges), 'merge')}",
+                f"{report.count(len(tokenizer.merges) - self.n_before(), 'merge')}",
             ),
         ]
         if peak := report.peak_memory():
@@ -220,7 +221,7 @@ class Job:
             *report.labelled("longest tokens", report.longest_tokens(tokenizer)),
             ("fingerprint", tokenizer.fingerprint),
         ]
-        with uninterrupted():
+        with held():
             write(tokenizer.vocabulary, self.out)  # the folder is locked
             ranks = read_json_object(self.out / CONFIG_NAME)["ranks_file"]
             self.made[:0] = [self.out / CONFIG_NAME, self.out / ranks]
@@ -255,7 +256,8 @@ class Job:
 
     def check_enough(self) -> None:
         """Raises if there is no text and merges are wanted: the vocabulary would be bytes alone."""
-        if len(self.trainer.counts) or self.args.vocab_size == 256 + len(self.args.special):
+        least = 256 + len(self.args.special) if self.base is None else len(self.base)
+        if len(self.trainer.counts) or self.args.vocab_size == least:
             return
         named = " ".join(["--input", *self.args.input])
         rest = " besides what is held out" if self.fraction else ""
@@ -317,10 +319,24 @@ class Job:
         """Learns the merges; a vocabulary smaller than asked for is told on stderr."""
         with warnings.catch_warnings(record=True) as caught, Progress("merge", "merges") as bar:
             warnings.simplefilter("always")
-            tokenizer = self.trainer.train(self.args.vocab_size, progress=bar.update)
+            if self.base is None:
+                tokenizer = self.trainer.train(self.args.vocab_size, progress=bar.update)
+            else:
+                tokenizer = self.base.extended(
+                    self.trainer.counts,
+                    self.args.vocab_size,
+                    tie_break=self.args.tie_break,
+                    min_frequency=self.args.min_frequency,
+                    max_token_length=self.args.max_token_length,
+                    progress=bar.update,
+                )
         for warning in caught:
             tell(f"warning: {in_flags(str(warning.message))}")
         return tokenizer
+
+    def n_before(self) -> int:
+        """How many merges there were to begin with."""
+        return 0 if self.base is None else len(self.base.merges)
 
     def compression(self, tokenizer: Tokenizer) -> str:
         """Bytes per token of held-out documents, or else of some that were trained on."""
@@ -371,16 +387,6 @@ def first(documents: Iterable[str], n_chars: int) -> Iterator[str]:
 def shown(pat_str: str) -> str:
     """A pattern as a user writes it."""
     return name_of(pat_str) or repr(pat_str)
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Lets Ctrl-C pass by for a moment, so that what is being written is written whole."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def parse_held_out(words: Sequence[str]) -> tuple[float, list[str]]:

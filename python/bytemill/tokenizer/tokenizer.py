@@ -9,13 +9,16 @@ from bytemill._types import TieBreak
 from bytemill.files import raising_memory_error
 from bytemill.formats import folder, gpt2, hub, huggingface
 from bytemill.formats import tiktoken as tiktoken_format
-from bytemill.tokenizer.unstable import Unstable
+from bytemill.formats.transformers.doors import as_transformers
+from bytemill.tokenizer.changing import Changing
+from bytemill.tokenizer.tiktoken_surface import TiktokenSurface
 from bytemill.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import tiktoken
+    from transformers import PreTrainedTokenizerFast
 
     from bytemill.data.documents import Progress
     from bytemill.data.inputs import Paths
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 StrPath = str | os.PathLike[str]
 
 
-class Tokenizer(Unstable):
+class Tokenizer(Changing):
     """A byte-level BPE tokenizer, which gives the ids that tiktoken gives.
 
     A pretoken that is a token is that token. Otherwise it starts as single bytes, and of all
@@ -105,13 +108,6 @@ class Tokenizer(Unstable):
         )
 
     @classmethod
-    def from_vocabulary(cls, vocabulary: Vocabulary) -> "Tokenizer":
-        """What encodes and decodes with `vocabulary`."""
-        tokenizer = cls.__new__(cls)
-        tokenizer._vocabulary = vocabulary
-        return tokenizer
-
-    @classmethod
     def train(
         cls,
         input: StrPath | Sequence[StrPath] | Iterable[str],
@@ -150,35 +146,6 @@ class Tokenizer(Unstable):
         else:
             trainer.feed(cast("Iterable[str]", input))
         return cls.from_vocabulary(trainer.train_vocabulary(vocab_size, stacklevel=3))
-
-    def truncated(self, vocab_size: int) -> "Tokenizer":
-        """The vocabulary that training at the smaller size `vocab_size` would have given.
-
-        The tokens of lowest rank are kept, and the special tokens follow them directly.
-
-        Args:
-            vocab_size: Tokens to keep, special tokens included.
-
-        Raises:
-            ValueError: If that is more tokens than there are, or less than the 256 bytes and the
-                special tokens; for a tokenizer.json's vocabulary with a shape that decides ids.
-        """
-        if self._vocabulary.shape is not None and self._vocabulary.shape.core is not None:
-            raise ValueError(
-                "a vocabulary from a tokenizer.json that says more than tokens, special tokens "
-                "and a pattern cannot be truncated"
-            )
-        n_special, n_ranks = len(self.special_tokens), len(self.mergeable_ranks)
-        if not 256 + n_special <= vocab_size <= n_ranks + n_special:
-            raise ValueError(
-                f"vocab_size={vocab_size}: this vocabulary can be cut to {256 + n_special} (bytes "
-                f"and special tokens) up to {n_ranks + n_special} (all it has)"
-            )
-        by_rank = sorted(self.mergeable_ranks.items(), key=lambda item: item[1])
-        kept = dict(by_rank[: vocab_size - n_special])
-        after = max(kept.values()) + 1
-        special = {text: after + i for i, text in enumerate(self.special_tokens)}
-        return Tokenizer.from_ranks(kept, special, pattern=self.pat_str, name=self.name)
 
     # Corpora
 
@@ -323,6 +290,17 @@ class Tokenizer(Unstable):
         with raising_memory_error():
             return tiktoken_format.to_tiktoken(self._vocabulary, name)
 
+    def as_tiktoken(self) -> "tiktoken.Encoding":
+        """A `tiktoken.Encoding` that this tokenizer does the work of; where tiktoken is not
+        installed, an object with the same methods (`bytemill.tokenizer.tiktoken_surface`)."""
+        try:
+            from bytemill.tokenizer.tiktoken_encoding import TiktokenEncoding
+        except ModuleNotFoundError as error:
+            if error.name != "tiktoken":
+                raise
+            return cast("tiktoken.Encoding", TiktokenSurface(self))
+        return TiktokenEncoding(self)
+
     @classmethod
     def from_huggingface(cls, path: StrPath) -> "Tokenizer":
         """Reads a byte-level BPE tokenizer.json; see `bytemill.formats.huggingface.read`."""
@@ -345,6 +323,20 @@ class Tokenizer(Unstable):
         """Writes a tokenizer.json, checked; see `bytemill.formats.huggingface.write`."""
         with raising_memory_error():
             huggingface.write(self._vocabulary, path)
+
+    def as_transformers(self, **options: Any) -> "PreTrainedTokenizerFast":
+        """A fast tokenizer of transformers that encodes with this one.
+
+        Args:
+            **options: transformers' own: bos_token, eos_token, pad_token, model_max_length,
+                padding_side, chat_template and so on; see
+                `bytemill.formats.transformers.fast.BytemillTokenizerFast`.
+
+        Raises:
+            ImportError: transformers 5 or later is not installed.
+            ValueError: The vocabulary cannot be written as a tokenizer.json.
+        """
+        return as_transformers(self._vocabulary, options)
 
 
 def _from_state(state: dict[str, Any]) -> Tokenizer:

@@ -49,12 +49,9 @@ class Unstable(Encoding, Decoding):
         allowed, disallowed = allowed_special, disallowed_special
         ids = self.encode(text, allowed_special=allowed, disallowed_special=disallowed)
         text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-        n = self._last_pretoken(self._after_special(text, allowed), ids)
+        n = self._n_unstable(self._after_special(text, allowed), ids)
         if n == 0:
             return ids, []
-        if self._is_blank(ids[-n]):
-            # A line end that follows may take in all white space before it.
-            n += sum(1 for _ in itertools.takewhile(self._is_blank, reversed(ids[:-n])))
         certain, rest = ids[:-n], self.decode_bytes(ids[-n:])
         found: set[tuple[int, ...]] = {
             (self.mergeable_ranks[token],) for token in self._beginning_with(rest)
@@ -74,6 +71,28 @@ class Unstable(Encoding, Decoding):
         if 0 < blank < len(rest):
             found.add((*self._merged(rest[:-blank]), *self._merged(rest[-blank:])))
         return certain, [list(completion) for completion in sorted(found)]
+
+    def _n_unstable(self, text: str, ids: list[int]) -> int:
+        """How many of `ids` may change if `text`, with which they end, goes on."""
+        n = self._last_pretoken(text, ids)
+        if n > 0 and self._is_blank(ids[-n]):
+            # A line end that follows may take in all white space before it.
+            n += sum(1 for _ in itertools.takewhile(self._is_blank, reversed(ids[:-n])))
+        return n
+
+    def _ids_of_bytes(self, data: bytes) -> list[int]:
+        """The ids of bytes, as tiktoken's method `_encode_bytes` gives them: from the last pretoken
+        before a byte that is not UTF-8 to the end is one pretoken."""
+        try:
+            return self.encode_ordinary(data.decode())
+        except UnicodeDecodeError as error:
+            text = data[: error.start].decode()
+            rest = data[error.start :]
+        ids = self.encode_ordinary(text)
+        n = self._n_unstable(text, ids)
+        if n:
+            ids, rest = ids[:-n], self.decode_bytes(ids[-n:]) + rest
+        return [*ids, *self._merged(rest)]
 
     def _after_special(self, text: str, allowed: SpecialChoice) -> str:
         """The text after the last allowed special token."""
@@ -134,6 +153,8 @@ class Unstable(Encoding, Decoding):
     def _merged(self, pretoken: bytes) -> list[int]:
         """The ids that merging leaves of bytes, which need not be UTF-8."""
         ranks = self.mergeable_ranks
+        if pretoken in ranks:
+            return [ranks[pretoken]]
         parts = [pretoken[i : i + 1] for i in range(len(pretoken))]
         while len(parts) > 1:
             joined = [ranks.get(a + b, len(ranks) + 2**32) for a, b in itertools.pairwise(parts)]

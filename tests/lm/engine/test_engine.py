@@ -22,6 +22,7 @@ from bytemill.lm.generate.weights import DecodingWeights
 from bytemill.tools import calculate
 from tests.support.callers import calling_model
 from tests.support.chats import chat_tokenizer
+from tests.support.faulty_server import wait_until
 from tests.support.models import small_model
 from tests.support.one_thread import one_thread  # noqa: F401
 from tests.support.programs import ROOT
@@ -125,7 +126,9 @@ def scenario(engine, weights, seed, is_chat):
 @pytest.mark.parametrize("kind", ["calling", "plain"])
 def test_rows_are_as_if_alone(request, kind, seed):
     weights = request.getfixturevalue(kind)
-    settings = EngineSettings(max_rows=5, chunk=7, prefix_bytes=[0, 200_000, 10**9][seed])
+    settings = EngineSettings(
+        max_rows=5, chunk=[7, 30, 200][seed], prefix_bytes=[0, 200_000, 10**9][seed]
+    )
     engine = Engine(weights, N_VOCAB, settings)
     asked, lonely, cancelled = scenario(engine, weights, seed, kind == "calling")
     n_whole = 0
@@ -173,6 +176,97 @@ def test_samples_of_one_prompt_read_it_once(plain):
     run(engine)
     assert engine.counts.reused_tokens == 4 * (len(prompt) - 1)
     assert [one.ids for one in asked] == generate(plain, [prompt] * 5, max_new_tokens=8)
+
+
+class Reads:
+    """How many prompts each pass of an engine's read, and how many tokens it was wide."""
+
+    def __init__(self, engine, monkeypatch):
+        self.shapes = []
+        read = engine._passes.read
+
+        def counted(ids, *rest):
+            self.shapes.append(tuple(ids.shape))
+            return read(ids, *rest)
+
+        monkeypatch.setattr(engine._passes, "read", counted)
+
+
+def test_prompts_that_wait_are_read_together(plain, monkeypatch):
+    engine = Engine(plain, N_VOCAB, EngineSettings(max_rows=6, chunk=40, prefix_bytes=0))
+    reads = Reads(engine, monkeypatch)
+    r = random.Random(3)
+    lengths = [12, 10, 11, 3, 30, 12, 12]
+    prompts = [r.choices(range(N_VOCAB), k=n) for n in lengths]
+    asked = [Asked(TextMachine(p, 4), {"temperature": 1.0}, i) for i, p in enumerate(prompts)]
+    engine.submit([one.row for one in asked])
+    engine.step()
+    # Three fill most of a chunk; what is left would be little of the next but one.
+    assert reads.shapes == [(3, 12), (1, 3)]
+    assert [len(one.ids) for one in asked] == [2, 2, 2, 2, 0, 0, 0]
+    engine.step()
+    assert reads.shapes[2:] == [(1, 30)]  # no room for one beside it
+    run(engine)
+    assert sum(n for n, _ in reads.shapes) == len(prompts)
+    for i, (one, prompt) in enumerate(zip(asked, prompts, strict=True)):
+        assert [one.ids] == generate(plain, [prompt], max_new_tokens=4, seed=i)
+
+
+def test_a_row_that_comes_has_its_first_token_after_a_step(plain):
+    engine = Engine(plain, N_VOCAB, EngineSettings(max_rows=16, chunk=40))
+    running = [Asked(TextMachine([1, i], 50), {"temperature": 1.0}, i) for i in range(15)]
+    engine.submit([one.row for one in running])
+    for _ in range(3):
+        engine.step()
+    before = [len(one.ids) for one in running]
+    late = Asked(TextMachine([*range(30)], 5), {"temperature": 1.0}, 0)
+    engine.submit([late.row])
+    engine.step()
+    assert len(late.ids) == 2  # by its reading, and with the others
+    assert [len(one.ids) for one in running] == [n + 1 for n in before]
+
+
+def test_a_slot_has_room_for_padding(plain, monkeypatch):
+    engine = Engine(plain, N_VOCAB, EngineSettings(max_rows=3, chunk=200))
+    known = [5] * (T - 6)
+    engine.submit([Asked(TextMachine(known, 1), {"temperature": 0.0}, 0).row])
+    run(engine)
+    reads = Reads(engine, monkeypatch)
+    next_turn = [*known, 7, 8, 9]  # 4 are left to read, up to 3 before the end
+    other = list(range(1, 6))
+    asked = [Asked(TextMachine(p, 2), {"temperature": 0.0}, 0) for p in (next_turn, other * 2)]
+    more = Asked(TextMachine(other, 2), {"temperature": 0.0}, 0)
+    engine.submit([one.row for one in asked])
+    run(engine)
+    assert reads.shapes == [(1, 3), (1, 10)]
+    engine.submit([more.row])
+    run(engine)
+    for one in (*asked, more):
+        prompt = one.row.machine.prompt
+        assert [one.ids] == generate(plain, [prompt], max_new_tokens=2, temperature=0)
+
+
+def test_a_pass_that_fails_ends_its_rows_alone(plain, monkeypatch):
+    engine = Engine(plain, N_VOCAB, EngineSettings(max_rows=4, chunk=20, prefix_bytes=0))
+    read = engine._passes.read
+
+    def fail(ids, *rest):
+        if 7 in ids:
+            raise MemoryError("no room")
+        return read(ids, *rest)
+
+    monkeypatch.setattr(engine._passes, "read", fail)
+    prompts = [[1, 2], [3, 4, 5, 6, 8, 9, 10, 11], [7] * 8, [12, 13, 14, 15, 16, 17, 18]]
+    asked = [Asked(TextMachine(p, 5), {"temperature": 0.0}, 0) for p in prompts]
+    engine.submit([one.row for one in asked])
+    run(engine)
+    failed = [isinstance(one.ends[0].error, MemoryError) for one in asked]
+    assert failed == [False, True, True, False]  # of one pass: the second and the third
+    for one in (asked[0], asked[3]):
+        assert [one.ids] == generate(
+            plain, [one.row.machine.prompt], max_new_tokens=5, temperature=0
+        )
+    assert engine.n_active == 0
 
 
 def test_prefixes_are_bounded_and_the_least_used_goes(plain):
@@ -297,11 +391,13 @@ def test_what_is_refused(plain):
 def test_workers_finish_what_they_have_begun(plain):
     workers = [Worker(Engine(plain, N_VOCAB, EngineSettings(max_rows=4))) for _ in range(2)]
     pool = Pool(workers)
-    pool.start()
     asked = [Asked(TextMachine([1, seed], 30), {"temperature": 1.0}, seed) for seed in range(12)]
+    for one in asked[:2]:  # one for each, however slowly the others come
+        pool.submit([one.row])
+    pool.start()
     threads = [
         threading.Thread(target=lambda part=part: [pool.submit([one.row]) for one in part])
-        for part in (asked[:6], asked[6:])
+        for part in (asked[2:7], asked[7:])
     ]
     for thread in threads:
         thread.start()
@@ -317,17 +413,17 @@ def test_workers_finish_what_they_have_begun(plain):
 
 def test_closing_without_patience_cancels(plain):
     pool = Pool([Worker(Engine(plain, N_VOCAB))])
-    begun, wait = threading.Event(), threading.Event()
-    ends = []
+    begun, ends = threading.Event(), []
 
     def hold(token):
         begun.set()
-        return wait.wait(60)
+        wait_until(lambda: row.is_cancelled)
+        return True
 
-    pool.submit([Row(TextMachine([1], 60), on_token=hold, on_end=ends.append)])
+    row = Row(TextMachine([1], 60), on_token=hold, on_end=ends.append)
+    pool.submit([row])
     pool.start()
-    assert begun.wait(60)
-    threading.Timer(0.2, wait.set).start()
+    assert begun.wait(300)
     assert not pool.close(patience=0.0)
     assert [end.finish for end in ends] == ["cancelled"]
 
@@ -338,7 +434,7 @@ def test_a_worker_is_chosen_by_what_it_knows(plain):
     pool.start()
     ended = threading.Event()
     workers[1].submit([Row(TextMachine([3] * 20, 2), on_end=lambda end: ended.set())])
-    assert ended.wait(60)
+    assert ended.wait(300)
     row = Row(TextMachine([3] * 25, 1))
     pool.submit([row])
     pool.close()
@@ -364,7 +460,7 @@ model = small_model("gpt", vocab_size=300, context_length=512).eval()
 worker = Worker(Engine(DecodingWeights(model), 300))
 worker.start()
 worker.submit([Row(TextMachine([1], 500), Sampling(), seed=1, on_token=take)])
-sys.exit(7 if began.wait(60) else 1)
+sys.exit(7 if began.wait(200) else 1)
 """
 
 

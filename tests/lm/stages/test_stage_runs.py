@@ -418,6 +418,36 @@ def test_replay_of_a_base_run_a_stage_and_shards(folder):
     assert all((y[i] != -1).any() for i in own)
 
 
+def test_relative_paths_are_right_in_another_working_folder(folder, monkeypatch):
+    """What a run of relative paths keeps is enough to go on anywhere, and gives the same bits."""
+    chats = [
+        Conversation((Message("user", f"what of {i}"), Message("assistant", f"it is {i * i}")))
+        for i in range(30)
+    ]
+    write_chats(folder / "own.jsonl", chats)
+    monkeypatch.chdir(folder)
+    fields = {"tasks": "own.jsonl[:20]*2; identity[:60]", "replay": " 0.3=base ;0.2=shards"}
+    settings = sft(folder, **fields, init_from="base", out="whole")
+    run(Sft, settings)
+    made = Sft(
+        settings.but(out="cut"),
+        on_event=lambda event: (
+            made.stop() if isinstance(event, Stepped) and event.step == 3 else None
+        ),
+    )
+    assert made.run().step == 3
+    elsewhere = folder / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    kept = SftConfig.load(folder / "cut" / "config.json")
+    assert kept.data.replay == f"0.3={folder / 'base'}; 0.2={folder / 'shards'}"
+    assert kept.data.tasks == f"{folder / 'own.jsonl'}[:20]*2; identity[:60]"
+    assert kept.placed() == kept
+    run(Sft, kept.but(out=str(folder / "cut")), resume=True)
+    whole, went_on = (load_model(folder / name).model.state_dict() for name in ("whole", "cut"))
+    assert all(torch.equal(whole[name], went_on[name]) for name in whole)
+
+
 @pytest.mark.parametrize(
     ("replay", "error", "message"),
     [

@@ -65,5 +65,15 @@ def answered() -> Iterator[None]:
         signal.signal(signal.SIGINT, usual)
 
 
+@contextmanager
+def held() -> Iterator[None]:
+    """Lets Ctrl-C pass by for a moment, so that what is being written is written whole."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _say() -> None:
     tell("stopping; press Ctrl-C again to end at once")

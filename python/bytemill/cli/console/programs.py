@@ -35,6 +35,9 @@ class Program(NamedTuple):
 PROGRAMS = {
     "download": Program("bytemill.cli.download", "a dataset's name -> its files", True),
     "tok-train": Program("bytemill.cli.tok_train", "text files -> a tokenizer", True),
+    "tok-prune": Program(
+        "bytemill.cli.vocabularies.tok_prune", "a tokenizer -> one of the tokens in use", True
+    ),
     "tok-encode": Program("bytemill.cli.tok_encode", "text files -> token shards", True),
     "tok-eval": Program("bytemill.cli.tok_eval", "compare the compression of tokenizers", False),
     "train": Program("bytemill.cli.train", "token shards -> a language model *", True),
@@ -67,6 +70,9 @@ PROGRAMS = {
     "overlap": Program("bytemill.cli.overlap", "test items that are in the training data", True),
     "serve": Program(
         "bytemill.cli.serving.serve", "a model behind OpenAI's API, with a page *", True
+    ),
+    "infer-bench": Program(
+        "bytemill.cli.evaluation.infer_bench", "how fast a model reads and writes *", False
     ),
     "account": Program("bytemill.cli.account", "a model's parameters, memory and FLOPs *", False),
     "demo": Program("bytemill.cli.demo", "all of it in minutes, on Python's own source *", True),

@@ -1,16 +1,16 @@
-"""The demo's second half: token shards -> a model -> its bits per byte, and what it writes."""
+"""The demo's base model: token shards -> a model -> its bits per byte, and what it writes."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from bytemill import Tokenizer
 from bytemill.cli import report
+from bytemill.cli.demo.sizes import Size
 from bytemill.cli.demo.tokenizer import BOS
 from bytemill.cli.progress import Progress
 from bytemill.cli.train import Screen
@@ -24,7 +24,7 @@ from bytemill.lm.evaluate.baselines import (
     gzip_bits_per_byte,
 )
 from bytemill.lm.generate.text import generate
-from bytemill.lm.train import TrainConfig, Trainer
+from bytemill.lm.train import Trainer
 from bytemill.lm.train.run_data import RunData
 
 # A space at the end would not be as in the text, where it begins the next token.
@@ -32,59 +32,10 @@ PROMPTS = ("def", "class", "import")
 SAMPLE_TOKENS = 120
 
 
-@dataclass(frozen=True)
-class Size:
-    """How large a demo is."""
-
-    vocab_size: int
-    n_layer: int
-    d_model: int
-    n_head: int
-    context_length: int
-    batch_size: int
-    eval_tokens: int
-    steps: int
-    """How long to train where that takes no more than `minutes`."""
-    minutes: float | None
-    """For how long to train at most. Where that is too short for the steps the trainer shortens the
-    schedule as it goes, so that the learning rates have come down when it ends."""
-    most_files: int | None = None
-    threads: int | None = None
-
-    def config(self, out: Path, steps: int | None, seed: int) -> TrainConfig:
-        """The training run in `out`; steps that are given are made, however long they take."""
-        planned = steps or self.steps
-        return TrainConfig.of(
-            data=str(out / "shards"),
-            tokenizer=str(out / "tokenizer"),
-            out=str(out / "model"),
-            preset="gpt",
-            context_length=self.context_length,
-            n_layer=self.n_layer,
-            d_model=self.d_model,
-            n_head=self.n_head,
-            batch_size=self.batch_size,
-            steps=planned,
-            minutes=self.minutes if steps is None else None,
-            # nanochat's rates. The dial would lower them for so small a batch; few steps want more.
-            lr_batch_scaling=False,
-            decay_fraction=0.6,
-            threads=self.threads,
-            seed=seed,
-            eval_every=max(planned // 4, 1),
-            eval_tokens=self.eval_tokens,
-            checkpoint_every=max(planned // 2, 1),
-            log_every=max(planned // 100, 1),
-        )
-
-
-QUICK = Size(400, 2, 32, 1, 64, 4, 512, 50, None, most_files=120, threads=1)
-CPU = Size(4096, 4, 256, 4, 256, 16, 1 << 16, 600, 4.0)
-GPU = Size(8192, 8, 512, 4, 1024, 64, 1 << 19, 1500, 4.0)
-
-
-def train_model(size: Size, out: Path, steps: int | None, seed: int) -> float:
-    """Trains, with progress, and returns the validation bits per byte."""
+def train_model(
+    size: Size, out: Path, steps: int | None, seed: int, *, resume: bool = False
+) -> float:
+    """Trains, or goes on, with progress; returns the validation bits per byte."""
     config = size.config(out, steps, seed)
     planned = report.count(config.schedule.steps or size.steps, "step")
     began = time.perf_counter()
@@ -93,10 +44,12 @@ def train_model(size: Size, out: Path, steps: int | None, seed: int) -> float:
     )
     print(f"\n3. A language model, trained for {planned}{limit}\n")
     with Progress("train", "steps") as bar:
-        result = Trainer(config, on_event=Screen(bar)).run()
+        trainer = Trainer(config, on_event=Screen(bar), resume=resume)
+        result = trainer.run()
     if not result.is_finished:
         raise KeyboardInterrupt
-    found = result.validation
+    # A run that had ended before has made no step, and so no validation.
+    found = result.validation or trainer.validate()
     if found is None or found.bits_per_byte is None:
         raise ValueError("there is no text for validation")
     print(f"trained for {report.count(result.step, 'step')} in {time.perf_counter() - began:.0f} s")

@@ -1,4 +1,4 @@
-"""The demo's first half: source code of the standard library -> a tokenizer -> token shards."""
+"""The demo's beginning: source code of the standard library -> a tokenizer -> token shards."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bytemill import BpeTrainer, Tokenizer
+from bytemill.chat.render import SPECIAL_TOKENS
 from bytemill.cli import report
 from bytemill.cli.progress import Progress
 from bytemill.data import Manifest, iter_documents
 
-BOS = "<|bos|>"
+BOS = SPECIAL_TOKENS[0]
 VALIDATION_FRACTION = 0.05
 SAMPLE = '''\
 def fibonacci(n: int) -> int:
@@ -66,7 +67,7 @@ def source_files(folder: Path | None = None, most: int | None = None) -> Sources
 def train_tokenizer(sources: Sources, vocab_size: int, out: Path) -> Tokenizer:
     """Trains, saves, loads, and prints what came of it; held-out files are not looked at."""
     began = time.perf_counter()
-    trainer = BpeTrainer(pattern="gpt2", special_tokens=[BOS])
+    trainer = BpeTrainer(pattern="nanochat", special_tokens=SPECIAL_TOKENS)
     with Progress("count", "MB") as bar:
         trainer.feed_files(sources.train, errors="replace", progress=bar.update)
     counted = time.perf_counter()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bytemill.lm.engine.prefixes import Prefixes, common
-from bytemill.lm.engine.rows import End, Row, Token
+from bytemill.lm.engine.prefixes import Ids, Prefix, Prefixes, common
+from bytemill.lm.engine.rows import Counts, End, Row, Token
 from bytemill.lm.engine.slots import Slots
 from bytemill.lm.generate.passes import Passes
 from bytemill.lm.generate.sampling import Sampling
@@ -55,29 +55,6 @@ class EngineSettings:
                 raise ValueError(f"{name}={value}: it must be at least {least}")
 
 
-@dataclass
-class Counts:
-    """What an engine has done since it was made."""
-
-    steps: int = 0
-    """Passes for a token of each running row."""
-    prompt_tokens: int = 0
-    """Of prompts, read or reused."""
-    reused_tokens: int = 0
-    """Of these, those whose keys and values were there already."""
-    new_tokens: int = 0
-    """Given out, forced ones included."""
-    stop: int = 0
-    """Rows that ended so; likewise the next three."""
-    length: int = 0
-    cancelled: int = 0
-    error: int = 0
-
-    def to_dict(self) -> dict[str, int]:
-        """By name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-
 class Engine:
     """Computes many rows together, each as if it were alone: same seed, same ids in fp32, but for
     rounding (`bytemill.lm.generate.text.generate` says when that shows).
@@ -114,9 +91,10 @@ class Engine:
         self._passes.look()
         size = torch.empty(0, dtype=weights.dtype).element_size()
         self._token_bytes = 2 * config.n_layer * config.kv_width * size
-        # Running rows have the first slots, in this order; the one that is being read the next.
+        # Running rows have the first slots, in this order; those that are being read the next,
+        # between two steps one at most.
         self._active: list[Row] = []
-        self._reading: Row | None = None
+        self._reading: list[Row] = []
         self._waiting: deque[Row] = deque()
         self._closed = False
         self.changed = threading.Condition()
@@ -125,7 +103,7 @@ class Engine:
     @property
     def n_active(self) -> int:
         """Rows that have a slot."""
-        return len(self._active) + (self._reading is not None)
+        return len(self._active) + len(self._reading)
 
     @property
     def n_waiting(self) -> int:
@@ -192,7 +170,7 @@ class Engine:
     def cancel_all(self) -> None:
         """Cancels every row."""
         with self.changed:
-            for row in (*self._active, *self._waiting, *filter(None, [self._reading])):
+            for row in (*self._active, *self._waiting, *self._reading):
                 row.cancel()
 
     @torch.inference_mode()
@@ -209,59 +187,110 @@ class Engine:
                 self._waiting = deque(row for row in self._waiting if not row.is_cancelled)
         for row in dropped:
             self._end(row, End("cancelled", None))
-        if self._reading is not None and self._reading.is_cancelled:
-            row, self._reading = self._reading, None
+        if self._reading and self._reading[0].is_cancelled:
+            row = self._reading.pop()
             self._keep(row, len(self._active))
             self._end(row, End("cancelled", None))
         self._leave({row: End("cancelled", None) for row in self._active if row.is_cancelled})
 
     def _read_prompts(self) -> None:
         room = self.settings.chunk
-        while room > 0:
-            row = self._reading
-            if row is None:
-                if len(self._active) == self.settings.max_rows:
-                    return
-                with self.changed:
-                    if not self._waiting:
-                        return
-                    row = self._reading = self._waiting.popleft()
-                self._begin(row)
-            part = row.machine.prompt[row.held : row.held + room]
+        while rows := self._to_read(room):
+            left = len(rows[0].machine.prompt) - rows[0].held
+            # A pass for a few tokens takes about as long as one for many.
+            if room < min(left, self.settings.chunk):
+                return
+            parts = [row.machine.prompt[row.held : row.held + room] for row in rows]
+            width = max(map(len, parts))
+            room -= width * len(rows)
             try:
-                ids = torch.tensor([part], device=self._weights.device)
-                slot = self._slots.one(len(self._active), row.held)
-                logits = self._passes.read(ids, slot)
+                ids = torch.tensor(
+                    [[*part, *[0] * (width - len(part))] for part in parts],
+                    device=self._weights.device,
+                )
+                held = [row.held for row in rows]
+                slots = self._slots.some(len(self._active), held)
+                lengths = [len(part) for part in parts]
+                logits = self._passes.read(ids, slots, lengths if min(lengths) < width else None)
             except Exception as error:
-                self._reading = None
-                self._end(row, End("error", error))
+                self._drop_read(rows, error)
                 continue
-            row.held += len(part)
-            room -= len(part)
-            if row.held == len(row.machine.prompt):
-                self._reading = None
-                self._active.append(row)
-                self._leave(self._choose([row], logits))
+            for row, part in zip(rows, parts, strict=True):
+                row.held += len(part)
+            if rows[0].held == len(rows[0].machine.prompt):  # then so have the others
+                del self._reading[: len(rows)]
+                self._active += rows
+                self._leave(self._choose(rows, logits))
 
-    def _begin(self, row: Row) -> None:
-        """Puts what is known of a row's prompt into its slot; the last id is read in any case."""
-        slot, prompt = len(self._active), row.machine.prompt
-        self.counts.prompt_tokens += len(prompt)
-        wanted = prompt[:-1]
-        prefix, n = self._prefixes.find(wanted)
-        # Rows that run may have more of it: several samples of one prompt.
-        ids = np.asarray(wanted, dtype=np.int64)
-        source = None
-        for i, other in enumerate(self._active):
-            n_common = common(np.asarray(other.read, dtype=np.int64), ids)
-            if n_common > n:
-                source, n = i, n_common
-        if source is not None:
+    def _to_read(self, room: int) -> list[Row]:
+        """The rows of the next pass over prompts: one, or several that it reads to their ends."""
+        if not self._reading and not self._take(None):
+            return []
+        rows = self._reading[:1]
+        total = width = len(rows[0].machine.prompt) - rows[0].held
+        end = rows[0].held
+        while width < room and (len(self._reading) > len(rows) or self._take(rows)):
+            row = self._reading[len(rows)]
+            n = len(row.machine.prompt) - row.held
+            total, width, end = total + n, max(width, n), max(end, row.held)
+            size = width * (len(rows) + 1)
+            # Padding is computed, too, and must not run over a slot's end.
+            if size > room or 4 * total < 3 * size or end + width > self.max_length:
+                break
+            rows.append(row)
+        return rows
+
+    def _take(self, beside: Sequence[Row] | None) -> bool:
+        """Lets the next row begin, if there is one and a slot for it.
+
+        Args:
+            beside: Rows that are read in the pass it would be in. It waits for them if they read
+                most of what it has to: then it is copied. None: it begins in any case.
+        """
+        if self.n_active == self.settings.max_rows:
+            return False
+        with self.changed:
+            if not self._waiting:
+                return False
+            row = self._waiting[0]
+        prompt = np.asarray(row.machine.prompt[:-1], dtype=np.int64)
+        source, n = self._known(prompt)
+        for other in beside or ():
+            shared = common(np.asarray(other.machine.prompt, dtype=np.int64), prompt)
+            if 2 * (shared - n) > len(prompt) - n:
+                return False
+        with self.changed:
+            self._waiting.popleft()
+            self._reading.append(row)
+        slot = self.n_active - 1
+        if isinstance(source, int):
             self._slots.move(source, slot, n)
-        elif prefix is not None:
-            self._slots.fill(slot, prefix.keys, prefix.values, prompt[:n])
+        elif source is not None:
+            self._slots.fill(slot, source.keys, source.values, row.machine.prompt[:n])
         row.held = row.reused = n
+        self.counts.prompt_tokens += len(row.machine.prompt)
         self.counts.reused_tokens += n
+        return True
+
+    def _known(self, wanted: Ids) -> tuple[Prefix | int | None, int]:
+        """Where most of a prompt's first ids are, and how many: kept, or in a running row's slot
+        (of several samples of one prompt); the last id of a prompt is read in any case."""
+        source: Prefix | int | None
+        source, n = self._prefixes.find(wanted)
+        for slot, other in enumerate(self._active):
+            n_common = common(np.asarray(other.read, dtype=np.int64), wanted)
+            if n_common > n:
+                source, n = slot, n_common
+        return source, n
+
+    def _drop_read(self, rows: Sequence[Row], error: Exception) -> None:
+        """Ends rows that could not be read; another that has begun gets the first one's slot."""
+        del self._reading[: len(rows)]
+        first = len(self._active)
+        for row in self._reading:
+            self._slots.move(first + len(rows), first, row.held)
+        for row in rows:
+            self._end(row, End("error", error))
 
     def _decode(self) -> None:
         rows = self._active
@@ -349,8 +378,8 @@ class Engine:
                 self._slots.move(last, slot, self._active[last].held)
                 self._active[slot] = self._active[last]
             self._active.pop()
-            if self._reading is not None:
-                self._slots.move(last + 1, last, self._reading.held)
+            for reading in self._reading:
+                self._slots.move(last + 1, last, reading.held)
         for row, end in ends.items():
             self._end(row, end)
 

@@ -48,7 +48,7 @@ class Prefixes:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def find(self, ids: Sequence[int]) -> tuple[Prefix | None, int]:
+    def find(self, ids: Sequence[int] | Ids) -> tuple[Prefix | None, int]:
         """The one that has most of the first ids, and how many."""
         wanted = np.asarray(ids, dtype=np.int64)
         with self._lock:

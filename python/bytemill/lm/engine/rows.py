@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Final, Literal, NamedTuple, Protocol
 
 from bytemill.lm.generate.replies import Written
@@ -66,6 +66,29 @@ class End(NamedTuple):
     """"stop" if the model ended it, or `on_token`; "length" at its limit."""
     error: Exception | None
     """Why, if it is "error"."""
+
+
+@dataclass
+class Counts:
+    """What an engine has done since it was made."""
+
+    steps: int = 0
+    """Passes for a token of each running row."""
+    prompt_tokens: int = 0
+    """Of prompts, read or reused."""
+    reused_tokens: int = 0
+    """Of these, those whose keys and values were there already."""
+    new_tokens: int = 0
+    """Given out, forced ones included."""
+    stop: int = 0
+    """Rows that ended so; likewise the next three."""
+    length: int = 0
+    cancelled: int = 0
+    error: int = 0
+
+    def to_dict(self) -> dict[str, int]:
+        """By name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 def _go_on(token: Token) -> bool:

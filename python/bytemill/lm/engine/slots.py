@@ -44,9 +44,9 @@ class Slots:
             view = self._view = self._cache.part(0, len(lengths), lengths)
         return view
 
-    def one(self, slot: int, length: int) -> KVCache:
-        """One slot as a cache, with so many tokens in it."""
-        return self._cache.part(slot, slot + 1, [length])
+    def some(self, first: int, lengths: Sequence[int]) -> KVCache:
+        """Slots from `first` on as a cache, with so many tokens in each."""
+        return self._cache.part(first, first + len(lengths), lengths)
 
     def move(self, slot: int, to: int, length: int) -> None:
         """Copies the first `length` tokens of a slot into another."""

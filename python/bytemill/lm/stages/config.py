@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from bytemill.lm.optim.config import OptimConfig
 from bytemill.lm.optim.schedule import ScheduleConfig
 from bytemill.lm.settings import AUTO, check, option
+from bytemill.lm.stages.mixture import placed_tasks
+from bytemill.lm.stages.replay import placed_replay
 from bytemill.lm.train.config import RunConfig, RunTree
 
 if TYPE_CHECKING:
@@ -280,6 +282,18 @@ class SupervisedConfig(StageTree):
         def data(self) -> StageData:
             """What it trains on."""
             ...
+
+    def placed(self) -> Self:
+        """As of every stage; its tasks and what it replays may be files, too."""
+        tasks, replay = self.data.tasks, self.data.replay
+        return (
+            super()
+            .placed()
+            .but(
+                tasks=None if tasks is None else placed_tasks(tasks),
+                replay=None if replay is None else placed_replay(replay),
+            )
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -136,6 +136,25 @@ class Without(Task):
         return self._task.judge(item, reply)
 
 
+def placed_tasks(text: str) -> str:
+    """The same with whole paths to files, which stay right in another working folder; an entry that
+    `mixture` refuses is left for it to refuse."""
+    return "; ".join(_placed(entry.strip()) for entry in text.split(";") if entry.strip())
+
+
+def _placed(entry: str) -> str:
+    found = _ENTRY.fullmatch(entry)
+    if found is None or found["name"] in NAMES or not _is_file(found["name"]):
+        return entry
+    start, end = found.span("name")
+    return f"{entry[:start]}{Path(found['name']).absolute()}{entry[end:]}"
+
+
+def _is_file(name: str) -> bool:
+    """Whether it stands for files, and not for a task."""
+    return Path(name).exists() or any(sign in name for sign in "/\\*?") or ".json" in name
+
+
 def _every(n: int) -> int | None:
     """Of how many items one is for validation; None if there are too few."""
     if n < 20:
@@ -186,7 +205,7 @@ def _task(name: str, sources: Sources, on_bad: Callable[[str], None] | None) -> 
         return GENERATED[name](sources)
     if name in PUBLISHED:
         return PUBLISHED[name](sources)
-    if Path(name).exists() or any(sign in name for sign in "/\\*?") or ".json" in name:
+    if _is_file(name):
         if Path(name).is_dir() and (Path(name) / "config.json").is_file():
             raise ValueError(f"tasks={name!r}: it is a run's folder, whose data replay= takes")
         return Messages(name, on_bad=on_bad)

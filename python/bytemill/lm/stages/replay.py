@@ -60,6 +60,17 @@ def replayed(
     return found
 
 
+def placed_replay(text: str) -> str:
+    """The same with whole paths, which stay right in another working folder; an entry that
+    `replayed` refuses is left for it to refuse."""
+    return "; ".join(_placed(part.strip()) for part in text.split(";") if part.strip())
+
+
+def _placed(entry: str) -> str:
+    share, sign, path = entry.partition("=")
+    return f"{share}={Path(path.strip()).absolute()}" if sign and path.strip() else entry
+
+
 def _rows(path: str, tokenizer: Path, context_length: int, seed: int, from_run: FromRun) -> Rows:
     folder, config = Path(path), DataConfig(path)
     if (folder / CONFIG).is_file():

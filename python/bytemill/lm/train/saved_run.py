@@ -41,7 +41,8 @@ class SavedRun:
     def to_dict(self, config: RunTree) -> dict[str, Any]:
         """As JSON data, with the run's configuration and its kind."""
         own = dataclasses.asdict(self)
-        return {"kind": config.FORMAT, "config": config.to_dict(), **own}
+        # With whole paths, as the run's folder has them: it may go on from another working folder.
+        return {"kind": config.FORMAT, "config": config.placed().to_dict(), **own}
 
     @property
     def rows(self) -> int:
@@ -89,7 +90,7 @@ class SavedRun:
             raise ValueError(
                 f"{checkpoint.path}: a training run cannot go on from it ({error})"
             ) from None
-        old, new = before.flat(), config.flat()
+        old, new = before.flat(), config.placed().flat()
         for name, leaf in leaves(kind).items():
             if name == "steps" and new["steps"] is not None and new["minutes"] is None:
                 continue  # it may go on for longer: `other_run.said_of_steps`

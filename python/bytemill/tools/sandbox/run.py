@@ -23,6 +23,9 @@ from typing import Any, Final, Literal
 
 Walls = Literal["namespaces", "bubblewrap", "none"]
 
+_START_SECONDS: Final = 60.0
+"""How long a busy machine may take to build the walls; this time is not the program's."""
+
 _FOLDER: Final = str(Path(__file__).parent)
 # Makes the modules of this folder importable under their names without importing the package.
 _BOOT: Final = """
@@ -49,7 +52,7 @@ class Limits:
     """
 
     seconds: float = 5.0
-    """Of wall time; and a second more of processor time."""
+    """Of wall time, from when it is behind its walls; and a second more of processor time."""
     memory_bytes: int = 512 << 20
     """Of address space, for each of its processes."""
     disk_bytes: int = 16 << 20
@@ -151,7 +154,7 @@ def _try() -> tuple[Walls | None, str]:
     if shutil.which("bwrap"):
         walls.append("bubblewrap")
     for kind in walls:
-        found = _run([{"role": "program", "program": ""}], Limits(seconds=10), kind, probe=True)
+        found = _run([{"role": "program", "program": ""}], Limits(seconds=60), kind, probe=True)
         if found.passed:
             return kind, ""
         reasons.append(found.output.strip() or "it did not start")
@@ -250,7 +253,11 @@ def _run(
             if channel is not None:
                 channel.close()
         wanted = nonce if len(requests) > 1 else None
-        watched = _watch(running, verdict, output, wanted, began + limits.seconds, limits)
+        _wait_for([state.read for state in states])
+        deadline = time.perf_counter() + limits.seconds
+        watched = _watch(running, verdict, output, wanted, deadline, limits)
+        if watched == "failed" and time.perf_counter() > deadline:
+            watched = "time"  # the system may have ended it before this process saw how late it is
         said = [os.read(state.read, 4096).decode("utf-8", "replace") for state in states]
         refused = [text for text in said if text != "in"]
         if refused and not probe and watched != "time":
@@ -335,6 +342,17 @@ def _give(process: subprocess.Popen[bytes], request: dict[str, Any]) -> None:
         process.stdin.close()
     except BrokenPipeError:
         pass  # it has ended; what it said tells why
+
+
+def _wait_for(states: list[int]) -> None:
+    """Waits until all are behind their walls, or have ended."""
+    until = time.perf_counter() + _START_SECONDS
+    with selectors.DefaultSelector() as selector:
+        for state in states:
+            selector.register(state, selectors.EVENT_READ)
+        while selector.get_map() and (left := until - time.perf_counter()) > 0:
+            for key, _ in selector.select(left):
+                selector.unregister(key.fd)
 
 
 def _watch(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from bytemill.lm.optim.config import OptimConfig
 from bytemill.lm.settings import check, option
 from bytemill.lm.stages.config import StageRun, StageSchedule, StageTree
+from bytemill.lm.stages.mixture import placed_tasks
 from bytemill.lm.stages.rl.settings import RlSettings
 
 if TYPE_CHECKING:
@@ -136,7 +137,8 @@ class RlConfig(StageTree):
 
     def placed(self) -> Self:
         """The same with whole paths to what is read, which stay right in another working folder."""
-        placed, replay = super().placed(), self.data.replay
-        if replay is not None and Path(replay).is_dir():
-            placed = placed.but(replay=str(Path(replay).absolute()))
-        return placed
+        replay = self.data.replay
+        if replay is not None:
+            is_run = Path(replay).is_dir()
+            replay = str(Path(replay).absolute()) if is_run else placed_tasks(replay)
+        return super().placed().but(tasks=placed_tasks(self.data.tasks), replay=replay)

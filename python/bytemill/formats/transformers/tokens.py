@@ -1,0 +1,124 @@
+"""`Tokens`: what a vocabulary's tokens are called in a tokenizer.json, and which are added ones."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any
+
+import tokenizers
+
+from bytemill import _core
+from bytemill.formats import huggingface
+from bytemill.formats.byte_alphabet import to_text
+from bytemill.shape import AddedToken, Shape
+from bytemill.vocabulary import Vocabulary
+
+
+class Tokens:
+    """The tokens of a vocabulary, in the terms of `tokenizers`.
+
+    Args:
+        vocabulary: Whose tokens.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+
+    @functools.cached_property
+    def model_ids(self) -> dict[str, int]:
+        """The ids of those that a tokenizer.json has in its model."""
+        shape = self.vocabulary.shape
+        if shape is None:
+            return dict(huggingface.to_dict(self.vocabulary)["model"]["vocab"])
+        ranks = self.vocabulary.mergeable_ranks
+        ordinary = {to_text(token): id_ for token, id_ in ranks.items()}
+        return {**ordinary, **shape.document["model"]["vocab"]}
+
+    @functools.cached_property
+    def ids(self) -> dict[str, int]:
+        """The ids of all."""
+        return {**self.model_ids, **self.vocabulary.special_tokens}
+
+    @functools.cached_property
+    def names(self) -> dict[int, str]:
+        """All by id."""
+        names = {id_: text for text, id_ in self.model_ids.items()}
+        names.update((id_, flags["content"]) for id_, flags in self.added.items())
+        return names
+
+    def name_all(self, ids: list[int]) -> list[str]:
+        """The name of each id."""
+        names = self.names
+        return [names[id_] for id_ in ids]
+
+    @functools.cached_property
+    def added(self) -> dict[int, dict[str, Any]]:
+        """The added tokens, each with its flags, by id."""
+        shape, special = self.vocabulary.shape, self.vocabulary.special_tokens
+        added = [AddedToken(text) for text in special] if shape is None else shape.added
+        return {special[token.content]: dict(vars(token)) for token in added}
+
+    @functools.cached_property
+    def special_ids(self) -> frozenset[int]:
+        """The added tokens that are special."""
+        return frozenset(id_ for id_, flags in self.added.items() if flags["special"])
+
+    @functools.cached_property
+    def stripping(self) -> frozenset[int]:
+        """The added tokens that take white space beside them."""
+        return frozenset(
+            id_ for id_, flags in self.added.items() if flags["lstrip"] or flags["rstrip"]
+        )
+
+    @functools.cached_property
+    def bare(self) -> _core.Encoder:
+        """An encoder that looks for no added tokens."""
+        shape = self.vocabulary.shape
+        if shape is not None:
+            shape = Shape.from_state({**shape.to_state(), "added": [], "passes": False})
+        core = None if shape is None else shape.core
+        return _core.Encoder(self.vocabulary.mergeable_ranks, {}, self.vocabulary.pat_str, core)
+
+    def words(self, text: str, ids: list[int], *, split_special: bool) -> list[int | None]:
+        """The index of the pretoken that each token of a text is of.
+
+        By a tokenizer of theirs that cuts text alike and has the bytes as its only tokens.
+
+        Args:
+            text: The text.
+            ids: Its ids.
+            split_special: Whether special tokens in it are text like any other.
+        """
+        cutting = self._cutting
+        cutting.encode_special_tokens = split_special
+        whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        in_bytes = cutting.encode(whole, add_special_tokens=False)
+        ids_there, words_there = in_bytes.ids, in_bytes.word_ids
+        words: list[int | None] = []
+        at = 0
+        for id_ in ids:
+            words.append(words_there[at])
+            at += 1 if ids_there[at] >= 256 else self._lengths.get(id_, 1)
+        return words
+
+    @functools.cached_property
+    def _cutting(self) -> Any:
+        document = huggingface.to_dict(self.vocabulary)
+        added = [{**entry, "id": 256 + i} for i, entry in enumerate(document["added_tokens"])]
+        vocab = {to_text(bytes([byte])): byte for byte in range(256)}
+        model = {"type": "BPE", "vocab": vocab, "merges": []}
+        kept = {key: document.get(key) for key in ("normalizer", "pre_tokenizer", "decoder")}
+        return skeleton(**kept, added_tokens=added, model=model)
+
+    @functools.cached_property
+    def _lengths(self) -> dict[int, int]:
+        """How many bytes the ordinary tokens have, by id."""
+        return {id_: len(token) for token, id_ in self.vocabulary.mergeable_ranks.items()}
+
+
+def skeleton(**sections: Any) -> Any:
+    """A `tokenizers.Tokenizer` of these sections of a tokenizer.json, the others empty."""
+    keys = ("truncation", "padding", "normalizer", "pre_tokenizer", "post_processor", "decoder")
+    document = {"version": "1.0", "added_tokens": [], **dict.fromkeys(keys), **sections}
+    return tokenizers.Tokenizer.from_str(json.dumps(document))
