@@ -57,7 +57,7 @@ def train(
     words = [([bytes([byte]) for byte in word], n) for word, n in counts.items()]
     for pair in after:
         ids[pair[0] + pair[1]] = len(ids)
-        words = [(_join(word, pair), n) for word, n in words]
+        words = [(join(word, pair), n) for word, n in words]
 
     def number(token):
         place = ids[token]
@@ -110,7 +110,7 @@ def needed(counts, merges):
     for pretoken in counts:
         word = [bytes([byte]) for byte in pretoken]
         for pair in merges:
-            word = _join(word, pair)
+            word = join(word, pair)
         found.update(word)
     for left, right in reversed(merges):
         if left + right in found:

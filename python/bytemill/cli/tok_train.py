@@ -24,7 +24,7 @@ from bytemill.cli.console.interrupts import held
 from bytemill.cli.console.messages import in_flags
 from bytemill.cli.console.streams import tell
 from bytemill.cli.progress import Progress
-from bytemill.cli.vocabularies.base import add_extend, base_of
+from bytemill.cli.vocabularies.base import add_extend, add_superwords, base_of
 from bytemill.data import InputFile, expand_inputs, iter_documents
 from bytemill.data.readers import check_packages
 from bytemill.files import new_folder, read_json_object
@@ -86,12 +86,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="make no token longer than N bytes (default: no limit)",
     )
-    add("--superwords-from", type=int, metavar="N", help="from N tokens on merge across pretokens")
-    add(
-        "--superwords-pattern",
-        metavar="REGEX",
-        help="what such tokens may lie in (default: words and punctuation within a line)",
-    )
+    add_superwords(result)
     add("--threads", type=int, metavar="N", help="worker threads (default: all cores)")
     inputs.add_flags(result)
     add(
