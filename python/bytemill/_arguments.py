@@ -76,6 +76,22 @@ def check_vocab_size(vocab_size: int, special_tokens: Sequence[str]) -> int:
     return size
 
 
+def check_superwords(
+    superwords_from: int | None, vocab_size: int, special_tokens: Sequence[str]
+) -> None:
+    """Checks the size from which on merges go across pretokens, if they do.
+
+    Raises:
+        ValueError: It cannot hold the bytes and the special tokens, or is beyond `vocab_size`.
+    """
+    least = 256 + len(special_tokens)
+    if superwords_from is not None and not least <= superwords_from <= vocab_size:
+        raise ValueError(
+            f"superwords_from={superwords_from}: it must be from {least} (256 bytes and "
+            f"{len(special_tokens)} special tokens) to the vocabulary's size, {vocab_size}"
+        )
+
+
 def check_limit(name: str, value: int | None, *, least: int = 1) -> int | None:
     """`value` as an int of at least `least`, or None.
 

@@ -95,8 +95,12 @@ def train(
     max_token_length: int | None = None,
     num_threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    superwords: tuple[str, int] | None = None,
 ) -> Merges:
     """`vocab_size` includes the special tokens of `counts`.
+
+    With `superwords`, `counts` are of spans: up to the size given there merges are learned within
+    the pretokens that its pattern cuts spans into, from there on across them.
 
     `progress` is called with merges done and merges asked for, a few times a second.
     """
@@ -106,6 +110,9 @@ def named_patterns() -> list[tuple[str, str, list[str]]]:
 
 def pat_str(name_or_regex: str) -> str:
     """The regex of a named pattern; any other valid regex unchanged. ValueError otherwise."""
+
+def span_pattern(name_or_regex: str) -> str | None:
+    """The regex of a named pattern's spans; None for any other pattern."""
 
 def has_scanner(pattern: str) -> bool:
     """Whether a pattern, given by its regex, has a scanner of its own."""

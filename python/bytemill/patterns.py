@@ -45,3 +45,24 @@ def name_of(pat_str: str) -> str | None:
         ValueError: As `canonical` does.
     """
     return _NAME_OF.get(canonical(pat_str))
+
+
+def of_spans(pat_str: str, spans: str | None) -> str:
+    """The regex of what tokens across pretokens may lie in.
+
+    Args:
+        pat_str: The regex of the pretokens.
+        spans: The regex asked for; None for the one that goes with a named pattern.
+
+    Raises:
+        ValueError: As `canonical` does, or if there is none that goes with `pat_str`.
+    """
+    if spans is not None:
+        return canonical(spans)
+    known = _core.span_pattern(pat_str)
+    if known is None:
+        raise ValueError(
+            f"superwords_pattern=None: no pattern of spans is known for the pattern {pat_str!r}, "
+            "only for named ones; give the regex of the stretches that tokens may lie in"
+        )
+    return known

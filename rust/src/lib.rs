@@ -3,7 +3,7 @@
 //! The data's way, one room a step: [`text`] takes documents in and [`pretokenize`] cuts them into pretokens;
 //! [`train`] counts these and learns merges from the counts, which make a [`vocabulary`]; [`encode`]
 //! applies it and [`decode`] undoes that. [`streaming`] is for text that comes in pieces, [`corpus`] for many
-//! documents and for files. On the ground are [`error`], `utf8`, [`simd`] and [`system`]; [`normalize`] is for tokenizers that change text first. [`naive`] holds slow,
+//! documents and for files, and [`superwords`] trains in two stages. On the ground are [`error`], `utf8`, [`simd`] and [`system`]; [`normalize`] is for tokenizers that change text first. [`naive`] holds slow,
 //! obvious versions that the tests compare with.
 //!
 //! No room imports one above it; `rust/tests/floors.rs` has the table. Nothing here needs Python: the bindings
@@ -27,6 +27,7 @@ pub mod normalize;
 pub mod pretokenize;
 pub mod simd;
 pub mod streaming;
+pub mod superwords;
 pub mod system;
 pub mod text;
 pub mod train;

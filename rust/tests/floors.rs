@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the ground up: each room, and the rooms it may import. All of those stand above it in this list.
-const FLOORS: [(&str, &[&str]); 15] = [
+const FLOORS: [(&str, &[&str]); 16] = [
     ("error", &[]),
     ("utf8", &[]),
     ("simd", &[]),
@@ -32,6 +32,10 @@ const FLOORS: [(&str, &[&str]); 15] = [
             "text",
             "vocabulary",
         ],
+    ),
+    (
+        "superwords",
+        &["error", "system", "pretokenize", "train", "encode"],
     ),
     ("decode", &["error", "system", "vocabulary"]),
     (
@@ -70,6 +74,7 @@ const FLOORS: [(&str, &[&str]); 15] = [
             "vocabulary",
             "train",
             "encode",
+            "superwords",
             "decode",
             "streaming",
             "corpus",

@@ -224,6 +224,22 @@ def test_all_options(tmp_path, train):
     assert max(map(len, tokenizer.mergeable_ranks)) <= 4
 
 
+def test_superwords(corpus, tmp_path, train):
+    options = ("--input", corpus, "--superwords-from", 262, "--out", tmp_path / "t")
+    done = train(*options, "--vocab-size", 270)
+    assert done[0] == 0, done[2]
+    assert " spans, " in done[1]
+    tokens = list(Tokenizer.load(tmp_path / "t").mergeable_ranks)
+    assert not any(b" " in token.strip() for token in tokens[:262])
+    assert any(b" " in token.strip() for token in tokens[262:])
+    done = train(*options, "--vocab-size", 261, "--overwrite")
+    assert done[0] == 2
+    is_one_line(done[2], "--superwords-from 262", "261")
+    done = train(*options, "--vocab-size", 280, "--overwrite", "--extend", tmp_path / "t")
+    assert done[0] == 2
+    is_one_line(done[2], "--superwords-from 262", "--extend")
+
+
 def test_too_little_text_is_a_warning(corpus, tmp_path, train):
     done = train("--input", corpus, "--vocab-size", 50_000, "--out", tmp_path / "t")
     assert done[0] == 0

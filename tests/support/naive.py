@@ -57,7 +57,7 @@ def train(
     words = [([bytes([byte]) for byte in word], n) for word, n in counts.items()]
     for pair in after:
         ids[pair[0] + pair[1]] = len(ids)
-        words = [(_join(word, pair), n) for word, n in words]
+        words = [(join(word, pair), n) for word, n in words]
 
     def number(token):
         place = ids[token]
@@ -87,11 +87,12 @@ def train(
         if joined not in ids:
             ids[joined] = len(ids)
             merges.append(best)
-        words = [(_join(word, best), n) for word, n in words]
+        words = [(join(word, best), n) for word, n in words]
     return merges
 
 
-def _join(word, pair):
+def join(word, pair):
+    """A word with a pair joined wherever it is, from the left."""
     joined, i = [], 0
     while i < len(word):
         if tuple(word[i : i + 2]) == pair:
@@ -109,7 +110,7 @@ def needed(counts, merges):
     for pretoken in counts:
         word = [bytes([byte]) for byte in pretoken]
         for pair in merges:
-            word = _join(word, pair)
+            word = join(word, pair)
         found.update(word)
     for left, right in reversed(merges):
         if left + right in found:

@@ -62,7 +62,7 @@ def test_on_another_text_it_is_training_by_the_book(tie_break, limits, seed):
     for pretoken in counts:
         word = [bytes([byte]) for byte in pretoken]
         for pair in ours.merges:
-            word = naive._join(word, pair)
+            word = naive.join(word, pair)
         ids = [ours.mergeable_ranks[token] for token in word]
         assert ours.encode_ordinary(pretoken.decode()) == ids
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import get_args
 
 from bytemill import BpeTrainer, Counts, Tokenizer
-from bytemill._arguments import check_vocab_size
+from bytemill._arguments import check_superwords, check_vocab_size
 from bytemill._types import TieBreak
 from bytemill.cli import report
 from bytemill.cli.command import EPILOG, check_new, check_out, check_writable, exit_status
@@ -24,7 +24,7 @@ from bytemill.cli.console.interrupts import held
 from bytemill.cli.console.messages import in_flags
 from bytemill.cli.console.streams import tell
 from bytemill.cli.progress import Progress
-from bytemill.cli.vocabularies.base import add_extend, base_of
+from bytemill.cli.vocabularies.base import add_extend, add_superwords, base_of
 from bytemill.data import InputFile, expand_inputs, iter_documents
 from bytemill.data.readers import check_packages
 from bytemill.files import new_folder, read_json_object
@@ -86,6 +86,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="make no token longer than N bytes (default: no limit)",
     )
+    add_superwords(result)
     add("--threads", type=int, metavar="N", help="worker threads (default: all cores)")
     inputs.add_flags(result)
     add(
@@ -154,9 +155,12 @@ class Job:
             max_chars=args.max_chars,
             min_frequency=args.min_frequency,
             max_token_length=args.max_token_length,
+            superwords_from=args.superwords_from,
+            superwords_pattern=args.superwords_pattern,
             num_threads=args.threads,
         )
         check_vocab_size(args.vocab_size, args.special)
+        check_superwords(args.superwords_from, args.vocab_size, args.special)
         self.counts_file = Path(args.counts) if args.counts else None
         self.has_counts = self.counts_file is not None and self.counts_file.exists()
         if self.counts_file is not None and not self.has_counts:
@@ -188,12 +192,13 @@ class Job:
         tokenizer = self.train()
         trained = time.perf_counter()
         counts = self.trainer.counts
+        what = "pretokens" if self.args.superwords_from is None else "spans"
         n_bytes = counts.n_bytes
         table = [
             (
                 "counts" if self.has_counts else "counted",
                 (f"read from {self.counts_file}; " if self.has_counts else "")
-                + f"{report.phase(counted - began, n_bytes)}; {counts.total:,} pretokens, "
+                + f"{report.phase(counted - began, n_bytes)}; {counts.total:,} {what}, "
                 f"{len(counts):,} distinct",
             ),
             (

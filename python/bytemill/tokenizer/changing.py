@@ -104,6 +104,11 @@ class Changing(Unstable):
         frequency = check_limit("min_frequency", min_frequency) or 1
         longest = check_limit("max_token_length", max_token_length)
         extending.check_extensible(self._vocabulary, size)
+        if (start := options.get("superwords_from")) is not None:
+            raise ValueError(
+                f"superwords_from={start}: a vocabulary is extended within its own pattern; to go "
+                "on across pretokens, train anew with BpeTrainer"
+            )
         if isinstance(input, Counts):
             if options:
                 raise TypeError(f"{', '.join(options)}: of no use where input is counts")

@@ -44,12 +44,20 @@ class BpeTrainer(VocabularyTrainer):
             ignored.
         min_frequency: Pairs that occur less often are never merged.
         max_token_length: Tokens longer than this many bytes are never made.
+        superwords_from: From this size of the vocabulary on (bytes and special tokens included)
+            merges go across pretokens, so that tokens may span words: SuperBPE, arXiv:2503.13423.
+            Up to it they are what training without superwords gives. What is counted, and kept in
+            memory, is then spans: nearly all of the text, as few come twice.
+        superwords_pattern: What cuts text into spans, whose ends no token crosses; it becomes the
+            tokenizer's pattern. With a named `pattern` it may be left out: then a span is a row of
+            words and punctuation within a line, and numbers stay alone.
         num_threads: Worker threads; all cores if None.
 
     Raises:
         TypeError: An argument is of the wrong type.
-        ValueError: An argument is out of range, a special token is empty or given twice, or the
-            pattern is neither a name nor a valid regex.
+        ValueError: An argument is out of range, a special token is empty or given twice, the
+            pattern is neither a name nor a valid regex, or with `superwords_from` a pattern of
+            one's own comes without `superwords_pattern`.
     """
 
     def train(self, vocab_size: int, *, progress: Progress | None = None) -> Tokenizer:
@@ -67,7 +75,8 @@ class BpeTrainer(VocabularyTrainer):
 
         Raises:
             TypeError: `vocab_size` is not an integer.
-            ValueError: `vocab_size` is below 256 plus the number of special tokens.
+            ValueError: `vocab_size` is below 256 plus the number of special tokens, or below
+                `superwords_from`.
         """
         vocabulary = self.train_vocabulary(vocab_size, progress=progress, stacklevel=3)
         return Tokenizer.from_vocabulary(vocabulary)

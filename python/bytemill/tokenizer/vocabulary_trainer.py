@@ -35,9 +35,20 @@ class VocabularyTrainer:
         max_chars: int | None = None,
         min_frequency: int = 1,
         max_token_length: int | None = None,
+        superwords_from: int | None = None,
+        superwords_pattern: str | None = None,
         num_threads: int | None = None,
     ) -> None:
-        self._pat_str = patterns.canonical(pattern)
+        self._pretoken_pattern = patterns.canonical(pattern)
+        self._superwords_from = _arguments.check_limit("superwords_from", superwords_from)
+        self._pat_str = self._pretoken_pattern
+        if superwords_from is not None:
+            self._pat_str = patterns.of_spans(self._pretoken_pattern, superwords_pattern)
+        elif superwords_pattern is not None:
+            raise ValueError(
+                f"superwords_pattern={superwords_pattern!r}: without superwords_from no token "
+                "spans pretokens; give that too"
+            )
         self._special_tokens = _arguments.check_special_tokens(special_tokens)
         self._tie_break = _arguments.check_tie_break(tie_break)
         self._doc_cap = _arguments.check_limit("doc_cap", doc_cap)
@@ -57,7 +68,10 @@ class VocabularyTrainer:
 
     @property
     def pat_str(self) -> str:
-        """The regex that cuts text into pretokens."""
+        """The regex that cuts text into what is counted, the pattern of the tokenizer to come.
+
+        That is pretokens, or with `superwords_from` spans.
+        """
         return self._pat_str
 
     @property
@@ -173,6 +187,9 @@ class VocabularyTrainer:
             stacklevel: Whose line a warning names; 2 is the caller's.
         """
         size = _arguments.check_vocab_size(vocab_size, self._special_tokens)
+        start = self._superwords_from
+        _arguments.check_superwords(start, size, self._special_tokens)
+        superwords = None if start is None else (self._pretoken_pattern, start)
         with self._lock:
             merges = _core.train(
                 self._counts,
@@ -182,6 +199,7 @@ class VocabularyTrainer:
                 max_token_length=self._max_token_length,
                 num_threads=self._num_threads,
                 progress=progress,
+                superwords=superwords,
             )
             got = len(merges) + len(self._special_tokens)
             message = self._too_few(got, size) if got < size else None
@@ -224,9 +242,10 @@ class VocabularyTrainer:
         if self._max_token_length is not None:
             limits.append(f"max_token_length={self._max_token_length}")
         within = f" within {' and '.join(limits)}" if limits else ""
+        what = "pretokens" if self._superwords_from is None else "spans"
         return (
             f"the vocabulary has {got} tokens instead of vocab_size={size}: the text "
-            f"({len(self._counts)} distinct pretokens) has no more pairs to merge{within}"
+            f"({len(self._counts)} distinct {what}) has no more pairs to merge{within}"
         )
 
 

@@ -6,6 +6,7 @@
 use crate::encode::misses::{Miss, MissScratch, Misses};
 use crate::encode::short_cache::{MAX_IDS, Place};
 use crate::encode::sink::{GROUP, GroupIds, IdSink};
+use crate::encode::spans::SpanScratch;
 use crate::encode::tables::Tables;
 use crate::error::{OutOfMemory, Result};
 use crate::pretokenize::{PretokenSink, Pretokenizer};
@@ -14,7 +15,7 @@ use crate::text::key::Key;
 use crate::utf8;
 
 /// The most pretokens that the pretokenizer hands over at once.
-const MAX_ENDS: usize = 64;
+pub(crate) const MAX_ENDS: usize = 64;
 
 /// What one thread needs while it encodes.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub(crate) struct State {
     ids: GroupIds,
     misses: [Miss; GROUP],
     scratch: MissScratch,
+    pub(crate) spans: SpanScratch,
 }
 
 impl State {
@@ -38,6 +40,7 @@ impl State {
             ids: [0; GROUP * MAX_IDS + 1],
             misses: [Miss::default(); GROUP],
             scratch: MissScratch::new()?,
+            spans: SpanScratch::default(),
         })
     }
 }
@@ -76,26 +79,16 @@ impl<I: IdSink> Job for EncodeOrdinary<'_, I> {
 
     #[inline(always)]
     fn run<L: Level>(self, level: L) -> Result<()> {
-        let mut groups = Groups {
-            level,
-            tables: self.tables,
-            state: self.state,
-            text: self.text.as_bytes(),
-            out: self.out,
-            start: 0,
-            last: 0,
-            n: 0,
-            done: Ok(()),
-        };
+        let text = self.text.as_bytes();
+        let mut groups = Groups::new(level, self.tables, self.state, text, self.out);
         self.pretokenizer
             .split_into(level, self.text, &mut groups)?;
-        groups.look_up();
-        Ok(groups.done?)
+        groups.finish()
     }
 }
 
 /// Gathers pretokens in groups.
-struct Groups<'a, L, I> {
+pub(crate) struct Groups<'a, L, I> {
     level: L,
     tables: &'a Tables,
     state: &'a mut State,
@@ -145,7 +138,38 @@ impl<L: Level, I: IdSink> PretokenSink for Groups<'_, L, I> {
     }
 }
 
-impl<L: Level, I: IdSink> Groups<'_, L, I> {
+impl<'a, L: Level, I: IdSink> Groups<'a, L, I> {
+    #[inline(always)]
+    pub(crate) fn new(
+        level: L,
+        tables: &'a Tables,
+        state: &'a mut State,
+        text: &'a [u8],
+        out: &'a mut I,
+    ) -> Self {
+        Self {
+            level,
+            tables,
+            state,
+            text,
+            out,
+            start: 0,
+            last: 0,
+            n: 0,
+            done: Ok(()),
+        }
+    }
+
+    /// Hands the last group on.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Memory`], of this or an earlier group.
+    #[inline(always)]
+    pub(crate) fn finish(mut self) -> Result<()> {
+        self.look_up();
+        Ok(self.done?)
+    }
+
     #[inline(always)]
     fn one(&mut self, start: usize, end: usize) {
         // Looking pieces up at once, and not only where the whole is not found, keeps the cache for
@@ -211,6 +235,7 @@ impl<I: IdSink> Job for LookUp<'_, I> {
             ids,
             misses,
             scratch,
+            ..
         } = self.state;
         let (ends, keys) = (&ends[..self.n], &mut keys[..self.n]);
         let mut start = self.start;

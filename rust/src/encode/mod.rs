@@ -13,7 +13,8 @@
 //! matches or, for a vocabulary that training does not give, with a heap. The ids go to a list or only
 //! into a count (`sink`); a thread's working memory is used again by later sessions (`states`).
 //!
-//! What a tokenizer.json asks for beyond that is in [`front`].
+//! Tokens that span words take two levels (`superwords`), the first of them as above. What a tokenizer.json asks
+//! for beyond that is in [`front`].
 //!
 //! What has been tried to make this fast, and with what success, is in `docs/encoder-notes.md`.
 
@@ -21,10 +22,13 @@ pub mod front;
 mod groups;
 mod long_cache;
 mod misses;
+mod pieces;
 pub mod shape;
 mod short_cache;
 mod sink;
+mod spans;
 mod states;
+mod superwords;
 mod tables;
 
 use crate::error::{Error, Result};
@@ -40,6 +44,7 @@ use rustc_hash::FxHashMap;
 use sink::{IdCount, IdSink};
 use states::StatePool;
 use std::sync::Arc;
+use superwords::Superwords;
 use tables::Tables;
 
 /// A whole encoder: pattern, ranks and special tokens.
@@ -52,6 +57,7 @@ pub struct Encoder {
     /// Id -> index in `special`.
     special_indices: FxHashMap<u32, usize>,
     states: StatePool,
+    superwords: Option<Box<Superwords>>,
     front: Option<Box<Front>>,
     /// An empty set.
     nothing: SpecialTokens,
@@ -104,8 +110,10 @@ impl Encoder {
         }
         let front = front.map(Front::new).transpose()?.map(Box::new);
         let texts: Vec<String> = special.iter().map(|s| s.0.clone()).collect();
+        let superwords = Superwords::new(&vocabulary)?;
         Ok(Self {
             pretokenizer,
+            superwords: superwords.map(memory::boxed).transpose()?,
             tables: Tables::new(vocabulary)?,
             special: match &front {
                 Some(front) => front.set(&texts)?,
@@ -120,6 +128,17 @@ impl Encoder {
             special_indices,
             states: StatePool::default(),
         })
+    }
+
+    /// An encoder of whole texts with the tokens of training, which are merged as in one pretoken.
+    ///
+    /// # Errors
+    /// [`Error::Memory`].
+    pub(crate) fn of_whole_texts(tokens: Vec<(Vec<u8>, u32)>) -> Result<Self> {
+        let mut encoder = Self::new(Ranks::new(tokens)?, Vec::new(), r"(?s:.+)")?;
+        let superwords = Superwords::with(encoder.vocabulary(), encoder.ranks().len())?;
+        encoder.superwords = superwords.map(memory::boxed).transpose()?;
+        Ok(encoder)
     }
 
     /// The table of ranks.
@@ -375,8 +394,12 @@ impl Session<'_> {
         let Encoder {
             pretokenizer,
             tables,
+            superwords,
             ..
         } = self.encoder;
-        groups::encode(pretokenizer, tables, state, text, out)
+        match superwords {
+            Some(s) => s.encode(pretokenizer, &tables.vocabulary, state, text, out),
+            None => groups::encode(pretokenizer, tables, state, text, out),
+        }
     }
 }

@@ -20,6 +20,8 @@ pub enum Cuts {
     /// - after a line feed that has no white space before it, but not before white space or `/`
     ///   (o200k's punctuation may end in line ends and slashes).
     Named,
+    /// Those of [`Cuts::Named`] that are at the end of a line: they are good for spans of words, too.
+    Lines,
     /// Some others, where the characters beside them are ASCII (and the one before those, which one kind of
     /// cut depends on): there no normal form of Unicode changes anything.
     BetweenAscii(Arc<Cuts>),
@@ -33,7 +35,7 @@ impl Cuts {
     pub fn exist(&self) -> bool {
         match self {
             Cuts::Nowhere => false,
-            Cuts::Named => true,
+            Cuts::Named | Cuts::Lines => true,
             Cuts::BetweenAscii(cuts) => cuts.exist(),
             Cuts::Between(pairs) => pairs.iter().any(|&after| after != 0),
         }
@@ -46,6 +48,7 @@ impl Cuts {
         match self {
             Cuts::Nowhere => None,
             Cuts::Named => last_named(text, from, to),
+            Cuts::Lines => (from + 1..=to).rev().find(|&c| is_line_cut(text, c)),
             Cuts::BetweenAscii(cuts) => {
                 let mut to = to;
                 loop {
@@ -151,6 +154,14 @@ fn is_cut(text: &[u8], c: usize) -> bool {
                 && !ends_in_space(&text[..c - 1])
         }
     }
+}
+
+/// Whether [`is_cut`] and at the end of a line.
+#[inline]
+fn is_line_cut(text: &[u8], c: usize) -> bool {
+    (text[c - 1] == b'\n' || matches!(text[c], b'\n' | b'\r'))
+        && !matches!(text[c], b' ' | b'\t')
+        && is_cut(text, c)
 }
 
 /// Whether the last character is white space; true as well for what is not valid UTF-8.

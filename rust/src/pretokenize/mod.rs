@@ -5,7 +5,7 @@
 //!
 //! Named patterns ([`pattern`]) have scanners (`scan`, `scan_*`, with the character classes of `unicode`).
 //! Other patterns of their kind are compiled (`grammar` -> `automaton` -> `chain` -> `compiled`); the rest
-//! is left to a regex engine (`regex`). Several in a row are `steps`. [`cut`] says where a document may be cut without a difference.
+//! is left to a regex engine (`regex`). Several in a row are `steps`; [`spans`] joins a named pattern's pretokens. [`cut`] says where a document may be cut without a difference.
 
 mod automaton;
 mod chain;
@@ -19,6 +19,7 @@ mod scan_cl100k;
 mod scan_deepseek;
 mod scan_gpt2;
 mod scan_o200k;
+pub mod spans;
 mod steps;
 mod unicode;
 
@@ -35,6 +36,7 @@ pub use scan_cl100k::{Cl100k, Llama3, Nanochat, Qwen2};
 pub use scan_deepseek::DeepSeek;
 pub use scan_gpt2::{Gpt2, StarCoder};
 pub use scan_o200k::O200k;
+use spans::Spans;
 use steps::Matcher;
 pub use steps::Splits;
 
@@ -47,6 +49,8 @@ pub enum Pretokenizer {
     Compiled(Compiled),
     /// Any other pattern, by fancy-regex.
     Regex(RegexSplitter),
+    /// The spans of a named pattern.
+    Spans(Named),
     /// Several, one after the other.
     Splits(Splits<Pretokenizer>),
 }
@@ -69,6 +73,7 @@ impl Pretokenizer {
             None if name_or_regex.starts_with(steps::MARK) => {
                 Self::Splits(Splits::new(name_or_regex)?)
             }
+            None if let Some(named) = spans::find(name_or_regex) => Self::Spans(named),
             None => {
                 // The engine decides what is a pattern at all.
                 let regex = RegexSplitter::new(name_or_regex)?;
@@ -89,6 +94,7 @@ impl Pretokenizer {
     pub fn cuts(&self) -> Cuts {
         match self {
             Self::Named(_) => Cuts::Named,
+            Self::Spans(_) => Cuts::Lines,
             Self::Compiled(s) => s.cuts(),
             Self::Regex(_) | Self::Splits(_) => Cuts::Nowhere,
         }
@@ -136,14 +142,15 @@ impl Matcher for Pretokenizer {
         sink: &mut impl PretokenSink,
     ) -> Result<()> {
         match self {
-            Self::Named(Named::Gpt2) => Gpt2::default().split(level, text, sink),
-            Self::Named(Named::Cl100k) => Cl100k::default().split(level, text, sink),
-            Self::Named(Named::O200k) => O200k::default().split(level, text, sink),
-            Self::Named(Named::Nanochat) => Nanochat::default().split(level, text, sink),
-            Self::Named(Named::Llama3) => Llama3::default().split(level, text, sink),
-            Self::Named(Named::Qwen2) => Qwen2::default().split(level, text, sink),
-            Self::Named(Named::StarCoder) => StarCoder::default().split(level, text, sink),
-            Self::Named(Named::DeepSeek) => DeepSeek::default().split(level, text, sink),
+            Self::Named(named) => split_named(*named, level, text, sink),
+            Self::Spans(named) => {
+                let mut spans = Spans::new(text);
+                split_named(*named, level, text, &mut spans);
+                let mut start = 0;
+                for end in spans.into_ends()? {
+                    start = sink.put(start, end, 1);
+                }
+            }
             Self::Compiled(s) => s.split(text, |start, end| {
                 sink.put(start, end, 1);
             }),
@@ -156,6 +163,20 @@ impl Matcher for Pretokenizer {
             }
         }
         Ok(())
+    }
+}
+
+#[inline(always)]
+fn split_named<L: Level>(named: Named, level: L, text: &str, sink: &mut impl PretokenSink) {
+    match named {
+        Named::Gpt2 => Gpt2::default().split(level, text, sink),
+        Named::Cl100k => Cl100k::default().split(level, text, sink),
+        Named::O200k => O200k::default().split(level, text, sink),
+        Named::Nanochat => Nanochat::default().split(level, text, sink),
+        Named::Llama3 => Llama3::default().split(level, text, sink),
+        Named::Qwen2 => Qwen2::default().split(level, text, sink),
+        Named::StarCoder => StarCoder::default().split(level, text, sink),
+        Named::DeepSeek => DeepSeek::default().split(level, text, sink),
     }
 }
 

@@ -43,5 +43,5 @@ mod _core {
     #[pymodule_export]
     use super::train::{CountingPass, Counts, Merges, train};
     #[pymodule_export]
-    use super::vocabulary::{Ranks, has_scanner, named_patterns, pat_str};
+    use super::vocabulary::{Ranks, has_scanner, named_patterns, pat_str, span_pattern};
 }

@@ -284,9 +284,10 @@ impl Merges {
     }
 }
 
-/// Learns merges from counts.
+/// Learns merges from counts, or in two stages from counts of spans: `superwords` is then the pattern within them
+/// and the size from which on merges go across.
 #[pyfunction]
-#[pyo3(signature = (counts, vocab_size, tie_break="lexicographic", min_frequency=1, max_token_length=None, num_threads=None, progress=None))]
+#[pyo3(signature = (counts, vocab_size, tie_break="lexicographic", min_frequency=1, max_token_length=None, num_threads=None, progress=None, superwords=None))]
 pub fn train(
     py: Python<'_>,
     counts: &Counts,
@@ -296,6 +297,7 @@ pub fn train(
     max_token_length: Option<usize>,
     num_threads: Option<usize>,
     progress: Option<Py<PyAny>>,
+    superwords: Option<(String, usize)>,
 ) -> PyResult<Merges> {
     let tie_break = TieBreak::from_name(tie_break)?;
     let options = TrainOptions {
@@ -307,10 +309,15 @@ pub fn train(
     };
     let mut pulse = Pulse::new(progress);
     let mut raised = Raised::default();
+    let counts = &counts.inner;
     let trained = py.detach(|| {
-        crate::train::train_with(&counts.inner, &options, &mut |done, all| {
-            raised.keep(pulse.beat(&[done as u64, all as u64]))
-        })
+        let tick = &mut |done, all| raised.keep(pulse.beat(&[done as u64, all as u64]));
+        match &superwords {
+            None => crate::train::train_with(counts, &options, tick),
+            Some((pattern, from)) => {
+                crate::superwords::train(counts, pattern, *from, &options, tick)
+            }
+        }
     });
     let inner = raised.or(trained)?;
     Ok(Merges { inner })

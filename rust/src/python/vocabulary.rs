@@ -4,6 +4,7 @@ use super::objects::{bytes_of, int_of};
 use crate::error::Result;
 use crate::pretokenize::Pretokenizer;
 use crate::pretokenize::pattern::{self, Named};
+use crate::pretokenize::spans;
 use crate::vocabulary::listing;
 use crate::vocabulary::ranks;
 use pyo3::prelude::*;
@@ -23,6 +24,12 @@ pub fn named_patterns() -> Vec<(&'static str, &'static str, Vec<&'static str>)> 
 pub fn pat_str(name_or_regex: &str) -> PyResult<String> {
     Pretokenizer::new(name_or_regex)?;
     Ok(pattern::pat_str(name_or_regex).to_owned())
+}
+
+/// The regex of a named pattern's spans, for its name or regex; None for any other pattern.
+#[pyfunction]
+pub fn span_pattern(name_or_regex: &str) -> Option<&'static str> {
+    Named::find(name_or_regex).and_then(spans::regex_of)
 }
 
 /// Whether a pattern, given by its regex, has a scanner of its own.

@@ -92,7 +92,10 @@ impl<'a> OpenPretoken<'a> {
         let pretokenizer = encoder.pretokenizer();
         let splits_case = match pretokenizer {
             Pretokenizer::Named(named) => named.splits_case(),
-            Pretokenizer::Compiled(_) | Pretokenizer::Regex(_) | Pretokenizer::Splits(_) => {
+            Pretokenizer::Compiled(_)
+            | Pretokenizer::Regex(_)
+            | Pretokenizer::Spans(_)
+            | Pretokenizer::Splits(_) => {
                 return None;
             }
         };

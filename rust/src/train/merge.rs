@@ -28,7 +28,7 @@ struct Merge {
     b: usize,
     id: usize,
     len_a: usize,
-    /// Length of the result in bytes.
+    /// Slots of the result.
     len: usize,
 }
 
@@ -131,7 +131,9 @@ pub struct Trainer<'a, S: Symbol> {
     tokens: &'a Tokens,
     team: &'a Team,
     limits: Limits,
-    /// Length in bytes of each token.
+    /// How many tokens there are to begin with: those that words are laid out in.
+    n_first: usize,
+    /// Slots that each token takes: its bytes, if words are laid out in bytes.
     lens: Vec<u32>,
     merges: Vec<(u32, u32)>,
     /// The count at each merge.
@@ -146,19 +148,20 @@ pub struct Trainer<'a, S: Symbol> {
 const WORTH_SHARING: usize = 1 << 14;
 
 impl<'a, S: Symbol> Trainer<'a, S> {
-    /// A trainer over words that are single bytes.
+    /// A trainer over words that are laid out in the first `n_first` tokens.
     ///
     /// # Errors
     /// [`OutOfMemory`].
     pub fn new(
         words: Words<S>,
         tokens: &'a Tokens,
+        n_first: usize,
         team: &'a Team,
         limits: Limits,
     ) -> Result<Self, OutOfMemory> {
         let n_tokens = limits.n_tokens;
         let mut lens = memory::with_capacity(n_tokens)?;
-        lens.resize(256, 1);
+        lens.resize(n_first, 1);
         let mut shares = memory::with_capacity(team.size())?;
         for _ in 0..team.size() {
             shares.push(Share::new(n_tokens)?);
@@ -167,6 +170,7 @@ impl<'a, S: Symbol> Trainer<'a, S> {
             words,
             tokens,
             team,
+            n_first,
             lens,
             merges: memory::with_capacity(n_tokens)?,
             counts: memory::with_capacity(n_tokens)?,
@@ -196,15 +200,16 @@ impl<'a, S: Symbol> Trainer<'a, S> {
     }
 
     fn next_epoch(&mut self, floor: u64) -> Result<(), OutOfMemory> {
-        let (lens, max_len) = (&self.lens[..], self.limits.max_token_length);
+        let (lens, tokens) = (&self.lens[..], self.tokens);
+        let max_len = self.limits.max_token_length;
         let below = self.pairs.threshold() - 1;
-        let (counts, n_merges) = (&self.counts[..], self.limits.n_tokens - 256);
+        let (counts, n_merges) = (&self.counts[..], self.limits.n_tokens - self.n_first);
         self.pairs.rebuild(
             &self.words,
             lens,
             self.team,
             |highest| guess(counts, n_merges, highest.min(below)).clamp(floor, below),
-            |a, b| (lens[a] + lens[b]) as usize <= max_len,
+            |a, b| tokens.len(a) + tokens.len(b) <= max_len,
         )
     }
 
@@ -219,7 +224,7 @@ impl<'a, S: Symbol> Trainer<'a, S> {
             b,
             id: self.lens.len(),
             len_a: self.lens[a] as usize,
-            len: joined.len(),
+            len: (self.lens[a] + self.lens[b]) as usize,
         };
         self.replace(merge, at)?;
         let first = &mut self.shares[0];
@@ -238,7 +243,7 @@ impl<'a, S: Symbol> Trainer<'a, S> {
             first.right.by_id[a].n -= n;
             first.right.add(merge.id, weight, n);
         }
-        self.lens.push(joined.len() as u32);
+        self.lens.push(merge.len as u32);
         self.tokens.add(merge.id, joined.into_boxed_slice());
         self.merges.push((a as u32, b as u32));
         self.counts.push(count);
@@ -302,7 +307,7 @@ impl<'a, S: Symbol> Trainer<'a, S> {
         for side in [&mut *left, &mut *right] {
             for &other in &side.touched {
                 let neighbour = &mut side.by_id[other as usize];
-                let joined = merge.len + self.lens[other as usize] as usize;
+                let joined = self.tokens.len(id) + self.tokens.len(other as usize);
                 if neighbour.weight >= threshold && joined <= max_len {
                     neighbour.list = self.lists.len() as u32;
                     let list = memory::with_capacity(neighbour.n as usize)?;

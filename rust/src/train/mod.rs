@@ -14,7 +14,7 @@ mod neighbours;
 mod pairs;
 pub mod tie_break;
 mod tokens;
-mod words;
+pub mod words;
 
 use crate::error::{Error, Result};
 use crate::system::threads::Team;
@@ -22,7 +22,7 @@ use crate::train::counts::Counts;
 use crate::train::merge::{Limits, Trainer};
 use crate::train::tie_break::TieBreak;
 use crate::train::tokens::Tokens;
-use crate::train::words::Words;
+use crate::train::words::{Rows, Words};
 
 /// What to train.
 #[derive(Clone, Debug)]
@@ -107,12 +107,57 @@ pub fn train_with(
     let team = Team::new(options.num_threads)?;
     let table = counts.table();
     let pairs = if n_tokens < usize::from(u16::MAX) {
-        Trainer::new(Words::<u16>::new(table)?, &tokens, &team, limits)?.run(tick)?
+        Trainer::new(Words::<u16>::new(table)?, &tokens, 256, &team, limits)?.run(tick)?
     } else {
-        Trainer::new(Words::<u32>::new(table)?, &tokens, &team, limits)?.run(tick)?
+        Trainer::new(Words::<u32>::new(table)?, &tokens, 256, &team, limits)?.run(tick)?
     };
     Ok(Merges {
         tokens: tokens.into_vec(256 + pairs.len())?,
+        pairs,
+    })
+}
+
+/// Goes on from `first` with text as rows of its tokens; `n_special` tokens beside them are in the size asked
+/// for. `tick` as in [`train_with`].
+///
+/// # Errors
+/// [`Error::Argument`] for 2**32 tokens of text or more; [`Error::Memory`]; what `tick` returns.
+pub fn go_on(
+    first: Merges,
+    rows: Rows,
+    n_special: usize,
+    options: &TrainOptions,
+    tick: &mut dyn FnMut(usize, usize) -> Result<()>,
+) -> Result<Merges> {
+    let n_first = first.tokens.len();
+    let n_tokens = options.vocab_size.saturating_sub(n_special);
+    // Each merge uses up a token at least.
+    let n_tokens = n_tokens.clamp(n_first, n_first + rows.tokens.len());
+    let limits = Limits {
+        n_tokens,
+        min_frequency: options.min_frequency.max(1),
+        max_token_length: options.max_token_length.unwrap_or(usize::MAX),
+    };
+    let tokens = Tokens::new(n_tokens, options.tie_break)?;
+    for (id, token) in first.tokens.into_iter().enumerate().skip(256) {
+        tokens.add(id, token);
+    }
+    let mut pairs = first.pairs;
+    let n_pairs = pairs.len();
+    let tick = &mut |done| tick(n_pairs + done, n_tokens - 256);
+    let team = Team::new(options.num_threads)?;
+    let more = if n_tokens < usize::from(u16::MAX) {
+        let words = Words::<u16>::of_rows(&rows)?;
+        drop(rows);
+        Trainer::new(words, &tokens, n_first, &team, limits)?.run(tick)?
+    } else {
+        let words = Words::<u32>::of_rows(&rows)?;
+        drop(rows);
+        Trainer::new(words, &tokens, n_first, &team, limits)?.run(tick)?
+    };
+    crate::system::memory::append(&mut pairs, &more)?;
+    Ok(Merges {
+        tokens: tokens.into_vec(n_first + more.len())?,
         pairs,
     })
 }

@@ -39,6 +39,11 @@ impl Tokens {
         self.bytes[id as usize].get().map_or(&[], |b| b)
     }
 
+    /// How many bytes an id has.
+    pub fn len(&self, id: usize) -> usize {
+        self.bytes(id as u32).len()
+    }
+
     /// The tokens with ids below `n`.
     ///
     /// # Errors

@@ -2,13 +2,14 @@
 //!
 //! Each byte of a pretoken has a slot. A token of `L` bytes that begins at slot `p` has its id in slot
 //! `p` and in slot `p + L - 1`; slots between hold [`Symbol::FILLER`]. A slot of filler separates
-//! pretokens. So the token left of `p` is in slot `p - 1`, the one to the right in slot `p + L`,
+//! pretokens. Words may also be laid out in longer tokens to begin with, each of which then takes the one slot
+//! that a byte would. So the token left of `p` is in slot `p - 1`, the one to the right in slot `p + L`,
 //! no list of neighbours is needed, and a merge writes four slots in place.
 //!
 //! Pretokens are sorted by count, the highest first. So a position's weight (its pretoken's count) is a
 //! step function, and the pretokens that the most frequent pairs hit lie together.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, OutOfMemory, Result};
 use crate::system::memory;
 use crate::train::count_table::CountTable;
 use std::ops::Range;
@@ -74,6 +75,66 @@ struct Step {
     weight: u64,
 }
 
+/// Rows of tokens with weights.
+#[derive(Debug, Default)]
+pub struct Rows {
+    /// All tokens, row by row.
+    pub tokens: Vec<u32>,
+    /// The weight of each row and where it ends, the highest weight first.
+    pub ends: Vec<(u64, usize)>,
+}
+
+/// Words that are being laid out.
+struct Layout<S: Symbol> {
+    slots: Vec<S::Cell>,
+    steps: Vec<Step>,
+    starts: Vec<u32>,
+}
+
+impl<S: Symbol> Layout<S> {
+    fn new(n_slots: usize) -> Result<Self, OutOfMemory> {
+        let mut slots = memory::with_capacity(n_slots)?;
+        slots.push(S::FILLER.cell());
+        Ok(Self {
+            slots,
+            steps: Vec::new(),
+            starts: Vec::new(),
+        })
+    }
+
+    /// Adds a word, for which there must be room.
+    fn word(&mut self, weight: u64, tokens: impl Iterator<Item = u32>) -> Result<(), OutOfMemory> {
+        if self.starts.len() * STRIDE < self.slots.len() {
+            memory::push(&mut self.starts, self.slots.len() as u32)?;
+        }
+        self.slots.extend(tokens.map(|token| S::new(token).cell()));
+        self.slots.push(S::FILLER.cell());
+        let end = self.slots.len() as u32;
+        match self.steps.last_mut() {
+            Some(step) if step.weight == weight => step.end = end,
+            _ => memory::push(&mut self.steps, Step { end, weight })?,
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Words<S>> {
+        let mut first = Vec::new();
+        for (i, step) in self.steps.iter().enumerate() {
+            while (first.len() << WEIGHT_BLOCK_BITS) < step.end as usize {
+                memory::push(&mut first, i as u32)?;
+            }
+        }
+        Ok(Words {
+            slots: self.slots,
+            weights: Weights {
+                steps: self.steps,
+                first,
+            },
+            starts: self.starts,
+        })
+    }
+}
+
 /// Positions are grouped by this many bits to find their step.
 const WEIGHT_BLOCK_BITS: u32 = 8;
 
@@ -132,35 +193,34 @@ impl<S: Symbol> Words<S> {
                  that splits the text more finely",
             ));
         }
-        let mut slots = memory::with_capacity(n_slots)?;
-        let mut steps: Vec<Step> = Vec::new();
-        slots.push(S::FILLER.cell());
-        let mut starts = Vec::new();
+        let mut layout = Layout::new(n_slots)?;
         for &(weight, word) in &words {
-            if starts.len() * STRIDE < slots.len() {
-                memory::push(&mut starts, slots.len() as u32)?;
-            }
             table.with_word(word, |bytes| {
-                slots.extend(bytes.iter().map(|&b| S::new(u32::from(b)).cell()));
-            });
-            slots.push(S::FILLER.cell());
-            let end = slots.len() as u32;
-            match steps.last_mut() {
-                Some(step) if step.weight == weight => step.end = end,
-                _ => memory::push(&mut steps, Step { end, weight })?,
-            }
+                layout.word(weight, bytes.iter().map(|&b| u32::from(b)))
+            })?;
         }
-        let mut first = Vec::new();
-        for (i, step) in steps.iter().enumerate() {
-            while (first.len() << WEIGHT_BLOCK_BITS) < step.end as usize {
-                memory::push(&mut first, i as u32)?;
-            }
+        layout.finish()
+    }
+
+    /// Lays out rows of tokens, of two and more each, whose weights never rise.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if there are 2**32 tokens or more; [`Error::Memory`].
+    pub fn of_rows(rows: &Rows) -> Result<Self> {
+        let n_slots = 1 + rows.tokens.len() + rows.ends.len();
+        if u32::try_from(n_slots + 1).is_err() {
+            return Err(Error::argument(
+                "superwords_from",
+                format!("{n_slots} tokens in distinct spans"),
+                "training holds at most 2**32 of them; set a doc_cap, or count less text",
+            ));
         }
-        Ok(Self {
-            slots,
-            weights: Weights { steps, first },
-            starts,
-        })
+        let (mut layout, mut start) = (Layout::new(n_slots)?, 0);
+        for &(weight, end) in &rows.ends {
+            layout.word(weight, rows.tokens[start..end].iter().copied())?;
+            start = end;
+        }
+        layout.finish()
     }
 
     /// Divides the slots into `n` ranges of about the same size, between words.

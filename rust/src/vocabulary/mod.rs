@@ -2,9 +2,11 @@
 //!
 //! [`ranks`] is the vocabulary as it is written down, in a file as [`listing`] reads it. From it are made: what merges to what
 //! (`merge_table`, on `pair_map` and `trie`), with a way of merging for short pieces (`merge_short`) and
-//! one for long ones (`merge_longest`); and where long pretokens may be taken apart (`borders`).
+//! one for long ones (`merge_longest`); the merges of the last ranks alone (`across`); and where long pretokens may
+//! be taken apart (`borders`).
 //! [`Vocabulary`] is all of these as one thing.
 
+mod across;
 mod borders;
 pub mod listing;
 mod merge_longest;
@@ -16,6 +18,7 @@ mod trie;
 
 use crate::error::OutOfMemory;
 use crate::system::memory;
+pub(crate) use across::Across;
 pub(crate) use borders::Borders;
 pub(crate) use merge_longest::Scratch;
 pub(crate) use merge_short::{CONCURRENT, MergeShort, MergedPiece};
@@ -95,6 +98,17 @@ impl Vocabulary {
     #[inline(always)]
     pub(crate) fn table(&self) -> Option<&MergeTable> {
         self.table.as_ref()
+    }
+
+    /// The merges of the tokens from index `n_first` on, if the vocabulary is as training makes it.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub(crate) fn across(&self, n_first: usize) -> Result<Option<Across>, OutOfMemory> {
+        match &self.table {
+            Some(table) => Across::new(table, n_first),
+            None => Ok(None),
+        }
     }
 
     /// For each token longer than a byte, by rank, the ids of the two that it is merged from, if merging

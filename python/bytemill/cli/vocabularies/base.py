@@ -1,4 +1,4 @@
-"""`--extend`: the tokenizer that training goes on from."""
+"""`--extend` and `--superwords-from`: what training goes on from, and where it changes."""
 
 from __future__ import annotations
 
@@ -18,6 +18,23 @@ def add_extend(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_superwords(parser: argparse.ArgumentParser) -> None:
+    """--superwords-from and --superwords-pattern."""
+    parser.add_argument(
+        "--superwords-from",
+        type=int,
+        metavar="N",
+        help="from N tokens on merge across pretokens, so that tokens may span words; counting "
+        "then takes as much memory as the text (default: never)",
+    )
+    parser.add_argument(
+        "--superwords-pattern",
+        metavar="REGEX",
+        help="cuts text into the stretches that such tokens may lie in (default: words and "
+        "punctuation within a line; a --pattern without a name needs one)",
+    )
+
+
 def base_of(args: argparse.Namespace) -> Tokenizer | None:
     """The tokenizer of --extend, whose pattern and special tokens become those of `args`.
 
@@ -31,6 +48,11 @@ def base_of(args: argparse.Namespace) -> Tokenizer | None:
         given = "--special" if args.pattern is None else "--pattern"
         raise ValueError(
             f"--extend {args.extend}: its pattern and special tokens are kept; leave out {given}"
+        )
+    if args.superwords_from is not None:
+        raise ValueError(
+            f"--superwords-from {args.superwords_from}: --extend goes on within the pattern of "
+            f"{args.extend}; leave one of them out"
         )
     base = Tokenizer.load(args.extend)
     check_extensible(base.vocabulary, args.vocab_size)

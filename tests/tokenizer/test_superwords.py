@@ -1,0 +1,281 @@
+"""Superwords: two-stage training against a naive trainer, encoding against a naive encoder."""
+
+import functools
+import itertools
+import pickle
+import random
+from collections import Counter
+
+import pytest
+import regex
+
+from bytemill import BpeTrainer, Counts, Tokenizer
+from tests.support import naive
+
+QUIET = pytest.mark.filterwarnings("ignore:the vocabulary has")
+WORDS = [
+    "the",
+    "of",
+    "and",
+    "it",
+    "it's",
+    "don't",
+    "steam",
+    "'s",
+    "A",
+    "the'st",
+    "é",
+    "naïve",
+    "中文",
+]
+GAPS = [" ", " ", " ", " ", ", ", ". ", "\n", "  ", "", " 12", ".\n", "\t", "("]
+
+
+def sample(seed, n=400):
+    rng = random.Random(seed)
+    parts = itertools.chain.from_iterable((rng.choice(WORDS), rng.choice(GAPS)) for _ in range(n))
+    return "".join(parts)
+
+
+def apply(merges, text):
+    """The tokens of one span: every merge in its order, wherever it applies, from the left."""
+    parts = [bytes([byte]) for byte in text.encode()]
+    for left, right in merges:
+        joined, i = [], 0
+        while i < len(parts):
+            if parts[i : i + 2] == [left, right]:
+                joined.append(left + right)
+                i += 2
+            else:
+                joined.append(parts[i])
+                i += 1
+        parts = joined
+    return parts
+
+
+def spans_of(text, pattern):
+    return [m[0] for m in regex.finditer(pattern, text) if m[0]]
+
+
+def naive_merges(text, n_first, n_merges, *, first, spans, tie_break, limit=None):
+    """Merges of two stages: pretokens of spans, then spans that those merges are applied to."""
+    all_spans = spans_of(text, spans)
+    pretokens = Counter(m.encode() for span in all_spans for m in spans_of(span, first))
+    merges = naive.train(pretokens, n_first, tie_break, max_token_length=limit)
+    ids = {bytes([byte]): byte for byte in range(256)}
+    ids.update((left + right, 256 + i) for i, (left, right) in enumerate(merges))
+    words = [(apply(merges, span), n) for span, n in Counter(all_spans).items()]
+
+    def rank(item):
+        (left, right), n = item
+        if tie_break == "lexicographic":
+            return n, (left, right)
+        return n, (-ids[left], -ids[right])
+
+    while len(merges) < n_merges:
+        pairs = Counter()
+        for word, n in words:
+            for pair in itertools.pairwise(word):
+                pairs[pair] += n
+        allowed = [p for p in pairs.items() if limit is None or len(b"".join(p[0])) <= limit]
+        if not allowed:
+            break
+        left, right = best = max(allowed, key=rank)[0]
+        assert left + right not in ids
+        ids[left + right] = len(ids)
+        merges.append(best)
+        words = [(naive.join(word, best), n) for word, n in words]
+    return merges
+
+
+@functools.cache
+def trained(pattern="gpt2", seed=1, vocab_size=420, superwords_from=310, **options):
+    trainer = BpeTrainer(pattern=pattern, superwords_from=superwords_from, **options)
+    trainer.feed([sample(seed)])
+    return trainer.train(vocab_size)
+
+
+@QUIET
+@pytest.mark.parametrize("pattern", ["gpt2", "cl100k", "o200k", "nanochat"])
+@pytest.mark.parametrize("tie_break", ["lexicographic", "lowest_id"])
+def test_training_is_the_naive_one(pattern, tie_break):
+    plain = Tokenizer.train([""], 256, pattern=pattern)
+    for seed, n_first, n_merges in ((1, 40, 120), (2, 0, 60), (3, 30, 30)):
+        limit = [None, 9][seed % 2]
+        options = {} if limit is None else {"max_token_length": limit}
+        tokenizer = trained(
+            pattern, seed, 256 + n_merges, 256 + n_first, tie_break=tie_break, **options
+        )
+        expected = naive_merges(
+            sample(seed),
+            n_first,
+            n_merges,
+            first=plain.pat_str,
+            spans=tokenizer.pat_str,
+            tie_break=tie_break,
+            limit=limit,
+        )
+        assert tokenizer.merges == expected
+        spanning = [a + b for a, b in expected if b" " in (a + b).strip()]
+        assert bool(spanning) == (n_first < n_merges)
+
+
+@QUIET
+@pytest.mark.parametrize("pattern", ["gpt2", "cl100k", "o200k", "nanochat"])
+def test_encoding_applies_the_merges_in_order(pattern):
+    tokenizer = trained(pattern)
+    ids = {token: id_ for id_, token in tokenizer.vocab.items()}
+    crossed = 0
+    for seed in range(40):
+        text = sample(100 + seed, 1 + 3 * seed)
+        spans = spans_of(text, tokenizer.pat_str)
+        tokens = [token for span in spans for token in apply(tokenizer.merges, span)]
+        expected = [ids[token] for token in tokens]
+        crossed += sum(b" " in token.strip() for token in tokens)
+        assert tokenizer.encode_ordinary(text) == expected
+        assert tokenizer.count(text) == len(expected)
+        assert tokenizer.decode(expected) == text
+    assert crossed > 100
+
+
+@QUIET
+def test_long_runs_of_superwords():
+    """Runs beyond what is merged by scanning, against the merges in order."""
+    rng = random.Random(3)
+    words = ["of", "the", "and", "it", "it's"]
+    trainer = BpeTrainer(superwords_from=275)
+    trainer.feed([" ".join(rng.choices(words, k=2000))])
+    tokenizer = trainer.train(330)
+    ids = {token: id_ for id_, token in tokenizer.vocab.items()}
+    for n in (20, 33, 100, 700):
+        text = " ".join(rng.choices(words, k=n))
+        tokens = apply(tokenizer.merges, text)
+        assert tokenizer.encode_ordinary(text) == [ids[token] for token in tokens]
+        assert sum(b" " in token.strip() for token in tokens) > n // 20
+
+
+@QUIET
+def test_first_stage_is_training_without_superwords():
+    plain = BpeTrainer(pattern="cl100k")
+    plain.feed([sample(1)])
+    assert trained("cl100k").merges[:54] == plain.train(310).merges
+
+
+@QUIET
+def test_threads_and_order_do_not_show():
+    documents = [sample(seed, 60) for seed in range(30)]
+    merges = []
+    for num_threads, order in ((1, 1), (3, -1)):
+        trainer = BpeTrainer(superwords_from=300, num_threads=num_threads)
+        trainer.feed(documents[::order])
+        merges.append(trainer.train(400).merges)
+    assert merges[0] == merges[1]
+
+
+@QUIET
+def test_documents_and_special_tokens_part():
+    trainer = BpeTrainer(superwords_from=258, special_tokens=["<|s|>"])
+    trainer.feed(["a b<|s|>c d<|s|>" * 9, "e f"])
+    tokens = trainer.train(400).mergeable_ranks
+    assert {b"a b", b"c d", b"e f"} <= set(tokens)
+    assert not any({*b"bc"} <= {*t} or {*b"da"} <= {*t} for t in tokens if len(t) > 1)
+
+
+@QUIET
+def test_a_pattern_of_ones_own():
+    options = {"pattern": r"\w+|\W", "superwords_pattern": r"[^\n]+|\n"}
+    trainer = BpeTrainer(superwords_from=300, **options)
+    trainer.feed([sample(1)])
+    tokenizer = trainer.train(380)
+    assert tokenizer.merges == naive_merges(
+        sample(1), 44, 124, first=r"\w+|\W", spans=r"[^\n]+|\n", tie_break="lexicographic"
+    )
+    ids = {token: id_ for id_, token in tokenizer.vocab.items()}
+    text = sample(9)
+    spans = spans_of(text, r"[^\n]+|\n")
+    expected = [ids[token] for span in spans for token in apply(tokenizer.merges, span)]
+    assert tokenizer.encode_ordinary(text) == expected
+
+
+@QUIET
+def test_every_surface_gives_the_same_ids(tmp_path):
+    tokenizer = trained("cl100k", special_tokens=("<|s|>",))
+    text = sample(5, 3000)
+    expected = tokenizer.encode_ordinary(text)
+    rng = random.Random(5)
+    cuts = [0, *sorted(rng.sample(range(len(text)), 90)), len(text)]
+    pieces = [text[a:b] for a, b in itertools.pairwise(cuts)]
+    assert list(tokenizer.encode_iterable(pieces)) == expected
+    assert tokenizer.encode_batch([text, "", text[:99]], num_threads=2)[0] == expected
+    with_offsets, offsets = tokenizer.encode_with_offsets(text)
+    assert with_offsets == expected
+    pairs = zip(offsets, map(tokenizer.decode_bytes, ([i] for i in expected)), strict=True)
+    whole = [(text[a:b].encode(), token) for (a, b), token in pairs if token.isascii()]
+    assert len(whole) > len(expected) / 2
+    assert all(part == token for part, token in whole)
+    half = tokenizer.truncate(text, len(expected) // 2)
+    assert text.startswith(half)
+    assert len(half) > len(text) / 3
+    assert tokenizer.count(half) <= len(expected) // 2
+    path = tmp_path / "text.txt"
+    path.write_bytes(f"{text}<|s|>{text}".encode())
+    flat, starts = tokenizer.encode_files_to_numpy([path], num_threads=2)
+    assert flat.tolist() == expected * 2
+    assert starts.tolist() == [0, len(expected), 2 * len(expected)]
+    tokenizer.save(tmp_path / "saved")
+    for same in (Tokenizer.load(tmp_path / "saved"), pickle.loads(pickle.dumps(tokenizer))):
+        assert same.fingerprint == tokenizer.fingerprint
+        assert same.encode_ordinary(text) == expected
+
+
+@QUIET
+@pytest.mark.parametrize("pattern", ["gpt2", "cl100k", "o200k", "nanochat"])
+def test_tokenizers_gives_the_same_ids(pattern, tmp_path):
+    tokenizers = pytest.importorskip("tokenizers")
+    tokenizer = trained(pattern)
+    path = tmp_path / "tokenizer.json"
+    tokenizer.to_huggingface(path)
+    theirs = tokenizers.Tokenizer.from_file(str(path))
+    for seed in range(60):
+        text = sample(500 + seed, 1 + 4 * seed)
+        assert theirs.encode(text).ids == tokenizer.encode_ordinary(text)
+    back = Tokenizer.from_huggingface(path)
+    assert back.pat_str == tokenizer.pat_str
+    assert back.merges == tokenizer.merges
+    assert back.encode_ordinary(text) == tokenizer.encode_ordinary(text)
+
+
+@QUIET
+def test_counts_are_of_spans():
+    trainer = BpeTrainer(superwords_from=300)
+    trainer.feed(["of the, of the 12"])
+    assert dict(trainer.counts.items()) == {b"of the, of the": 1, b" 12": 1}
+    other = BpeTrainer(superwords_from=300)
+    other.add_counts(trainer.counts)
+    assert other.train(300).merges == trainer.train(300).merges
+    with pytest.raises(ValueError, match="pattern="):
+        BpeTrainer().add_counts(trainer.counts)
+
+
+@QUIET
+def test_spans_that_are_not_text_are_pretokens():
+    trainer = BpeTrainer(superwords_from=257)
+    items = [(b"\xff\xfe\xff\xfe", 3), (b"a b a b", 2)]
+    trainer.add_counts(Counts.from_items(trainer.pat_str, [], items))
+    assert trainer.train(260).merges[0] == (b"\xff", b"\xfe")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"superwords_from": 0}, "superwords_from=0"),
+        ({"superwords_from": 257, "special_tokens": ["<|a|>", "<|b|>"]}, "superwords_from=257"),
+        ({"superwords_from": 301}, "superwords_from=301"),
+        ({"superwords_from": 280, "pattern": r"\S+"}, "superwords_pattern=None"),
+        ({"superwords_from": 280, "superwords_pattern": "("}, "not a valid regex"),
+        ({"superwords_pattern": r"\S+"}, r"superwords_pattern='\\\\S\+'"),
+    ],
+)
+def test_bad_arguments_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        Tokenizer.train(["of the of the"], 300, **options)
