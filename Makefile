@@ -10,13 +10,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo demo-gpu gpu-check test models sanitize lint workflows docs wheel wheel-check bench fuzz build clean
 
-# The whole way on the Python standard library's source: tokenizer, shards, a small model, samples.
-# ARGS=--quick takes seconds and shows that it runs; --help lists what else there is.
-demo: .venv/lm build
+# The whole way on the Python standard library's source: tokenizer, shards, a small model, an assistant.
+# ARGS=--quick shows that it runs, ARGS=--resume goes on after a kill; --help lists what else there is.
+demo: .venv/lm .venv/chat build
 	$(BIN)/python -m scripts.demo $(ARGS)
 
 # The same with a model that is worth a GPU.
-demo-gpu: .venv/lm build
+demo-gpu: .venv/lm .venv/chat build
 	$(BIN)/python -m scripts.demo --gpu $(ARGS)
 
 # Whether the model stack is right on the GPU that is there, and how fast.

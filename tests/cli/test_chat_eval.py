@@ -55,6 +55,31 @@ def test_scores_and_what_is_saved(folder, capsys):
     assert [line["item"] for line in lines] == [0, 1, 2, 3]
 
 
+def test_pass_at_k_of_samples(folder, capsys):
+    options = ["--model", folder / "run", "--device", "cpu", "--words", folder / "words.txt"]
+    options += ["--tasks", "spelling", "arithmetic", "--max-items", 3, "--max-new-tokens", 6]
+    options += ["--samples", 4, "--pass-at", 3, 1, 3, "--top-k", 50, "--seed", 7]
+    options += ["--out", folder / "drawn"]
+    status, out, _ = call(capsys, "chat-eval", *options)
+    assert status == 0
+    names = ["spelling, pass@1", "spelling, pass@3", "arithmetic, pass@1", "arithmetic, pass@3"]
+    assert [line.split("  ")[0] for line in out.splitlines()[:4]] == names
+    assert "% of 3, 4 replies each (95 %:" in out
+    kept = folder / "drawn" / "samples" / "arithmetic.jsonl"
+    before = kept.stat().st_mtime_ns
+    whole = json.loads(call(capsys, "chat-eval", *options, "--json")[1])
+    assert kept.stat().st_mtime_ns == before  # nothing was asked again
+    assert json.loads((folder / "drawn" / "pass.json").read_text()) == whole
+    assert (whole["samples"], whole["temperature"], whole["seed"]) == (4, 1.0, 7)
+    lines = [json.loads(line) for line in kept.read_text().splitlines()[1:]]
+    right = [sum(one["score"] for one in line["samples"]) for line in lines]
+    found = whole["tasks"]["arithmetic"]["pass"]
+    assert set(found) == {"1", "3"}
+    assert found["1"]["score"] == pytest.approx(sum(right) / 12)
+    # What greedy answers gave is somewhere else.
+    assert not (folder / "drawn" / "chat.json").exists()
+
+
 def test_bad_input(folder, capsys):
     base = ["--model", folder / "run", "--device", "cpu", "--data", folder / "data"]
     for options, message in (
@@ -62,6 +87,14 @@ def test_bad_input(folder, capsys):
         (["--tasks", "spelling", "--words", folder / "none.txt"], "none.txt"),
         (["--tasks", "arc-easy", "--max-items", 0], "--max-items 0"),
         (["--tasks", "arc"], "arc"),
+        (["--tasks", "arc-easy", "--samples", 2], "--samples 2: arc-easy is answered by a letter"),
+        (["--tasks", "arithmetic", "--samples", 0], "--samples 0"),
+        (["--tasks", "arithmetic", "--samples", 2, "--pass-at", 3], "--pass-at 3"),
+        (["--tasks", "arithmetic", "--samples", 2, "--pass-at", 0], "--pass-at 0"),
+        (["--tasks", "arithmetic", "--samples", 2, "--temperature", 0], "--temperature 0"),
+        (["--tasks", "arithmetic", "--samples", 2, "--top-k", 0], "--top-k 0"),
+        (["--tasks", "arithmetic", "--pass-at", 1], "--samples how many"),
+        (["--tasks", "arithmetic", "--seed", 1], "--seed is for replies that are drawn"),
     ):
         status, _, err = call(capsys, "chat-eval", *base, *options)
         assert status == 2, err

@@ -63,7 +63,7 @@ def test_demo_killed_and_resumed(tmp_path):
         made = {path.name for path in (out / name).iterdir()}
         assert made >= {"checkpoints", "config.json", "loss.png", "metrics.jsonl", "tokenizer"}
         results = json.loads((out / name / "evaluation" / "chat.json").read_text())
-        assert results["step"] <= steps and len(results["tasks"]) == 8
+        assert results["step"] <= steps and len(results["tasks"]) == 9
         assert f"step-{steps:08}" in {path.name for path in (out / name / "checkpoints").iterdir()}
     rows = re.findall(r"^(\S.*?)((?: +\d+\.\d){4})$", done.stdout, re.MULTILINE)
     assert [name for name, _ in rows] == [
@@ -75,7 +75,9 @@ def test_demo_killed_and_resumed(tmp_path):
         "counting, new wordings",
         "identity",
         "arithmetic-3",
+        "arithmetic-4",
         "spelling, words never seen",
+        "counting, words never seen",
     ]
     assert done.stdout.count("\n    > ") == 4
     assert f"chat {out / 'rl'}" in done.stdout

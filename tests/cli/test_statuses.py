@@ -38,6 +38,7 @@ WORDS = {
     "overlap": ("--tokenizer {}/none", "the search is not complete"),
     "chat": ("{}/none -p hi", "the conversation is over"),
     "serve": ("{}/none", "the server was not started"),
+    "infer-bench": ("{}/none", "the measurement is not complete"),
     "plot": ("{}/none", "nothing was drawn"),
     "report": ("{}/none", "nothing was written"),
     "export": ("{}/none --to huggingface --out {}/h", "nothing was written"),

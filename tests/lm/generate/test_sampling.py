@@ -85,6 +85,23 @@ def test_a_choice_among_few_is_that_among_all(has_ties, top_p):
     assert torch.cat(one_by_one).tolist() == expected  # with ties in other rows or without
 
 
+@pytest.mark.parametrize("top_k", [1, 2, 3, 4])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_damaged_logits_beside_equal_ones(top_k, bad):
+    """What is kept is chosen first: a damaged logit must not be left out for equal others."""
+    logits = torch.tensor([[1.0, 0.0, 1.0, bad, 1.0, 1.0], [2.0] * 6])
+    with pytest.raises(ValueError, match="not finite"):
+        Sampling(1.0, top_k).choose(logits, torch.zeros(2, dtype=torch.float64))
+
+
+def test_logits_that_are_left_out_by_the_model():
+    logits = torch.full((2, 6), -math.inf)
+    logits[0, 4] = logits[1, 2] = logits[1, 5] = 0.0
+    ends = torch.tensor([1 - 2.0**-53] * 2, dtype=torch.float64)
+    for top_k in (1, 2, 3, None):
+        assert Sampling(1.0, top_k).choose(logits, ends).tolist() == [4, 2 if top_k == 1 else 5]
+
+
 def test_greedy_takes_the_first_of_the_greatest():
     logits = torch.tensor([[0.0, 3.0, 3.0], [5.0, 1.0, 1.0]])
     assert Sampling(0, top_k=3, top_p=0.5).choose(logits, torch.zeros(2)).tolist() == [1, 0]

@@ -104,6 +104,10 @@ def test_momentum_by_hand():
     )  # fmt: skip
     assert [short.momentum(n, 0.97) for n in (0, 50, 100)] == pytest.approx([0.85, 0.865, 0.88])
     assert Schedule("linear", 0, 10).momentum(3, 0.95) == 0.95
+    # It stays where it is without an end to go to.
+    rising = Schedule("linear", 0, 10, momentum_start=0.5, momentum_warmup_steps=4)
+    found = [rising.momentum(n, 0.9) for n in (0, 1, 2, 3, 4, 5, 9, 20)]
+    assert found == pytest.approx([0.5, 0.6, 0.7, 0.8, 0.9, 0.9, 0.9, 0.9])
 
 
 def test_decay_by_hand():

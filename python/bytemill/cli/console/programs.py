@@ -71,6 +71,9 @@ PROGRAMS = {
     "serve": Program(
         "bytemill.cli.serving.serve", "a model behind OpenAI's API, with a page *", True
     ),
+    "infer-bench": Program(
+        "bytemill.cli.evaluation.infer_bench", "how fast a model reads and writes *", False
+    ),
     "account": Program("bytemill.cli.account", "a model's parameters, memory and FLOPs *", False),
     "demo": Program("bytemill.cli.demo", "all of it in minutes, on Python's own source *", True),
     "completion": Program(

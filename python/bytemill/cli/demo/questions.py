@@ -30,9 +30,10 @@ _ASKED: Final = (
     "counting",
     f"counting{_NEW}",
     "identity",
+    "arithmetic-3",
     TRIED,
 )
-_UNSEEN: Final = ("spelling",)
+_UNSEEN: Final = ("spelling", "counting")
 """Of words that no conversation had."""
 _EXCHANGES: Final = (
     "Who are you?",

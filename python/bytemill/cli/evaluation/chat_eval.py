@@ -2,6 +2,7 @@
 
 bytemill chat-eval --model runs/sft --tasks gsm8k arc-easy --data data
 bytemill chat-eval --model runs/sft --tasks arithmetic counting --words words.txt --max-items 200
+bytemill chat-eval --model runs/sft --tasks gsm8k --samples 16 --pass-at 1 8
 torchrun --nproc-per-node 8 -m bytemill chat-eval --model runs/sft
 """
 
@@ -24,11 +25,14 @@ from bytemill.cli.progress import Progress
 from bytemill.lm.device import runtime
 from bytemill.lm.evaluate.chat import TaskScore, chat_core, chat_core_interval
 from bytemill.lm.evaluate.chat_run import TaskRun, run_task
+from bytemill.lm.evaluate.chat_samples import Samples, sample_task
 from bytemill.tasks.named import CHAT_CORE, NAMED, Sources
 from bytemill.tasks.task import Task
 from bytemill.tasks.words import default_words, words_in
 
 _WORDED: Final = ("spelling", "counting")
+_WRITTEN: Final = ("gsm8k", "humaneval")
+"""Those of ChatCORE that are answered in writing."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -68,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         default=16,
         metavar="N",
-        help="items at a time (default: %(default)s)",
+        help="items at a time; of --samples, replies (default: %(default)s)",
     )
     add(
         "--max-new-tokens",
@@ -77,6 +81,33 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="tokens of an answer at most (default: %(default)s)",
     )
+    add(
+        "--samples",
+        type=int,
+        metavar="N",
+        help="draw N replies to each question that is answered in writing, for pass@k: how likely "
+        "one of k replies is right (default: one, greedily)",
+    )
+    add(
+        "--pass-at",
+        type=int,
+        nargs="+",
+        metavar="K",
+        help="the k of pass@k, up to --samples (default: 1 and --samples)",
+    )
+    add(
+        "--temperature",
+        type=float,
+        metavar="X",
+        help="of --samples: logits are divided by it (default: 1)",
+    )
+    add(
+        "--top-k",
+        type=int,
+        metavar="N",
+        help="of --samples: tokens that are drawn from at each place (default: all)",
+    )
+    add("--seed", type=int, metavar="N", help="of the chance of --samples (default: 0)")
     add_out(result, "answers and results")
     add("--unsafe", action="store_true", help="run programs even where they cannot be isolated")
     add("--json", action="store_true", help="print one line of JSON instead of a table")
@@ -91,13 +122,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> None:
     """Loads, asks and prints."""
-    names = list(dict.fromkeys(args.tasks or CHAT_CORE))
+    ks = _pass_at(args)
+    usual = CHAT_CORE if args.samples is None else _WRITTEN
+    names = list(dict.fromkeys(args.tasks or usual))
     # First of all: a data set that is missing is said before anything is asked.
     with asked(args) as this:
         with this.ranks.all_or_none():
             tokenizer = model.tokenizer_of(args, this.loaded)
             tasks = _tasks(args, names, tokenizer)
             renderer = Renderer(tokenizer)
+        if args.samples is not None:
+            _sampled(args, this, renderer, tasks, ks)
+            return
         runs = {name: _run(args, this, renderer, name, task) for name, task in tasks.items()}
         if not this.ranks.is_first:
             return
@@ -166,6 +202,100 @@ def _run(
             ranks=this.ranks,
             progress=bar.update if this.ranks.is_first else None,
         )
+
+
+def _pass_at(args: argparse.Namespace) -> list[int]:
+    """The k of pass@k, ascending."""
+    if args.samples is None:
+        for flag in ("pass_at", "temperature", "top_k", "seed"):
+            if getattr(args, flag) is not None:
+                raise ValueError(
+                    f"--{flag.replace('_', '-')} is for replies that are drawn: say with --samples "
+                    "how many to each question"
+                )
+        return []
+    if args.samples < 1:
+        raise ValueError(f"--samples {args.samples}: it must be at least 1")
+    ks = sorted({1, args.samples} if args.pass_at is None else set(args.pass_at))
+    for k in ks:
+        if not 1 <= k <= args.samples:
+            raise ValueError(
+                f"--pass-at {k}: it must be from 1 up to --samples, {args.samples} replies"
+            )
+    return ks
+
+
+def _sampled(
+    args: argparse.Namespace,
+    this: Asked,
+    renderer: Renderer,
+    tasks: dict[str, Task],
+    ks: Sequence[int],
+) -> None:
+    """Draws several replies to each question, and prints pass@k."""
+    for name, task in tasks.items():
+        if task.kind == "categorical":
+            raise ValueError(f"--samples {args.samples}: {name} is answered by a letter, not drawn")
+    temperature = 1.0 if args.temperature is None else args.temperature
+    seed = args.seed or 0
+    runs = {}
+    for name, task in tasks.items():
+        with Progress(name, "items") as bar:
+            runs[name] = sample_task(
+                this.loaded.model,
+                renderer,
+                task,
+                args.samples,
+                max_items=args.max_items,
+                batch_size=args.batch_size,
+                max_new_tokens=args.max_new_tokens,
+                temperature=temperature,
+                top_k=args.top_k,
+                seed=seed,
+                dtype=None if this.dtype == torch.float32 else this.dtype,
+                keep=this.out / "samples" / f"{name}.jsonl",
+                identity=this.identity,
+                ranks=this.ranks,
+                progress=bar.update if this.ranks.is_first else None,
+            )
+    if not this.ranks.is_first:
+        return
+    whole = this.save(
+        "pass",
+        {
+            "max_items": args.max_items,
+            "max_new_tokens": args.max_new_tokens,
+            "samples": args.samples,
+            "temperature": temperature,
+            "top_k": args.top_k,
+            "seed": seed,
+            "tasks": {
+                name: {
+                    "items": len(run.scores),
+                    "finished": run.n_finished,
+                    "seconds": round(run.seconds, 2),
+                    "content": run.content,
+                    "pass": {
+                        str(k): {"score": run.pass_at(k), "interval": run.interval(k)} for k in ks
+                    },
+                }
+                for name, run in runs.items()
+            },
+        },
+    )
+    if args.json:
+        print(json.dumps(whole))
+        return
+    rows = [_sampled_row(name, run, k) for name, run in runs.items() for k in ks]
+    print(report.rows(rows))
+    print(f"\nsaved: {this.out / 'pass.json'}")
+
+
+def _sampled_row(name: str, run: Samples, k: int) -> tuple[str, str]:
+    low, high = run.interval(k)
+    n = len(run.scores[0])
+    figures = f"{100 * run.pass_at(k):6.2f} % of {len(run.scores):,}, {n} replies each"
+    return f"{name}, pass@{k}", f"{figures} (95 %: {100 * low:.2f} to {100 * high:.2f})"
 
 
 def _row(name: str, score: TaskScore) -> tuple[str, str]:

@@ -71,7 +71,7 @@ def run_task(
     began = time.perf_counter()
     n = len(task) if max_items is None else min(max_items, len(task))
     with ranks.all_or_none():
-        content = _content(task)
+        content = content_of(task)
 
     def share(todo: list[int]) -> Iterator[Row]:
         found = ask(
@@ -116,7 +116,8 @@ def run_task(
     return TaskRun(score_task(task, answers), time.perf_counter() - began, content)
 
 
-def _content(task: Task) -> str:
+def content_of(task: Task) -> str:
+    """A hash of all of a task's items."""
     digest = hashlib.sha256()
     for item in task:
         whole = [item.conversation.to_dict(), str(item.answer), item.letters]

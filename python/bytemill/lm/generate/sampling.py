@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -76,18 +77,11 @@ class Sampling:
         """
         if self.is_greedy:
             raise ValueError("temperature=0: there is no distribution; take the greatest logit")
-        # The greatest becomes 0, so that dividing by a small temperature cannot overflow.
-        scaled = (logits - logits.amax(-1, keepdim=True)).double() / self.temperature
-        if self.top_k is not None and self.top_k < logits.size(-1):
-            scaled = scaled.masked_fill(~_greatest(logits, self.top_k), -math.inf)
-        result = scaled.softmax(-1)
-        if self.top_p is not None and self.top_p < 1:
-            ordered, order = result.sort(stable=True, dim=-1, descending=True)
-            before = ordered.cumsum(-1) - ordered
-            # The first is always kept: nothing comes before it.
-            ordered = ordered.masked_fill(before >= self.top_p, 0.0)
-            result = torch.zeros_like(result).scatter_(-1, order, ordered)
-        return result
+        kept, ids = self._kept(logits)
+        result = self._distribution(kept)
+        if ids is None:
+            return result
+        return torch.zeros_like(logits, dtype=torch.float64).scatter_(-1, ids, result)
 
     def choose(self, logits: Tensor, chance: Tensor) -> Tensor:
         """A token for each row, (B,) int64.
@@ -105,17 +99,44 @@ class Sampling:
             if not bool(most.isfinite().all()):
                 raise _not_finite()
             return tokens
-        found = None if self.top_k is None else _fewer(logits, self.top_k)
-        kept, ids = (logits, None) if found is None else found
-        sums = self.probabilities(kept).cumsum(-1)
+        kept, ids = self._kept(logits)
+        sums = self._distribution(kept).cumsum(-1)
         total = sums[:, -1:]
         if not bool(total.isfinite().all()):
             raise _not_finite()
         # The first token at which the sum exceeds the target; those of probability 0 add nothing,
         # so they cannot be the first.
         target = torch.minimum(chance.unsqueeze(-1) * total, total * (1 - 2.0**-40))
-        chosen = torch.searchsorted(sums, target, right=True)
-        return (chosen if ids is None else ids.gather(-1, chosen)).squeeze(-1)
+        found = torch.searchsorted(sums, target, right=True)
+        return (found if ids is None else ids.gather(-1, found)).squeeze(-1)
+
+    def _kept(self, logits: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The `top_k` greatest logits of each row, (B, k), and their ids, ascending; all, and None
+        for their ids, if so many are kept."""
+        k = self.top_k
+        if k is None or k >= logits.size(-1):
+            return logits, None
+        # What follows is done in fp64: it takes several times as long as to select does, so it is
+        # done with what is left. One logit more tells whether the border divides equal ones.
+        values, ids = logits.topk(k + 1, -1)
+        is_tied = values[:, k - 1] == values[:, k]
+        ids = ids[:, :k].sort(-1).values
+        if bool(is_tied.any()):
+            ids[is_tied] = _greatest(logits[is_tied], k)
+        return logits.gather(-1, ids), ids
+
+    def _distribution(self, kept: Tensor) -> Tensor:
+        """Of logits of ascending ids, (B, n) fp64."""
+        # The greatest becomes 0, so that dividing by a small temperature cannot overflow.
+        scaled = (kept - kept.amax(-1, keepdim=True)).double() / self.temperature
+        result = scaled.softmax(-1)
+        if self.top_p is not None and self.top_p < 1:
+            ordered, order = result.sort(stable=True, dim=-1, descending=True)
+            before = ordered.cumsum(-1) - ordered
+            # The first is always kept: nothing comes before it.
+            ordered = ordered.masked_fill(before >= self.top_p, 0.0)
+            result = torch.zeros_like(result).scatter_(-1, order, ordered)
+        return result
 
 
 class Chance:
@@ -164,24 +185,21 @@ def row_seeds(seed: int | Ids, n_rows: int) -> list[int]:
     return seeds
 
 
-def _fewer(logits: Tensor, k: int) -> tuple[Tensor, Tensor] | None:
-    """The k greatest logits of each row and their ids, the ids rising; None if there are no more,
-    or if equal ones lie on both sides of the border: then it takes a look at all of them."""
-    if k >= logits.size(-1):
-        return None
-    values, ids = logits.topk(k + 1, -1)
-    if not bool((values[:, -2] > values[:, -1]).all()):
-        return None
-    ids = ids[:, :k].sort(-1).values
-    return logits.gather(-1, ids), ids
+def seed_of(*numbers: int) -> int:
+    """A seed, 63 bits, that depends on these numbers in their order alone."""
+    text = " ".join(map(str, numbers)).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
 
 
 def _greatest(logits: Tensor, k: int) -> Tensor:
-    """Which logits are among the k greatest of their row, exactly k; (B, V) bool."""
+    """The ids of the k greatest logits of each row, of equal ones the smaller first; (B, k),
+    ascending."""
     least = logits.topk(k, -1).values[:, -1:]
-    above, ties = logits > least, logits == least
+    # What is not a number counts as greater, as it does for topk.
+    above, ties = ~(logits <= least), logits == least
     room = k - above.sum(-1, keepdim=True)
-    return above | (ties & (ties.cumsum(-1) <= room))
+    kept = above | (ties & (ties.cumsum(-1) <= room))
+    return kept.nonzero()[:, 1].view(-1, k)
 
 
 def _not_finite() -> ValueError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from torch import nn
 from bytemill.chat.conversation import Message
 from bytemill.chat.render import Renderer
 from bytemill.lm.generate.replies import Tool, replies
+from bytemill.lm.generate.sampling import seed_of
 from bytemill.lm.generate.weights import DecodingWeights
 from bytemill.lm.model.adapters.lora import has_adapters, merged
 from bytemill.lm.model.transformer import Transformer
@@ -123,8 +123,7 @@ def check_judged(task: Task) -> None:
 
 def row_seed(seed: int, batch: int, question: int, sample: int) -> int:
     """A reply's seed, 63 bits: it depends on these four numbers alone."""
-    text = f"{seed} {batch} {question} {sample}".encode()
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
+    return seed_of(seed, batch, question, sample)
 
 
 def roll_out(
