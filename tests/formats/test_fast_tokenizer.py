@@ -208,6 +208,8 @@ def test_what_is_not_offered_is_refused_by_name(trained, tmp_path):
         ours.train_new_from_iterator(["a"], 300)
     with pytest.raises(AttributeError, match=r"'normalizer'; .*save_pretrained"):
         _ = ours.backend_tokenizer.normalizer
+    with pytest.raises(AttributeError, match=r"'pre_tokenizer'; .*save_pretrained"):
+        ours.backend_tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel()
     with pytest.raises(ValueError, match="only_second"):
         ours("the lowest", truncation="only_second", max_length=1)
     with pytest.raises(ValueError, match="stride=3 must be less than the 2 tokens"):

@@ -7,7 +7,7 @@ import itertools
 import json
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import tokenizers
 
@@ -20,6 +20,11 @@ from bytemill.formats.transformers.tokens import Tokens, skeleton
 from bytemill.formats.transformers.truncation import Padding, Truncation, padded, truncated
 from bytemill.shape import AddedToken
 from bytemill.vocabulary import Vocabulary
+
+_HINT: Final = (
+    "; where it is needed, save_pretrained(folder) and load the folder with "
+    "transformers.AutoTokenizer, which runs on tokenizers"
+)
 
 Words = str | Sequence[str]
 """A text, or one that has been cut into words."""
@@ -39,13 +44,15 @@ class Engine:
             be written as one.
     """
 
+    encode_special_tokens: bool = False
+    """Whether special tokens in a text are text like any other."""
+
     def __init__(self, vocabulary: Vocabulary) -> None:
         document = {} if vocabulary.shape is None else vocabulary.shape.document
         self._tokens = Tokens(vocabulary)
         self._truncation = sections.read_truncation(document.get("truncation"))
         self._padding = sections.read_padding(document.get("padding"))
         self._set_post(document.get("post_processor"))
-        self.encode_special_tokens = False
 
     # Settings
 
@@ -217,7 +224,7 @@ class Engine:
 
     def __getstate__(self) -> dict[str, Any]:
         kept = ("_truncation", "_padding", "_post", "encode_special_tokens")
-        state = {name: vars(self)[name] for name in kept}
+        state = {name: getattr(self, name) for name in kept}
         return {**state, "vocabulary": folder.to_state(self.vocabulary)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -227,13 +234,14 @@ class Engine:
         self.encode_special_tokens = state["encode_special_tokens"]
 
     def __getattr__(self, name: str) -> Any:
-        hint = ""
-        if not name.startswith("_") and hasattr(tokenizers.Tokenizer, name):
-            hint = (
-                "; where it is needed, save_pretrained(folder) and load the folder with "
-                "transformers.AutoTokenizer, which runs on tokenizers"
-            )
-        raise AttributeError(f"the engine of bytemill's tokenizer has no {name!r}{hint}")
+        raise AttributeError(
+            f"the engine of bytemill's tokenizer has no {name!r}{_HINT if _is_theirs(name) else ''}"
+        )
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if _is_theirs(name) and not hasattr(Engine, name):
+            raise AttributeError(f"the engine of bytemill's tokenizer has no {name!r}{_HINT}")
+        super().__setattr__(name, value)
 
     # Inside
 
@@ -318,6 +326,10 @@ def _of_words(words: list[Source]) -> Source:
 
     ids = [id_ for word in words for id_ in word.ids]
     return Source(ids, named, spans, of, words[0].trim if words else None)
+
+
+def _is_theirs(name: str) -> bool:
+    return not name.startswith("_") and hasattr(tokenizers.Tokenizer, name)
 
 
 def _as_added(token: Any, *, special: bool) -> AddedToken:

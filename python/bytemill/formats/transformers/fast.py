@@ -25,10 +25,10 @@ class BytemillTokenizerFast(PreTrainedTokenizerFast):
     `save_pretrained` writes a folder that `AutoTokenizer` reads as well as this class does.
 
     Args:
-        tokenizer_object: An `Engine`, or a `Vocabulary`.
         tokenizer_file: A tokenizer.json to read, if there is no object.
-        **options: transformers' own: bos_token, eos_token, pad_token, extra_special_tokens,
-            model_max_length, padding_side, truncation_side, chat_template and so on.
+        **options: tokenizer_object, an `Engine` or a `Vocabulary`; and transformers' own:
+            bos_token, eos_token, pad_token, extra_special_tokens, model_max_length, padding_side,
+            truncation_side, chat_template and so on.
 
     Raises:
         ValueError: There is neither; the tokenizer.json has what bytemill has no counterpart for
@@ -38,10 +38,10 @@ class BytemillTokenizerFast(PreTrainedTokenizerFast):
     def __init__(
         self,
         *,
-        tokenizer_object: Engine | Vocabulary | None = None,
         tokenizer_file: str | None = None,
         **options: Any,
     ) -> None:
+        tokenizer_object: Engine | Vocabulary | None = options.pop("tokenizer_object", None)
         if isinstance(tokenizer_object, Vocabulary):
             tokenizer_object = Engine(tokenizer_object)
         if tokenizer_object is None:
