@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 BEAT_SECONDS: Final = 1.0
-LOST_SECONDS: Final = 60.0
+LOST_SECONDS: Final = 20.0
 """A rank that has given no sign of life for so long is lost; less may be a busy machine."""
 _STOP_SECONDS: Final = 60.0
 """How long the end of a run waits for the store to answer a last time."""
