@@ -19,7 +19,11 @@ fn spans_are_what_the_regex_matches() -> Result<()> {
             .wrapping_add(1);
         (state >> 33) as usize % n
     };
-    let with_spans = || Named::ALL.into_iter().filter_map(|n| Some((n, regex_of(n)?)));
+    let with_spans = || {
+        Named::ALL
+            .into_iter()
+            .filter_map(|n| Some((n, regex_of(n)?)))
+    };
     assert_eq!(with_spans().count(), 6);
     for (named, regex) in with_spans() {
         let pretokenizer = Pretokenizer::new(regex)?;
