@@ -29,8 +29,8 @@ from bytemill.lm.train.steps.pace import Pace
 
 stepped = Pace.stepped
 
-def killed(self, seconds):
-    stepped(self, seconds)
+def killed(self, *timed):
+    stepped(self, *timed)
     if self.step == 3:
         Path(sys.argv[0]).with_name("killed").touch()
         os.killpg(0, signal.SIGKILL)

@@ -106,8 +106,8 @@ from bytemill.lm.train.steps.pace import Pace
 
 stepped = Pace.stepped
 
-def ending(self, seconds):
-    stepped(self, seconds)
+def ending(self, *timed):
+    stepped(self, *timed)
     if self.step == 3:
         os.kill(os.getpid(), signal.SIGTERM)
 

@@ -31,8 +31,8 @@ with contextlib.suppress(ImportError):
 
 stepped = Pace.stepped
 
-def killed(self, seconds):
-    stepped(self, seconds)
+def killed(self, *timed):
+    stepped(self, *timed)
     if self.step == 15:
         os.kill(os.getpid(), signal.SIGKILL)
 
