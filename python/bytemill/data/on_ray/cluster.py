@@ -11,7 +11,7 @@ _TICK_S: Final = 0.2
 _FEWEST_PENDING: Final = 8
 
 
-class ClusterError(RuntimeError):
+class ClusterError(OSError):
     """The cluster cannot do the work: a worker of another bytemill, or one that dies each time."""
 
 
