@@ -143,12 +143,15 @@ def measure(
         if line["common"] == fields and line["fields"] == wanted.get(line["name"])
     }
     missing = [name for name in wanted if name not in known]
+    trials = args.out / "trials"
+    shutil.rmtree(trials, ignore_errors=True)
     took = _by_turns(
         {
-            name: _config({**fields, **wanted[name]}, args.out / f"trial-{i}", paths)
+            name: _config({**fields, **wanted[name]}, trials / str(i), paths)
             for i, name in enumerate(missing)
         }
     )
+    shutil.rmtree(trials, ignore_errors=True)
     for name in missing:
         known[name] = (
             fields["batch_size"] * fields["context_length"] / statistics.median(took[name])
@@ -166,6 +169,11 @@ def _by_turns(configs: dict[str, TrainConfig]) -> dict[str, list[float]]:
     turns = [threading.Semaphore(0) for _ in configs]
     failed: list[BaseException] = []
 
+    def wait(i: int) -> None:
+        turns[i].acquire()
+        if failed:
+            raise failed[0]
+
     def steps(i: int, name: str) -> None:
         began = 0.0
 
@@ -176,25 +184,29 @@ def _by_turns(configs: dict[str, TrainConfig]) -> dict[str, list[float]]:
                 if i == 0:
                     note(f"speeds: step {len(took[name])} of {_TRIAL_STEPS}")
                 turns[(i + 1) % len(turns)].release()
-                turns[i].acquire()
+                wait(i)
                 began = time.process_time()
 
-        turns[i].acquire()
         try:
+            wait(i)
             Trainer(configs[name].but(**_TRIAL), on_event=listen).run()
         except BaseException as error:
             failed.append(error)
         finally:
             turns[(i + 1) % len(turns)].release()
-            shutil.rmtree(configs[name].out, ignore_errors=True)
 
     threads = [threading.Thread(target=steps, args=pair) for pair in enumerate(configs)]
     for thread in threads:
         thread.start()
     if turns:
         turns[0].release()
-    for thread in threads:
-        thread.join()
+    try:
+        for thread in threads:
+            thread.join()
+    except KeyboardInterrupt as error:
+        failed.insert(0, error)
+        for thread in threads:
+            thread.join()
     if failed:
         raise failed[0]
     return {name: seconds[_WARM_UP:] for name, seconds in took.items()}

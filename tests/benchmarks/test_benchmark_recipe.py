@@ -58,6 +58,24 @@ def test_it_runs_and_goes_on(tmp_path, capsys, monkeypatch):
     assert len(made) == 2
 
 
+def test_a_trial_that_fails_ends_the_others(tmp_path, monkeypatch):
+    text = tmp_path / "text.txt"
+    text.write_text("<|endoftext|>".join(documents(30)))
+    real = recipe._config
+    monkeypatch.setattr(
+        recipe,
+        "_config",
+        lambda fields, *rest: real(
+            {**fields, "matrix_lr": 1e38} if "smear" in fields else fields, *rest
+        ),
+    )
+    common = ["--text", str(text), "--vocab-size", "270", "--depth", "1", "--context-length", "16"]
+    common += ["--batch-size", "2", "--out", str(tmp_path / "out")]
+    with pytest.raises(ValueError, match="nan"):
+        recipe.main([*common, "--only", "gpt,- smear,nanochat-2026"])
+    assert not (tmp_path / "out" / "speeds.jsonl").exists()
+
+
 def test_a_run_that_fails_is_told_and_made_again(tmp_path, capsys, monkeypatch):
     text = tmp_path / "text.txt"
     text.write_text("<|endoftext|>".join(documents(30)))
