@@ -22,6 +22,7 @@ import signal
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,15 @@ def _counts(_: Tokenizer, pieces: list[str]) -> list[tuple[bytes, int]]:
     return sorted(trainer.counts.items())
 
 
+def _superwords(_: Tokenizer, pieces: list[str]) -> tuple[Any, list[int]]:
+    trainer = BpeTrainer(pattern="gpt2", superwords_from=270)
+    trainer.feed(pieces)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # few texts have so many merges
+        tokenizer = trainer.train(300)
+    return tokenizer.merges, tokenizer.encode_ordinary("".join(pieces))
+
+
 WORKS: dict[str, Work] = {
     "encode_iterable": lambda t, pieces: list(t.encode_iterable(pieces)),
     "stream_decoder": _decode,
@@ -57,6 +67,7 @@ WORKS: dict[str, Work] = {
     "count": lambda t, pieces: t.count("".join(pieces)),
     "truncate": lambda t, pieces: t.truncate("".join(pieces), 1000),
     "feed": _counts,
+    "superwords": _superwords,
 }
 
 

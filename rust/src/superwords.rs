@@ -12,15 +12,19 @@
 //! and they take T alone to one token from the moment at which T is merged (see `train/merge.rs`; the
 //! first stage looks at pretokens, where the same holds).
 
-use crate::encode::{Encoder, Session};
+use crate::encode::{RowEncoder, RowWorker};
 use crate::error::{Error, Result};
 use crate::pretokenize::Pretokenizer;
 use crate::system::memory;
 use crate::system::threads::Team;
+use crate::text::key::PADDING;
 use crate::train::count_table::{CountTable, Word};
 use crate::train::counts::Counts;
-use crate::train::words::Rows;
+use crate::train::words::Put;
 use crate::train::{Merges, TrainOptions, go_on, train_with};
+
+/// What is called now and then; its error ends the work.
+type Tick<'a> = dyn FnMut() -> Result<()> + 'a;
 
 /// Learns merges from counts of spans: those of a vocabulary of `superwords_from` within the pretokens of
 /// `pattern`, the rest across them. `tick` is called with merges done and merges asked for, often.
@@ -52,99 +56,133 @@ pub fn train(
         ..options.clone()
     };
     let n_merges = options.vocab_size - least;
-    let counts = pretokens(spans, pattern)?;
+    let team = Team::new(options.num_threads)?;
+    let all = Spans::new(spans.table(), &team)?;
+    let counts = all.pretokens(pattern, &mut || tick(0, n_merges))?;
+    let counts = Counts::new(pattern, spans.special_tokens(), counts)?;
     let first = train_with(&counts, &within, &mut |done, _| tick(done, n_merges))?;
     drop(counts);
     if superwords_from == options.vocab_size {
         return Ok(first);
     }
-    let rows = rows(spans.table(), first.tokens(), options.num_threads)?;
-    go_on(first, rows, n_special, options, tick)
+    let encoder = RowEncoder::new(first.tokens())?;
+    // Gone as soon as they have done their work.
+    let fill = move |put: &mut Put<'_>, tick: &mut Tick<'_>| all.put_rows(&encoder, put, tick);
+    let sizes = (spans.table().n_bytes(), n_special);
+    go_on(first, fill, sizes, options, tick)
 }
 
-/// The pretokens of all spans. A span that is not UTF-8, which no text gives, is a pretoken.
-fn pretokens(spans: &Counts, pattern: &str) -> Result<Counts> {
-    let pretokenizer = Pretokenizer::new(pattern)?;
-    let (mut table, mut done) = (CountTable::default(), Ok(()));
-    spans.table().for_each(|span, n| {
-        if done.is_err() {
-            return;
-        }
-        done = match std::str::from_utf8(span) {
-            Ok(text) => pretokenizer.split(text, |start, end| table.add(span, start, end, n)),
-            Err(_) => {
-                table.add(span, 0, span.len(), n);
-                Ok(())
-            }
-        };
-    });
-    done?;
-    table.complete()?;
-    Counts::new(pattern, spans.special_tokens(), table)
+/// Bytes of spans that a thread takes before Ctrl-C is looked for.
+const ROUND: usize = 1 << 21;
+
+/// All spans, the most frequent first.
+struct Spans<'a> {
+    table: &'a CountTable,
+    spans: Vec<(u64, Word)>,
+    team: &'a Team,
 }
 
-/// What one thread encodes.
-struct Share<'a> {
+/// One thread's part of a round.
+struct Share<'a, W> {
+    worker: W,
     spans: &'a [(u64, Word)],
-    rows: Rows,
     done: Result<()>,
 }
 
-/// Spans as rows of the tokens that the merges so far give, the most frequent first; without those of one.
-fn rows(table: &CountTable, tokens: &[Box<[u8]>], num_threads: Option<usize>) -> Result<Rows> {
-    let mut copies = memory::with_capacity(tokens.len())?;
-    for (id, token) in (0..).zip(tokens) {
-        copies.push((memory::copied(token)?, id));
+impl<'a> Spans<'a> {
+    fn new(table: &'a CountTable, team: &'a Team) -> Result<Self> {
+        let mut spans = table.words()?;
+        // Those of equal counts as they lie in memory.
+        spans.sort_unstable_by_key(|&(n, word)| (std::cmp::Reverse(n), word));
+        Ok(Self { table, spans, team })
     }
-    let encoder = Encoder::of_whole_texts(copies)?;
-    let mut spans = table.words()?;
-    spans.sort_unstable_by_key(|&(n, _)| std::cmp::Reverse(n));
-    let team = Team::new(num_threads)?;
-    let mut shares = memory::with_capacity(team.size())?;
-    for part in spans.chunks(spans.len().div_ceil(team.size()).max(1)) {
-        shares.push(Share {
-            spans: part,
-            rows: Rows::default(),
-            done: Ok(()),
-        });
-    }
-    team.run(&mut shares, |share| {
-        share.done = encode(&encoder, table, share.spans, &mut share.rows);
-    });
-    let mut all = Rows::default();
-    for share in shares {
-        share.done?;
-        let base = all.tokens.len();
-        memory::append(&mut all.tokens, &share.rows.tokens)?;
-        all.ends.try_reserve(share.rows.ends.len())?;
-        let ends = share.rows.ends.iter();
-        all.ends.extend(ends.map(|&(n, end)| (n, base + end)));
-    }
-    Ok(all)
-}
 
-fn encode(
-    encoder: &Encoder,
-    table: &CountTable,
-    spans: &[(u64, Word)],
-    rows: &mut Rows,
-) -> Result<()> {
-    let mut session = encoder.session();
-    for &(n, span) in spans {
-        let start = rows.tokens.len();
-        table.with_word(span, |bytes| one(encoder, &mut session, bytes, rows))?;
-        let end = rows.tokens.len();
-        match end - start {
-            0 | 1 => rows.tokens.truncate(start),
-            _ => memory::push(&mut rows.ends, (n, end))?,
+    /// Shares all spans out, some megabytes at a time: `work` in all threads, then `after` with what each did,
+    /// in the spans' order.
+    fn in_rounds<W: Send>(
+        &self,
+        make: impl Fn() -> Result<W>,
+        work: impl Fn(&mut W, &[(u64, Word)]) -> Result<()> + Sync,
+        mut after: impl FnMut(&mut W, &[(u64, Word)]) -> Result<()>,
+        tick: &mut Tick<'_>,
+    ) -> Result<Vec<W>> {
+        let mut shares = memory::with_capacity(self.team.size())?;
+        for _ in 0..self.team.size() {
+            shares.push(Share {
+                worker: make()?,
+                spans: &[],
+                done: Ok(()),
+            });
         }
+        let mut rest = &self.spans[..];
+        while !rest.is_empty() {
+            for share in &mut shares {
+                (share.spans, rest) = rest.split_at(self.round(rest));
+            }
+            self.team.run(&mut shares, |share| {
+                share.done = work(&mut share.worker, share.spans);
+            });
+            for share in &mut shares {
+                std::mem::replace(&mut share.done, Ok(()))?;
+                after(&mut share.worker, share.spans)?;
+            }
+            tick()?;
+        }
+        let workers = shares.into_iter().map(|share| share.worker);
+        Ok(memory::collect(workers)?)
     }
-    Ok(())
-}
 
-fn one(encoder: &Encoder, session: &mut Session, span: &[u8], rows: &mut Rows) -> Result<()> {
-    match std::str::from_utf8(span) {
-        Ok(text) => session.encode_ordinary(text, &mut rows.tokens),
-        Err(_) => Ok(encoder.ranks().encode_pretoken(span, &mut rows.tokens)?),
+    /// How many spans make a round for a thread.
+    fn round(&self, spans: &[(u64, Word)]) -> usize {
+        let mut n_bytes = 0;
+        let fits = |&&(_, span): &&(u64, Word)| {
+            let before = n_bytes;
+            n_bytes += self.table.with_word(span, <[u8]>::len);
+            before < ROUND
+        };
+        spans.iter().take_while(fits).count()
+    }
+
+    /// The pretokens of all spans. A span that is not UTF-8, which no text gives, is a pretoken.
+    fn pretokens(&self, pattern: &str, tick: &mut Tick<'_>) -> Result<CountTable> {
+        let pretokenizer = Pretokenizer::new(pattern)?;
+        let count = |(table, buffer): &mut (CountTable, Vec<u8>), spans: &[(u64, Word)]| {
+            for &(n, span) in spans {
+                buffer.clear();
+                self.table
+                    .with_word(span, |bytes| memory::append(buffer, bytes))?;
+                let len = buffer.len();
+                memory::append(buffer, &[0; PADDING])?;
+                match std::str::from_utf8(&buffer[..len]) {
+                    Ok(text) => pretokenizer.split(text, |s, e| table.add(buffer, s, e, n))?,
+                    Err(_) => table.add(buffer, 0, len, n),
+                }
+            }
+            Ok(table.complete()?)
+        };
+        let make = || Ok((CountTable::default(), Vec::new()));
+        let tables = self.in_rounds(make, count, |_, _| Ok(()), tick)?;
+        let tables = tables.into_iter().map(|(table, _)| table);
+        Ok(CountTable::sum(memory::collect(tables)?)?)
+    }
+
+    /// Hands on all spans as rows of tokens, but those that are one.
+    fn put_rows(&self, encoder: &RowEncoder, put: &mut Put<'_>, tick: &mut Tick<'_>) -> Result<()> {
+        let encode = |worker: &mut RowWorker, spans: &[(u64, Word)]| {
+            for &(_, span) in spans {
+                self.table
+                    .with_word(span, |bytes| encoder.push(worker, bytes))?;
+            }
+            encoder.flush(worker)
+        };
+        let hand_on = |worker: &mut RowWorker, spans: &[(u64, Word)]| {
+            let mut weights = spans.iter().map(|&(n, _)| n);
+            worker.drain(|row| match weights.next() {
+                Some(n) if row.len() > 1 => put(n, row),
+                _ => Ok(()),
+            })
+        };
+        self.in_rounds(RowWorker::new, encode, hand_on, tick)?;
+        Ok(())
     }
 }

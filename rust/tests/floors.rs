@@ -35,7 +35,7 @@ const FLOORS: [(&str, &[&str]); 16] = [
     ),
     (
         "superwords",
-        &["error", "system", "pretokenize", "train", "encode"],
+        &["error", "system", "pretokenize", "text", "train", "encode"],
     ),
     ("decode", &["error", "system", "vocabulary"]),
     (

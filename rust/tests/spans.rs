@@ -1,9 +1,13 @@
-//! Spans, the rows of pretokens that superwords may lie in, against the regex engine.
+//! Spans, the rows of pretokens that superwords may lie in, against the regex engine; and two-stage training on more
+//! of them than threads take at once.
 
-use bytemill::error::Result;
+use bytemill::error::{Error, Result};
 use bytemill::pretokenize::pattern::Named;
 use bytemill::pretokenize::spans::regex_of;
 use bytemill::pretokenize::{Pretokenizer, RegexSplitter};
+use bytemill::superwords;
+use bytemill::train::count::CountOptions;
+use bytemill::train::{TrainOptions, train};
 
 /// Joined pretokens against the regex engine, on all short rows of what patterns tell apart.
 #[test]
@@ -77,6 +81,72 @@ fn texts_may_be_cut_at_the_ends_of_lines() -> Result<()> {
             }
         }
         assert!(cuts > 1000);
+    }
+    Ok(())
+}
+
+/// Lines of words, some megabytes of them, of which no two are alike.
+fn lines() -> String {
+    let syllables = ["the", "of", "a", "in", "it", "ste", "am", "'s", "lo", "é"];
+    let mut state = 3_u64;
+    let mut below = |n: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 33) as usize % n
+    };
+    let mut text = String::new();
+    while text.len() < 5_000_000 {
+        for _ in 0..100 {
+            text += syllables[below(syllables.len())];
+            text.push_str(["", " ", " ", ", "][below(4)]);
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// Either stage alone is plain training, of pretokens or of spans. Both together do not show the number of
+/// threads, and can be stopped before there is anything to merge.
+#[test]
+fn stages_of_more_text_than_threads_take_at_once() -> Result<()> {
+    let text = lines();
+    let pattern = regex_of(Named::Gpt2).expect("it has spans");
+    let spans = CountOptions::new(pattern)?.count_texts([&*text])?;
+    let pretokens = CountOptions::new("gpt2")?.count_texts([&*text])?;
+    let options = |num_threads| TrainOptions {
+        num_threads: Some(num_threads),
+        ..TrainOptions::new(256 + 40)
+    };
+    let learn = |from, num_threads| {
+        superwords::train(&spans, "gpt2", from, &options(num_threads), &mut |_, _| {
+            Ok(())
+        })
+    };
+    let within = train(&pretokens, &options(2))?;
+    assert_eq!(learn(256 + 40, 2)?.pairs(), within.pairs());
+    let across = train(&spans, &options(2))?;
+    assert_eq!(learn(256, 2)?.pairs(), across.pairs());
+    let both = learn(256 + 25, 1)?;
+    assert_eq!(both.pairs()[..25], within.pairs()[..25]);
+    assert_ne!(both.pairs(), within.pairs());
+    for num_threads in [2, 3] {
+        assert_eq!(learn(256 + 25, num_threads)?.pairs(), both.pairs());
+    }
+    // Some megabytes at a time, from which pretokens are counted and, later, rows made.
+    let mut calls = Vec::new();
+    superwords::train(&spans, "gpt2", 256, &options(1), &mut |done, _| {
+        calls.push(done);
+        Ok(())
+    })?;
+    assert!(calls.iter().filter(|&&done| done == 0).count() >= 6);
+    for n in 0..6 {
+        let mut left = n;
+        let stopped = superwords::train(&spans, "gpt2", 256, &options(1), &mut |_, _| {
+            left = usize::checked_sub(left, 1).ok_or(Error::Interrupted)?;
+            Ok(())
+        });
+        assert!(matches!(stopped, Err(Error::Interrupted)));
     }
     Ok(())
 }

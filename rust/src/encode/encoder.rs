@@ -99,17 +99,6 @@ impl Encoder {
         })
     }
 
-    /// An encoder of whole texts with the tokens of training, which are merged as in one pretoken.
-    ///
-    /// # Errors
-    /// [`Error::Memory`].
-    pub(crate) fn of_whole_texts(tokens: Vec<(Vec<u8>, u32)>) -> Result<Self> {
-        let mut encoder = Self::new(Ranks::new(tokens)?, Vec::new(), r"(?s:.+)")?;
-        let superwords = Superwords::with(encoder.vocabulary(), encoder.ranks().len())?;
-        encoder.superwords = superwords.map(memory::boxed).transpose()?;
-        Ok(encoder)
-    }
-
     /// The table of ranks.
     pub fn ranks(&self) -> &Ranks {
         self.vocabulary().ranks()

@@ -185,8 +185,9 @@ impl<'a, L: Level, I: IdSink> Groups<'a, L, I> {
         self.add(end);
     }
 
+    /// Takes a pretoken that begins where the last one ended, and that need not be taken apart: an ASCII one.
     #[inline(always)]
-    fn add(&mut self, end: usize) {
+    pub(crate) fn add(&mut self, end: usize) {
         if self.n == GROUP {
             self.look_up();
         }

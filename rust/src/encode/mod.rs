@@ -19,11 +19,12 @@
 //! What has been tried to make this fast, and with what success, is in `docs/encoder-notes.md`.
 
 mod encoder;
+mod first_level;
 pub mod front;
 mod groups;
 mod long_cache;
 mod misses;
-mod pieces;
+mod rows;
 pub mod shape;
 mod short_cache;
 mod sink;
@@ -33,3 +34,4 @@ mod superwords;
 mod tables;
 
 pub use encoder::{Encoder, Session};
+pub(crate) use rows::{RowEncoder, RowWorker};

@@ -1,6 +1,7 @@
 //! What the first of the two levels of `superwords` works with: which bytes stand side by side, and its results.
 
 use crate::error::OutOfMemory;
+use crate::pretokenize::spans::End;
 use crate::system::memory;
 
 /// Which pairs of bytes stand side by side in a token of the first level.
@@ -37,10 +38,12 @@ impl Adjacent {
 /// Working memory of one thread.
 #[derive(Debug, Default)]
 pub(crate) struct SpanScratch {
-    /// First tokens of all stretches.
-    pub(crate) tokens: Vec<u32>,
+    /// Where the pretokens of spans end.
+    pub(crate) pretokens: Vec<End>,
+    /// Where other stretches begin and end.
+    pub(crate) stretches: Vec<(usize, usize)>,
     /// Up to where each stretch reaches, in bytes of all stretches.
     pub(crate) ends: Vec<usize>,
-    /// What they are merged to.
-    pub(crate) merged: Vec<u32>,
+    /// First tokens of all stretches, and then what they are merged to.
+    pub(crate) tokens: Vec<u32>,
 }

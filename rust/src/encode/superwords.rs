@@ -19,25 +19,25 @@
 //! only runs between such places are merged. Side by side in T are those in its two parts, and
 //! where these meet.
 
+use crate::encode::first_level::FirstLevel;
 use crate::encode::groups::State;
-use crate::encode::pieces::encode_pieces;
 use crate::encode::sink::IdSink;
-use crate::encode::spans::{Adjacent, SpanScratch};
-use crate::encode::tables::Tables;
+use crate::encode::spans::SpanScratch;
 use crate::error::Result;
 use crate::pretokenize::Pretokenizer;
 use crate::system::memory;
-use crate::vocabulary::ranks::Ranks;
 use crate::vocabulary::{Across, Vocabulary};
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Superwords {
-    /// The tokens below R, whose ids are their indices.
-    first: Tables,
-    adjacent: Adjacent,
+    /// The tokens below R.
+    first: FirstLevel,
     across: Across,
 }
+
+/// Bytes that are encoded together, or a few more.
+const PART: usize = 1 << 15;
 
 /// Working memory beyond this many tokens is given back.
 const KEEP: usize = 1 << 18;
@@ -49,41 +49,29 @@ fn spans_words(token: &[u8]) -> bool {
 }
 
 impl Superwords {
-    /// The two levels of a vocabulary; `None` if it has no tokens across words, or too many to gain by.
+    /// The two levels of a vocabulary; `None` if it has no tokens across words, or too many to gain by, or is not
+    /// as training makes it.
     ///
     /// # Errors
     /// [`crate::error::Error::Memory`].
     pub(crate) fn new(vocabulary: &Vocabulary) -> Result<Option<Self>> {
         let ranks = vocabulary.ranks();
         let n = ranks.len();
-        match (256..n).find(|&i| spans_words(ranks.at(i))) {
-            Some(first) if first - 256 >= (n - 256) / 4 => Self::with(vocabulary, first),
-            _ => Ok(None),
-        }
-    }
-
-    /// Those whose first level is the first `n_first` tokens; `None` if the vocabulary is not as training
-    /// makes it.
-    ///
-    /// # Errors
-    /// [`crate::error::Error::Memory`].
-    pub(crate) fn with(vocabulary: &Vocabulary, n_first: usize) -> Result<Option<Self>> {
+        let n_first = match (256..n).find(|&i| spans_words(ranks.at(i))) {
+            Some(first) if first - 256 >= (n - 256) / 4 => first,
+            _ => return Ok(None),
+        };
         let Some(across) = vocabulary.across(n_first)? else {
             return Ok(None);
         };
-        let ranks = vocabulary.ranks();
-        let mut tokens = memory::with_capacity(n_first)?;
-        for i in 0..n_first {
-            tokens.push((memory::copied(ranks.at(i))?, i as u32));
-        }
         Ok(Some(Self {
-            first: Tables::new(Vocabulary::new(Ranks::new(tokens)?)?)?,
-            adjacent: Adjacent::new((256..n_first).map(|i| ranks.at(i)))?,
+            first: FirstLevel::new((0..n_first).map(|i| ranks.at(i)))?,
             across,
         }))
     }
 
-    /// As [`crate::encode::groups::encode`].
+    /// As [`crate::encode::groups::encode`], some kilobytes at a time where text may be cut, so that what is written
+    /// is still in a cache when it is read.
     ///
     /// # Errors
     /// As there.
@@ -95,44 +83,66 @@ impl Superwords {
         text: &str,
         out: &mut impl IdSink,
     ) -> Result<()> {
+        let (cuts, mut rest) = (pretokenizer.cuts(), text);
         let mut scratch = std::mem::take(&mut state.spans);
-        let done = self.encode_with(pretokenizer, vocabulary, state, &mut scratch, text, out);
+        while !rest.is_empty() {
+            let mut size = PART;
+            let cut = loop {
+                if size >= rest.len() || !cuts.exist() {
+                    break rest.len();
+                }
+                if let Some(cut) = cuts.last(rest.as_bytes(), 0, size) {
+                    break cut;
+                }
+                size *= 4;
+            };
+            let part;
+            (part, rest) = rest.split_at(cut);
+            self.encode_part(pretokenizer, state, &mut scratch, part)?;
+            vocabulary.make_ids(&mut scratch.tokens);
+            out.append(&scratch.tokens)?;
+        }
         if scratch.tokens.capacity() <= KEEP {
             state.spans = scratch;
         }
-        done
+        Ok(())
     }
 
-    fn encode_with(
+    fn encode_part(
         &self,
         pretokenizer: &Pretokenizer,
-        vocabulary: &Vocabulary,
         state: &mut State,
         scratch: &mut SpanScratch,
         text: &str,
-        out: &mut impl IdSink,
     ) -> Result<()> {
         let SpanScratch {
-            tokens,
+            pretokens,
+            stretches,
             ends,
-            merged,
+            tokens,
         } = scratch;
-        tokens.clear();
+        pretokens.clear();
+        stretches.clear();
         ends.clear();
-        merged.clear();
-        let pieces = (&self.adjacent, &mut *ends);
-        encode_pieces(pretokenizer, &self.first, pieces, state, text, tokens)?;
-        let (mut from, mut reached) = (0, 0);
-        for &end in &*ends {
-            let mut to = from;
-            while reached < end {
-                reached += self.across.len(tokens[to]);
-                to += 1;
+        tokens.clear();
+        let (first, bytes) = (&self.first, text.as_bytes());
+        match pretokenizer.pretokens_of_spans(text, std::mem::take(pretokens))? {
+            Some(found) => {
+                *pretokens = found;
+                first.encode_pretokens(bytes, pretokens, ends, state, tokens)?;
             }
-            self.across.merge(&tokens[from..to], merged)?;
-            from = to;
+            None => {
+                let mut done = Ok(());
+                pretokenizer.split(text, |start, end| {
+                    if let Err(error) = memory::push(stretches, (start, end)) {
+                        done = Err(error);
+                    }
+                })?;
+                done?;
+                first.encode(bytes, stretches, ends, state, tokens)?;
+            }
         }
-        vocabulary.make_ids(merged);
-        Ok(out.append(merged)?)
+        let len = |token| first.len(token);
+        Ok(self.across.merge(tokens, ends, len)?)
     }
 }

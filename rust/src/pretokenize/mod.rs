@@ -23,7 +23,7 @@ pub mod spans;
 mod steps;
 mod unicode;
 
-use crate::error::Result;
+use crate::error::{OutOfMemory, Result};
 use crate::pretokenize::pattern::Named;
 use crate::simd::level::{self, Job, Level};
 pub use compiled::Compiled;
@@ -36,7 +36,7 @@ pub use scan_cl100k::{Cl100k, Llama3, Nanochat, Qwen2};
 pub use scan_deepseek::DeepSeek;
 pub use scan_gpt2::{Gpt2, StarCoder};
 pub use scan_o200k::O200k;
-use spans::Spans;
+use spans::{End, Spans};
 use steps::Matcher;
 pub use steps::Splits;
 
@@ -114,6 +114,22 @@ impl Pretokenizer {
         })
     }
 
+    /// Where the pretokens end that a named pattern's spans are made of, in `ends`, which is empty; `None` for
+    /// anything but such spans.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub(crate) fn pretokens_of_spans(
+        &self,
+        text: &str,
+        ends: Vec<End>,
+    ) -> Result<Option<Vec<End>>, OutOfMemory> {
+        match *self {
+            Self::Spans(named) => level::run(SplitSpans { named, text, ends }).map(Some),
+            _ => Ok(None),
+        }
+    }
+
     /// As [`Self::split`], within a job.
     #[inline(always)]
     pub(crate) fn split_into<L: Level>(
@@ -144,11 +160,11 @@ impl Matcher for Pretokenizer {
         match self {
             Self::Named(named) => split_named(*named, level, text, sink),
             Self::Spans(named) => {
-                let mut spans = Spans::new(text);
-                split_named(*named, level, text, &mut spans);
+                let (named, ends) = (*named, Vec::new());
+                let ends = level::run(SplitSpans { named, text, ends })?;
                 let mut start = 0;
-                for end in spans.into_ends()? {
-                    start = sink.put(start, end, 1);
+                for end in ends.iter().filter(|end| end.ends_span()) {
+                    start = sink.put(start, end.at(), 1);
                 }
             }
             Self::Compiled(s) => s.split(text, |start, end| {
@@ -177,6 +193,24 @@ fn split_named<L: Level>(named: Named, level: L, text: &str, sink: &mut impl Pre
         Named::Qwen2 => Qwen2::default().split(level, text, sink),
         Named::StarCoder => StarCoder::default().split(level, text, sink),
         Named::DeepSeek => DeepSeek::default().split(level, text, sink),
+    }
+}
+
+/// The pretokens of spans: a job of its own, so that the scanners are compiled once for all that want them.
+struct SplitSpans<'a> {
+    named: Named,
+    text: &'a str,
+    ends: Vec<End>,
+}
+
+impl Job for SplitSpans<'_> {
+    type Output = Result<Vec<End>, OutOfMemory>;
+
+    #[inline(always)]
+    fn run<L: Level>(self, level: L) -> Result<Vec<End>, OutOfMemory> {
+        let mut spans = Spans::new(self.text, self.ends);
+        split_named(self.named, level, self.text, &mut spans);
+        spans.into_ends()
     }
 }
 

@@ -52,35 +52,66 @@ pub fn find(regex: &str) -> Option<Named> {
     Named::ALL.into_iter().find(|&n| regex_of(n) == Some(regex))
 }
 
-/// Joins the pretokens of a named pattern. It keeps the spans: handing them on at once would have the compiler
+/// Where a pretoken ends, and whether a span ends there, too.
+#[derive(Clone, Copy, Debug)]
+pub struct End(usize);
+
+impl End {
+    const SPAN: usize = 1;
+    const ASCII: usize = 2;
+    const BITS: u32 = 2;
+
+    /// Where it is, in bytes.
+    #[inline(always)]
+    pub fn at(self) -> usize {
+        self.0 >> Self::BITS
+    }
+
+    /// Whether a span ends there.
+    #[inline(always)]
+    pub fn ends_span(self) -> bool {
+        self.0 & Self::SPAN != 0
+    }
+
+    /// Whether the pretoken is known to be ASCII.
+    #[inline(always)]
+    pub fn is_ascii(self) -> bool {
+        self.0 & Self::ASCII != 0
+    }
+}
+
+/// Joins the pretokens of a named pattern. It keeps them: handing them on at once would have the compiler
 /// make every scanner anew for everyone that they may go to.
 pub struct Spans<'a> {
     text: &'a [u8],
     table: &'static ClassTable,
     /// Whether the last span may go on.
     open: bool,
-    /// Where spans end; each begins where the one before ends.
-    ends: Vec<usize>,
+    /// Where pretokens end; each begins where the one before ends.
+    ends: Vec<End>,
     done: Result<(), OutOfMemory>,
 }
 
 impl<'a> Spans<'a> {
-    /// None yet.
-    pub fn new(text: &'a str) -> Self {
+    /// None yet; `ends`, which is empty, is where they will be.
+    pub fn new(text: &'a str, ends: Vec<End>) -> Self {
         Self {
             text: text.as_bytes(),
             table: Default::default(),
             open: false,
-            ends: Vec::new(),
+            ends,
             done: Ok(()),
         }
     }
 
-    /// Where the spans end.
+    /// Where the pretokens end.
     ///
     /// # Errors
     /// [`OutOfMemory`].
-    pub fn into_ends(self) -> Result<Vec<usize>, OutOfMemory> {
+    pub fn into_ends(mut self) -> Result<Vec<End>, OutOfMemory> {
+        if let Some(last) = self.ends.last_mut() {
+            last.0 |= End::SPAN;
+        }
         self.done.map(|()| self.ends)
     }
 
@@ -111,16 +142,18 @@ impl<'a> Spans<'a> {
 impl PretokenSink for Spans<'_> {
     #[inline(always)]
     fn put(&mut self, mut start: usize, base: usize, mut ends: u64) -> usize {
+        let is_ascii = match base == start {
+            true => End::ASCII,
+            false => 0,
+        };
         while ends != 0 {
             let end = base + ends.trailing_zeros() as usize;
             let joins = self.joins(start, end);
-            match self.ends.last_mut() {
-                Some(last) if self.open && joins => *last = end,
-                _ => {
-                    if let Err(error) = memory::push(&mut self.ends, end) {
-                        self.done = Err(error);
-                    }
-                }
+            if let Some(last) = self.ends.last_mut() {
+                last.0 |= usize::from(!(self.open & joins)) * End::SPAN;
+            }
+            if let Err(error) = memory::push(&mut self.ends, End(end << End::BITS | is_ascii)) {
+                self.done = Err(error);
             }
             self.open = joins && !self.ends_line(start, end);
             start = end;

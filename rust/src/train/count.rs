@@ -220,13 +220,7 @@ impl Pass {
     /// [`Error::Argument`] if a count exceeds 64 bits; [`Error::Memory`].
     pub fn finish(self) -> Result<Counts> {
         let tables = self.tables.into_inner();
-        let mut tables = tables.unwrap_or_else(PoisonError::into_inner);
-        // Into the largest, so that the fewest entries move.
-        tables.sort_by_key(CountTable::len);
-        let mut all = tables.pop().unwrap_or_default();
-        while let Some(table) = tables.pop() {
-            all.merge(&table)?;
-        }
+        let all = CountTable::sum(tables.unwrap_or_else(PoisonError::into_inner))?;
         let pat_str = pattern::pat_str(&self.options.pattern);
         Counts::new(pat_str, self.options.special.tokens(), all)
     }

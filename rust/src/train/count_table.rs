@@ -31,7 +31,7 @@ impl Long {
 }
 
 /// A handle to a pretoken in a [`CountTable`] that does not change meanwhile.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Word(u32);
 
 /// The bit of a [`Word`] that says which half of the table it is in.
@@ -196,6 +196,20 @@ impl CountTable {
             self.add_long(long.bytes(&other.arena), long.count);
         }
         self.complete()
+    }
+
+    /// The counts of all tables.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn sum(mut tables: Vec<CountTable>) -> Result<CountTable, OutOfMemory> {
+        // Into the largest, so that the fewest entries move.
+        tables.sort_unstable_by_key(CountTable::len);
+        let mut all = tables.pop().unwrap_or_default();
+        while let Some(table) = tables.pop() {
+            all.merge(&table)?;
+        }
+        Ok(all)
     }
 
     /// Room for what only `other` has.

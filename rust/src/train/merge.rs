@@ -188,7 +188,8 @@ impl<'a, S: Symbol> Trainer<'a, S> {
     pub fn run(mut self, tick: &mut dyn FnMut(usize) -> Result<()>) -> Result<Vec<(u32, u32)>> {
         let floor = self.limits.min_frequency.max(1);
         while self.lens.len() < self.limits.n_tokens && self.pairs.threshold() > floor {
-            self.next_epoch(floor)?;
+            let done = self.merges.len();
+            self.next_epoch(floor, &mut || tick(done))?;
             while self.lens.len() < self.limits.n_tokens
                 && let Some((a, b, pair)) = self.pairs.pop()
             {
@@ -199,7 +200,7 @@ impl<'a, S: Symbol> Trainer<'a, S> {
         Ok(self.merges)
     }
 
-    fn next_epoch(&mut self, floor: u64) -> Result<(), OutOfMemory> {
+    fn next_epoch(&mut self, floor: u64, tick: &mut dyn FnMut() -> Result<()>) -> Result<()> {
         let (lens, tokens) = (&self.lens[..], self.tokens);
         let max_len = self.limits.max_token_length;
         let below = self.pairs.threshold() - 1;
@@ -210,6 +211,7 @@ impl<'a, S: Symbol> Trainer<'a, S> {
             self.team,
             |highest| guess(counts, n_merges, highest.min(below)).clamp(floor, below),
             |a, b| tokens.len(a) + tokens.len(b) <= max_len,
+            tick,
         )
     }
 

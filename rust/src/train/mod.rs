@@ -2,7 +2,7 @@
 //!
 //! [`count`] counts pretokens in tables (`count_table`); [`counts`] are the sums, which [`counts_file`] keeps
 //! on disk. [`train`] learns merges from them: `words` is all distinct pretokens in one array, `pairs` the
-//! pairs that may be merged next, `tokens` the bytes of the tokens so far, [`tie_break`] their order where
+//! pairs that may be merged next, found by `range_pairs`, `tokens` the bytes of the tokens so far, [`tie_break`] their order where
 //! counts are equal, and `merge` the loop (with `neighbours`, its sums), with the reason why it is exact.
 
 pub mod count;
@@ -12,6 +12,7 @@ pub mod counts_file;
 mod merge;
 mod neighbours;
 mod pairs;
+mod range_pairs;
 pub mod tie_break;
 mod tokens;
 pub mod words;
@@ -22,7 +23,7 @@ use crate::train::counts::Counts;
 use crate::train::merge::{Limits, Trainer};
 use crate::train::tie_break::TieBreak;
 use crate::train::tokens::Tokens;
-use crate::train::words::{Rows, Words};
+use crate::train::words::{Put, Words};
 
 /// What to train.
 #[derive(Clone, Debug)]
@@ -117,22 +118,23 @@ pub fn train_with(
     })
 }
 
-/// Goes on from `first` with text as rows of its tokens; `n_special` tokens beside them are in the size asked
-/// for. `tick` as in [`train_with`].
+/// Goes on from `first` with text as rows of its tokens, which `fill` puts; `n_bytes` is how many bytes they have in
+/// all, at most, and `n_special` tokens beside them are in the size asked for. `tick` as in [`train_with`];
+/// `fill` calls it too, with nothing done.
 ///
 /// # Errors
-/// [`Error::Argument`] for 2**32 tokens of text or more; [`Error::Memory`]; what `tick` returns.
+/// [`Error::Argument`] for 2**32 tokens of text or more; [`Error::Memory`]; what `tick` and `fill` return.
 pub fn go_on(
     first: Merges,
-    rows: Rows,
-    n_special: usize,
+    fill: impl FnOnce(&mut Put<'_>, &mut dyn FnMut() -> Result<()>) -> Result<()>,
+    (n_bytes, n_special): (usize, usize),
     options: &TrainOptions,
     tick: &mut dyn FnMut(usize, usize) -> Result<()>,
 ) -> Result<Merges> {
     let n_first = first.tokens.len();
     let n_tokens = options.vocab_size.saturating_sub(n_special);
-    // Each merge uses up a token at least.
-    let n_tokens = n_tokens.clamp(n_first, n_first + rows.tokens.len());
+    // Each merge uses up a byte at least.
+    let n_tokens = n_tokens.clamp(n_first, n_first + n_bytes);
     let limits = Limits {
         n_tokens,
         min_frequency: options.min_frequency.max(1),
@@ -147,12 +149,10 @@ pub fn go_on(
     let tick = &mut |done| tick(n_pairs + done, n_tokens - 256);
     let team = Team::new(options.num_threads)?;
     let more = if n_tokens < usize::from(u16::MAX) {
-        let words = Words::<u16>::of_rows(&rows)?;
-        drop(rows);
+        let words = Words::<u16>::of_rows(|put| fill(put, &mut || tick(0)))?;
         Trainer::new(words, &tokens, n_first, &team, limits)?.run(tick)?
     } else {
-        let words = Words::<u32>::of_rows(&rows)?;
-        drop(rows);
+        let words = Words::<u32>::of_rows(|put| fill(put, &mut || tick(0)))?;
         Trainer::new(words, &tokens, n_first, &team, limits)?.run(tick)?
     };
     crate::system::memory::append(&mut pairs, &more)?;

@@ -75,14 +75,8 @@ struct Step {
     weight: u64,
 }
 
-/// Rows of tokens with weights.
-#[derive(Debug, Default)]
-pub struct Rows {
-    /// All tokens, row by row.
-    pub tokens: Vec<u32>,
-    /// The weight of each row and where it ends, the highest weight first.
-    pub ends: Vec<(u64, usize)>,
-}
+/// Takes a row of tokens, of two and more, and its weight, which is not above that of the row before.
+pub type Put<'a> = dyn FnMut(u64, &[u32]) -> Result<()> + 'a;
 
 /// Words that are being laid out.
 struct Layout<S: Symbol> {
@@ -102,8 +96,13 @@ impl<S: Symbol> Layout<S> {
         })
     }
 
-    /// Adds a word, for which there must be room.
-    fn word(&mut self, weight: u64, tokens: impl Iterator<Item = u32>) -> Result<(), OutOfMemory> {
+    /// Adds a word.
+    fn word(
+        &mut self,
+        weight: u64,
+        tokens: impl ExactSizeIterator<Item = u32>,
+    ) -> Result<(), OutOfMemory> {
+        self.slots.try_reserve(tokens.len() + 1)?;
         if self.starts.len() * STRIDE < self.slots.len() {
             memory::push(&mut self.starts, self.slots.len() as u32)?;
         }
@@ -202,24 +201,23 @@ impl<S: Symbol> Words<S> {
         layout.finish()
     }
 
-    /// Lays out rows of tokens, of two and more each, whose weights never rise.
+    /// Lays out rows of tokens as `fill` puts them, one by one: there is no second copy of them.
     ///
     /// # Errors
-    /// [`Error::Argument`] if there are 2**32 tokens or more; [`Error::Memory`].
-    pub fn of_rows(rows: &Rows) -> Result<Self> {
-        let n_slots = 1 + rows.tokens.len() + rows.ends.len();
-        if u32::try_from(n_slots + 1).is_err() {
-            return Err(Error::argument(
-                "superwords_from",
-                format!("{n_slots} tokens in distinct spans"),
-                "training holds at most 2**32 of them; set a doc_cap, or count less text",
-            ));
-        }
-        let (mut layout, mut start) = (Layout::new(n_slots)?, 0);
-        for &(weight, end) in &rows.ends {
-            layout.word(weight, rows.tokens[start..end].iter().copied())?;
-            start = end;
-        }
+    /// [`Error::Argument`] if there are 2**32 tokens or more; [`Error::Memory`]; what `fill` returns.
+    pub fn of_rows(fill: impl FnOnce(&mut Put<'_>) -> Result<()>) -> Result<Self> {
+        let mut layout = Layout::new(1)?;
+        fill(&mut |weight, row| {
+            let n_slots = layout.slots.len() + row.len() + 1;
+            if u32::try_from(n_slots + 1).is_err() {
+                return Err(Error::argument(
+                    "superwords_from",
+                    format!("{n_slots} tokens in distinct spans"),
+                    "training holds at most 2**32 of them; set a doc_cap, or count less text",
+                ));
+            }
+            Ok(layout.word(weight, row.iter().copied())?)
+        })?;
         layout.finish()
     }
 

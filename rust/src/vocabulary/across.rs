@@ -2,10 +2,10 @@
 
 use crate::error::OutOfMemory;
 use crate::system::memory;
+use crate::vocabulary::merge_by_rank;
 use crate::vocabulary::merge_table::MergeTable;
 use crate::vocabulary::pair_map::{LIMIT, NONE, PairMap};
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::ops::Range;
 
 /// Stands for two first tokens that stand side by side in some token, but do not merge themselves.
 const BESIDE: u32 = LIMIT as u32 - 1;
@@ -18,7 +18,6 @@ const SCAN: usize = 32;
 #[derive(Debug)]
 pub(crate) struct Across {
     pairs: PairMap,
-    len: Vec<u32>,
 }
 
 impl Across {
@@ -48,118 +47,96 @@ impl Across {
                 pairs.insert(left, right, BESIDE)?;
             }
         }
-        Ok(Some(Self {
-            pairs,
-            len: memory::collect(table.len.iter().copied())?,
-        }))
+        Ok(Some(Self { pairs }))
     }
 
-    /// The length of a token in bytes.
-    #[inline(always)]
-    pub(crate) fn len(&self, token: u32) -> usize {
-        self.len[token as usize] as usize
-    }
-
-    /// Appends what merging makes of a row of first tokens.
+    /// Merges rows of first tokens in place, which lie one after the other: `ends` says where each ends, in bytes of all,
+    /// and `len` how many bytes a first token has.
     ///
     /// # Errors
     /// [`OutOfMemory`].
-    pub(crate) fn merge(&self, row: &[u32], out: &mut Vec<u32>) -> Result<(), OutOfMemory> {
-        out.try_reserve(row.len())?;
-        let mut from = 0;
-        for at in 1..=row.len() {
-            if at < row.len() && self.pairs.get(row[at - 1], row[at]) != NONE {
-                continue;
+    #[inline(always)]
+    pub(crate) fn merge(
+        &self,
+        tokens: &mut Vec<u32>,
+        ends: &[usize],
+        len: impl Fn(u32) -> usize,
+    ) -> Result<(), OutOfMemory> {
+        // The run that ends next begins at `run`; what is before `to` is done.
+        let (mut at, mut run, mut to, mut reached) = (0, 0, 0, 0);
+        // What the run's tokens merge to with those behind them, as many as there is room for.
+        let mut joined = [NONE; SCAN];
+        for &end in ends {
+            while reached < end {
+                let token = tokens[at];
+                reached += len(token);
+                at += 1;
+                if reached < end {
+                    let found = self.pairs.get(token, tokens[at]);
+                    if found != NONE {
+                        if let Some(place) = joined.get_mut(at - 1 - run) {
+                            *place = unless_beside(found);
+                        }
+                        continue;
+                    }
+                }
+                to = match at - run {
+                    1 => {
+                        tokens[to] = token;
+                        to + 1
+                    }
+                    n if n <= SCAN => {
+                        let n = self.scan(&mut tokens[run..at], &mut joined);
+                        tokens.copy_within(run..run + n, to);
+                        to + n
+                    }
+                    _ => self.merge_long(tokens, run..at, to)?,
+                };
+                run = at;
             }
-            match &row[from..at] {
-                [alone] => out.push(*alone),
-                run if run.len() <= SCAN => self.scan(run, out),
-                run => self.merge_long(run, out)?,
-            }
-            from = at;
         }
+        tokens.truncate(to);
         Ok(())
     }
 
-    /// What two tokens merge to, or [`NONE`] or more.
+    /// What two tokens merge to, or [`NONE`].
     #[inline(always)]
     fn joined(&self, left: u32, right: u32) -> u32 {
-        self.pairs.get(left, right)
+        unless_beside(self.pairs.get(left, right))
     }
 
-    fn scan(&self, run: &[u32], out: &mut Vec<u32>) {
-        let mut parts = [0; SCAN];
-        // What part i and the next merge to.
-        let mut joined = [NONE; SCAN];
-        let mut n = run.len();
-        parts[..n].copy_from_slice(run);
-        for i in 1..n {
-            joined[i - 1] = self.joined(run[i - 1], run[i]);
+    #[inline(always)]
+    fn scan(&self, run: &mut [u32], joined: &mut [u32; SCAN]) -> usize {
+        match run {
+            [_, _] if joined[0] == NONE => 2,
+            [first, _] => {
+                *first = joined[0];
+                1
+            }
+            _ => merge_by_rank::scan(run, joined, |a, b| self.joined(a, b)),
         }
-        while n > 1 {
-            let (mut best, mut at) = (BESIDE, 0);
-            for (i, &token) in joined[..n - 1].iter().enumerate() {
-                if token < best {
-                    (best, at) = (token, i);
-                }
-            }
-            if best == BESIDE {
-                break;
-            }
-            parts[at] = best;
-            parts.copy_within(at + 2..n, at + 1);
-            joined.copy_within(at + 1..n, at);
-            n -= 1;
-            if at + 1 < n {
-                joined[at] = self.joined(best, parts[at + 1]);
-            }
-            if at > 0 {
-                joined[at - 1] = self.joined(parts[at - 1], best);
-            }
-        }
-        out.extend_from_slice(&parts[..n]);
     }
 
-    /// A heap over a linked list: near-linear.
-    fn merge_long(&self, run: &[u32], out: &mut Vec<u32>) -> Result<(), OutOfMemory> {
-        let n = run.len();
-        // NONE once it has been swallowed.
-        let mut parts = memory::collect(run.iter().copied())?;
-        let mut next: Vec<usize> = memory::collect(1..n + 1)?;
-        let mut previous: Vec<usize> = memory::collect((0..n).map(|i| i.wrapping_sub(1)))?;
-        let mut heap = BinaryHeap::new();
-        for i in 1..n {
-            let token = self.joined(run[i - 1], run[i]);
-            if token < BESIDE {
-                memory::push_heap(&mut heap, Reverse((token, i - 1)))?;
-            }
-        }
-        while let Some(Reverse((token, i))) = heap.pop() {
-            let gone = next[i];
-            // Out of date if either part has changed since.
-            if parts[i] == NONE || gone >= n || self.joined(parts[i], parts[gone]) != token {
-                continue;
-            }
-            parts[i] = token;
-            parts[gone] = NONE;
-            let after = next[gone];
-            next[i] = after;
-            if after < n {
-                previous[after] = i;
-                let larger = self.joined(token, parts[after]);
-                if larger < BESIDE {
-                    memory::push_heap(&mut heap, Reverse((larger, i)))?;
-                }
-            }
-            if i > 0 {
-                let before = previous[i];
-                let larger = self.joined(parts[before], token);
-                if larger < BESIDE {
-                    memory::push_heap(&mut heap, Reverse((larger, before)))?;
-                }
-            }
-        }
-        parts.retain(|&token| token != NONE);
-        memory::append(out, &parts)
+    /// Merges a run, puts what it becomes at `to` and says where it ends.
+    #[cold]
+    fn merge_long(
+        &self,
+        tokens: &mut [u32],
+        run: Range<usize>,
+        to: usize,
+    ) -> Result<usize, OutOfMemory> {
+        let mut merged = Vec::new();
+        let row = tokens[run].iter().copied();
+        merge_by_rank::with_heap(row, |a, b| self.joined(a, b), &mut merged)?;
+        tokens[to..to + merged.len()].copy_from_slice(&merged);
+        Ok(to + merged.len())
+    }
+}
+
+#[inline(always)]
+fn unless_beside(token: u32) -> u32 {
+    match token {
+        BESIDE => NONE,
+        token => token,
     }
 }

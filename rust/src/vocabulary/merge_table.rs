@@ -14,13 +14,12 @@
 use crate::error::OutOfMemory;
 use crate::simd::level;
 use crate::system::memory;
+use crate::vocabulary::merge_by_rank;
 use crate::vocabulary::merge_short::{CONCURRENT, MergeShort, MergedPiece, SHORT, merge_short};
 use crate::vocabulary::pair_map::{LIMIT, NONE, PairMap};
 use crate::vocabulary::ranks::Ranks;
 use crate::vocabulary::trie::Trie;
 use rustc_hash::FxHashMap;
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 
 /// Pieces of up to this many bytes are merged by looking for the lowest pair again and again, longer
 /// ones with a heap.
@@ -204,88 +203,23 @@ impl MergeTable {
         } else if piece.len() <= SCAN {
             self.merge_scanning(piece, out)
         } else {
-            self.merge_with_heap(piece, out)
+            let joined = |left, right| self.pairs.get(left, right);
+            merge_by_rank::with_heap(piece.iter().map(|&b| u32::from(b)), joined, out)
         }
     }
 
     fn merge_scanning(&self, piece: &[u8], out: &mut Vec<u32>) -> Result<(), OutOfMemory> {
-        let mut parts = [0u32; SCAN];
-        // The token that part i and the next would make.
+        let mut parts = [0; SCAN];
         let mut joined = [NONE; SCAN];
-        let mut n = piece.len();
         for (part, &byte) in parts.iter_mut().zip(piece) {
             *part = u32::from(byte);
         }
-        for i in 1..n {
-            joined[i - 1] = self.pairs.get(parts[i - 1], parts[i]);
+        let parts = &mut parts[..piece.len()];
+        for (joined, pair) in joined.iter_mut().zip(parts.windows(2)) {
+            *joined = self.pairs.get(pair[0], pair[1]);
         }
-        while n > 1 {
-            let mut best = joined[0];
-            let mut at = 0;
-            for (i, &token) in joined[..n - 1].iter().enumerate() {
-                if token < best {
-                    (best, at) = (token, i);
-                }
-            }
-            if best == NONE {
-                break;
-            }
-            parts[at] = best;
-            parts.copy_within(at + 2..n, at + 1);
-            joined.copy_within(at + 1..n, at);
-            n -= 1;
-            if at + 1 < n {
-                joined[at] = self.pairs.get(best, parts[at + 1]);
-            }
-            if at > 0 {
-                joined[at - 1] = self.pairs.get(parts[at - 1], best);
-            }
-        }
+        let n = merge_by_rank::scan(parts, &mut joined, |a, b| self.pairs.get(a, b));
         memory::append(out, &parts[..n])
-    }
-
-    fn merge_with_heap(&self, piece: &[u8], out: &mut Vec<u32>) -> Result<(), OutOfMemory> {
-        let n = piece.len();
-        // Part i is the token that starts at byte i, or NONE once it has been swallowed.
-        let mut parts: Vec<u32> = memory::collect(piece.iter().map(|&b| u32::from(b)))?;
-        let mut prev: Vec<usize> = memory::collect((0..n).map(|i| i.wrapping_sub(1)))?;
-        let mut heap = BinaryHeap::new();
-        for i in 1..n {
-            let token = self.pairs.get(parts[i - 1], parts[i]);
-            if token != NONE {
-                memory::push_heap(&mut heap, Reverse((token, i - 1)))?;
-            }
-        }
-        let len = |token: u32| self.len[token as usize] as usize;
-        while let Some(Reverse((token, i))) = heap.pop() {
-            if parts[i] == NONE {
-                continue;
-            }
-            let next = i + len(parts[i]);
-            // Stale if this part or the next has changed since. If it has, and the pair makes the
-            // same token all the same, this entry is as good as the other one.
-            if next >= n || self.pairs.get(parts[i], parts[next]) != token {
-                continue;
-            }
-            parts[i] = token;
-            parts[next] = NONE;
-            let far = i + len(token);
-            if far < n {
-                prev[far] = i;
-                let larger = self.pairs.get(token, parts[far]);
-                if larger != NONE {
-                    memory::push_heap(&mut heap, Reverse((larger, i)))?;
-                }
-            }
-            if i > 0 {
-                let larger = self.pairs.get(parts[prev[i]], token);
-                if larger != NONE {
-                    memory::push_heap(&mut heap, Reverse((larger, prev[i])))?;
-                }
-            }
-        }
-        parts.retain(|&token| token != NONE);
-        memory::append(out, &parts)
     }
 }
 

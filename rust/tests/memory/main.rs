@@ -70,5 +70,6 @@ fn large_allocations_are_refused_one_by_one() {
     training::counting(&sample, &dir);
     training::counts(&sample, &dir);
     training::merges(&sample);
+    training::superwords(&sample);
     std::fs::remove_dir_all(&dir).expect("the folder is ours");
 }

@@ -4,6 +4,9 @@ use crate::check;
 use crate::sample::Sample;
 use bytemill::error::{Error, Result};
 use bytemill::naive;
+use bytemill::pretokenize::pattern::Named;
+use bytemill::pretokenize::spans;
+use bytemill::superwords;
 use bytemill::train::count::{CountOptions, Pass};
 use bytemill::train::counts::Counts;
 use bytemill::train::tie_break::TieBreak;
@@ -148,4 +151,30 @@ pub fn merges(sample: &Sample) {
         |c| train(c, &options),
         |found| found.pairs() == expected.pairs(),
     );
+}
+
+/// Two stages, from spans that are lines of several words.
+pub fn superwords(sample: &Sample) {
+    let options = CountOptions::new(spans::regex_of(Named::Gpt2).expect("it has spans"));
+    let text = sample.text.replace("the ", "the\n");
+    let counts = options.expect("a pattern").count_texts([&*text]);
+    let counts = counts.expect("counts");
+    let learn = |counts: &Counts, n_threads| {
+        let options = TrainOptions {
+            num_threads: Some(n_threads),
+            ..TrainOptions::new(256 + 400)
+        };
+        superwords::train(counts, "gpt2", 256 + 300, &options, &mut |_, _| Ok(()))
+    };
+    let expected = learn(&counts, 1).expect("merges");
+    let is_superword = |token: &[u8]| token.windows(2).any(|w| w[0] != b' ' && w[1] == b' ');
+    assert!(expected.tokens()[556..].iter().any(|t| is_superword(t)));
+    for n_threads in [1, 2] {
+        check(
+            &format!("superwords::train: {n_threads} threads"),
+            || counts.copy().expect("counts"),
+            |counts| learn(counts, n_threads),
+            |merges| merges.pairs() == expected.pairs(),
+        );
+    }
 }
