@@ -1,8 +1,8 @@
 //! A vocabulary prepared for encoding: what merges to what, what each token was merged from, and a
 //! trie of the tokens.
 //!
-//! Tokens are named by their index in [`Ranks`]: single bytes are themselves and all others are in
-//! order of rank, so that an index is also a priority.
+//! Tokens are named by their index in [`Ranks`]: single bytes are themselves, symbols that are characters follow,
+//! and all others are in order of rank, so that an index is also a priority.
 //!
 //! **Why pairs suffice.** While a pretoken is merged, take any token T whose bytes are just now two
 //! adjacent parts. Nothing has crossed T's ends, so inside it happened what happens when T's bytes
@@ -17,10 +17,12 @@ use crate::system::memory;
 use crate::vocabulary::merge_short::{CONCURRENT, MergeShort, MergedPiece, SHORT, merge_short};
 use crate::vocabulary::pair_map::{LIMIT, NONE, PairMap};
 use crate::vocabulary::ranks::Ranks;
+use crate::vocabulary::symbols::Symbols;
 use crate::vocabulary::trie::Trie;
 use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::sync::Arc;
 
 /// Pieces of up to this many bytes are merged by looking for the lowest pair again and again, longer
 /// ones with a heap.
@@ -32,9 +34,9 @@ const AHEAD: usize = 32;
 /// What a token was merged from, and a hint at what it merges with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Origin {
-    /// Single bytes: themselves.
+    /// Symbols: themselves.
     pub left: u32,
-    /// Single bytes: [`NONE`].
+    /// Symbols: [`NONE`].
     pub right: u32,
     /// One bit for each token that merges with this one on its right, or more tokens than one.
     followers: u32,
@@ -66,11 +68,14 @@ impl Origin {
 /// See the module.
 #[derive(Debug)]
 pub struct MergeTable {
+    pub(crate) symbols: Arc<Symbols>,
+    /// Tokens from this index on are merged.
+    pub(crate) n_symbols: u32,
     pub(crate) pairs: PairMap,
     /// All tokens but those in `unmerged`.
     pub(crate) trie: Trie,
     pub(crate) origins: Vec<Origin>,
-    /// The longest token that each token begins with, itself apart; single bytes: [`NONE`].
+    /// The longest token that each token begins with, itself apart; symbols: [`NONE`].
     pub(crate) shorter: Vec<u32>,
     pub(crate) len: Vec<u32>,
     /// Tokens that no merging leads to, with their ids.
@@ -96,7 +101,10 @@ impl MergeTable {
             followers: 0,
             leaders: 0,
         };
+        let n_symbols = ranks.symbols().len();
         let mut table = Self {
+            symbols: ranks.symbols().clone(),
+            n_symbols: n_symbols as u32,
             pairs: PairMap::with_capacity(n)?,
             trie: Trie::new(&[], |_, _| ())?,
             origins: memory::collect((0..n as u32).map(origin_of_byte))?,
@@ -107,14 +115,14 @@ impl MergeTable {
         };
         let mut parts = Vec::new();
         let mut ahead = [MergedPiece::EMPTY; AHEAD];
-        for index in 256..n {
+        for index in n_symbols..n {
             let token = ranks.at(index);
             // Only tokens of lower rank are in the table by now.
             parts.clear();
             let is_merged = index < ranks.n_merged();
             if is_merged {
-                let place = (index - 256) % AHEAD;
-                if place == 0 {
+                let place = (index - n_symbols) % AHEAD;
+                if place == 0 && table.symbols.are_bytes() {
                     table.merge_ahead(ranks, index, &mut ahead);
                 }
                 match ahead[place].tokens() {
@@ -141,12 +149,15 @@ impl MergeTable {
                 table.unmerged.insert(token, ranks.ids()[index]);
             }
         }
-        let reached = |&i: &usize| i < 256 || table.origins[i].right != NONE;
+        let reached = |&i: &usize| i < n_symbols || table.origins[i].right != NONE;
         let mut tokens = memory::with_capacity(n)?;
         tokens.extend((0..n).filter(reached).map(|i| (ranks.at(i), i as u32)));
         let shorter = &mut table.shorter;
         table.trie = Trie::new(&tokens, |token, other| {
-            shorter[token as usize] = other;
+            // The first byte of a character that is a token is never alone.
+            if token as usize >= n_symbols {
+                shorter[token as usize] = other;
+            }
         })?;
         Ok(Some(table))
     }
@@ -199,7 +210,7 @@ impl MergeTable {
         piece: &[u8],
         out: &mut Vec<u32>,
     ) -> Result<(), OutOfMemory> {
-        if piece.len() <= SHORT {
+        if piece.len() <= SHORT && self.symbols.are_bytes() {
             memory::append(out, merge_short(&self.pairs, piece).tokens())
         } else if piece.len() <= SCAN {
             self.merge_scanning(piece, out)
@@ -212,10 +223,11 @@ impl MergeTable {
         let mut parts = [0u32; SCAN];
         // The token that part i and the next would make.
         let mut joined = [NONE; SCAN];
-        let mut n = piece.len();
-        for (part, &byte) in parts.iter_mut().zip(piece) {
-            *part = u32::from(byte);
-        }
+        let mut n = 0;
+        self.symbols.each(piece, |_, symbol| {
+            parts[n] = symbol;
+            n += 1;
+        });
         for i in 1..n {
             joined[i - 1] = self.pairs.get(parts[i - 1], parts[i]);
         }
@@ -247,14 +259,22 @@ impl MergeTable {
     fn merge_with_heap(&self, piece: &[u8], out: &mut Vec<u32>) -> Result<(), OutOfMemory> {
         let n = piece.len();
         // Part i is the token that starts at byte i, or NONE once it has been swallowed.
-        let mut parts: Vec<u32> = memory::collect(piece.iter().map(|&b| u32::from(b)))?;
-        let mut prev: Vec<usize> = memory::collect((0..n).map(|i| i.wrapping_sub(1)))?;
+        let mut parts: Vec<u32> = memory::filled(NONE, n)?;
+        let mut prev: Vec<usize> = memory::filled(usize::MAX, n)?;
         let mut heap = BinaryHeap::new();
-        for i in 1..n {
-            let token = self.pairs.get(parts[i - 1], parts[i]);
-            if token != NONE {
-                memory::push_heap(&mut heap, Reverse((token, i - 1)))?;
+        let mut last = None;
+        let mut at = 0;
+        while at < n {
+            let (symbol, len) = self.symbols.first(&piece[at..]);
+            parts[at] = symbol;
+            if let Some(before) = last.replace(at) {
+                prev[at] = before;
+                let token = self.pairs.get(parts[before], symbol);
+                if token != NONE {
+                    memory::push_heap(&mut heap, Reverse((token, before)))?;
+                }
             }
+            at += len;
         }
         let len = |token: u32| self.len[token as usize] as usize;
         while let Some(Reverse((token, i))) = heap.pop() {
