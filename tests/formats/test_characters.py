@@ -134,6 +134,24 @@ def test_written_again_and_saved(load, name, tmp_path):
             assert one.decode(ids) == ours.decode(ids)
 
 
+@pytest.mark.parametrize("name", ["gemma", "mistral-7b-v3"])
+def test_as_transformers(load, name, tmp_path):
+    transformers = pytest.importorskip("transformers", "5", reason="transformers 5 is missing")
+    (tmp_path / "tokenizer.json").write_text(families.document(name), encoding="utf-8")
+    file = str(tmp_path / "tokenizer.json")
+    theirs = transformers.PreTrainedTokenizerFast(tokenizer_file=file)
+    ours = load(name).as_transformers()
+    assert ours.get_vocab() == theirs.get_vocab()
+    for text in texts(name, 30):
+        found = ours(text, return_offsets_mapping=True)
+        expected = theirs(text, return_offsets_mapping=True)
+        assert found.data == expected.data
+        assert found.tokens() == expected.tokens()
+        assert found.word_ids() == expected.word_ids()
+        ids = found["input_ids"]
+        assert ours.decode(ids) == theirs.decode(ids)
+
+
 @pytest.mark.parametrize("name", ["llama-2", "gemma", "spaces-are-characters"])
 def test_long_runs(load, name):
     """What is one pretoken: no quadratic time here would end."""

@@ -183,7 +183,8 @@ def _ordered(
     first = [*(token for token in ranks if len(token) == 1), *characters]
     for _ in range(_TRIES):
         made = sorted(key, key=key.__getitem__)
-        never = [token for token in ranks if token not in {*first, *made}]
+        others = {*first, *made}
+        never = [token for token in ranks if token not in others]
         order = [*first, *made, *never]
         ordered = Vocabulary(
             {token: ranks[token] for token in order},
