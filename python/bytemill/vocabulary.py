@@ -74,7 +74,7 @@ class Vocabulary:
         same = (
             {}
             if shape is None
-            else {t: i for t, i in special.items() if ranks.get(t.encode()) == i}
+            else {t: i for t, i in special.items() if ranks.get(shape.spelled(t)) == i}
         )
         self._set(special, set(ranks.values()) - set(same.values()), pattern, name)
         self.__dict__["mergeable_ranks"] = ranks
@@ -135,6 +135,10 @@ class Vocabulary:
         return self._shape
 
     @property
+    def _spellings(self) -> tuple[tuple[str, int], ...]:
+        return () if self.shape is None else self.shape.spellings
+
+    @property
     def pat_str(self) -> str:
         """The split pattern's regex."""
         return self._pat_str
@@ -155,7 +159,8 @@ class Vocabulary:
     @functools.cached_property
     def vocab(self) -> dict[int, bytes]:
         """All tokens by id, in the order of ids; special tokens as their UTF-8."""
-        by_id = {id_: text.encode() for text, id_ in reversed(self.special_tokens.items())}
+        special = reversed(self.special_tokens.items())
+        by_id = {id_: text.encode() for text, id_ in (*self._spellings, *special)}
         by_id.update((id_, token) for token, id_ in self.mergeable_ranks.items())
         return dict(sorted(by_id.items()))
 
@@ -181,7 +186,8 @@ class Vocabulary:
             return len(self._trained) + len(self.special_tokens)
         if self._read is not None:
             return max(self._read.highest, *self.special_tokens.values(), 0) + 1
-        return max([*self.mergeable_ranks.values(), *self.special_tokens.values()]) + 1
+        ids = [id_ for _, id_ in self._spellings]
+        return max([*self.mergeable_ranks.values(), *self.special_tokens.values(), *ids]) + 1
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -208,6 +214,9 @@ class Vocabulary:
     def token_bytes(self) -> list[int]:
         """Bytes for each id, length `n_vocab`: 0 for special tokens and for holes."""
         lengths = [0] * self.n_vocab
+        special = set(self.special_tokens.values())
+        for text, id_ in self._spellings:
+            lengths[id_] = 0 if id_ in special else len(text.encode())
         for token, id_ in self.mergeable_ranks.items():
             lengths[id_] = len(token)
         return lengths

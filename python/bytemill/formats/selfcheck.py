@@ -127,7 +127,8 @@ def refuse_shape(vocabulary: Vocabulary, target: str) -> None:
     if shape is not None and shape.core is not None:
         kinds = ", ".join(step["type"] for step in shape.normalizers)
         told += [f"a normalizer ({kinds})"] * bool(kinds)
-        told += ["a space put before the text"] * shape.prefix_space
+        told += ["a space put before the text"] * (shape.prefix_space or shape.prefix_first)
+        told += ["merging that begins with characters"] * shape.of_characters
         told += ["added tokens with manners of their own"] * (
             shape.passes or not all(token.special for token in shape.added)
         )

@@ -23,6 +23,8 @@ pub struct Decoder {
     dense: Vec<(u32, u32)>,
     /// The same for ids so high that `dense` would be mostly holes.
     sparse: FxHashMap<u32, (u32, u32)>,
+    /// Whether a space with which text begins is not a part of it.
+    drops_space: bool,
 }
 
 /// An id that stands for no token.
@@ -82,6 +84,23 @@ impl Decoder {
         Ok(table)
     }
 
+    /// The same table, for text whose first space encoding has put there.
+    pub fn dropping_space(self, drops_space: bool) -> Self {
+        Self {
+            drops_space,
+            ..self
+        }
+    }
+
+    /// What of the first bytes of a text belongs to it.
+    #[inline]
+    pub fn begun<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
+        match bytes {
+            [b' ', rest @ ..] if self.drops_space => rest,
+            _ => bytes,
+        }
+    }
+
     #[inline]
     fn place(&self, id: u32) -> Option<(usize, usize)> {
         let (start, len) = match self.dense.get(id as usize) {
@@ -98,7 +117,7 @@ impl Decoder {
         Some(&self.arena[start..start + len])
     }
 
-    /// The bytes of `ids`, joined.
+    /// The bytes of `ids`, joined; not all of them may belong to the text ([`Self::begun`]).
     ///
     /// # Errors
     /// [`UnknownId`] with the first id that stands for no token; [`OutOfMemory`].

@@ -59,11 +59,16 @@ impl Encoder {
     ) -> Result<Self> {
         let ranks = vocabulary.ranks();
         let pretokenizer = Pretokenizer::new(pattern)?;
-        if let Some((token, id)) = special.iter().find(|s| {
-            ranks
-                .token(s.1)
-                .is_some_and(|token| token != s.0.as_bytes())
-        }) {
+        // Where merging begins with characters, a space stands for U+2581.
+        let is_it = |token: &[u8], text: &str| {
+            token == text.as_bytes()
+                || (!ranks.symbols().are_bytes()
+                    && token == text.replace('\u{2581}', " ").as_bytes())
+        };
+        if let Some((token, id)) = special
+            .iter()
+            .find(|s| ranks.token(s.1).is_some_and(|token| !is_it(token, &s.0)))
+        {
             return Err(Error::argument(
                 "special_tokens",
                 format!("{token:?}"),

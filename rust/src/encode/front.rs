@@ -29,6 +29,8 @@ pub struct FrontOptions {
     pub normalizer: Normalizer,
     /// Whether each stretch between added tokens that does not begin with a space is given one.
     pub prefix_space: bool,
+    /// Whether only one with which the text begins is.
+    pub prefix_first: bool,
     /// The added tokens.
     pub added: Vec<Added>,
     /// Whether they are looked for in two passes and with manners; otherwise simply by their texts.
@@ -104,12 +106,16 @@ impl Front {
 
     /// Whether a text may be cut where its pretokens may, between ASCII characters.
     pub(crate) fn is_local(&self) -> bool {
-        self.options.normalizer.is_local() && !self.options.prefix_space
+        self.options.normalizer.is_local()
+            && !self.options.prefix_space
+            && !self.options.prefix_first
     }
 
     /// Whether text is cut into pretokens as it is.
     pub(crate) fn leaves_text(&self) -> bool {
-        self.options.normalizer.is_empty() && !self.options.prefix_space
+        self.options.normalizer.is_empty()
+            && !self.options.prefix_space
+            && !self.options.prefix_first
     }
 
     /// The normalizer.
@@ -117,9 +123,13 @@ impl Front {
         &self.options.normalizer
     }
 
-    /// What is put before a stretch of normalized text.
-    pub fn prefix(&self, text: &str) -> &'static str {
-        match self.options.prefix_space && !text.is_empty() && !text.starts_with(' ') {
+    /// What is put before a stretch of normalized text, which may be what the whole text begins with.
+    pub fn prefix(&self, text: &str, is_first: bool) -> &'static str {
+        let asked = match is_first {
+            true => self.options.prefix_space || self.options.prefix_first,
+            false => self.options.prefix_space,
+        };
+        match asked && !text.is_empty() && !text.starts_with(' ') {
             true => " ",
             false => "",
         }
@@ -150,16 +160,20 @@ impl Front {
     ) -> Result<()> {
         let tokens = allowed.tokens();
         allowed.split_early(text, |found| {
-            let text = match found {
+            let range = match found {
                 Found::Token(index, _) => return token(to, &tokens[index]),
-                Found::Ordinary(range) => self.options.normalizer.apply(&text[range])?,
+                Found::Ordinary(range) => range,
             };
+            let at = range.start;
+            let text = self.options.normalizer.apply(&text[range])?;
             allowed.split_late(&text, |found| match found {
                 Found::Token(index, _) => token(to, &tokens[index]),
-                Found::Ordinary(range) => match self.prefix(&text[range.clone()]) {
-                    "" => ordinary(to, &text[range]),
-                    prefix => ordinary(to, &[prefix, &text[range]].concat()),
-                },
+                Found::Ordinary(range) => {
+                    match self.prefix(&text[range.clone()], at + range.start == 0) {
+                        "" => ordinary(to, &text[range]),
+                        prefix => ordinary(to, &[prefix, &text[range]].concat()),
+                    }
+                }
             })
         })
     }

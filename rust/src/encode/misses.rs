@@ -84,7 +84,7 @@ impl<'p, F: Fn(usize) -> &'p [u8], I: IdSink> Job for Misses<'_, F, I> {
             out,
         } = self;
         let mut n_batch = 0;
-        if let Some(table) = tables.vocabulary.table() {
+        if let Some(table) = tables.vocabulary.table().filter(|t| t.symbols.are_bytes()) {
             for (i, miss) in misses.iter().enumerate() {
                 let (key, piece) = (keys[miss.at].0, piece(miss.at));
                 if key != Key::TOO_LONG

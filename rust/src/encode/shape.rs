@@ -13,6 +13,12 @@ pub struct Shape {
     pub n_merged: Option<usize>,
     /// Whether a pretoken that is a token is that token.
     pub whole_tokens: bool,
+    /// Whether merging begins with characters.
+    pub of_characters: bool,
+    /// What ids that no text has are decoded to.
+    pub spellings: Vec<(String, u32)>,
+    /// Whether a space with which decoded text begins is dropped.
+    pub drops_space: bool,
     /// What is done to text before it is cut.
     pub front: FrontOptions,
 }
@@ -46,12 +52,25 @@ impl Shape {
             },
         };
         let n_merged = value["n_merged"].as_u64();
+        let spelling = |pair: &Value| {
+            let text = pair[0].as_str().unwrap_or_default().to_owned();
+            let id = pair[1].as_u64().and_then(|id| u32::try_from(id).ok());
+            id.map(|id| (text, id))
+                .ok_or_else(|| bad(pair, "not a text and an id"))
+        };
         Ok(Self {
             n_merged: n_merged.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
             whole_tokens: is(&value, "whole_tokens"),
+            of_characters: is(&value, "of_characters"),
+            spellings: list("spellings")
+                .iter()
+                .map(spelling)
+                .collect::<Result<_>>()?,
+            drops_space: is(&value, "drops_space"),
             front: FrontOptions {
                 normalizer: Normalizer::new(steps),
                 prefix_space: is(&value, "prefix_space"),
+                prefix_first: is(&value, "prefix_first"),
                 added: list("added").iter().map(added).collect(),
                 passes: is(&value, "passes"),
             },

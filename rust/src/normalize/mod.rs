@@ -161,8 +161,12 @@ impl Normalizer {
     /// Whether text may be cut between two ASCII characters, each of which stays itself: the parts,
     /// normalized, are then the whole, normalized.
     pub fn is_local(&self) -> bool {
-        let is_form = |step: &Step| matches!(step, Step::Form(_));
-        self.steps.iter().all(is_form)
+        let is_local = |step: &Step| match step {
+            Step::Form(_) => true,
+            Step::ReplaceText(old, _) => old.bytes().all(|byte| !byte.is_ascii()),
+            _ => false,
+        };
+        self.steps.iter().all(is_local)
     }
 
     /// The normalized text.

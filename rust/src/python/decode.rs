@@ -57,7 +57,7 @@ impl Decoder {
             Ok(list) => each_in_list(list, |ids| Ok(joined.extend(ids)?))?,
             Err(_) => joined.extend(&ids_of(ids)?)?,
         }
-        let result = f(joined.bytes()?);
+        let result = f(self.inner.begun(joined.bytes()?));
         let buffer = joined.into_buffer();
         if buffer.capacity() <= SPARE
             && let Ok(mut spare) = self.spare.try_lock()
@@ -125,8 +125,13 @@ impl Decoder {
         let found = ids_of(ids)?;
         let mut offsets = memory::with_capacity(found.len())?;
         let mut n_chars: u32 = 0;
-        for &id in &found {
+        for (i, &id) in found.iter().enumerate() {
             let token = self.inner.token(id).ok_or(UnknownId(id))?;
+            let token = if i == 0 {
+                self.inner.begun(token)
+            } else {
+                token
+            };
             let inside = token.first().is_some_and(|&b| utf8::is_continuation(b));
             offsets.push(n_chars.saturating_sub(u32::from(inside)));
             n_chars += utf8::count_chars(token) as u32;

@@ -81,11 +81,16 @@ impl StreamEncoder {
 pub struct StreamDecoder {
     decoder: Arc<Decoder>,
     text: TextDecoder,
+    has_begun: bool,
 }
 
 impl StreamDecoder {
     pub(super) fn with(decoder: Arc<Decoder>, text: TextDecoder) -> Self {
-        Self { decoder, text }
+        Self {
+            decoder,
+            text,
+            has_begun: false,
+        }
     }
 }
 
@@ -100,6 +105,17 @@ fn refused(py: Python<'_>, error: &InvalidBytes) -> PyErr {
 }
 
 impl StreamDecoder {
+    /// The text of the next bytes.
+    fn take<'py>(&mut self, py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
+        let part = match self.has_begun {
+            true => bytes,
+            false => self.decoder.clone().begun(bytes),
+        };
+        let given = self.step(py, |text| text.push(part))?;
+        self.has_begun |= !bytes.is_empty();
+        Ok(given)
+    }
+
     /// What `step` of the decoder gives, as a str. Without memory for that the decoder is as before.
     fn step<'py>(
         &mut self,
@@ -121,10 +137,10 @@ impl StreamDecoder {
         if ids.is_instance_of::<PyInt>() {
             let (decoder, id) = (Arc::clone(&self.decoder), id_of(ids)?);
             let token = decoder.token(id).ok_or(UnknownId(id))?;
-            return self.step(ids.py(), |text| text.push(token));
+            return self.take(ids.py(), token);
         }
         let bytes = self.decoder.decode(&ids_of(ids)?)?;
-        self.step(ids.py(), |text| text.push(&bytes))
+        self.take(ids.py(), &bytes)
     }
 
     fn finish<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {

@@ -162,12 +162,22 @@ impl Encoder {
             .collect::<PyResult<_>>()?;
         let (inner, decoder) = py.detach(|| -> Result<_> {
             let n_merged = shape.as_ref().and_then(|shape| shape.n_merged);
+            let of_characters = shape.as_ref().is_some_and(|shape| shape.of_characters);
             let ranks = match (known, n_merged) {
                 (Some(ranks), _) => ranks,
-                (None, Some(n_merged)) => Arc::new(Ranks::ordered(ranks, n_merged)?),
+                (None, Some(n_merged)) => Arc::new(match of_characters {
+                    true => Ranks::of_characters(ranks, n_merged)?,
+                    false => Ranks::ordered(ranks, n_merged)?,
+                }),
                 (None, None) => Arc::new(Ranks::new(ranks)?),
             };
-            let decoder = decode::Decoder::new(&ranks, &special)?;
+            let mut spelled = special.clone();
+            let mut drops_space = false;
+            if let Some(shape) = &shape {
+                spelled.splice(0..0, shape.spellings.iter().cloned());
+                drops_space = shape.drops_space;
+            }
+            let decoder = decode::Decoder::new(&ranks, &spelled)?.dropping_space(drops_space);
             let encoder = match shape {
                 Some(shape) => {
                     let vocabulary = Vocabulary::with(ranks, shape.whole_tokens)?;

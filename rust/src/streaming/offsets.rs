@@ -59,6 +59,7 @@ fn with_front(
             }
             Found::Ordinary(range) => range,
         };
+        let at = range.start;
         let mut aligned = Aligned::new(text, range)?;
         front.normalizer().align(&mut aligned)?;
         let source = |from: &[(usize, usize)], range: Range<usize>| match &from[range] {
@@ -75,11 +76,12 @@ fn with_front(
                 Ok(())
             }
             Found::Ordinary(range) => {
+                let is_first = at + range.start == 0;
                 let mut stretch = Aligned {
                     text: aligned.text[range.clone()].to_owned(),
                     from: memory::copied(&aligned.from[range])?,
                 };
-                stretch.prepend(front.prefix(&stretch.text))?;
+                stretch.prepend(front.prefix(&stretch.text, is_first))?;
                 let first = spans.len();
                 ordinary(encoder, &stretch.text, 0, ids, spans)?;
                 for span in &mut spans[first..] {

@@ -134,6 +134,7 @@ impl MergeTable {
     /// It undoes the merges that made them, the last first, and looks at each moment whether the
     /// two parts at the border would have merged before the next thing that did happen.
     fn is_valid_pair(&self, mut left: u32, mut right: u32) -> bool {
+        let n_symbols = self.n_symbols;
         let origin = |token: u32| &self.origins[token as usize];
         let (mut of_left, mut of_right) = (origin(left), origin(right));
         let mut limit = u32::MAX;
@@ -145,11 +146,11 @@ impl MergeTable {
                 return false;
             }
             // Of equal merges the left one came first, so the right one is undone first.
-            if left > right && left > 255 {
+            if left > right && left >= n_symbols {
                 limit = left;
                 left = of_left.right;
                 of_left = origin(left);
-            } else if right > 255 {
+            } else if right >= n_symbols {
                 // The border's pair is left of this merge: it would win also when equal.
                 limit = right + 1;
                 right = of_right.left;
@@ -197,6 +198,50 @@ mod tests {
                         assert_eq!(found, expected, "{text}");
                     }
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// With characters to begin with, all ways of merging against the definition, and no byte of a character
+    /// that is a token is ever alone.
+    #[test]
+    fn characters_are_never_taken_apart() -> crate::error::Result<()> {
+        let mut tokens: Vec<Vec<u8>> = (0..=255u8).map(|b| vec![b]).collect();
+        let merged = [" é", "中文", "é中", "中文文", "a文", "éé", "éééé", " 中文"];
+        let chars = ["é", "中", "文", "😀"];
+        for text in chars.iter().chain(&merged) {
+            tokens.push(text.as_bytes().to_vec());
+        }
+        let ranks = Ranks::of_characters(tokens.into_iter().zip(0..).collect(), usize::MAX - 256)?;
+        let table = MergeTable::new(&ranks)?.expect("a small vocabulary");
+        assert!(table.ordered && table.n_symbols == 260);
+        let units = ["é", "中", "文", "😀", "ê", "丯", "a", " ", "中文", "éé"];
+        let mut scratch = Scratch::default();
+        let mut state = 1_u64;
+        for n in 0..3000 {
+            let mut text = String::new();
+            for _ in 0..n % 41 {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                text.push_str(units[(state >> 33) as usize % units.len()]);
+            }
+            let (mut left, mut by_rank, mut slow) = (Vec::new(), Vec::new(), Vec::new());
+            table.merge_from_left(text.as_bytes(), &mut scratch, &mut left)?;
+            table.merge_by_rank(text.as_bytes(), &mut by_rank)?;
+            ranks.encode_pretoken(text.as_bytes(), &mut slow)?;
+            assert_eq!(left, by_rank, "{text}");
+            // The ids are the indices.
+            assert_eq!(by_rank, slow, "{text}");
+            let mut at = 0;
+            for &token in &slow {
+                let alone = token > 127 && token < 256;
+                let whole = chars
+                    .iter()
+                    .any(|c| text[..].get(at..).is_some_and(|t| t.starts_with(c)));
+                assert!(!(alone && whole), "{text}");
+                at += ranks.at(token as usize).len();
             }
         }
         Ok(())

@@ -1,8 +1,8 @@
 //! A vocabulary prepared for encoding: what merges to what, what each token was merged from, and a
 //! trie of the tokens.
 //!
-//! Tokens are named by their index in [`Ranks`]: single bytes are themselves and all others are in
-//! order of rank, so that an index is also a priority.
+//! Tokens are named by their index in [`Ranks`]: single bytes are themselves, symbols that are characters follow,
+//! and all others are in order of rank, so that an index is also a priority.
 //!
 //! **Why pairs suffice.** While a pretoken is merged, take any token T whose bytes are just now two
 //! adjacent parts. Nothing has crossed T's ends, so inside it happened what happens when T's bytes
@@ -18,8 +18,10 @@ use crate::vocabulary::merge_by_rank;
 use crate::vocabulary::merge_short::{CONCURRENT, MergeShort, MergedPiece, SHORT, merge_short};
 use crate::vocabulary::pair_map::{LIMIT, NONE, PairMap};
 use crate::vocabulary::ranks::Ranks;
+use crate::vocabulary::symbols::Symbols;
 use crate::vocabulary::trie::Trie;
 use rustc_hash::FxHashMap;
+use std::sync::Arc;
 
 /// Pieces of up to this many bytes are merged by looking for the lowest pair again and again, longer
 /// ones with a heap.
@@ -31,9 +33,9 @@ const AHEAD: usize = 32;
 /// What a token was merged from, and a hint at what it merges with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Origin {
-    /// Single bytes: themselves.
+    /// Symbols: themselves.
     pub left: u32,
-    /// Single bytes: [`NONE`].
+    /// Symbols: [`NONE`].
     pub right: u32,
     /// One bit for each token that merges with this one on its right, or more tokens than one.
     followers: u32,
@@ -65,11 +67,14 @@ impl Origin {
 /// See the module.
 #[derive(Debug)]
 pub struct MergeTable {
+    pub(crate) symbols: Arc<Symbols>,
+    /// Tokens from this index on are merged.
+    pub(crate) n_symbols: u32,
     pub(crate) pairs: PairMap,
     /// All tokens but those in `unmerged`.
     pub(crate) trie: Trie,
     pub(crate) origins: Vec<Origin>,
-    /// The longest token that each token begins with, itself apart; single bytes: [`NONE`].
+    /// The longest token that each token begins with, itself apart; symbols: [`NONE`].
     pub(crate) shorter: Vec<u32>,
     pub(crate) len: Vec<u32>,
     /// Tokens that no merging leads to, with their ids.
@@ -95,7 +100,10 @@ impl MergeTable {
             followers: 0,
             leaders: 0,
         };
+        let n_symbols = ranks.symbols().len();
         let mut table = Self {
+            symbols: ranks.symbols().clone(),
+            n_symbols: n_symbols as u32,
             pairs: PairMap::with_capacity(n)?,
             trie: Trie::new(&[], |_, _| ())?,
             origins: memory::collect((0..n as u32).map(origin_of_byte))?,
@@ -106,14 +114,14 @@ impl MergeTable {
         };
         let mut parts = Vec::new();
         let mut ahead = [MergedPiece::EMPTY; AHEAD];
-        for index in 256..n {
+        for index in n_symbols..n {
             let token = ranks.at(index);
             // Only tokens of lower rank are in the table by now.
             parts.clear();
             let is_merged = index < ranks.n_merged();
             if is_merged {
-                let place = (index - 256) % AHEAD;
-                if place == 0 {
+                let place = (index - n_symbols) % AHEAD;
+                if place == 0 && table.symbols.are_bytes() {
                     table.merge_ahead(ranks, index, &mut ahead);
                 }
                 match ahead[place].tokens() {
@@ -140,12 +148,15 @@ impl MergeTable {
                 table.unmerged.insert(token, ranks.ids()[index]);
             }
         }
-        let reached = |&i: &usize| i < 256 || table.origins[i].right != NONE;
+        let reached = |&i: &usize| i < n_symbols || table.origins[i].right != NONE;
         let mut tokens = memory::with_capacity(n)?;
         tokens.extend((0..n).filter(reached).map(|i| (ranks.at(i), i as u32)));
         let shorter = &mut table.shorter;
         table.trie = Trie::new(&tokens, |token, other| {
-            shorter[token as usize] = other;
+            // The first byte of a character that is a token is never alone.
+            if token as usize >= n_symbols {
+                shorter[token as usize] = other;
+            }
         })?;
         Ok(Some(table))
     }
@@ -198,23 +209,30 @@ impl MergeTable {
         piece: &[u8],
         out: &mut Vec<u32>,
     ) -> Result<(), OutOfMemory> {
-        if piece.len() <= SHORT {
+        if piece.len() <= SHORT && self.symbols.are_bytes() {
             memory::append(out, merge_short(&self.pairs, piece).tokens())
         } else if piece.len() <= SCAN {
             self.merge_scanning(piece, out)
         } else {
             let joined = |left, right| self.pairs.get(left, right);
-            merge_by_rank::with_heap(piece.iter().map(|&b| u32::from(b)), joined, out)
+            if self.symbols.are_bytes() {
+                return merge_by_rank::with_heap(piece.iter().map(|&b| u32::from(b)), joined, out);
+            }
+            let mut row = memory::with_capacity(piece.len())?;
+            self.symbols.each(piece, |_, symbol| row.push(symbol));
+            merge_by_rank::with_heap(row.into_iter(), joined, out)
         }
     }
 
     fn merge_scanning(&self, piece: &[u8], out: &mut Vec<u32>) -> Result<(), OutOfMemory> {
         let mut parts = [0; SCAN];
         let mut joined = [NONE; SCAN];
-        for (part, &byte) in parts.iter_mut().zip(piece) {
-            *part = u32::from(byte);
-        }
-        let parts = &mut parts[..piece.len()];
+        let mut n = 0;
+        self.symbols.each(piece, |_, symbol| {
+            parts[n] = symbol;
+            n += 1;
+        });
+        let parts = &mut parts[..n];
         for (joined, pair) in joined.iter_mut().zip(parts.windows(2)) {
             *joined = self.pairs.get(pair[0], pair[1]);
         }

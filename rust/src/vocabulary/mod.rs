@@ -1,8 +1,9 @@
 //! A vocabulary: its tokens and ranks, and the tables that encoding looks up in.
 //!
 //! [`ranks`] is the vocabulary as it is written down, in a file as [`listing`] reads it. From it are made: what merges to what
-//! (`merge_table`, on `pair_map` and `trie`), with a way of merging for any piece (`merge_by_rank`), one for short
-//! ones (`merge_short`) and one for long ones (`merge_longest`); the merges of the last ranks alone (`across`); and where long pretokens may
+//! (`merge_table`, on `pair_map` and `trie`, from the `symbols` that merging begins with), with a way of merging for any
+//! piece (`merge_by_rank`), one for short ones (`merge_short`) and one for long ones (`merge_longest`); the merges of the
+//! last ranks alone (`across`); and where long pretokens may
 //! be taken apart (`borders`).
 //! [`Vocabulary`] is all of these as one thing.
 
@@ -15,6 +16,7 @@ mod merge_short;
 mod merge_table;
 mod pair_map;
 pub mod ranks;
+mod symbols;
 mod trie;
 
 use crate::error::OutOfMemory;

@@ -2,21 +2,24 @@
 
 use crate::error::{Error, OutOfMemory, Result};
 use crate::system::memory;
+use crate::vocabulary::symbols::{Symbols, is_long_char};
 use hashbrown::HashTable;
 use rustc_hash::FxHasher;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::hash::Hasher;
+use std::sync::Arc;
 
 /// Tokens by their bytes, with their ids. A token's rank is its id, or else its place among those given in
 /// order ([`Ranks::ordered`]).
 ///
-/// All tokens lie in one piece of memory, the 256 single bytes first and then the others by rank;
-/// `index` below is a place in that order.
+/// All tokens lie in one piece of memory, the 256 single bytes first, then characters that merging begins with,
+/// if it does ([`Ranks::of_characters`]), and then the others by rank; `index` below is a place in that order.
 #[derive(Clone, Debug, Default)]
 pub struct Ranks {
     /// Tokens from this index on are found as whole pretokens only: no merge makes them.
     n_merged: usize,
+    symbols: Arc<Symbols>,
     bytes: Vec<u8>,
     /// Token `index` is `bytes[starts[index]..starts[index + 1]]`.
     starts: Vec<u32>,
@@ -134,6 +137,20 @@ impl Ranks {
         Self::of(bytes, n_bytes + n_merged)
     }
 
+    /// As [`Self::ordered`], where those tokens that are one character of two bytes and more come first: merging
+    /// begins with them, and with bytes where there is no such token. They count as merged.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_characters(tokens: Vec<(Vec<u8>, u32)>, n_merged: usize) -> Result<Self> {
+        let mut ranks = Self::ordered(tokens, n_merged)?;
+        let others = (256..ranks.len()).take_while(|&i| is_long_char(ranks.at(i)));
+        let end = others.last().map_or(256, |i| i + 1);
+        let chars = (256..end).map(|i| ranks.at(i));
+        ranks.symbols = Arc::new(Symbols::new(chars)?);
+        Ok(ranks)
+    }
+
     fn of<T: AsRef<[u8]>>(tokens: Vec<(T, u32)>, n_merged: usize) -> Result<Self> {
         let mut ids: Vec<u32> = memory::collect(tokens.iter().map(|t| t.1))?;
         ids.sort_unstable();
@@ -146,6 +163,7 @@ impl Ranks {
         }
         let mut ranks = Self {
             n_merged,
+            symbols: Arc::default(),
             bytes: memory::with_capacity(n_bytes)?,
             starts: memory::with_capacity(tokens.len() + 1)?,
             ids: memory::with_capacity(tokens.len())?,
@@ -187,6 +205,11 @@ impl Ranks {
     /// Tokens from this index on are found as whole pretokens only.
     pub(crate) fn n_merged(&self) -> usize {
         self.n_merged
+    }
+
+    /// What merging begins with.
+    pub(crate) fn symbols(&self) -> &Arc<Symbols> {
+        &self.symbols
     }
 
     /// How many tokens there are.
@@ -262,7 +285,7 @@ impl Ranks {
     pub fn merges(&self) -> Result<Vec<(u32, u32)>> {
         let mut merges = Vec::new();
         let mut parts = Vec::new();
-        for index in 256..self.len() {
+        for index in self.symbols.len()..self.len() {
             let (token, rank) = (self.at(index), self.ids[index]);
             parts.clear();
             self.merge_below(token, index as u32, &mut parts)?;
@@ -316,14 +339,22 @@ impl Ranks {
         let get = |from: usize, to: usize| self.index(&piece[from..to]).filter(|&i| i < limit);
         let n = piece.len();
         // Part i starts at byte i; `end[i]` is 0 once it has been swallowed by the part before it.
-        let mut end: Vec<usize> = memory::collect((0..n).map(|i| i + 1))?;
-        let mut prev: Vec<usize> = memory::collect((0..n).map(|i| i.wrapping_sub(1)))?;
+        let mut end: Vec<usize> = memory::filled(0, n)?;
+        let mut prev: Vec<usize> = memory::filled(usize::MAX, n)?;
         let mut met = None;
         let mut heap = BinaryHeap::new();
-        for i in 0..n.saturating_sub(1) {
-            if let Some(rank) = get(i, i + 2) {
-                memory::push_heap(&mut heap, Reverse((rank, i, i + 2)))?;
+        let mut at = 0;
+        while at < n {
+            let to = at + self.symbols.first(&piece[at..]).1;
+            end[at] = to;
+            if to < n {
+                prev[to] = at;
+                let after = to + self.symbols.first(&piece[to..]).1;
+                if let Some(rank) = get(at, after) {
+                    memory::push_heap(&mut heap, Reverse((rank, at, after)))?;
+                }
             }
+            at = to;
         }
         while let Some(Reverse((_, i, to))) = heap.pop() {
             let next = end[i];
@@ -348,7 +379,7 @@ impl Ranks {
         }
         let mut i = 0;
         while i < n {
-            // Every part is a single byte or the result of a merge, hence a token.
+            // Every part is a symbol or the result of a merge, hence a token.
             if let Some(id) = self.get(&piece[i..end[i]]) {
                 memory::push(out, id)?;
             }

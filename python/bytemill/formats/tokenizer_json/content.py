@@ -1,6 +1,6 @@
 """What a tokenizer.json says, as a vocabulary with a shape, and back."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 from bytemill.formats.byte_alphabet import (
@@ -11,11 +11,11 @@ from bytemill.formats.byte_alphabet import (
     shown,
     to_text,
 )
-from bytemill.formats.tokenizer_json import added_tokens, pipeline, templates
-from bytemill.shape import Shape
+from bytemill.formats.tokenizer_json import added_tokens, characters, pipeline, templates
+from bytemill.shape import MARK, Shape
 from bytemill.vocabulary import Pair, Vocabulary, check_merges
 
-_TRIES: Final = 3
+_TRIES: Final = 4
 """How often tokens that several merges make are put in another order."""
 
 
@@ -33,6 +33,8 @@ def vocabulary(data: dict[str, Any], name: str) -> Vocabulary:
     merges = model.get("merges")
     if not isinstance(merges, list):
         raise ValueError(f"model.merges is {merges!r}, not a list")
+    if characters.applies(model, data.get("pre_tokenizer")):
+        return _of_characters(data, model, vocab, merges, name)
     steps = pipeline.normalizers(data.get("normalizer"))
     cutting = pipeline.cutting(data.get("pre_tokenizer"))
     entries = data.get("added_tokens")
@@ -78,6 +80,48 @@ def vocabulary(data: dict[str, Any], name: str) -> Vocabulary:
     )
 
 
+def _of_characters(
+    data: dict[str, Any], model: dict[str, Any], vocab: dict[str, int], merges: Any, name: str
+) -> Vocabulary:
+    """As `vocabulary`, of a file whose merging begins with characters."""
+    entries = data.get("added_tokens")
+    ids = added_tokens.read([] if entries is None else entries, vocab, "added_tokens")
+    added = list(ids)
+    special = {token.content: id_ for token, id_ in ids.items()}
+    front = characters.front(data.get("normalizer"), data.get("pre_tokenizer"), added)
+    pairs = characters.merges(merges, vocab, front.marked)
+    of_merges = {left + right for left, right in pairs}
+    needed = of_merges.union(*zip(*pairs, strict=True))
+    alone = frozenset(
+        text
+        for text in special
+        if len(text) > 1 and characters.spelled(text, front.marked) not in needed
+    )
+    tokens = characters.tokens(vocab, alone, front.marked)
+    before, after = templates.around(data.get("post_processor"), {**vocab, **special})
+    drops_space = characters.decoder(data.get("decoder"), front.marked)
+    whole_tokens = bool(model.get("ignore_merges"))
+    pattern = front.pattern or (characters.WHOLE if whole_tokens else characters.finest(of_merges))
+    as_spaces = tuple((t.replace(MARK, " "), i) for t, i in special.items() if MARK in t)
+    shape = Shape(
+        document=_document(data, model, vocab, tokens.left | (special.keys() & vocab.keys())),
+        added=tuple(added),
+        normalizers=front.normalizers,
+        prefix_space=front.prefix_space,
+        prefix_first=front.prefix_first,
+        passes=added_tokens.need_passes(added, normalizes=bool(front.normalizers)),
+        of_characters=True,
+        marked=front.marked,
+        spellings=tokens.spellings + as_spaces * front.marked,
+        drops_space=drops_space,
+        before=before,
+        after=after,
+    )
+    ranks = {**tokens.symbols, **tokens.others}
+    longer = [token for token in tokens.symbols if len(token) > 1]
+    return _ordered(ranks, special, pattern, name, shape, pairs, whole_tokens, longer)
+
+
 def _check_model(model: dict[str, Any]) -> None:
     kind = model.get("type", "BPE")
     _refuse_unless(kind == "BPE", "model.type", kind)
@@ -111,32 +155,67 @@ def _ranked(
     for left, right in merges:
         if not {left, right, left + right} <= ranks.keys():
             raise first
+    try:
+        return _ordered(ranks, special, pattern, name, shape, merges, whole_tokens)
+    except ValueError:
+        raise first from None
+
+
+def _ordered(
+    ranks: dict[bytes, int],
+    special: dict[str, int],
+    pattern: str,
+    name: str,
+    shape: Shape,
+    merges: Sequence[Pair],
+    whole_tokens: bool,
+    characters: Sequence[bytes] = (),
+) -> Vocabulary:
+    """The vocabulary by the merges' order; merging begins with bytes, and with `characters`.
+
+    Raises:
+        ValueError: If no order of tokens says what the merges say.
+    """
     place = {pair: i for i, pair in enumerate(merges)}
     key: dict[bytes, int] = {}
     for (left, right), i in place.items():
         key[left + right] = min(i, key.get(left + right, i))
-    single = [token for token in ranks if len(token) == 1]
-    never = [token for token in ranks if len(token) > 1 and token not in key]
+    first = [*(token for token in ranks if len(token) == 1), *characters]
     for _ in range(_TRIES):
-        order = [*single, *sorted(key, key=key.__getitem__), *never]
+        made = sorted(key, key=key.__getitem__)
+        others = {*first, *made}
+        never = [token for token in ranks if token not in others]
+        order = [*first, *made, *never]
         ordered = Vocabulary(
             {token: ranks[token] for token in order},
             special,
             pattern=pattern,
             name=name,
-            shape=_with(shape, n_merged=len(key), whole_tokens=whole_tokens or not never),
+            shape=_with(
+                shape,
+                n_merged=len(characters) + len(key),
+                whole_tokens=whole_tokens or not (never or characters),
+            ),
         )
         moved = False
         for token, pair in ordered.splits().items():
             if pair is None:
                 continue
-            if pair not in place:
-                raise first
-            if place[pair] != key[token]:
-                key[token], moved = place[pair], True
-        if not moved:
-            return ordered
-    raise first
+            if pair in place:
+                moved |= place[pair] != key[token]
+                key[token] = place[pair]
+            elif shape.of_characters:
+                # What it falls apart into is not a pair that merges, so that no merge makes it.
+                del key[token]
+                moved = True
+            else:
+                break
+        else:
+            if not moved:
+                return ordered
+            continue
+        break
+    raise ValueError("model.merges: no order of tokens says which merge goes first")
 
 
 def _with(shape: Shape, *, n_merged: int, whole_tokens: bool) -> Shape:
@@ -145,11 +224,23 @@ def _with(shape: Shape, *, n_merged: int, whole_tokens: bool) -> Shape:
 
 
 def _document(
-    data: dict[str, Any], model: dict[str, Any], vocab: dict[str, int], special: set[str]
+    data: dict[str, Any], model: dict[str, Any], vocab: dict[str, int], special: Collection[str]
 ) -> dict[str, Any]:
     """The file without the ordinary tokens and the merges."""
     left = {text: vocab[text] for text in special}
     return {**data, "model": {**model, "vocab": left, "merges": []}}
+
+
+def writer(shape: Shape) -> Callable[[bytes], str]:
+    """What writes an ordinary token as the file has it."""
+    if not shape.of_characters:
+        return to_text
+
+    def in_characters(token: bytes) -> str:
+        text = token.decode()
+        return text.replace(" ", MARK) if shape.marked else text
+
+    return in_characters
 
 
 def document(vocabulary: Vocabulary) -> dict[str, Any]:
@@ -161,8 +252,12 @@ def document(vocabulary: Vocabulary) -> dict[str, Any]:
     shape = vocabulary.shape
     if shape is None:
         raise ValueError("the vocabulary has no shape: it did not come from a tokenizer.json")
-    vocab = {to_text(token): id_ for token, id_ in vocabulary.mergeable_ranks.items()}
-    vocab.update(shape.document["model"]["vocab"])
+    to_text = writer(shape)
+    left = shape.document["model"]["vocab"]
+    known = set(left.values())
+    ranks = vocabulary.mergeable_ranks
+    vocab = {to_text(token): id_ for token, id_ in ranks.items() if id_ not in known}
+    vocab.update(left)
     merges = [pair for pair in vocabulary.splits().values() if pair is not None]
     model = {
         **shape.document["model"],

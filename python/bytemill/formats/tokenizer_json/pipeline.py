@@ -108,14 +108,15 @@ def cutting(part: Any) -> Cutting:
     if kinds.count("ByteLevel") != 1:
         raise ValueError(
             f"pre_tokenizer is {kinds}, for which bytemill has no counterpart: only plain "
-            "byte-level BPE can be taken over, which has ByteLevel in it once"
+            "byte-level BPE can be taken over, which has ByteLevel in it once, and BPE of "
+            "characters with byte_fallback"
         )
     splits: list[dict[str, Any]] = []
     prefix_space = after = False
     for item in parts:
         kind = item["type"]
         if kind != "ByteLevel":
-            splits.append({**_split(item, kind), "bytes": after})
+            splits.append({**split(item), "bytes": after})
             continue
         after = True
         prefix_space = _bool(item, "add_prefix_space", True, "pre_tokenizer")
@@ -135,14 +136,22 @@ def cutting(part: Any) -> Cutting:
     )
     if plain and not more and not only["bytes"]:
         return Cutting(only["pattern"], prefix_space)
+    return Cutting(in_a_row(splits), prefix_space)
+
+
+def in_a_row(splits: list[dict[str, Any]]) -> str:
+    """Splits, as `split` gives them with "bytes", as one pattern."""
     one = rows.as_one(splits)
-    if one is not None:
-        return Cutting(one, prefix_space)
-    return Cutting(json.dumps({"splits": splits}, separators=(",", ":")), prefix_space)
+    return json.dumps({"splits": splits}, separators=(",", ":")) if one is None else one
 
 
-def _split(item: dict[str, Any], kind: str) -> dict[str, Any]:
-    """One pre-tokenizer other than ByteLevel."""
+def split(item: dict[str, Any]) -> dict[str, Any]:
+    """One pre-tokenizer other than ByteLevel, in the Rust core's terms, but for "bytes".
+
+    Raises:
+        ValueError: For one that has no counterpart, naming it.
+    """
+    kind = item["type"]
     if kind == "Split":
         which, text = _pattern(item, "pre_tokenizer")
         behavior = item.get("behavior")

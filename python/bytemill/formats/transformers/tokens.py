@@ -11,6 +11,7 @@ import tokenizers
 from bytemill import _core
 from bytemill.formats import huggingface
 from bytemill.formats.byte_alphabet import to_text
+from bytemill.formats.tokenizer_json import content
 from bytemill.shape import AddedToken, Shape
 from bytemill.vocabulary import Vocabulary
 
@@ -32,8 +33,11 @@ class Tokens:
         if shape is None:
             return dict(huggingface.to_dict(self.vocabulary)["model"]["vocab"])
         ranks = self.vocabulary.mergeable_ranks
-        ordinary = {to_text(token): id_ for token, id_ in ranks.items()}
-        return {**ordinary, **shape.document["model"]["vocab"]}
+        left = shape.document["model"]["vocab"]
+        known = set(left.values())
+        write = content.writer(shape)
+        ordinary = {write(token): id_ for token, id_ in ranks.items() if id_ not in known}
+        return {**ordinary, **left}
 
     @functools.cached_property
     def ids(self) -> dict[str, int]:
@@ -106,15 +110,25 @@ class Tokens:
     def _cutting(self) -> Any:
         document = huggingface.to_dict(self.vocabulary)
         added = [{**entry, "id": 256 + i} for i, entry in enumerate(document["added_tokens"])]
-        vocab = {to_text(bytes([byte])): byte for byte in range(256)}
-        model = {"type": "BPE", "vocab": vocab, "merges": []}
+        of_characters = self._of_characters
+        name = "<0x{:02X}>".format if of_characters else lambda byte: to_text(bytes([byte]))
+        vocab = {name(byte): byte for byte in range(256)}
+        model = {"type": "BPE", "vocab": vocab, "merges": [], "byte_fallback": of_characters}
         kept = {key: document.get(key) for key in ("normalizer", "pre_tokenizer", "decoder")}
         return skeleton(**kept, added_tokens=added, model=model)
+
+    @property
+    def _of_characters(self) -> bool:
+        return self.vocabulary.shape is not None and self.vocabulary.shape.of_characters
 
     @functools.cached_property
     def _lengths(self) -> dict[int, int]:
         """How many bytes the ordinary tokens have, by id."""
-        return {id_: len(token) for token, id_ in self.vocabulary.mergeable_ranks.items()}
+        shape, ranks = self.vocabulary.shape, self.vocabulary.mergeable_ranks
+        if shape is None or not shape.marked:
+            return {id_: len(token) for token, id_ in ranks.items()}
+        # There a space is the three bytes of U+2581.
+        return {id_: len(token) + 2 * token.count(b" ") for token, id_ in ranks.items()}
 
 
 def skeleton(**sections: Any) -> Any:
