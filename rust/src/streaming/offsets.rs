@@ -76,7 +76,7 @@ fn with_front(
             }
             Found::Ordinary(range) => {
                 let mut stretch = Aligned {
-                    text: aligned.text[range.clone()].to_owned(),
+                    text: memory::string(&[&aligned.text[range.clone()]])?,
                     from: memory::copied(&aligned.from[range])?,
                 };
                 stretch.prepend(front.prefix(&stretch.text))?;
