@@ -243,3 +243,21 @@ def test_a_folder_and_a_missing_one_are_named(tmp_path):
     with pytest.raises(FileNotFoundError) as error:
         files.write_bytes(tmp_path / "no" / "x", b"")
     assert error.value.filename == str(tmp_path / "no")
+
+
+@pytest.mark.parametrize("method", ["to_tiktoken", "as_tiktoken"])
+def test_tiktoken_that_cannot_be_mapped_is_not_missing(method, monkeypatch):
+    tokenizer = train([generated_text()], 300)
+    message = "_tiktoken.so: failed to map segment from shared object"
+
+    def refuse(name, *args, **options):
+        if name == "tiktoken":
+            raise ImportError(message)
+        return its_import(name, *args, **options)
+
+    its_import = builtins.__import__
+    with monkeypatch.context() as patch:
+        patch.delitem(sys.modules, "bytemill.tokenizer.tiktoken_encoding", raising=False)
+        patch.setattr(builtins, "__import__", refuse)
+        with pytest.raises(MemoryError, match=message):
+            getattr(tokenizer, method)(*(["x"] if method == "to_tiktoken" else []))

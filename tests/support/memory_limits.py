@@ -10,6 +10,7 @@ refused, on the same object. Prints a JSON object, surface -> limit -> what happ
 import hashlib
 import json
 import os
+import pickle
 import random
 import resource
 import select
@@ -24,12 +25,26 @@ from typing import Any
 import numpy as np
 
 from bytemill import BpeTrainer, Tokenizer, _core, train_bpe
+from bytemill.data import open_shards
+from bytemill.formats import huggingface
+from bytemill.formats.tokenizer_json import content
+from bytemill.vocabulary import Vocabulary
 
 LIMITS = ("resident", "0.2", "1", "4", "16", "64")
 SECONDS = 600
 """After which a call counts as hanging."""
 
 SPECIAL = ["<|end|>"]
+NORMALIZER = {
+    "type": "Sequence",
+    "normalizers": [
+        {"type": "NFKD"},
+        {"type": "Lowercase"},
+        {"type": "Replace", "pattern": {"String": "e"}, "content": "xy"},
+        {"type": "Replace", "pattern": {"Regex": "[aou]+"}, "content": "é"},
+        {"type": "Strip", "strip_left": True, "strip_right": True},
+    ],
+}
 SYLLABLES = "the ing er low new est wid ka to ri ша му é 你好 世界 na m aa".split()  # noqa: SIM905
 
 
@@ -61,12 +76,36 @@ class Surfaces:
         self.ids = self.trained.encode(text)
         self.array = np.array(self.ids)
         self.batch = self.trained.encode_batch(self.texts, 1)
+        self.shards = folder / "shards"
+        self.trained.encode_files([self.file], self.shards, shard_tokens=20_000)
+        spans = self.new_trainer(superwords_from=600)
+        spans.feed([text[:100_000]])
+        self.spans = spans.counts
+        self.superwords = spans.train(1200).vocabulary
+        self.trained.to_huggingface(folder / "tokenizer.json")
+        self.normalizing = self.shaped(NORMALIZER, use_regex=True)
+        self.splitting = self.shaped(None, use_regex=False)
 
     def new_tokenizer(self) -> Tokenizer:
         return Tokenizer.from_vocabulary(self.trained.vocabulary)
 
-    def new_trainer(self) -> BpeTrainer:
-        return BpeTrainer(special_tokens=SPECIAL)
+    def new_trainer(self, **options: Any) -> BpeTrainer:
+        return BpeTrainer(special_tokens=SPECIAL, **options)
+
+    def shaped(self, normalizer: Any, *, use_regex: bool) -> Vocabulary:
+        """The tokens in another tokenizer.json: with a space put before, and splits of bytes."""
+        level = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False}
+        split = {"type": "Split", "pattern": {"Regex": "Ġ?[^Ġ]+"}, "behavior": "Isolated"}
+        parts = [
+            {**level, "use_regex": use_regex},
+            *([] if use_regex else [{**split, "invert": False}]),
+        ]
+        document = {
+            **huggingface.to_dict(self.trained.vocabulary),
+            "normalizer": normalizer,
+            "pre_tokenizer": {"type": "Sequence", "pretokenizers": parts},
+        }
+        return content.vocabulary(document, "shaped")
 
     def of_tokenizers(self) -> dict[str, Callable[[Tokenizer], Any]]:
         text, texts, ids = self.text, self.texts, self.ids
@@ -109,10 +148,34 @@ class Surfaces:
         def nothing() -> None:
             return None
 
+        def of(vocabulary: Vocabulary) -> Callable[[], Tokenizer]:
+            return lambda: Tokenizer.from_vocabulary(vocabulary)
+
+        text, spaced, split, across = (
+            self.text,
+            of(self.normalizing),
+            of(self.splitting),
+            of(self.superwords),
+        )
         load = _core.Counts.load
         return {
             "Tokenizer.load": (nothing, lambda _: Tokenizer.load(self.folder / "tokenizer").merges),
             "Tokenizer": (nothing, lambda _: self.new_tokenizer().encode("hello world")),
+            "normalizing": (spaced, lambda t: t.encode(text)),
+            "normalizing, offsets": (spaced, lambda t: t.encode_with_offsets(text)),
+            "normalizing, a stream": (spaced, lambda t: sum(t.encode_iterable([text]))),
+            "splits of bytes": (split, lambda t: t.encode(text)),
+            "superwords": (across, lambda t: t.encode(text)),
+            "superwords, encode_batch": (across, lambda t: t.encode_batch([text, text[:9]], 2)),
+            "superwords, train": (lambda: self.spans, lambda c: self.trained_on(c).merges),
+            "extended": (self.new_tokenizer, lambda t: t.extended([text[:20_000]], 2010).merges),
+            "pruned": (self.new_tokenizer, lambda t: t.pruned([text[:200_000]]).merges),
+            "pickled": (self.new_tokenizer, lambda t: pickle.loads(pickle.dumps(t)).merges),
+            "from_huggingface": (
+                nothing,
+                lambda _: Tokenizer.from_huggingface(self.folder / "tokenizer.json").merges,
+            ),
+            "Shards": (nothing, lambda _: self.read_shards()),
             "feed": (self.new_trainer, lambda t: counted(t, t.feed, [self.text])),
             "feed, short texts": (self.new_trainer, lambda t: counted(t, t.feed, self.texts)),
             "feed_files": (self.new_trainer, lambda t: counted(t, t.feed_files, [self.file])),
@@ -132,6 +195,15 @@ class Surfaces:
             return [path.read_bytes() for path in sorted(out.glob("*.npy"))]
         finally:
             shutil.rmtree(out, ignore_errors=True)
+
+    def trained_on(self, spans: _core.Counts) -> Tokenizer:
+        trainer = self.new_trainer(superwords_from=500)
+        trainer.add_counts(spans)
+        return trainer.train(1000)
+
+    def read_shards(self) -> tuple[bytes, bytes]:
+        shards = open_shards(self.shards)
+        return shards[:50_000].tobytes(), shards.document(0).tobytes()
 
     def decode_stream(self, tokenizer: Tokenizer) -> str:
         decoder = tokenizer.stream_decoder()

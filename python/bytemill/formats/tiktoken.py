@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bytemill import _core, patterns
+from bytemill.files import raising_memory_error
 from bytemill.formats import regex_parser, regex_tree, selfcheck
 from bytemill.vocabulary import Vocabulary
 
@@ -214,7 +215,8 @@ def _may_match_nothing(pat_str: str) -> bool:
 
 def _import(what: str) -> Any:
     try:
-        import tiktoken
+        with raising_memory_error():
+            import tiktoken
     except ImportError as error:
         raise ImportError(f"{what} needs tiktoken: pip install tiktoken") from error
     return tiktoken

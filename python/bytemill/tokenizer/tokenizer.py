@@ -294,7 +294,8 @@ class Tokenizer(Changing):
         """A `tiktoken.Encoding` that this tokenizer does the work of; where tiktoken is not
         installed, an object with the same methods (`bytemill.tokenizer.tiktoken_surface`)."""
         try:
-            from bytemill.tokenizer.tiktoken_encoding import TiktokenEncoding
+            with raising_memory_error():
+                from bytemill.tokenizer.tiktoken_encoding import TiktokenEncoding
         except ModuleNotFoundError as error:
             if error.name != "tiktoken":
                 raise

@@ -4,6 +4,7 @@
 use crate::error::{Error, Result};
 use crate::normalize::Normalizer;
 use crate::pretokenize::cut::Cuts;
+use crate::system::memory;
 use crate::text::added::{Found, Manner, Passes};
 use crate::text::special::SpecialTokens;
 use rustc_hash::FxHashSet;
@@ -171,7 +172,7 @@ impl Front {
                 Found::Ordinary(range) => {
                     match self.prefix(&text[range.clone()], at + range.start == 0) {
                         "" => ordinary(to, &text[range]),
-                        prefix => ordinary(to, &[prefix, &text[range]].concat()),
+                        prefix => ordinary(to, &memory::string(&[prefix, &text[range]])?),
                     }
                 }
             })

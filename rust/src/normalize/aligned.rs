@@ -27,10 +27,10 @@ impl Aligned {
             let span = (start, start + c.len_utf8());
             from.extend(std::iter::repeat_n(span, c.len_utf8()));
         }
-        let mut copy = String::new();
-        copy.try_reserve(range.len())?;
-        copy.push_str(&text[range]);
-        Ok(Self { text: copy, from })
+        Ok(Self {
+            text: memory::string(&[&text[range]])?,
+            from,
+        })
     }
 
     /// Puts `before` in front of text that is not empty; it stands for the first character.
@@ -67,8 +67,7 @@ impl Aligned {
                 let taken = 1 + change.unsigned_abs();
                 at += old.by_ref().take(taken).map(char::len_utf8).sum::<usize>();
             }
-            text.try_reserve(4)?;
-            text.push(c);
+            memory::push_char(&mut text, c)?;
             from.try_reserve(4)?;
             from.extend(std::iter::repeat_n(span, c.len_utf8()));
         }
@@ -99,7 +98,11 @@ impl Aligned {
             }
             Step::ReplaceText(_, new) | Step::ReplaceMatches(_, new) => {
                 let (mut text, mut from, mut at) = (String::new(), Vec::new(), 0);
-                for (start, end) in step.matches(&self.text)? {
+                let matches = step.matches(&self.text)?;
+                let room = self.text.len() + matches.len() * new.len();
+                text.try_reserve(room)?;
+                from.try_reserve(room)?;
+                for (start, end) in matches {
                     text.push_str(&self.text[at..start]);
                     from.extend_from_slice(&self.from[at..start]);
                     text.push_str(new);

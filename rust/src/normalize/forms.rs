@@ -33,7 +33,7 @@ const HIGH: usize = 0x20000;
 const COMPATIBILITY: std::ops::RangeInclusive<usize> = 0x2F800..=0x2FA1D;
 
 /// For each code point below [`HIGH`] a bit: whether it is inert.
-type Inert = Box<[u64; HIGH / 64]>;
+type Inert = [u64; HIGH / 64];
 
 static NFC: LazyLock<Inert> = LazyLock::new(|| inert(Form::Nfc));
 static NFD: LazyLock<Inert> = LazyLock::new(|| inert(Form::Nfd));
@@ -41,7 +41,7 @@ static NFKC: LazyLock<Inert> = LazyLock::new(|| inert(Form::Nfkc));
 static NFKD: LazyLock<Inert> = LazyLock::new(|| inert(Form::Nfkd));
 
 fn inert(form: Form) -> Inert {
-    let mut table = Box::new([0; HIGH / 64]);
+    let mut table = [0; HIGH / 64];
     for code in 0..HIGH {
         if let Some(c) = char::from_u32(code as u32)
             && form.is_inert(c)
@@ -103,8 +103,7 @@ impl Form {
             out.try_reserve(end - copied)?;
             out.push_str(&text[copied..from]);
             for (c, _) in self.changes(&text[from..end]) {
-                out.try_reserve(4)?;
-                out.push(c);
+                memory::push_char(&mut out, c)?;
             }
             (copied, at) = (end, end);
         }

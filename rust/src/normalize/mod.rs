@@ -9,6 +9,7 @@ pub mod aligned;
 pub mod forms;
 
 use crate::error::{Error, OutOfMemory, Result};
+use crate::system::memory;
 use fancy_regex::Regex;
 use forms::Form;
 use std::borrow::Cow;
@@ -53,7 +54,9 @@ impl Step {
         let mut found = Vec::new();
         match self {
             Self::ReplaceText(old, _) => {
-                found.extend(text.match_indices(old).map(|(at, s)| (at, at + s.len())));
+                for (at, old) in text.match_indices(old) {
+                    memory::push(&mut found, (at, at + old.len()))?;
+                }
             }
             Self::ReplaceMatches(regex, _) => {
                 for one in regex.find_iter(text) {
@@ -63,7 +66,7 @@ impl Step {
                         reason: error.to_string(),
                     })?;
                     if one.start() < one.end() {
-                        found.push((one.start(), one.end()));
+                        memory::push(&mut found, (one.start(), one.end()))?;
                     }
                 }
             }
@@ -81,14 +84,19 @@ impl Step {
                     true => None,
                     false => {
                         let mut lower = with_capacity(text.len())?;
-                        lower.extend(text.chars().flat_map(char::to_lowercase));
+                        for c in text.chars().flat_map(char::to_lowercase) {
+                            memory::push_char(&mut lower, c)?;
+                        }
                         Some(lower)
                     }
                 }
             }
             Self::Strip { left, right } => {
                 let range = stripped(&text, *left, *right);
-                (range.len() < text.len()).then(|| text[range].to_owned())
+                match range.len() < text.len() {
+                    true => Some(memory::string(&[&text[range]])?),
+                    false => None,
+                }
             }
             Self::ReplaceText(_, new) | Self::ReplaceMatches(_, new) => {
                 let matches = self.matches(&text)?;
@@ -107,12 +115,7 @@ impl Step {
             }
             Self::Prepend(before) => match text.is_empty() {
                 true => None,
-                false => {
-                    let mut joined = with_capacity(before.len() + text.len())?;
-                    joined.push_str(before);
-                    joined.push_str(&text);
-                    Some(joined)
-                }
+                false => Some(memory::string(&[before, &text])?),
             },
         };
         Ok(changed.map_or(text, Cow::Owned))

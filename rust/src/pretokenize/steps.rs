@@ -8,6 +8,7 @@
 use crate::error::{Error, Result};
 use crate::pretokenize::scan::{Each, PretokenSink};
 use crate::simd::level::{self, Job, Level};
+use crate::system::memory;
 use serde_json::Value;
 use std::ops::Range;
 use std::sync::Arc;
@@ -202,10 +203,10 @@ impl<M: Matcher> Split<M> {
         emit: &mut dyn FnMut(Range<usize>),
     ) -> Result<()> {
         if self.bytes {
-            let written: String = text.as_bytes()[part.clone()]
-                .iter()
-                .map(|&b| byte_char(b))
-                .collect();
+            let mut written = String::new();
+            for &b in &text.as_bytes()[part.clone()] {
+                memory::push_char(&mut written, byte_char(b))?;
+            }
             // Each of these characters is a byte.
             let (mut at, mut n) = (0, part.start);
             let mut place = |to: usize| {

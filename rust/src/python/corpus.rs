@@ -3,7 +3,7 @@
 use super::convert::with_text;
 use super::inputs::{append_chunk, replaces_invalid};
 use super::memory::{Memory, Raises};
-use super::objects::str_of;
+use super::objects::{int_of, str_of, tuple_of};
 use super::signals::{Pulse, Raised};
 use super::tokenizer::Encoder;
 use crate::corpus::shards::{Checkpoint, ShardOptions, ShardWriter};
@@ -12,7 +12,7 @@ use crate::text::feed::Feed;
 use crate::vocabulary::TYPICAL_TOKEN_BYTES;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyIterator, PyString};
+use pyo3::types::{PyIterator, PyString, PyTuple};
 use std::path::PathBuf;
 
 fn width(dtype: &str) -> PyResult<Width> {
@@ -57,7 +57,7 @@ pub fn encode_corpus<'py>(
     errors: &str,
     progress: Option<Py<PyAny>>,
     expected_bytes: usize,
-) -> PyResult<(Bound<'py, PyByteArray>, Bound<'py, PyByteArray>, u64)> {
+) -> PyResult<Bound<'py, PyTuple>> {
     let options = options(dtype, separator, separator_first, num_threads, errors)?;
     let encoder = &encoder.get().inner;
     let sources = sources.try_iter()?.unbind();
@@ -74,7 +74,8 @@ pub fn encode_corpus<'py>(
     done?;
     let n_bytes = memory.n_bytes();
     let (ids, ends) = memory.into_arrays(py, &[])?;
-    Ok((ids, ends, n_bytes))
+    let n_bytes = int_of(py, n_bytes)?;
+    tuple_of(py, [ids.into_any(), ends.into_any(), n_bytes.into_any()])
 }
 
 /// Writes shards; returns the last checkpoint.

@@ -1,14 +1,14 @@
 //! Decoding.
 
 use super::convert::{each_in_list, id_of, ids_of, list_of};
-use super::objects::{bytes_of, list_of as list_of_items};
+use super::objects::{bytes_of, list_of as list_of_items, pair_of};
 use crate::decode::{self, DecodeError, Joined, UnknownId};
 use crate::system::memory;
 use crate::utf8;
 use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyString};
+use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 use std::ffi::{CStr, CString};
 use std::sync::{Arc, Mutex};
 
@@ -118,10 +118,7 @@ impl Decoder {
         list_of_items(ids.py(), tokens)
     }
 
-    fn decode_with_offsets<'py>(
-        &self,
-        ids: &Bound<'py, PyAny>,
-    ) -> PyResult<(Bound<'py, PyString>, Bound<'py, PyList>)> {
+    fn decode_with_offsets<'py>(&self, ids: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
         let found = ids_of(ids)?;
         let mut offsets = memory::with_capacity(found.len())?;
         let mut n_chars: u32 = 0;
@@ -137,7 +134,7 @@ impl Decoder {
             n_chars += utf8::count_chars(token) as u32;
         }
         let text = self.text(ids, c"strict")?;
-        Ok((text, list_of(ids.py(), &offsets)?))
+        pair_of(ids.py(), text, list_of(ids.py(), &offsets)?)
     }
 
     fn decode_single_token_bytes<'py>(

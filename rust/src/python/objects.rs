@@ -2,7 +2,7 @@
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyInt, PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
 
 /// An int.
 ///
@@ -66,23 +66,47 @@ pub fn ints_of<'py>(py: Python<'py>, values: &[u64]) -> PyResult<Bound<'py, PyTu
     Ok(unsafe { ints.cast_into_unchecked() })
 }
 
-/// A tuple of two.
+/// A tuple of these items.
 ///
 /// # Errors
 /// MemoryError.
 #[allow(unsafe_code)]
+#[inline]
+pub fn tuple_of<'py, const N: usize>(
+    py: Python<'py>,
+    items: [Bound<'py, PyAny>; N],
+) -> PyResult<Bound<'py, PyTuple>> {
+    // SAFETY: the tuple is new, with an empty place for each item, which takes over the reference.
+    unsafe {
+        let tuple = Bound::from_owned_ptr_or_err(py, ffi::PyTuple_New(N as ffi::Py_ssize_t))?;
+        for (i, item) in items.into_iter().enumerate() {
+            ffi::PyTuple_SetItem(tuple.as_ptr(), i as ffi::Py_ssize_t, item.into_ptr());
+        }
+        Ok(tuple.cast_into_unchecked())
+    }
+}
+
+/// A tuple of two.
+///
+/// # Errors
+/// MemoryError.
+#[inline]
 pub fn pair_of<'py, A, B>(
     py: Python<'py>,
     first: Bound<'py, A>,
     second: Bound<'py, B>,
 ) -> PyResult<Bound<'py, PyTuple>> {
-    // SAFETY: the tuple is new, with two empty places, each of which takes over a reference.
-    unsafe {
-        let pair = Bound::from_owned_ptr_or_err(py, ffi::PyTuple_New(2))?;
-        ffi::PyTuple_SetItem(pair.as_ptr(), 0, first.into_ptr());
-        ffi::PyTuple_SetItem(pair.as_ptr(), 1, second.into_ptr());
-        Ok(pair.cast_into_unchecked())
-    }
+    tuple_of(py, [first.into_any(), second.into_any()])
+}
+
+/// An empty dict.
+///
+/// # Errors
+/// MemoryError.
+#[allow(unsafe_code)]
+pub fn new_dict(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    // SAFETY: what comes back is a reference of our own to a dict, or null with an error set.
+    unsafe { Ok(Bound::from_owned_ptr_or_err(py, ffi::PyDict_New())?.cast_into_unchecked()) }
 }
 
 /// A list of the items.

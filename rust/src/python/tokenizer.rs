@@ -25,7 +25,7 @@ use crate::vocabulary::ranks::Ranks;
 use crate::vocabulary::{FEWEST_TOKEN_BYTES, TYPICAL_TOKEN_BYTES};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyDict, PyInt, PyList, PyString};
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
 use std::sync::Arc;
 
 /// Text shorter than this, in bytes, is encoded faster than the GIL is released and taken again.
@@ -272,7 +272,7 @@ impl Encoder {
         width: usize,
         num_threads: Option<usize>,
         allowed: Option<&Bound<'py, SpecialSet>>,
-    ) -> PyResult<(Bound<'py, PyByteArray>, Bound<'py, PyByteArray>)> {
+    ) -> PyResult<Bound<'py, PyTuple>> {
         let (py, strings) = (texts.py(), Strings::new(texts)?);
         let width = match width {
             2 => Width::U16,
@@ -282,7 +282,8 @@ impl Encoder {
         let expected = (strings.n_chars() / TYPICAL_TOKEN_BYTES).min(1 << 28) * width.bytes();
         let mut memory = Memory::new(py, expected)?;
         strings.encode(&options, &mut memory)?;
-        memory.into_arrays(py, &[0])
+        let (ids, offsets) = memory.into_arrays(py, &[0])?;
+        pair_of(py, ids, offsets)
     }
 
     #[pyo3(signature = (texts, num_threads=None, allowed=None))]
@@ -304,7 +305,7 @@ impl Encoder {
         &self,
         text: &Bound<'py, PyString>,
         allowed: Option<&Bound<'py, SpecialSet>>,
-    ) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyList>)> {
+    ) -> PyResult<Bound<'py, PyTuple>> {
         let allowed = self.allowed(allowed);
         let (utf8, starts) = text_and_starts(text)?;
         let (ids, mut spans) = text.py().detach(|| -> Result<_> {
@@ -321,7 +322,7 @@ impl Encoder {
         let spans = spans
             .iter()
             .map(|&(start, end)| pair_of(py, int_of(py, start as u64)?, int_of(py, end as u64)?));
-        Ok((self.ints.list_of(py, &ids)?, list_of(py, spans)?))
+        pair_of(py, self.ints.list_of(py, &ids)?, list_of(py, spans)?)
     }
 
     #[pyo3(signature = (text, max_tokens, allowed=None))]
@@ -360,7 +361,7 @@ impl Encoder {
     }
 
     fn splits<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyList>>> {
-        let Some(splits) = py.detach(|| self.inner.vocabulary().splits()) else {
+        let Some(splits) = py.detach(|| self.inner.vocabulary().splits())? else {
             return Ok(None);
         };
         let bytes = |id| bytes_of(py, self.inner.token_bytes(id).unwrap_or_default());

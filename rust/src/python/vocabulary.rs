@@ -1,6 +1,6 @@
 //! What a vocabulary consists of: split patterns, and tokens with their ids.
 
-use super::objects::{bytes_of, int_of};
+use super::objects::{bytes_of, int_of, new_dict};
 use crate::error::Result;
 use crate::pretokenize::Pretokenizer;
 use crate::pretokenize::pattern::{self, Named};
@@ -71,7 +71,7 @@ impl Ranks {
     }
 
     fn tokens<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let tokens = PyDict::new(py);
+        let tokens = new_dict(py)?;
         let sorted = || -> Result<_> { Ok(self.inner.sorted()?) };
         for (token, id) in py.detach(sorted)? {
             tokens.set_item(bytes_of(py, token)?, int_of(py, id.into())?)?;

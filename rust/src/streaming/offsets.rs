@@ -78,7 +78,7 @@ fn with_front(
             Found::Ordinary(range) => {
                 let is_first = at + range.start == 0;
                 let mut stretch = Aligned {
-                    text: aligned.text[range.clone()].to_owned(),
+                    text: memory::string(&[&aligned.text[range.clone()]])?,
                     from: memory::copied(&aligned.from[range])?,
                 };
                 stretch.prepend(front.prefix(&stretch.text, is_first))?;

@@ -6,7 +6,10 @@
 //!
 //! Left to abort is what is small and does not grow so: some kilobytes for a call, a thread, a pattern or a
 //! set of special tokens. That is the boxes of errors and jobs; the names of files, and JSON of a checkpoint;
-//! what `std` takes to start a thread and for the nodes of a `BTreeMap`; rayon's queues; and the searchers that aho-corasick, regex-syntax and fancy-regex build.
+//! what `std` takes to start a thread and for the nodes of a `BTreeMap`; rayon's queues; and the searchers that
+//! aho-corasick, regex-syntax and fancy-regex build. Two other crates take memory for a text and abort where there
+//! is none: unicode-normalization keeps the marks that follow one character (a text of megabytes of marks), and
+//! fancy-regex its way back through a match (up to some tens of megabytes, by its limit of steps).
 
 use crate::error::{OutOfMemory, Result};
 use bytemuck::Zeroable;
@@ -69,6 +72,24 @@ pub(crate) fn append<T: Copy>(list: &mut Vec<T>, items: &[T]) -> Result<(), OutO
     Ok(())
 }
 
+/// The texts, joined.
+pub(crate) fn string(parts: &[&str]) -> Result<String, OutOfMemory> {
+    let mut text = String::new();
+    text.try_reserve_exact(parts.iter().map(|part| part.len()).sum())?;
+    for part in parts {
+        text.push_str(part);
+    }
+    Ok(text)
+}
+
+/// Appends a character.
+#[inline]
+pub(crate) fn push_char(text: &mut String, c: char) -> Result<(), OutOfMemory> {
+    text.try_reserve(c.len_utf8())?;
+    text.push(c);
+    Ok(())
+}
+
 /// Makes a list `n` items long, with `value` for those that are new.
 #[inline(always)]
 pub(crate) fn resize<T: Clone>(list: &mut Vec<T>, n: usize, value: T) -> Result<(), OutOfMemory> {
@@ -116,6 +137,9 @@ mod tests {
         assert_eq!(*boxed_slice(&list)?, [7, 7]);
         assert_eq!(collect(list.iter().map(|n| n + 1))?, copied(&[8, 8])?);
         assert_eq!(*boxed(list)?, [7, 7]);
+        let mut text = string(&["é", "", "a"])?;
+        push_char(&mut text, '中')?;
+        assert_eq!(text, "éa中");
         Ok(())
     }
 

@@ -35,6 +35,9 @@ pub const TYPICAL_TOKEN_BYTES: usize = 4;
 /// Hardly any text has more tokens than bytes divided by this.
 pub const FEWEST_TOKEN_BYTES: usize = 2;
 
+/// The ids of the two tokens that each token is merged from, if merging makes it.
+pub type Splits = Vec<Option<(u32, u32)>>;
+
 /// Ranks, and what encoding looks up in.
 #[derive(Debug)]
 pub struct Vocabulary {
@@ -116,12 +119,18 @@ impl Vocabulary {
 
     /// For each token longer than a byte, by rank, the ids of the two that it is merged from, if merging
     /// makes it; `None` for a vocabulary without a table.
-    pub fn splits(&self) -> Option<Vec<Option<(u32, u32)>>> {
-        let table = self.table.as_ref()?;
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn splits(&self) -> Result<Option<Splits>, OutOfMemory> {
+        let Some(table) = self.table.as_ref() else {
+            return Ok(None);
+        };
         let ids = self.ranks.ids();
         let origins = table.origins.iter().skip(256);
         let pair = |(left, right): (u32, u32)| (ids[left as usize], ids[right as usize]);
-        Some(origins.map(|o| o.parts().map(pair)).collect())
+        let splits = origins.map(|o| o.parts().map(pair));
+        Ok(Some(memory::collect(splits)?))
     }
 
     /// Appends the ids of a pretoken, or of a piece of one.

@@ -10,6 +10,7 @@
 
 mod allocator;
 mod encoding;
+mod normalizing;
 mod sample;
 mod training;
 
@@ -71,5 +72,6 @@ fn large_allocations_are_refused_one_by_one() {
     training::counts(&sample, &dir);
     training::merges(&sample);
     training::superwords(&sample);
+    normalizing::steps(&sample);
     std::fs::remove_dir_all(&dir).expect("the folder is ours");
 }
