@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -62,21 +64,21 @@ class Rows(Step[Tensor]):
 
     def add(self, x: Tensor, y: Tensor, matrix: Tensor) -> Tensor:
         """(B, C)."""
-        return x + y @ matrix
+        return (y @ matrix).add_(x)
 
     def attend(self, i: int, layer: Layer[Tensor], qkv: Tensor) -> Tensor:
         """(B, C + 2 n_kv_head head_dim) to (B, C)."""
         config = self.config
         n_rows, n_head, heads = qkv.shape[0], config.n_head, config.n_head + config.n_kv_head
         qkv = qkv.view(n_rows, -1, config.head_dim)
-        qk = qkv[:, :heads]
+        # In place, as far as the dtype lets it: what is small costs more to make than to compute.
+        qk = qkv[:, :heads].float()
         if config.qk_norm:
-            qk = self._norm(qk.float())
+            qk.mul_(self._scale(qk))
             if layer.qk_weight is not None:
-                qk = qk * layer.qk_weight
+                qk.mul_(layer.qk_weight)
         if self._turn is not None:
-            pairs = torch.view_as_complex(qk.float().reshape(n_rows, heads, -1, 2))
-            qk = torch.view_as_real(pairs * self._turn).flatten(-2)
+            torch.view_as_complex(qk.view(n_rows, heads, -1, 2)).mul_(self._turn)
         qk = qk.to(self.weights.dtype)
         past = self._place.store(qk[:, None, n_head:], qkv[:, None, heads:], layer.window)
         # The query heads that share keys stand in for time, so nothing is repeated.
@@ -91,5 +93,16 @@ class Rows(Step[Tensor]):
         wide = x.float()
         if centered:
             wide = wide - wide.mean(-1, keepdim=True)
-        scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.config.norm_eps)
-        return (wide * scale).to(x.dtype)
+        return (wide * self._scale(wide)).to(x.dtype)
+
+    def _scale(self, wide: Tensor) -> Tensor:
+        """What RMSNorm multiplies with, (..., 1)."""
+        sums = wide.square().sum(-1, keepdim=True)
+        return sums.div_(_number(wide.shape[-1])).add_(_number(self.config.norm_eps)).rsqrt_()
+
+
+@lru_cache(maxsize=64)
+def _number(value: float) -> Tensor:
+    """What torch makes of a number anew for each operation with one. It lies on the CPU, whatever
+    the device of the other operand."""
+    return torch.tensor(value, dtype=torch.float32, device="cpu")

@@ -264,12 +264,12 @@ class Place:
         kept = self._cache.keys[layer], self._cache.values[layer]
         for whole, part in zip(kept, (keys, values), strict=True):
             if self._start is not None:
-                whole[:, :, self._start : self._end] = part.transpose(1, 2)
+                whole.narrow(2, self._start, self._length).copy_(part.transpose(1, 2))
             else:
                 whole.transpose(1, 2)[self._rows, self.positions] = part.to(whole.dtype)
         # Keys before every query's window are not read at all.
         first = 0 if window is None else max(0, self._least + 1 - window)
-        k, v = kept[0][:, :, first : self._end], kept[1][:, :, first : self._end]
+        k, v = (whole.narrow(2, first, self._end - first) for whole in kept)
         if self._start is not None:
             if self._length == 1:
                 return Past(k, v, None, False)
