@@ -26,18 +26,27 @@ MEMORY = 400 << 20
 
 
 def worker_seconds() -> float:
-    """Processor time of all Ray workers so far."""
-    ticks = 0
+    """Processor time of all workers of this process's cluster so far."""
+    ticks: dict[int, int] = {}
+    parents: dict[int, int] = {}
     for folder in Path("/proc").iterdir():
         if not folder.name.isdecimal():
             continue
         try:
-            if (folder / "cmdline").read_bytes().startswith(b"ray::"):
-                fields = (folder / "stat").read_text().rpartition(")")[2].split()
-                ticks += int(fields[11]) + int(fields[12])
+            name = (folder / "cmdline").read_bytes()
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue  # it has ended
-    return ticks / os.sysconf("SC_CLK_TCK")
+        parents[int(folder.name)] = int(fields[1])
+        if name.startswith(b"ray::"):
+            ticks[int(folder.name)] = int(fields[11]) + int(fields[12])
+
+    def is_ours(pid: int) -> bool:
+        while pid > 1 and pid != os.getpid():
+            pid = parents.get(pid, 0)
+        return pid == os.getpid()
+
+    return sum(n for pid, n in ticks.items() if is_ours(pid)) / os.sysconf("SC_CLK_TCK")
 
 
 def measured(run: Callable[[], Any]) -> tuple[float, float, Any]:
@@ -48,10 +57,12 @@ def measured(run: Callable[[], Any]) -> tuple[float, float, Any]:
     return time.perf_counter() - wall, cpu + workers, result
 
 
-def compare(name: str, n_bytes: int, threads: Callable[[], Any], ray: Callable[[], Any]) -> Any:
+def compare(
+    name: str, n_bytes: int, rounds: int, threads: Callable[[], Any], ray: Callable[[], Any]
+) -> Any:
     """Times both by turns and prints the best of each."""
     sides: dict[str, list[tuple[float, float, Any]]] = {"threads": [], "ray": []}
-    for _ in range(3):
+    for _ in range(rounds):
         sides["threads"].append(measured(threads))
         sides["ray"].append(measured(ray))
     for side, results in sides.items():
@@ -71,6 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--corpus", nargs="+", required=True, metavar="PATH")
     parser.add_argument("--vocab-size", type=int, default=32_768)
+    parser.add_argument("--rounds", type=int, default=3, help="by turns, of which the best counts")
     args = parser.parse_args()
 
     import ray
@@ -94,7 +106,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         # Once before: starting workers and importing are not what is measured.
         on_ray.encode(args.corpus, tokenizer, Path(folder, "first"))
-        counts = compare("count", n_bytes, count_here, lambda: on_ray.count(args.corpus, **options))
+        counts = compare(
+            "count", n_bytes, args.rounds, count_here, lambda: on_ray.count(args.corpus, **options)
+        )
         if counts.items() != trainer.counts.items():
             raise SystemExit("the counts differ")
         print(f"counts: {len(counts):,} pretokens, {len(work.pack(counts)):,} bytes as sent")
@@ -108,6 +122,7 @@ def main() -> None:
         compare(
             "encode",
             n_bytes,
+            args.rounds,
             lambda: tokenizer.encode_files(args.corpus, fresh(), num_threads=2),
             lambda: on_ray.encode(args.corpus, tokenizer, fresh()),
         )

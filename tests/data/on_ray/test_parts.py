@@ -80,12 +80,8 @@ def test_small_files_share_a_part_and_large_ones_are_cut(tmp_path):
 
 
 def test_a_part_is_a_64th_within_bounds():
-    assert [default_part_bytes(n) >> 20 for n in (0, 1 << 30, 4 << 30, 1 << 40)] == [
-        16,
-        16,
-        64,
-        256,
-    ]
+    sizes = (0, 1 << 30, 4 << 30, 1 << 40)
+    assert [default_part_bytes(n, 16 << 20) >> 20 for n in sizes] == [16, 16, 64, 512]
 
 
 def test_marks_that_overlap_do_not_cut():

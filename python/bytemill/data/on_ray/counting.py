@@ -16,6 +16,8 @@ from bytemill.data.on_ray.cluster import Tasks, connect
 from bytemill.data.on_ray.job import CountJob
 from bytemill.data.on_ray.source import Input, source_of
 
+_PART_BYTES: Final = 1 << 27
+"""Where the caller says nothing: sending the counts of less takes as long as counting it."""
 _FAN: Final = 8
 """How many counts a task adds up."""
 
@@ -63,8 +65,8 @@ def count(
         doc_cap: Count at most this many characters of each document.
         text_column: The key (.jsonl) or column (.parquet, dataset) that holds the text.
         errors: What to do with bytes that are not UTF-8: "strict" raises, "replace" reads U+FFFD.
-        part_bytes: Bytes of a part, about; if None a 64th of all files, from 16 to 256 MiB, of a
-            dataset 64 MiB. The result does not depend on it.
+        part_bytes: Bytes of a part, about; if None a 64th of all files, from 128 to 512 MiB, of a
+            dataset 128 MiB. The result does not depend on it.
         num_cpus: CPUs, and threads, of a task.
         max_retries: How often a task is done again when its worker dies; -1 for ever.
         progress: Called a few times a second with the bytes counted and all bytes of the files, on
@@ -84,7 +86,7 @@ def count(
     check_errors(errors)
     special = check_special_tokens(special_tokens)
     check_limit("part_bytes", part_bytes)
-    source = source_of(files_or_dataset, text_column, errors, part_bytes)
+    source = source_of(files_or_dataset, text_column, errors, part_bytes, _PART_BYTES)
     connect()
     job = CountJob(
         key=secrets.token_hex(16),

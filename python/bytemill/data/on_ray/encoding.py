@@ -27,6 +27,7 @@ from bytemill.data.shard_run import NOTHING_DONE, PARTS_NAME, ShardRun
 from bytemill.data.shards import SPLITS, Dtype, Manifest, Shard
 from bytemill.files import named, naming_full_disk, new_folder, write_bytes
 
+_PART_BYTES: Final = 1 << 24
 _DATASET: Final = "ray.data.Dataset"
 
 
@@ -69,7 +70,9 @@ def encode(
             `Tokenizer.encode_files`.
         text_column: The key (.jsonl) or column (.parquet, dataset) that holds the text.
         errors: What to do with bytes that are not UTF-8: "strict" raises, "replace" reads U+FFFD.
-        part_bytes, num_cpus, max_retries: As for `count`.
+        part_bytes: Bytes of a part, about; if None a 64th of all files, from 16 to 512 MiB, of a
+            dataset 16 MiB. What is written does not depend on it.
+        num_cpus, max_retries: As for `count`.
         progress: As for `count`.
 
     Returns:
@@ -88,7 +91,7 @@ def encode(
     )
     dtype = choose_dtype(vocabulary, dtype)
     check_limit("part_bytes", part_bytes)
-    source = source_of(files_or_dataset, text_column, errors, part_bytes)
+    source = source_of(files_or_dataset, text_column, errors, part_bytes, _PART_BYTES)
     connect()
     how = {"num_cpus": check_limit("num_cpus", num_cpus) or 1, "max_retries": max_retries}
     # Of another kind of tokenizer it is not known here where its special tokens are found.

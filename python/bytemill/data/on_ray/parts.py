@@ -14,8 +14,6 @@ from typing import Final, NamedTuple, TypeAlias
 from bytemill.data.inputs import InputFile
 
 _PIECE: Final = 1 << 20
-_LEAST: Final = 1 << 24
-_MOST: Final = 1 << 28
 _PARTS: Final = 64
 
 
@@ -41,9 +39,9 @@ Part: TypeAlias = tuple[Segment, ...]
 """What one task reads, in order."""
 
 
-def default_part_bytes(total: int) -> int:
-    """Bytes of a part where the caller names none: a 64th of all, from 16 to 256 MiB."""
-    return min(max(total // _PARTS, _LEAST), _MOST)
+def default_part_bytes(total: int, least: int) -> int:
+    """Bytes of a part where the caller names none: a 64th of all, from `least` to 512 MiB."""
+    return min(max(total // _PARTS, least), 1 << 29)
 
 
 def partition(

@@ -35,7 +35,9 @@ class Files:
         ValueError: One is a pipe, or JSON lines under another name.
     """
 
-    def __init__(self, paths: Paths, text_column: str, errors: str, part_bytes: int | None) -> None:
+    def __init__(
+        self, paths: Paths, text_column: str, errors: str, part_bytes: int | None, least: int
+    ) -> None:
         self.files: list[InputFile] = expand_inputs(paths)
         check_readable(self.files, text_column, errors)
         for file in self.files:
@@ -45,7 +47,7 @@ class Files:
                     "read; write it to a file first"
                 )
         self.size = sum(file.size for file in self.files)
-        self.part_bytes = part_bytes or parts.default_part_bytes(self.size)
+        self.part_bytes = part_bytes or parts.default_part_bytes(self.size, least)
 
     def shares(self, marks: Sequence[str]) -> Iterator[Share]:
         """The parts, cut where `marks` separate documents."""
@@ -64,14 +66,14 @@ class Blocks:
         ValueError: It has no column of that name.
     """
 
-    def __init__(self, dataset: Any, text_column: str, part_bytes: int | None) -> None:
+    def __init__(self, dataset: Any, text_column: str, part_bytes: int) -> None:
         schema = dataset.schema()
         names = [] if schema is None else list(schema.names)
         if schema is not None and names.count(text_column) != 1:
             raise no_column(text_column, names)
         # Where there are other columns, they need not be brought to whoever counts or encodes.
         self._dataset = dataset if len(names) < 2 else dataset.select_columns([text_column])
-        self._part_bytes = part_bytes or 1 << 26
+        self._part_bytes = part_bytes
         self.size = 0
 
     def shares(self, marks: Sequence[str]) -> Iterator[Share]:
@@ -118,9 +120,10 @@ def is_dataset(value: object) -> bool:
 
 
 def source_of(
-    value: Input, text_column: str, errors: str, part_bytes: int | None
+    value: Input, text_column: str, errors: str, part_bytes: int | None, least: int
 ) -> Files | Blocks:
-    """Whichever of both `value` is."""
+    """Whichever of both `value` is; without `part_bytes` a part has `least` bytes, or of many files
+    more."""
     if is_dataset(value):
-        return Blocks(value, text_column, part_bytes)
-    return Files(value, text_column, errors, part_bytes)
+        return Blocks(value, text_column, part_bytes or least)
+    return Files(value, text_column, errors, part_bytes, least)
