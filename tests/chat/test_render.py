@@ -1,10 +1,12 @@
 """Ids and masks: worked examples, a naive renderer, hostile texts, cuts, replies."""
 
+import json
 import os
 import random
 
 import pytest
 
+from bytemill import Tokenizer
 from bytemill.chat import SPECIAL_TOKENS, Conversation, Message, Part, Renderer, with_special_tokens
 from tests.support.chats import chat_tokenizer, conversation, text
 from tests.support.vocabularies import generated_text, train
@@ -229,3 +231,43 @@ def test_a_tokenizer_without_the_special_tokens():
     sample = generated_text(5, 50)
     assert more.encode_ordinary(sample) == plain.encode_ordinary(sample)
     Renderer(more)
+
+
+def as_file(tokenizer, path, **changes):
+    """The tokenizer as a tokenizer.json that says other things, read again."""
+    tokenizer.to_huggingface(path)
+    data = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**data, **changes}), encoding="utf-8")
+    return Tokenizer.from_huggingface(path)
+
+
+@pytest.mark.parametrize("special", [(), ("<|bos|>", "<|user_end|>")])
+def test_special_tokens_beside_what_a_tokenizer_json_says(special, tmp_path):
+    """A normalizer goes on normalizing, here and in the file that is written."""
+    plain = train([generated_text()], 300, ["<|x|>", *special])
+    lower = as_file(plain, tmp_path / "a.json", normalizer={"type": "Lowercase"})
+    more = with_special_tokens(lower)
+    texts = ["Low ER Newest", "<|x|>A", generated_text(5, 50).upper()]
+    assert [more.encode_ordinary(text) for text in texts] == [
+        lower.encode_ordinary(text) for text in texts
+    ]
+    assert more.encode_ordinary("LOW") == more.encode_ordinary("low")
+    Renderer(more)
+    more.to_huggingface(tmp_path / "b.json")
+    again = Tokenizer.from_huggingface(tmp_path / "b.json")
+    assert again.special_tokens == more.special_tokens
+    assert again.encode("<|user_start|>LOW") == more.encode("<|user_start|>LOW")
+    assert more.encode("<|user_start|>LOW") == [
+        more.special_tokens["<|user_start|>"], *lower.encode("low"),
+    ]  # fmt: skip
+
+
+def test_special_tokens_that_ordinary_text_becomes(tmp_path):
+    """Added tokens that are not special are found in what a user writes."""
+    TOKENIZER.to_huggingface(tmp_path / "a.json")
+    added = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["added_tokens"]
+    for entry in added:
+        entry["special"] = entry["content"] != "<|user_end|>"
+    found = as_file(TOKENIZER, tmp_path / "b.json", added_tokens=added)
+    with pytest.raises(ValueError, match=r"finds <\|user_end\|> in ordinary text"):
+        Renderer(found)

@@ -57,6 +57,41 @@ def test_ends_and_refusals(theirs):
             theirs.apply_chat_template([{"role": role, "content": "x"} for role in roles])
 
 
+USER = {"role": "user", "content": "x"}
+
+
+@pytest.mark.parametrize("role", ["system", "user"])
+def test_text_in_a_list(theirs, role):
+    said = {"role": role, "content": [{"type": "text", "text": t} for t in ("Be", " brief")]}
+    messages = [said, USER] if role == "system" else [said]
+    assert (
+        theirs.apply_chat_template(messages, return_dict=False)
+        == RENDERER.render(Conversation.of(messages)).ids
+    )
+
+
+@pytest.mark.parametrize(
+    ("messages", "reason"),
+    [
+        ([{"role": "user", "content": [{"type": "python", "text": "x"}]}], "can only be text"),
+        (
+            [{"role": "system", "content": [{"type": "image", "text": "x"}]}, USER],
+            "can only be text",
+        ),
+        (
+            [USER, {"role": "assistant", "content": [{"type": "python_output", "text": "x"}]}],
+            "no python stands before",
+        ),
+        ([USER, {"role": "assistant", "content": [{"type": "image", "text": "x"}]}], "image"),
+    ],
+)
+def test_refuses_what_the_renderer_refuses(theirs, messages, reason):
+    with pytest.raises(ValueError):
+        Conversation.of(messages)
+    with pytest.raises(Exception, match=reason):
+        theirs.apply_chat_template(messages)
+
+
 def test_views_show_every_token_and_run_nothing():
     r = random.Random(6)
     for _ in range(50):

@@ -206,7 +206,9 @@ def test_weights_are_shares():
     assert abs(which[1] / 4_000 - 0.75) < 0.03
     first = [i.conversation for i in task if i.more["tasks"] == (0,)]
     assert first[:6] == [parts[0][i % 3].conversation for i in range(6)]
-    for weights in ([1, 2], [1, -1, 3], [0, 0, 0], [1, float("inf"), 0]):
+    largest = Weighted(parts, [1e308 / 3, 1e308, 0], 4_000)  # whose sum is not a number
+    assert [i.more for i in largest] == [i.more for i in task]
+    for weights in ([1, 2], [1, -1, 3], [0, 0, 0], [1, float("inf"), 0], [1, float("nan"), 0]):
         with pytest.raises(ValueError, match="weights"):
             Weighted(parts, weights, 10)
     with pytest.raises(ValueError, match="no items"):

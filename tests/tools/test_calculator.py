@@ -131,3 +131,9 @@ def test_writes_results_as_gsm8k_does():
             continue
         same += result in (found, found.removeprefix("0"))
     assert same / len(calls) >= 0.97
+
+
+@pytest.mark.parametrize("value", [3, None, b"1"])
+def test_what_is_not_text(value):
+    with pytest.raises(TypeError, match=f"a {type(value).__name__}, not a str"):
+        calculate(value)

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bytemill.chat.conversation import Conversation, Message, Part, PartType
+from bytemill.tokenizer.special import with_special
 from bytemill.tokenizer.tokenizer import Tokenizer
 
 SPECIAL_TOKENS: Final = (
@@ -80,7 +81,8 @@ class Renderer:
 
     Raises:
         TypeError: It is not a `Tokenizer`.
-        ValueError: It lacks some of them; the message names them.
+        ValueError: It lacks some of them, or finds some in ordinary text, as it does added tokens
+            of a tokenizer.json that are not special; the message names them.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -89,12 +91,18 @@ class Renderer:
                 f"tokenizer is a {type(tokenizer).__name__}, not a bytemill.Tokenizer: load one "
                 "with Tokenizer.load, or train it"
             )
-        special = tokenizer.special_tokens
+        special, encode = tokenizer.special_tokens, tokenizer.encode_ordinary
         missing = [token for token in SPECIAL_TOKENS if token not in special]
         if missing:
             raise ValueError(
                 f"the tokenizer has no special token {', '.join(missing)}: train it with those of "
                 "bytemill.chat.SPECIAL_TOKENS, or add them with bytemill.chat.with_special_tokens"
+            )
+        found = [token for token in SPECIAL_TOKENS if special[token] in encode(token)]
+        if found:
+            raise ValueError(
+                f"the tokenizer finds {', '.join(found)} in ordinary text: whoever writes that "
+                'would write a special token; its tokenizer.json must say "special": true of them'
             )
         self.tokenizer = tokenizer
         self.special = {token: special[token] for token in SPECIAL_TOKENS}
@@ -250,15 +258,7 @@ class Renderer:
 def with_special_tokens(tokenizer: Tokenizer) -> Tokenizer:
     """The tokenizer with those of `SPECIAL_TOKENS` that it lacks, after its highest id.
 
-    Ordinary text gets the ids that it got before. A model made for the old one needs a larger
-    vocabulary.
+    Ordinary text gets the ids that it got before, also by what a tokenizer.json says of it. A model
+    made for the old one needs a larger vocabulary.
     """
-    special = dict(tokenizer.special_tokens)
-    next_id = tokenizer.n_vocab
-    for token in SPECIAL_TOKENS:
-        if token not in special:
-            special[token] = next_id
-            next_id += 1
-    return Tokenizer.from_ranks(
-        tokenizer.mergeable_ranks, special, pattern=tokenizer.pat_str, name=tokenizer.name
-    )
+    return with_special(tokenizer, SPECIAL_TOKENS)

@@ -5,6 +5,7 @@ A new task is a file of its own with a subclass of `Task`: its items, and `judge
 
 from __future__ import annotations
 
+import math
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -63,6 +64,13 @@ class Task(ABC):
     def __iter__(self) -> Iterator[Item]:
         """All items in turn."""
         return (self.item(index) for index in range(len(self)))
+
+
+def scaled(weights: Sequence[float]) -> list[float]:
+    """Weights of 0 and more by a power of two, which changes no digit, so that the greatest is
+    between a half and 1 and their sum is a number."""
+    exponent = math.frexp(max(weights))[1]
+    return [math.ldexp(weight, -exponent) for weight in weights]
 
 
 def checked_size(size: int) -> int:
@@ -186,8 +194,9 @@ class Weighted(_Several):
         super().__init__(tasks, "mixture")
         if len(weights) != len(tasks):
             raise ValueError(f"{len(weights)} weights for {len(tasks)} tasks; give one for each")
-        if min(weights) < 0 or not 0 < sum(weights) < float("inf"):
+        if not all(0 <= weight < math.inf for weight in weights) or not any(weights):
             raise ValueError(f"weights={list(weights)}: they are at least 0, and one is above")
+        weights = scaled(weights)
         for task, weight in zip(tasks, weights, strict=True):
             if weight and not len(task):
                 raise ValueError(f"the task {task.name} has no items; leave it out")

@@ -47,7 +47,10 @@ def calculate(expression: str) -> str:
         CalculatorError: Anything else: a character or an order that is not allowed, a division by
             zero, an expression of more than 1,024 characters or 64 levels, a result of more than
             400 digits.
+        TypeError: The expression is not a str.
     """
+    if not isinstance(expression, str):
+        raise TypeError(f"the expression is a {type(expression).__name__}, not a str")
     if len(expression) > MAX_LENGTH:
         raise CalculatorError(
             f"an expression of {len(expression):,} characters; at most {MAX_LENGTH:,} are allowed"

@@ -77,7 +77,7 @@ def talk(group):
     found = {"sum": group.sum(torch.tensor([1.0 + group.rank, 2.0])).tolist()}
     found["first"] = group.first(group.rank + 0.25)
     found["gathered"] = group.gather(f"rank {group.rank}")
-    group.agree({"data": "abc", "steps": 5})
+    group.agree({"data": "abc", "steps": 5, "refused elsewhere": float("nan")})
     for name, block in (
         ("agree", lambda: group.agree({"data": "abc", "steps": 5 + (group.rank == 1)})),
         ("one raises", lambda: begin(group, group.rank == 1)),

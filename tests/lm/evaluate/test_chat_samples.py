@@ -153,6 +153,7 @@ def test_pass_at_k_by_hand():
     ("fields", "error", "message"),
     [
         ({"samples": 0}, ValueError, "samples=0"),
+        ({"samples": 10**12}, ValueError, "at most 100,000"),
         ({"samples": 2.5}, TypeError, "samples=2.5"),
         ({"temperature": 0}, ValueError, "temperature=0: all replies"),
         ({"top_k": 0}, ValueError, "top_k=0"),

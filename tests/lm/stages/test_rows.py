@@ -354,6 +354,10 @@ def test_weights():
     made = Conversations(shares, RENDERER, 50, mask=True, seed=1)
     assert made.epoch is None
     places = [made.place(i) for i in range(4000)]
+    # The same shares, of which the sum is not a number.
+    greatest = [Share(share.task, weight=share.weight * 2.0**1022) for share in shares]
+    again = Conversations(greatest, RENDERER, 50, mask=True, seed=1)
+    assert [again.place(i) for i in range(100)] == places[:100]
     of_first = sum(which == 0 for which, _ in places)
     assert abs(of_first - 3000) < 4 * (4000 * 0.75 * 0.25) ** 0.5
     for which, n in ((0, 50), (1, 7)):

@@ -509,6 +509,9 @@ def test_bad_replay(replay, error, message, folder):
         ({"tasks": "speling"}, ValueError, "neither a task nor a file"),
         ({"tasks": ";"}, ValueError, "names no task"),
         ({"tasks": "identity*0"}, ValueError, "at least once"),
+        ({"tasks": "identity*1000000000000"}, ValueError, "at most 1,000 times"),
+        ({"sample_prompt": "x" * 90, "sample_every": 9}, ValueError, "and the context 64"),
+        ({"sample_prompt": "\udc80", "sample_every": 9}, ValueError, "sample_prompt=.*surrogate"),
         ({"tasks": "identity[3]"}, ValueError, "a slice is"),
         ({"tasks": "identity[5:5]"}, ValueError, "has no items"),
         ({"tasks": "x=identity"}, ValueError, "neither a task nor a file"),
@@ -539,6 +542,33 @@ def test_fields():
         SftConfig.of(out="x")
     with pytest.raises(ValueError, match="a stage's horizon is given by epochs"):
         SftConfig.of(out="x", init_from="y", flops=1.0)
+
+
+@pytest.mark.parametrize("last", ["nothing", "too long"])
+def test_a_validation_that_has_nothing_to_learn(folder, last):
+    """What is kept back is of no use, what is trained on is."""
+    good = Conversation((Message("user", "a"), Message("assistant", "b")))
+    bad = Conversation((Message("user", "a"),))
+    if last == "too long":
+        bad = Conversation((Message("user", "long " * 200), *good.messages[1:]))
+    path = write_chats(folder / "own.jsonl", [good] * 19 + [bad])
+    _, result, told = run(Sft, sft(folder, tasks=str(path), steps=1))
+    assert result.is_finished and result.validation is None
+    assert any("nothing is validated" in event.message for event in of_kind(told, Warned))
+    none = write_chats(folder / "none.jsonl", [bad] * 3)
+    with pytest.raises(ValueError, match="nothing to learn in any conversation"):
+        run(Sft, sft(folder, tasks=f"1={none}", out=str(folder / "none")))
+
+
+def test_the_batch_stays_as_it_was_when_the_run_began(folder, monkeypatch):
+    """It is derived from what there is then, such as the number of ranks."""
+    settings = {"tasks": "identity[:640]", "batch_size": None, "checkpoint_every": 1}
+    first = Sft(sft(folder, **settings, steps=1))
+    first.run()
+    assert first.plan.batch_size > 2
+    monkeypatch.setattr("bytemill.lm.stages.stage._CPU_ROWS", 2)
+    made, _, _ = run(Sft, sft(folder, **settings, steps=2), resume=True)
+    assert made.plan.batch_size == first.plan.batch_size
 
 
 def test_bad_lines_are_passed_over_and_counted(folder):

@@ -26,6 +26,7 @@ from bytemill.lm.device import runtime
 from bytemill.lm.evaluate.chat import TaskScore, chat_core, chat_core_interval
 from bytemill.lm.evaluate.chat_run import TaskRun, run_task
 from bytemill.lm.evaluate.chat_samples import Samples, sample_task
+from bytemill.lm.generate.sampling import Sampling
 from bytemill.tasks.named import CHAT_CORE, NAMED, Sources
 from bytemill.tasks.task import Task
 from bytemill.tasks.words import default_words, words_in
@@ -216,6 +217,8 @@ def _pass_at(args: argparse.Namespace) -> list[int]:
         return []
     if args.samples < 1:
         raise ValueError(f"--samples {args.samples}: it must be at least 1")
+    if args.temperature is not None or args.top_k is not None:
+        Sampling(1.0 if args.temperature is None else args.temperature, args.top_k)  # or says why
     ks = sorted({1, args.samples} if args.pass_at is None else set(args.pass_at))
     for k in ks:
         if not 1 <= k <= args.samples:

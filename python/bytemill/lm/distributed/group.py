@@ -111,7 +111,7 @@ class Group:
             f"rank {rank} has {name} {_short(theirs.get(name))}, rank 0 {_short(first.get(name))}"
             for rank, theirs in enumerate(everyone)
             for name in sorted(first.keys() | theirs.keys())
-            if theirs.get(name) != first.get(name)
+            if not _is_same(theirs.get(name), first.get(name))
         ]
         if wrong and not self.is_first:
             raise FailedElsewhereError("the processes do not train the same")
@@ -235,6 +235,11 @@ def _is_of_connection(error: RuntimeError) -> bool:
     if isinstance(error, (dist.DistBackendError, dist.DistNetworkError)):
         return True
     return type(error) is RuntimeError and any(word in str(error).lower() for word in _WORDS)
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    """Whether two facts are equal; NaN, which is refused elsewhere, is the same as NaN."""
+    return bool(a == b) or (a != a and b != b)
 
 
 def _short(value: object) -> str:

@@ -24,6 +24,8 @@ from bytemill.lm.model.transformer import Transformer
 from bytemill.tasks.task import Item, Task
 from bytemill.tools.calculator import calculate
 
+MOST_SAMPLES: Final = 100_000
+"""Replies to a question at most: all of them are in memory."""
 _BATCHES: Final = 4
 """Of each process, between two times that replies are kept."""
 
@@ -108,6 +110,8 @@ def sample_task(
     for name, value in (("samples", samples), ("batch_size", batch_size), ("max_items", max_items)):
         if value is not None and integer(name, value) < 1:
             raise ValueError(f"{name}={value}: it must be at least 1")
+    if samples > MOST_SAMPLES:
+        raise ValueError(f"samples={samples}: it must be at most {MOST_SAMPLES:,}")
     if task.kind == "categorical":
         raise ValueError(
             f"samples={samples}: {task.name} is answered by a letter; sample tasks whose answers "

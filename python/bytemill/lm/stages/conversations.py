@@ -17,10 +17,11 @@ import numpy.typing as npt
 from bytemill._arguments import check_integer
 from bytemill.chat.conversation import Conversation
 from bytemill.chat.render import Renderer
-from bytemill.tasks.task import Task
+from bytemill.tasks.task import Task, scaled
 
 _BLOCK: Final = 1024
 """Draws that are made at a time."""
+_MOST_TRIED: Final = 200_000
 _LOOKED_AT: Final = 64
 """Conversations of a task that stand for all, to know it by."""
 
@@ -88,8 +89,8 @@ class Conversations:
             )
         if not all(math.isfinite(weight) and weight > 0 for weight in weights):
             raise ValueError(f"weights={weights}: each must be a number above 0")
-        total = math.fsum(weights)
-        self._weights = [weight / total for weight in weights]
+        parts = scaled(weights) if weights else []
+        self._weights = [part / math.fsum(parts) for part in parts]
         self._ends = list(accumulate(len(share.task) * share.repeats for share in shares))
         self._orders: dict[tuple[int, int], npt.NDArray[np.int64]] = {}
         self._drawn: tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None
@@ -99,6 +100,15 @@ class Conversations:
     def epoch(self) -> int | None:
         """How many conversations there are in an epoch; None with weights."""
         return None if self._weights else self._ends[-1]
+
+    @property
+    def enough(self) -> int:
+        """How many hold every item, from wherever one begins; drawn by weight, all but surely."""
+        if not self._weights:
+            return 2 * self._ends[-1]
+        shares = zip(self.shares, self._weights, strict=True)
+        longest = max(len(share.task) / weight for share, weight in shares if weight)
+        return min(math.ceil(64 * longest), _MOST_TRIED)
 
     def place(self, number: int) -> tuple[int, int]:
         """The task that conversation `number` is of, and the number of its item there."""

@@ -26,6 +26,8 @@ from bytemill.tasks.words import Counting, Spelling
 GENERATED_ITEMS: Final = 10_000
 """Of a generated task, where it is not drawn by weight; a slice takes other ones."""
 _ENDLESS: Final = 1_000_000
+_MOST_REPEATS: Final = 1000
+"""The order of an epoch is in memory."""
 
 GENERATED: Final[dict[str, Callable[[Sources], Task]]] = {
     "identity": lambda _: Identity(size=_ENDLESS),
@@ -175,8 +177,11 @@ def _parsed(entry: str) -> tuple[float | None, str, tuple[int | None, int | None
         if not 0 < weight < float("inf"):
             raise ValueError(f"tasks={entry!r}: a weight is a number above 0")
     repeats = int(found["repeats"] or 1)
-    if repeats < 1:
-        raise ValueError(f"tasks={entry!r}: *{repeats}: each item comes at least once")
+    if not 1 <= repeats <= _MOST_REPEATS:
+        raise ValueError(
+            f"tasks={entry!r}: *{repeats}: each item comes at least once in an epoch, and at most "
+            f"{_MOST_REPEATS:,} times; epochs= goes through all of them more often"
+        )
     if weight is not None and found["repeats"]:
         raise ValueError(f"tasks={entry!r}: it has a weight and repeats; give one of them")
     return weight, found["name"], _bounds(entry, found["slice"]), repeats

@@ -24,6 +24,10 @@ BUFFER: Final = 128
 Row = npt.NDArray[np.int64]
 
 
+class NothingToLearnError(ValueError):
+    """In no conversation is there anything that counts."""
+
+
 class At(NamedTuple):
     """Where the rows are."""
 
@@ -73,7 +77,8 @@ class ConversationRows(ABC):
         """Writes the next row: ids and targets, (T,) each.
 
         Raises:
-            ValueError: An item is damaged; there is nothing to learn in any conversation.
+            NothingToLearnError: There is nothing to learn in any conversation.
+            ValueError: An item is damaged.
         """
 
     def skip(self) -> None:
@@ -124,8 +129,7 @@ class ConversationRows(ABC):
 
     def _take(self) -> tuple[int, Encoded]:
         """The next conversation in which there is something to learn, and its number."""
-        # From one's place in an epoch to the end of the next is all of it at least once.
-        for _ in range(2 * (self.conversations.epoch or _MOST_TRIED)):
+        for _ in range(self.conversations.enough):
             number = self._at.number
             found = self.conversations.encoded(number)
             n_cut = self._at.n_cut + found.is_cut
@@ -133,9 +137,9 @@ class ConversationRows(ABC):
             if found.counts[1:].any():
                 return number, found
             self._at = self._at._replace(n_dropped=self._at.n_dropped + 1)
-        raise ValueError(
+        raise NothingToLearnError(
             "there is nothing to learn in any conversation: none has an assistant's message within "
-            f"its first {self.conversations.max_tokens} tokens; use longer rows (context_length)"
+            f"its first {self.conversations.max_tokens} tokens; use longer rows, by context_length="
         )
 
     def _write(self, x: Row, y: Row, parts: list[Encoded]) -> None:
@@ -219,7 +223,9 @@ class StreamOfRows(ConversationRows):
             self._cut(x, y)
             if (y != IGNORED).any():
                 return
-        raise ValueError("there is nothing to learn in any row; use longer ones (context_length)")
+        raise NothingToLearnError(
+            "there is nothing to learn in any row; use longer ones, by context_length="
+        )
 
     def _cut(self, x: Row, y: Row) -> None:
         length = self.context_length

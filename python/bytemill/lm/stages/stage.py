@@ -34,6 +34,8 @@ from bytemill.tools.calculator import calculate
 
 C = TypeVar("C", bound=StageTree)
 
+_BATCH_SIZE: Final = "batch_size"
+"""Under which name a checkpoint keeps what a batch that was not given came to."""
 _LEAST_STEPS: Final = 64
 """What a stage has at least, if its batch is not given and there are as many rows."""
 _CPU_ROWS: Final = 32
@@ -61,7 +63,32 @@ class Dialogue:
 
 
 class StageForward(Forward):
-    """The same, but that a sample is what is answered to a user."""
+    """The same, but that a sample is what is answered to a user.
+
+    Raises:
+        ValueError: The prompt of samples leaves no room for an answer, or has a lone surrogate.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        tokenizer, run, context = self._data.tokenizer, self._settings, self._model.config
+        if not run.sample_every or tokenizer is None:
+            return
+        # Here, and not when the first sample is due: by then a run may have made many steps.
+        try:
+            n = len(self._asked(Renderer(tokenizer)))
+        except ValueError as error:
+            raise ValueError(f"sample_prompt={run.sample_prompt!r}: {error}") from None
+        if n > context.context_length:
+            raise ValueError(
+                f"sample_prompt={run.sample_prompt[:40]!r}: with its special tokens it has {n} "
+                f"tokens, and the context {context.context_length}; give a shorter one, or "
+                "sample_every=0"
+            )
+
+    def _asked(self, renderer: Renderer) -> list[int]:
+        """What samples go on from."""
+        return renderer.prompt(Conversation((Message("user", self._settings.sample_prompt),)))
 
     def sample(self) -> str:
         """The reply to the run's `sample_prompt`."""
@@ -69,13 +96,12 @@ class StageForward(Forward):
         if tokenizer is None or not self._world.leads:
             return ""
         renderer = Renderer(tokenizer)
-        asked = Conversation((Message("user", run.sample_prompt),))
         self._model.eval()
         with self._averaged():
             found = replies(
                 DecodingWeights(self._model, None),
                 renderer,
-                [renderer.prompt(asked)],
+                [self._asked(renderer)],
                 max_new_tokens=run.sample_tokens,
                 temperature=1.0,
                 seed=[run.seed],
@@ -128,10 +154,12 @@ class Stage(Run[C]):
         return self.dialogue
 
     def _open(self, checkpoint: Checkpoint | None) -> None:
+        self._batch_size_kept: int | None = None
         if checkpoint is None:
             self.base = Base.of(self.config.run.init_from)
         else:
             self.base = Base.kept(checkpoint, self._folder.tokenizer)
+            self._batch_size_kept = checkpoint.extra["more"].get(_BATCH_SIZE)
         check_tokenizer(self.base.tokenizer, self.base.model.vocab_size)
         self.dialogue = Dialogue(self.base.tokenizer)
         self.lora = lora_of(self.config.run)
@@ -193,7 +221,8 @@ class Stage(Run[C]):
         most = usual if rows is None else min(usual, max(int(rows / _LEAST_STEPS), 1))
         if self._dial == "cpu":
             most = min(most, _CPU_ROWS)
-        batch_size = asked.batch_size or max(most, self.world.size)
+        # What it came to when the run began, on however many ranks.
+        batch_size = asked.batch_size or self._batch_size_kept or max(most, self.world.size)
         return asked.steps or max(round((rows or 0) / batch_size), 1), batch_size
 
     def _make_model(self) -> Transformer:
@@ -228,7 +257,7 @@ class Stage(Run[C]):
         return said_of_steps(old.schedule, self.plan.schedule, checkpoint.step)
 
     def _to_keep(self) -> dict[str, Any]:
-        return {**self.base.to_dict(), **self._of_lora}
+        return {**self.base.to_dict(), **self._of_lora, _BATCH_SIZE: self.plan.batch_size}
 
     def _make_forward(self) -> Forward:
         where = self.device, self.dtype, self._average, self.world

@@ -24,7 +24,7 @@ from bytemill.lm.stages.conversations import Conversations
 from bytemill.lm.stages.mixture import Mixture, mixture
 from bytemill.lm.stages.recipes import Recipe, recipe_of
 from bytemill.lm.stages.replay import replayed
-from bytemill.lm.stages.rows import ConversationRows, Packing, rows_of
+from bytemill.lm.stages.rows import ConversationRows, NothingToLearnError, Packing, rows_of
 from bytemill.lm.stages.stage import Stage
 from bytemill.lm.train.loop import Loop
 from bytemill.lm.train.saved_run import CONFIG
@@ -198,7 +198,10 @@ class Supervised(Stage[C]):
         made: list[tuple[Any, Any]] = []
         while len(made) < most and rows.at.number < n_items + len(rows.at.waiting):
             x, y = np.empty((2, length), np.int64)
-            rows.fill(x, y)
+            try:
+                rows.fill(x, y)
+            except NothingToLearnError:
+                return []  # said by `_warnings`
             made.append((x, y))
         size = self.plan.batch_size
         both = [np.stack([row[i] for row in made]) for i in (0, 1)]
@@ -264,6 +267,11 @@ class Supervised(Stage[C]):
             )
         if not self.mixture.val:
             notes.append("no task has 20 items or more to keep some for validation")
+        elif not self._val_batches:
+            notes.append(
+                "the conversations that are kept for validation have nothing to learn within a row "
+                f"of {self.context_length:,} tokens: nothing is validated"
+            )
         return notes
 
     # What the loop calls

@@ -57,5 +57,7 @@ def test_settings_that_do_not_go_together():
     with pytest.raises(ValueError, match="updates=2"):
         RlSettings(updates=2)
     assert RlSettings(updates=2, clip=0.2).clip == 0.2
+    with pytest.raises(ValueError, match="questions=1000000000000 with samples=16"):
+        RlSettings(questions=10**12)
     with pytest.raises(ValueError, match="samples=1"):
         RlSettings(samples=1)

@@ -1,6 +1,7 @@
 """Reinforcement learning as a stage: from a fine-tuned run's folder to a run's folder."""
 
 import json
+import shutil
 
 import pytest
 
@@ -164,6 +165,7 @@ def test_the_command(tuned, tmp_path, capsys):
         ({"tasks": "humaneval"}, "final table only"),
         ({"replay": "arithmetic; spelling[:0]"}, "has no items"),
         ({"steps": None}, "give steps"),
+        ({"sample_prompt": "x" * 90, "sample_every": 9}, "and the context 64"),
         ({"tasks": "0.5=arithmetic; identity"}, "give all of them one"),
     ],
 )
@@ -201,3 +203,46 @@ def test_the_recipe(tuned, tmp_path):
     assert (settings.questions, settings.samples, settings.max_new_tokens) == (16, 16, 256)
     assert (settings.temperature, settings.top_k, usual.data.tasks) == (1.0, 50, "gsm8k")
     assert settings.clip is None and settings.kl is None and not settings.divide_by_deviation
+
+
+def test_a_reference_that_another_beginning_left(tuned, tmp_path):
+    """A run that saved nothing leaves its reference; the next one in the folder has its own."""
+    out, changes = tmp_path / "run", {"steps": 1, "updates": 1, "replay_rows": 0}
+    Rl(config(tuned.parent / "base", out, **changes)).run()
+    (other,) = (out / "checkpoints").glob("step-*")
+    shutil.rmtree(out / "checkpoints")
+    left = read_file(out / REFERENCE)
+    Rl(config(tuned, out, **changes)).run()
+    own, wanted = read_file(out / REFERENCE), load_model(tuned).model.state_dict()
+    assert all(torch.equal(own[name], wanted[name]) for name in wanted)
+    assert not all(torch.equal(left[name], wanted[name]) for name in wanted), other
+    (out / REFERENCE).unlink()
+    with pytest.raises(ValueError, match="without which the run cannot go on"):
+        Rl(config(tuned, out, **{**changes, "steps": 2}), resume=True).run()
+
+
+def test_other_questions_at_resume(tuned, tmp_path):
+    """Where data and words lie may change; what is in them may not."""
+    for name, words in (("a", "apple banana cherry"), ("b", "elppa ananab yrrehc")):
+        (tmp_path / name).write_text(words)
+    changes = {"tasks": "spelling[:40]", "updates": 1, "replay_rows": 0, "kl": None}
+    out = tmp_path / "run"
+    Rl(config(tuned, out, **changes, words=str(tmp_path / "a"), steps=1)).run()
+    with pytest.raises(ValueError, match="questions of content"):
+        Rl(config(tuned, out, **changes, words=str(tmp_path / "b"), steps=2), resume=True).run()
+    (tmp_path / "a").rename(tmp_path / "c")
+    result = Rl(config(tuned, out, **changes, words=str(tmp_path / "c"), steps=2), resume=True)
+    assert result.run().step == 2
+
+
+def test_a_run_with_bad_lines_is_replayed(tuned, tmp_path):
+    good = {"messages": [{"role": r, "content": r} for r in ("user", "assistant")]}
+    chats = tmp_path / "chats.jsonl"
+    chats.write_text("\n".join([json.dumps(good)] * 3 + ["[]"]))
+    settings = SftConfig.of(
+        init_from=str(tuned), out=str(tmp_path / "sft"), tasks=str(chats), steps=1, batch_size=1,
+        ask_every=0, skip_bad=True, threads=1, dtype="float32", device="cpu",
+    )  # fmt: skip
+    Sft(settings).run()
+    run = config(tmp_path / "sft", tmp_path / "run", steps=1, updates=1, kl=None)
+    assert Rl(run).run().is_finished

@@ -56,7 +56,11 @@ class RlData:
         400, least=1, decides=False, help="questions of a validation, which are not trained on"
     )
     eval_samples: int = option(
-        8, least=2, decides=False, help="replies to each of them; pass@k is told up to this k"
+        8,
+        least=2,
+        most=1000,
+        decides=False,
+        help="replies to each of them; pass@k is told up to this k",
     )
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ from bytemill.lm.model.transformer import Transformer
 from bytemill.lm.stages.rl.rollouts import Question, roll_out
 from bytemill.lm.stages.rl.settings import RlSettings
 from bytemill.lm.train.steps.world import World
-from bytemill.tasks.task import Slice, Task
+from bytemill.tasks.task import Slice, Task, scaled
 
 
 class Problems:
@@ -36,10 +36,10 @@ class Problems:
         settings: RlSettings,
         seed: int,
     ) -> None:
-        whole = sum(share for _, share in tasks.values())
+        shares = scaled([share for _, share in tasks.values()]) if tasks else []
         self._tasks = {
-            name: Slice(task, 0, max(round(n * share / whole), 1))
-            for name, (task, share) in tasks.items()
+            name: Slice(task, 0, max(round(n * share / sum(shares)), 1))
+            for (name, (task, _)), share in zip(tasks.items(), shares, strict=True)
         }
         self._settings = replace(settings, samples=samples)
         self._seed = seed

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from bytemill.lm.settings import check, option
 
+MOST_REPLIES: Final = 1_000_000
+"""Of a batch: all of them are in memory."""
 Truncated = Literal["zero", "drop", "keep"]
 
 
@@ -62,6 +64,11 @@ class RlSettings:
 
     def __post_init__(self) -> None:
         check(self)
+        if self.questions * self.samples > MOST_REPLIES:
+            raise ValueError(
+                f"questions={self.questions} with samples={self.samples}: a batch has "
+                f"{MOST_REPLIES:,} replies at most"
+            )
         if self.updates > 1 and self.clip is None:
             raise ValueError(
                 f"updates={self.updates}: from the second step of a batch on the model is not the "

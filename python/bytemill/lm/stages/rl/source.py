@@ -13,6 +13,7 @@ from bytemill.chat.render import Renderer
 from bytemill.lm.batches.loaders import IGNORED
 from bytemill.lm.generate.replies import Tool
 from bytemill.lm.model.transformer import Transformer
+from bytemill.lm.stages.conversations import Conversations, Share
 from bytemill.lm.stages.rl.advantages import Batch, weigh
 from bytemill.lm.stages.rl.objective import Computing, Rows, token_log_probs
 from bytemill.lm.stages.rl.rollouts import Questions, check_judged, roll_out
@@ -82,6 +83,8 @@ class RolloutSource:
         self._replay = replay if settings.replay_rows else None
         self._reference = reference if settings.kl is not None else None
         self._tool, self._computing, self._dtype, self._rows = tool, computing, dtype, rows
+        self.content = Conversations([Share(task)], renderer, None, mask=True).content
+        """What stands for the questions, by which a run that goes on knows them."""
         self._batch = self._place = self._left = 0
         self._held: list[Row] = []
         self._told = dict.fromkeys(FIGURES, 0.0)
@@ -104,6 +107,8 @@ class RolloutSource:
     def state_dict(self) -> dict[str, Any]:
         """As `Source` says."""
         return {
+            "content": self.content,
+            "seed": self._seed,
             "batch": self._batch,
             "place": self._place,
             "left": self._left,
@@ -114,6 +119,12 @@ class RolloutSource:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """As `Source` says."""
+        for name, own in (("content", self.content), ("seed", self._seed)):
+            if state[name] != own:
+                raise ValueError(
+                    f"the run was begun with questions of {name} {state[name]!r}, and these are of "
+                    f"{own!r}: resume with the tasks, data, words and seed that it was begun with"
+                )
         batch, place, left = (int(state[name]) for name in ("batch", "place", "left"))
         held = [from_json(row) for row in state["held"]]
         if (state["replay"] is None) != (self._replay is None):

@@ -107,7 +107,7 @@ class Rl(Stage[RlConfig]):
         run, data = self.config.run, self.config.data
         text = run.init_from if data.replay is None else data.replay
         data_path, words = data.path, data.words
-        packing, mask = "best-fit", True
+        packing, mask, skip_bad = "best-fit", True, False
         if (Path(text) / CONFIG).is_file():
             try:
                 of_run = SftConfig.load(Path(text) / CONFIG)
@@ -124,13 +124,14 @@ class Rl(Stage[RlConfig]):
             )
             packing = recipe.rows if of_run.data.rows == "auto" else of_run.data.rows
             mask = recipe.mask if of_run.data.mask is None else of_run.data.mask
+            skip_bad = of_run.data.skip_bad
         elif data.replay is None:
             raise ValueError(
                 f"replay_rows={self.config.rollouts.replay_rows}: init_from is not the folder of "
                 "a run of sft; say with replay what to train on beside"
             )
         conversations = Conversations(
-            _mixture(text, self._words(words), data_path).train,
+            _mixture(text, self._words(words), data_path, skip_bad=skip_bad).train,
             self.dialogue.renderer,
             None if packing == "stream" else self.context_length + 1,
             mask=mask,
@@ -202,8 +203,15 @@ class Rl(Stage[RlConfig]):
 
     def _load(self, loop: Loop, checkpoint: Checkpoint, saved: Any) -> None:
         super()._load(loop, checkpoint, saved)
-        if self._reference is not None:
-            load_weights(self._reference, read_file(self._folder.path / REFERENCE))
+        if self._reference is None:
+            return
+        path = self._folder.path / REFERENCE
+        if not path.is_file():
+            raise ValueError(
+                f"{path}: the file is missing, without which the run cannot go on: restore it from "
+                "a copy, or begin a new run"
+            )
+        load_weights(self._reference, read_file(path))
 
     def _validation_batches(self) -> Batches:
         return []
@@ -215,17 +223,16 @@ class Rl(Stage[RlConfig]):
         return Conversations(shares, self.dialogue.renderer, None, mask=True).content
 
     def _contents(self) -> dict[str, Any]:
-        asked = Conversations([Share(self._asks)], self.dialogue.renderer, None, mask=True)
         return {
             **super()._contents(),
-            "questions": asked.content,
+            "questions": None if self._rollouts is None else self._rollouts.content,
             "validation data": self._val_content(),
         }
 
     def _started(self, loop: Loop, seconds: float) -> tuple[Started, list[str]]:
-        path = self._folder.path / REFERENCE
-        if self._reference is not None and self.world.leads and not path.is_file():
-            write_file(path, self._reference.state_dict())
+        # Another beginning in this folder, which saved nothing, may have left other ones.
+        if self._reference is not None and self.world.leads and not loop.step:
+            write_file(self._folder.path / REFERENCE, self._reference.state_dict())
         settings = self.config.rollouts
         notes = []
         if not self.mixture.val:
@@ -277,8 +284,8 @@ class Rl(Stage[RlConfig]):
         return found
 
 
-def _mixture(text: str, words: list[str], data: str) -> Mixture:
-    return mixture(text, Sources(Path(data), words, split="train"))
+def _mixture(text: str, words: list[str], data: str, *, skip_bad: bool = False) -> Mixture:
+    return mixture(text, Sources(Path(data), words, split="train"), skip_bad=skip_bad)
 
 
 def _one_task(shares: tuple[Share, ...]) -> tasks.Task:
