@@ -156,7 +156,7 @@ def measure(
         known[name] = (
             fields["batch_size"] * fields["context_length"] / statistics.median(took[name])
         )
-        line = {"name": name, "common": fields, "fields": wanted[name]}
+        line: dict[str, Any] = {"name": name, "common": fields, "fields": wanted[name]}
         line |= {"tokens_per_second": known[name], "seconds": took[name]}
         append_jsonl(record, [line])
     return known
