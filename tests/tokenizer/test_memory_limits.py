@@ -68,7 +68,8 @@ def test_each_call_is_right_or_refused(outcomes: dict[str, dict[str, str]]) -> N
 
 
 def test_the_limits_are_felt(outcomes: dict[str, dict[str, str]]) -> None:
-    refused = {s for s, by_limit in outcomes.items() if by_limit["1"] != "right"}
+    # How much a batch takes depends on how many threads have begun.
+    refused = {s for s, by_limit in outcomes.items() if set(by_limit.values()) != {"right"}}
     older = {"encode", "encode_batch", "encode_with_offsets", "decode", "feed", "train"}
     assert older | {"normalizing", "splits of bytes", "superwords"} <= refused
 
