@@ -4,12 +4,13 @@
 
 Trains the `gpt` preset, the `nanochat-2026` preset, its model with the first optimizer, the first
 model with its optimizer, and `nanochat-2026` without one part at a time. All have the same text,
-tokenizer, validation rows, depth, rows in a step and minutes; each run's horizon is the number of
-steps that its own speed allows, so that every schedule is gone through to its end. A run's minutes
-begin with its first step and hold its validation.
+tokenizer, validation rows, depth, rows in a step and minutes of processor time. First the speed of
+each is measured, all making a step by turns (`--speeds-only` stops there); then each trains as many
+steps as its speed allows in the minutes, so that every schedule is gone through to its end and what
+else the machine does changes next to nothing. More `--threads` than one count together.
 
-Run it on a quiet machine, and again after a stop: runs that are in `OUT/recipe.jsonl` are not made
-again. One line per run: `schema` (1), `benchmark`, `name`, `fields`, `common` (what all runs
+Run it again after a stop: speeds in `OUT/speeds.jsonl` and runs in `OUT/recipe.jsonl` are not made
+again. One line per run: `schema` (2), `benchmark`, `name`, `fields`, `common` (what all runs
 share), `seed`, `steps`, `tokens_per_second`, `n_params`, `loss`, `bits_per_byte`, `error`,
 `machine`. At the end a table, best first: bits per byte, the difference to the whole recipe, and
 with several seeds the range. The exit status is 1 if a run failed.
@@ -22,6 +23,8 @@ import json
 import shutil
 import statistics
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -32,7 +35,9 @@ from bytemill.lm.train import TrainConfig, Trainer
 from bytemill.lm.train.events import Event, Stepped
 
 WHOLE: Final = "nanochat-2026"
-_TRIAL_STEPS: Final = 12
+_TRIAL_STEPS: Final = 15
+_TRIAL: Final[dict[str, Any]] = {"steps": _TRIAL_STEPS, "eval_tokens": 1, "log_every": 1}
+_WARM_UP: Final = 3
 
 BASES: Final[dict[str, dict[str, Any]]] = {
     "gpt": {"preset": "gpt"},
@@ -85,14 +90,15 @@ def parser() -> argparse.ArgumentParser:
     add("--text", nargs="+", required=True, help="files that bytemill reads, of several documents")
     add("--separator", default="<|endoftext|>", help="between documents of plain text")
     add("--vocab-size", type=int, default=4096)
-    add("--minutes", type=float, default=5.0, help="of training, each run")
+    add("--minutes", type=float, default=5.0, help="of processor time, each run")
+    add("--speeds-only", action="store_true", help="measure each run's speed, and train none")
     add("--depth", type=int, default=4)
     add("--context-length", type=int, default=256)
     add("--batch-size", type=int, default=8)
     add("--eval-tokens", type=int, default=1 << 17)
     add("--dtype", choices=("float32", "bfloat16"), default="float32")
     add("--device", default="cpu")
-    add("--threads", type=int)
+    add("--threads", type=int, default=1)
     add("--seeds", type=int, default=1, help="runs of each, with seeds from 0 on")
     add("--only", help="names of runs, comma-separated, with - for those without a part")
     add("--out", type=Path, default=Path("runs/benchmarks/recipe"))
@@ -120,44 +126,97 @@ def prepare(args: argparse.Namespace) -> dict[str, str]:
 def common_fields(args: argparse.Namespace) -> dict[str, Any]:
     """What all runs have alike, but for the data's place."""
     names = ("depth", "context_length", "batch_size", "eval_tokens", "dtype", "device", "threads")
-    return {"minutes": args.minutes, **{name: getattr(args, name) for name in names}}
+    return {name: getattr(args, name) for name in names}
 
 
-def train(fields: dict[str, Any], folder: Path, paths: dict[str, str]) -> dict[str, Any]:
+def measure(
+    wanted: dict[str, dict[str, Any]],
+    fields: dict[str, Any],
+    args: argparse.Namespace,
+    paths: dict[str, str],
+) -> dict[str, float]:
+    """Tokens a second of each run, by the median of a short trial's steps."""
+    record = args.out / "speeds.jsonl"
+    known = {
+        line["name"]: line["tokens_per_second"]
+        for line in _lines(record)
+        if line["common"] == fields and line["fields"] == wanted.get(line["name"])
+    }
+    missing = [name for name in wanted if name not in known]
+    took = _by_turns(
+        {
+            name: _config({**fields, **wanted[name]}, args.out / f"trial-{i}", paths)
+            for i, name in enumerate(missing)
+        }
+    )
+    for name in missing:
+        known[name] = (
+            fields["batch_size"] * fields["context_length"] / statistics.median(took[name])
+        )
+        line = {"name": name, "common": fields, "fields": wanted[name]}
+        line |= {"tokens_per_second": known[name], "seconds": took[name]}
+        append_jsonl(record, [line])
+    return known
+
+
+def _by_turns(configs: dict[str, TrainConfig]) -> dict[str, list[float]]:
+    """Seconds of processor time of each step, all making one by turns: what else the machine does
+    slows them alike."""
+    took: dict[str, list[float]] = {name: [] for name in configs}
+    turns = [threading.Semaphore(0) for _ in configs]
+    failed: list[BaseException] = []
+
+    def steps(i: int, name: str) -> None:
+        began = 0.0
+
+        def listen(event: Event) -> None:
+            nonlocal began
+            if isinstance(event, Stepped):
+                took[name].append(time.process_time() - began)
+                if i == 0:
+                    note(f"speeds: step {len(took[name])} of {_TRIAL_STEPS}")
+                turns[(i + 1) % len(turns)].release()
+                turns[i].acquire()
+                began = time.process_time()
+
+        turns[i].acquire()
+        try:
+            Trainer(configs[name].but(**_TRIAL), on_event=listen).run()
+        except BaseException as error:
+            failed.append(error)
+        finally:
+            turns[(i + 1) % len(turns)].release()
+            shutil.rmtree(configs[name].out, ignore_errors=True)
+
+    threads = [threading.Thread(target=steps, args=pair) for pair in enumerate(configs)]
+    for thread in threads:
+        thread.start()
+    if turns:
+        turns[0].release()
+    for thread in threads:
+        thread.join()
+    if failed:
+        raise failed[0]
+    return {name: seconds[_WARM_UP:] for name, seconds in took.items()}
+
+
+def train(
+    fields: dict[str, Any], steps: int, folder: Path, paths: dict[str, str]
+) -> dict[str, Any]:
     """One run; what it came to."""
-    speed, params = _speed(fields, folder, paths)
-    config = _config(fields, folder, paths)
-    per_step = fields["batch_size"] * fields["context_length"]
-    # A little more than there is time for: the limit draws the schedule together.
-    steps = max(1, round(1.05 * 60 * fields["minutes"] * speed / per_step))
-    result = Trainer(config.but(steps=steps)).run()
+    shutil.rmtree(folder, ignore_errors=True)
+    trainer = Trainer(_config(fields, folder, paths).but(steps=steps))
+    result = trainer.run()
     shutil.rmtree(folder)
     found = result.validation
     if found is None:
         raise ValueError("there is no text for validation; give more documents")
     return {
         "steps": result.step,
-        "tokens_per_second": round(result.step * per_step / (60 * fields["minutes"])),
-        "n_params": params,
+        "n_params": trainer.plan.n_params,
         "loss": found.loss,
         "bits_per_byte": found.bits_per_byte,
     }
-
-
-def _speed(fields: dict[str, Any], folder: Path, paths: dict[str, str]) -> tuple[float, int]:
-    """Tokens a second of a short trial, and the model's parameters."""
-    shutil.rmtree(folder, ignore_errors=True)
-    speeds: list[float] = []
-
-    def listen(event: Event) -> None:
-        if isinstance(event, Stepped):
-            speeds.append(event.tokens_per_second)
-
-    config = _config(fields, folder, paths).but(steps=_TRIAL_STEPS, minutes=None, eval_tokens=1)
-    trainer = Trainer(config, on_event=listen)
-    trainer.run()
-    shutil.rmtree(folder)
-    return speeds[-1], trainer.plan.n_params
 
 
 def _config(fields: dict[str, Any], folder: Path, paths: dict[str, str]) -> TrainConfig:
@@ -167,14 +226,15 @@ def _config(fields: dict[str, Any], folder: Path, paths: dict[str, str]) -> Trai
 
 def done_before(path: Path, common: dict[str, Any]) -> dict[tuple[str, int], dict[str, Any]]:
     """Runs that were made with the same settings, by name and seed; failed ones are made again."""
-    if not path.exists():
-        return {}
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
     return {
         (line["name"], line["seed"]): line
-        for line in lines
+        for line in _lines(path)
         if line["common"] == common and line["error"] is None and line["fields"] == _own(line)
     }
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def _own(line: dict[str, Any]) -> dict[str, Any] | None:
@@ -217,7 +277,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(machine_line(of_machine))
     paths, common = prepare(args), common_fields(args)
     record = args.out / "recipe.jsonl"
-    settings = {**common, "text": args.text, "vocab_size": args.vocab_size}
+    settings = {
+        **common, "minutes": args.minutes, "text": args.text, "vocab_size": args.vocab_size
+    }  # fmt: skip
+    speeds = measure(wanted, common, args, paths)
+    if args.speeds_only:
+        rates = [[name, f"{speeds[name]:,.0f}"] for name in wanted]
+        print(table(["run", "tokens/s"], rates, markdown=args.markdown))
+        return 0
     found = done_before(record, settings)
     failed = False
     for seed in range(args.seeds):
@@ -226,11 +293,14 @@ def main(argv: Sequence[str] | None = None) -> int:
                 continue
             note(f"{name}, seed {seed}: {len(found)} done")
             line: dict[str, Any] = {
-                "schema": 1, "benchmark": "recipe", "name": name, "fields": own,
+                "schema": 2, "benchmark": "recipe", "name": name, "fields": own,
                 "common": settings, "seed": seed, "error": None, "machine": of_machine,
+                "tokens_per_second": round(speeds[name]),
             }  # fmt: skip
+            per_step = args.batch_size * args.context_length
+            steps = max(1, round(60 * args.minutes * speeds[name] / per_step))
             try:
-                line |= train({**common, **own, "seed": seed}, args.out / "run", paths)
+                line |= train({**common, **own, "seed": seed}, steps, args.out / "run", paths)
             except ValueError as error:  # such as a loss that is not a number
                 line["error"] = str(error)
                 note(f"{name}: {error}")

@@ -2,10 +2,11 @@
 
     python -m tests.soak --minutes 30
 
-Two processes of four threads each encode, decode and stream text, train tokenizers, save and load
-them in folders that all of them share, encode files to shards and write checkpoints. Children are
-killed (SIGKILL) while they write, and disks run full (a small tmpfs where one can be mounted, or
-else a limit on the size of files). pytest does not collect this file. It needs Linux or macOS.
+Two processes of four threads each encode, decode and stream text, train, extend and prune
+tokenizers, save and load them in folders that all of them share, hand them to transformers, encode
+files to shards and write checkpoints. Children are killed (SIGKILL) while they write, and disks run
+full (a small tmpfs where one can be mounted, or else a limit on the size of files). pytest does not
+collect this file. It needs Linux or macOS.
 
 The exit status is 0 if nothing failed. Each failure is printed with the seed that chose it.
 """
@@ -49,6 +50,7 @@ PROCESSES, THREADS = 2, 4
 SPECIAL = ["<|end|>", "<|end|><|end|>"]
 PATTERNS = {"gpt2": naive.GPT2, r"\w+|\s+|[^\w\s]": r"\w+|\s+|[^\w\s]"}
 SIZES = (300, 400, 490)
+SUPERWORDS = "superwords"
 DISK = 3_000_000
 """Bytes of the disk that runs full."""
 WORDS = ["low", "lower", "lowest", "new", "newer", "newest", "wide", "the", "a", "of", "and"]
@@ -181,6 +183,9 @@ class Soak:
             for i, pattern in enumerate(PATTERNS.values())
             for path in sorted(work.glob(f"tokenizer-{i}-*"))
         ]
+        superwords = work / SUPERWORDS
+        tokenizer = Tokenizer.load(superwords)
+        self.tokenizers.append((superwords, tokenizer, tokenizer.pat_str))
         self.known = {tokenizer.fingerprint for _, tokenizer, _ in self.tokenizers}
         self.shared = BpeTrainer(special_tokens=SPECIAL, num_threads=2)
         self.fed: Counter[bytes] = Counter()
@@ -279,6 +284,37 @@ class Soak:
             warnings.simplefilter("ignore")
             made = trainer.train(258 + n_merges)
         assert made.merges == naive.train(counts, n_merges, rule)
+
+    def do_extended(self, rng: random.Random, folder: Path) -> None:
+        texts = [text_of(rng, rng.randint(1, 60)) for _ in range(rng.randint(1, 5))]
+        rule = rng.choice(naive.TIE_RULES)
+        n, more = rng.randint(0, 20), rng.randint(0, 20)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            small = Tokenizer.train(texts, 258 + n, SPECIAL, tie_break=rule)
+            large = small.extended(texts, 258 + n + more, tie_break=rule)
+        assert large.merges == naive.train(naive.count(texts, naive.GPT2, SPECIAL), n + more, rule)
+        assert large.vocab.items() >= small.vocab.items()
+
+    def do_pruned(self, rng: random.Random, folder: Path) -> None:
+        _, tokenizer, pattern = rng.choice(self.tokenizers)
+        texts = [text_of(rng, rng.randint(0, 60)) for _ in range(rng.randint(1, 4))]
+        small = tokenizer.pruned(texts)
+        for text in texts:
+            ids = naive_ids(tokenizer, pattern, text)
+            tokens = small.decode_tokens_bytes(small.encode(text))
+            assert tokens == tokenizer.decode_tokens_bytes(ids)
+        assert set(small.vocab.values()) <= set(tokenizer.vocab.values())
+
+    def do_transformers(self, rng: random.Random, folder: Path) -> None:
+        # Oniguruma would read the other pattern otherwise, which is refused.
+        some = [found for found in self.tokenizers if r"\w" not in found[2]]
+        _, tokenizer, pattern = rng.choice(some)
+        texts = [text_of(rng, rng.randint(1, 60)) for _ in range(rng.randint(1, 4))]
+        fast = tokenizer.as_transformers()
+        expected = [naive_ids(tokenizer, pattern, text) for text in texts]
+        assert fast(texts)["input_ids"] == expected
+        assert fast.batch_decode(expected) == texts
 
     def do_shared_trainer(self, rng: random.Random, folder: Path) -> None:
         texts = [text_of(rng, rng.randint(1, 60)) for _ in range(rng.randint(1, 5))]
@@ -463,6 +499,8 @@ def prepare(work: Path) -> None:
             tokenizer.save(work / f"tokenizer-{i}-{size}")
     for i in range(2):
         tokenizer.save(work / f"shared-{i}")
+    superwords = Tokenizer.train([generated_text(2)], 490, SPECIAL, superwords_from=380)
+    superwords.save(work / SUPERWORDS)
 
 
 def main() -> int:

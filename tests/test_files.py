@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bytemill import BpeTrainer, Tokenizer, files
+from bytemill.data import open_shards
 from tests.support.vocabularies import generated_text, train
 
 
@@ -54,6 +55,7 @@ CALLS_WITH_FILES = {
     "from_huggingface": lambda t, path: t.from_huggingface(path),
     "from_files": lambda t, path: t.from_files(path, path),
     "feed_files": lambda t, path: BpeTrainer().feed_files(path),
+    "open_shards": lambda t, path: open_shards(path.parent),
 }
 
 
@@ -72,6 +74,14 @@ def test_no_memory_for_a_file_is_no_memory(call, tmp_path, monkeypatch):
         with pytest.raises(MemoryError, match=message):
             CALLS_WITH_FILES[call](tokenizer, path)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_library_that_cannot_be_mapped_is_no_memory():
+    for message in ("mmap.so: failed to map segment from shared object", "Cannot allocate memory"):
+        with pytest.raises(MemoryError, match=message), files.raising_memory_error():
+            raise ImportError(message)
+    with pytest.raises(ImportError, match="No module"), files.raising_memory_error():
+        raise ImportError("No module named 'mmap'")
 
 
 @pytest.mark.parametrize(

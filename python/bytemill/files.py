@@ -14,6 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+_NOT_MAPPED: Final = ("failed to map segment", "cannot allocate memory")
+"""What glibc says, and ImportError with it, where there is no memory for a library."""
+
 _BEGUN_SECONDS: Final = 2.0
 """How long a file may be there without being locked by whoever is writing it."""
 
@@ -45,14 +48,20 @@ def naming_full_disk(place: str | os.PathLike[str], how_to_go_on: str) -> Iterat
 
 @contextlib.contextmanager
 def raising_memory_error() -> Iterator[None]:
-    """Turns an OSError that means that memory is short into MemoryError, as all else raises it.
+    """Turns an OSError or ImportError that means that memory is short into MemoryError, as all else
+    raises it.
 
-    Opening a file takes memory, and so does listing a folder, which is what importing does.
+    Opening a file takes memory, and so does listing a folder, which is what importing does. A
+    module that is a library, as some of Python's own are, has to be mapped.
     """
     try:
         yield
     except OSError as error:
         if error.errno != errno.ENOMEM:
+            raise
+        raise MemoryError(str(error)) from error
+    except ImportError as error:
+        if not any(words in str(error).lower() for words in _NOT_MAPPED):
             raise
         raise MemoryError(str(error)) from error
 

@@ -1,5 +1,6 @@
 """Shards and manifests that were changed after they were written."""
 
+import errno
 import json
 
 import pytest
@@ -67,6 +68,28 @@ def test_headers_that_numpy_trips_over(header, corpus, tmp_path, tokenizer):
     path.write_bytes(data)
     with pytest.raises(ValueError, match=r"train-00000\.npy: it is not a NumPy file"):
         open_shards(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        ImportError("mmap.so: failed to map segment from shared object"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_too_little_memory_is_no_damage(error, corpus, tmp_path, tokenizer, monkeypatch):
+    tokenizer.encode_files(corpus, tmp_path / "out")
+
+    def refuse(*args, **options):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np.lib.format, "open_memmap", refuse)
+        with pytest.raises(MemoryError):
+            open_shards(tmp_path / "out")
+    assert open_shards(tmp_path / "out").n_documents
 
 
 def test_damaged_manifest(corpus, tmp_path, tokenizer):

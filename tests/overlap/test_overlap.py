@@ -62,8 +62,7 @@ def figures(overlap):
 
 @pytest.mark.parametrize("n", [1, 2, 3, 8, 13])
 def test_as_sets_of_n_grams(tokenizer, tmp_path, monkeypatch, n):
-    # Little at a time: n-grams lie across all borders of pieces and chunks.
-    monkeypatch.setattr(index_module, "_PIECE", 50)
+    # Little at a time: n-grams lie across all borders of chunks.
     monkeypatch.setattr(scan, "_CHUNK_CHARS", 300)
     monkeypatch.setattr(scan, "_CHUNK_IDS", 40)
     encode = tokenizer.encode_ordinary
@@ -119,19 +118,49 @@ def test_files_of_every_form(tokenizer, tmp_path):
     assert seen[-1] == (total, total)
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 8, 13])
+def test_every_place_of_a_short_array(n):
+    """Of ids so few that many runs repeat: also where a run lies at an end, or nearly fits."""
+    r = random.Random(n)
+    some = 0
+    for _ in range(30):
+        texts = [r.choices([0, 1], weights=[9, 1], k=r.randint(0, 2 * n)) for _ in range(8)]
+        if max(map(len, texts)) < n:
+            continue
+        there = {tuple(t[i : i + n]) for t in texts for i in range(len(t) - n + 1)}
+        pieces = iter(texts)
+        items = [TestItem("t", i, ("x",)) for i in range(len(texts))]
+        index = Index(items, lambda _, pieces=pieces: next(pieces), n)
+        for size in (0, n - 1, n, n + 1, 2 * n, 5 * n):
+            ids = r.choices([0, 1], weights=[9, 1], k=size)
+            starts = sorted({0, *(r.randrange(size or 1) for _ in range(2))})
+            want = [
+                p for low, high in zip(starts, [*starts[1:], size], strict=True)
+                for p in range(low, high - n + 1) if tuple(ids[p : p + n]) in there
+            ]  # fmt: skip
+            hits = index.find(np.array(ids, np.uint16), np.array(starts, np.int64))
+            assert hits.places.tolist() == want
+            some += 0 < len(want) < size - n + 1
+    assert some > 10
+
+
 def test_equal_hashes_are_not_enough(tokenizer, monkeypatch):
     """Ids that hash alike are told apart by themselves."""
     a, b, c = 300, 301, 302
     index = Index([TestItem("t", 0, ("x",))], lambda _: [a, a, b, a], 3)
     hashes = grams.hashes
     monkeypatch.setattr(
-        index_module, "hashes", lambda ids, *rest: hashes(np.where(ids == c, b, ids), *rest)
+        index_module,
+        "hashes",
+        lambda ids, *rest, **step: hashes(np.where(ids == c, b, ids), *rest, **step),
     )
     ids = np.array([a, a, b, a, a, a, c, a], np.uint16)
     hits = index.find(ids, np.array([0]))
     assert hits.places.tolist() == [0, 1]
     # Where those of the items are alike, another base is taken, and in the end it is said.
-    monkeypatch.setattr(index_module, "hashes", lambda ids, *rest: hashes(ids * 0, *rest))
+    monkeypatch.setattr(
+        index_module, "hashes", lambda ids, *rest, **step: hashes(ids * 0, *rest, **step)
+    )
     with pytest.raises(ValueError, match="equal hashes"):
         Index([TestItem("t", 0, ("x",))], lambda _: [a, b, a, c], 3)
 
@@ -145,7 +174,10 @@ def test_hashes_are_the_sum_that_they_are_said_to_be(n):
         sum(x * base ** (n - 1 - i) for i, x in enumerate(ids[at : at + n])) * last % 2**64
         for at in range(len(ids) - n + 1)
     ]
-    assert grams.hashes(np.array(ids, np.uint32), n).tolist() == want
+    for step in (1, 2, 7):
+        assert grams.hashes(np.array(ids, np.uint32), n, step=step).tolist() == want[::step]
+    rows = np.array([ids, ids[::-1]], np.uint32)
+    assert grams.hashes(rows, n).tolist() == [grams.hashes(row, n).tolist() for row in rows]
     assert grams.hashes(np.array(ids[: n - 1], np.uint32), n).tolist() == []
 
 

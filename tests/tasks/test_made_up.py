@@ -3,6 +3,7 @@
 import random
 import re
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
@@ -21,6 +22,7 @@ from bytemill.tasks import (
 from bytemill.tasks.arithmetic import WORDINGS, WORDINGS_HELD_OUT
 from bytemill.tasks.identity import WORDINGS as IDENTITY
 from bytemill.tasks.identity import WORDINGS_HELD_OUT as IDENTITY_HELD_OUT
+from bytemill.tasks.wordings import distinct, framed
 from bytemill.tasks.words import (
     COUNT,
     COUNT_HELD_OUT,
@@ -93,7 +95,31 @@ def test_wordings_kept_apart():
     ):
         assert 18 <= len(set(trained)) == len(trained)
         assert len(set(held_out)) == 4
-        assert not set(trained) & set(held_out)
+        # Not the same words between other signs, nor a piece of a longer one.
+        known = set().union(*map(neighbours, trained))
+        assert all(neighbours(wording) - known for wording in held_out)
+    assert min(map(len, (WORDINGS, SPELL, COUNT))) > 500
+
+
+def neighbours(wording):
+    """The pairs of words side by side; the beginning and the end count as words."""
+    words = ["^", *re.findall(r"'?\{?\w+\}?'?", wording), "$"]
+    return set(pairwise(words))
+
+
+def test_phrases_in_frames():
+    """One phrase in every frame, with a capital where the frame begins with it; its own braces are
+    filled in later."""
+    found = framed(("{Phrase}!", "Now {phrase}."), ("spell '{word}'", "{sum} as a number"))
+    assert found == (
+        "Spell '{word}'!",
+        "Now spell '{word}'.",
+        "{sum} as a number!",
+        "Now {sum} as a number.",
+    )
+    assert distinct(("a", "b"), ("b", "c"), ("a",)) == ("a", "b", "c")
+    for wordings, fields in ((SPELL, {"word"}), (COUNT, {"word", "letter"}), (WORDINGS, {"sum"})):
+        assert all(set(re.findall(r"\{(.*?)\}", wording)) == fields for wording in wordings)
 
 
 def test_items_depend_on_seed_and_number_alone():

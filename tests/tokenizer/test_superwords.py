@@ -197,6 +197,38 @@ def test_a_pattern_of_ones_own():
     assert tokenizer.encode_ordinary(text) == expected
 
 
+def ids_by_definition(tokenizer, text):
+    ids = {token: id_ for id_, token in tokenizer.vocab.items()}
+    spans = spans_of(text, tokenizer.pat_str)
+    tokens = {span: apply(tokenizer.merges, span) for span in set(spans)}
+    return [ids[token] for span in spans for token in tokens[span]]
+
+
+@QUIET
+@pytest.mark.parametrize("end", ["\n", " 12", ".\r\n"])
+def test_texts_that_are_encoded_in_parts(end):
+    tokenizer = trained("cl100k")
+    rng = random.Random(6)
+    lines = [sample(600 + seed, 1 + seed).replace("\n", " ") for seed in range(30)]
+    # Without line ends it is one part.
+    text = "".join(rng.choice(lines) + end for _ in range(900))
+    assert len(text) > 60_000
+    assert tokenizer.encode_ordinary(text) == ids_by_definition(tokenizer, text)
+    assert tokenizer.count(text) == len(ids_by_definition(tokenizer, text))
+
+
+@QUIET
+def test_spans_that_leave_text_out():
+    trainer = BpeTrainer(superwords_from=262, pattern=r"\S+|\s", superwords_pattern=r"[^\n]+")
+    trainer.feed(["ab ab ab ab ab ab ab cd ab ab ab ab ef\n" * 3 + "cd ef ab cd cd ab" * 5])
+    tokenizer = trainer.train(285)
+    assert max(token.count(b" ") for token in tokenizer.vocab.values()) > 2
+    rng = random.Random(8)
+    for n in [1, 2, 5, 9, 30, 50, 400]:
+        text = "".join(rng.choice(["ab ", "ab ", "cd ", "ef", "x\n", "\n\n"]) for _ in range(n))
+        assert tokenizer.encode_ordinary(text) == ids_by_definition(tokenizer, text)
+
+
 @QUIET
 def test_every_surface_gives_the_same_ids(tmp_path):
     tokenizer = trained("cl100k", special_tokens=("<|s|>",))

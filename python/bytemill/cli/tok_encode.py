@@ -7,21 +7,23 @@ from __future__ import annotations
 
 import argparse
 import glob
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from bytemill import Tokenizer
 from bytemill._arguments import check_limit
 from bytemill.cli import report
 from bytemill.cli.command import EPILOG, check_new, exit_status
-from bytemill.cli.console import inputs
+from bytemill.cli.console import inputs, on_cluster
 from bytemill.cli.progress import Progress
 from bytemill.data import expand_inputs
 from bytemill.data.download.manifest import validation_files
 from bytemill.data.encode_files import SHARD_TOKENS, check_fraction, check_separator, choose_dtype
 from bytemill.data.readers import check_packages
-from bytemill.data.shard_run import STATE_NAME, ShardRun
+from bytemill.data.shard_run import PARTS_NAME, STATE_NAME, ShardRun
 from bytemill.data.shards import MANIFEST_NAME, SPLITS, Manifest
 
 
@@ -74,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
         help="the type of an id (default: the smaller one if the vocabulary allows)",
     )
     add("--threads", type=int, metavar="N", help="worker threads (default: all cores)")
+    on_cluster.add_ray(result)
     inputs.add_flags(result)
     return result
 
@@ -97,6 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(args: argparse.Namespace, out: Path) -> None:
     """Encodes, and prints the summary."""
+    on_cluster.check_ray(args)
     was_finished, was_begun = (out / MANIFEST_NAME).exists(), (out / STATE_NAME).exists()
     is_ours = was_finished or was_begun
     # Whether stdin brings the same text again cannot be known.
@@ -104,6 +108,7 @@ def run(args: argparse.Namespace, out: Path) -> None:
     marks = (MANIFEST_NAME, STATE_NAME)
     check_new(out, overwrite=args.overwrite or goes_on, kind="shards", marks=marks)
     tokenizer = Tokenizer.load(args.tokenizer)
+    cluster = None if args.ray is None else on_cluster.connected(args)
     began = time.perf_counter()
     with inputs.named(args.input, args.format) as named, Progress("encode", "MB") as bar:
         paths, pinned = without_validation(named)
@@ -111,19 +116,20 @@ def run(args: argparse.Namespace, out: Path) -> None:
             check(args, tokenizer, paths)
             remove_shards(out)
             was_finished = was_begun = False
-        manifest = tokenizer.encode_files(
-            paths,
-            out,
-            separator=args.separator,
-            separator_at=args.separator_at,
-            shard_tokens=args.shard_tokens,
-            validation_fraction=args.val_fraction,
-            dtype=args.dtype,
-            text_column=args.text_column,
-            errors=args.errors,
-            num_threads=args.threads,
-            progress=bar.update,
-        )
+        settings: dict[str, Any] = {
+            "separator": args.separator,
+            "separator_at": args.separator_at,
+            "shard_tokens": args.shard_tokens,
+            "validation_fraction": args.val_fraction,
+            "dtype": args.dtype,
+            "text_column": args.text_column,
+            "errors": args.errors,
+            "progress": bar.update,
+        }
+        if cluster is None:
+            manifest = tokenizer.encode_files(paths, out, num_threads=args.threads, **settings)
+        else:
+            manifest = cluster.encode(paths, tokenizer, out, **settings)
     seconds = time.perf_counter() - began
     if was_finished:
         encoded = "this was done before"
@@ -193,6 +199,7 @@ def remove_shards(out: Path) -> None:
         for name in names:
             for path in out.glob(name):
                 path.unlink()
+        shutil.rmtree(out / PARTS_NAME, ignore_errors=True)
 
 
 def summary(manifest: Manifest, out: Path) -> list[tuple[str, str]]:

@@ -19,7 +19,7 @@ from bytemill._arguments import check_superwords, check_vocab_size
 from bytemill._types import TieBreak
 from bytemill.cli import report
 from bytemill.cli.command import EPILOG, check_new, check_out, check_writable, exit_status
-from bytemill.cli.console import inputs
+from bytemill.cli.console import inputs, on_cluster
 from bytemill.cli.console.interrupts import held
 from bytemill.cli.console.messages import in_flags
 from bytemill.cli.console.streams import tell
@@ -47,10 +47,7 @@ def parser() -> argparse.ArgumentParser:
     add("--vocab-size", type=int, required=True, metavar="N", help="tokens, special ones included")
     add("--out", required=True, metavar="DIR", help="the folder to write the tokenizer to")
     add("--overwrite", action="store_true", help="replace a tokenizer that is in --out")
-    add(
-        "--pattern",
-        help=f"{', '.join(NAMES)}, or a regex (default: gpt2)",
-    )
+    add("--pattern", help=f"{', '.join(NAMES)}, or a regex (default: gpt2)")
     add(
         "--special",
         nargs="+",
@@ -88,6 +85,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add_superwords(result)
     add("--threads", type=int, metavar="N", help="worker threads (default: all cores)")
+    on_cluster.add_ray(result)
     inputs.add_flags(result)
     add(
         "--counts",
@@ -123,6 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(args: argparse.Namespace, made: list[Path]) -> None:
     """Trains; `made` is told what has been written."""
+    on_cluster.check_ray(args)
     n_inputs = len(args.input or [])
     places = [*(args.input or []), *(args.held_out or [])]
     if places.count("-") > 1:
@@ -233,7 +232,9 @@ class Job:
                     self.find_held_out(bar)
             return
         with Progress("count", "MB") as bar:
-            if self.fraction:
+            if args.ray is not None:
+                on_cluster.count(args, self.inputs, self.trainer, bar.update)
+            elif self.fraction:
                 documents = self.documents(self.inputs, progress=bar.update)
                 self.trainer.feed(self.keep_apart(documents))
             else:

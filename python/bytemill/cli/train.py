@@ -303,19 +303,33 @@ def overview(event: Started) -> list[tuple[str, str]]:
 
 
 def plan_rows(
-    plan: Plan, rates: dict[str, float], micro_batch_size: int | None = None
+    plan: Plan,
+    rates: dict[str, float],
+    micro_batch_size: int | None = None,
+    filled: float = 1.0,
 ) -> list[tuple[str, str]]:
-    """A plan's batch, horizon and learning rates; these as they are used."""
+    """A plan's batch, horizon and learning rates; these as they are used.
+
+    Args:
+        plan: What is planned.
+        rates: By the names of the optimizers' groups.
+        micro_batch_size: Rows at a time.
+        filled: Share of the rows that is not padding: of so much is the horizon.
+    """
     batch = f"{plan.batch_size} x {plan.model.context_length} = {plan.tokens_per_step:,} tokens"
+    if filled < 1:
+        batch += f", about {1 - filled:.1%} of them padding"
     if micro_batch_size is not None:
         batch += f", {report.count(micro_batch_size, 'row')} at a time"
-    flops = plan.flops_per_token * plan.tokens
+    tokens = round(plan.tokens * filled)
+    flops = plan.flops_per_token * tokens
     used = ", ".join(f"{name} {rate:.3g}" for name, rate in rates.items())
     return [
         ("batch", batch),
         (
             "horizon",
-            f"{report.count(plan.steps, 'step')}, {report.count(plan.tokens, 'token')}, "
+            f"{report.count(plan.steps, 'step')}, {'about ' if filled < 1 else ''}"
+            f"{report.count(tokens, 'token')}, "
             f"{report.figure(flops)} FLOPs",
         ),
         ("learning", f"{plan.optimizer.kind}, rates used: {used}"),

@@ -59,15 +59,14 @@ def iter_documents(
         ImportError: A .parquet or .zst file needs a package that is not installed.
     """
     check_errors(errors)
-    split = _Splitter(check_special_tokens(special_tokens), check_limit("doc_cap", doc_cap))
+    split = Splitter(check_special_tokens(special_tokens), check_limit("doc_cap", doc_cap))
     files = expand_inputs(paths)
-    check_packages(files)
-    _check_plain(files, text_column)
+    check_readable(files, text_column, errors)
     meter = _Meter(files, progress)
     for file in files:
         if file.format == "text":
             chunks = _plain_chunks(file, text_column, meter.at)
-            documents = split.stream(_decoded(file, errors, chunks))
+            documents = split.stream(decoded(file, errors, chunks))
         else:
             texts = _read_records(file, text_column, errors, meter.at)
             documents = itertools.chain.from_iterable(map(split.whole, texts))
@@ -90,8 +89,15 @@ def _read_records(
     return read(file, text_column, errors, on_position)
 
 
-def _check_plain(files: Iterable[InputFile], text_column: str) -> None:
-    """ValueError if a file that is read as plain text is JSON lines; pipes are checked later."""
+def check_readable(files: Sequence[InputFile], text_column: str, errors: str) -> None:
+    """Raises for what can be seen of files before they are read; pipes are checked later.
+
+    Raises:
+        ImportError: Reading one needs a package that is not installed.
+        ValueError: One that is read as plain text is JSON lines; `errors` is not known.
+    """
+    check_errors(errors)
+    check_packages(files)
     for file in files:
         if file.format == "text" and file.path.is_file():
             line = sniff.first_line(file.path, file.compression)
@@ -105,9 +111,15 @@ def _plain_chunks(file: InputFile, text_column: str, on_position: OnPosition) ->
     return sniff.refusing_json(file.shown_path, chunks, text_column)
 
 
-def _decoded(file: InputFile, errors: str, chunks: Iterator[bytes]) -> Iterator[str]:
+def decoded(
+    file: InputFile, errors: str, chunks: Iterable[bytes], position: int = 0
+) -> Iterator[str]:
+    """The text of the bytes of a file from `position` on.
+
+    Raises:
+        ValueError: They are not UTF-8, and `errors` is "strict".
+    """
     decoder = codecs.getincrementaldecoder("utf-8")(errors)
-    position = 0
     for chunk in itertools.chain(chunks, [b""]):
         held = len(decoder.getstate()[0])
         try:
@@ -117,7 +129,7 @@ def _decoded(file: InputFile, errors: str, chunks: Iterator[bytes]) -> Iterator[
         position += len(chunk)
 
 
-class _Splitter:
+class Splitter:
     """Cuts text at special tokens: leftmost, and of several at one place the longest."""
 
     def __init__(self, special_tokens: Sequence[str], doc_cap: int | None) -> None:
@@ -202,9 +214,7 @@ class Feeder:
         errors: str,
         progress: Progress | None,
     ) -> None:
-        check_errors(errors)
-        check_packages(files)
-        _check_plain(files, text_column)
+        check_readable(files, text_column, errors)
         self._files = files
         self._text_column = text_column
         self._errors = errors

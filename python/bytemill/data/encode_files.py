@@ -86,20 +86,12 @@ def encode_files(
         ImportError: A .parquet or .zst file needs a package that is not installed.
     """
     folder = named("out_dir", out_dir)
-    check_errors(errors)
+    settings = check_settings(
+        vocabulary, separator, separator_at, shard_tokens, validation_fraction, text_column, errors
+    )
     dtype = choose_dtype(vocabulary, dtype)
-    separator_id = check_separator(vocabulary, separator, separator_at)
     check_limit("num_threads", num_threads)
     files = expand_inputs(paths)
-    settings = {
-        "separator": separator,
-        "separator_id": separator_id,
-        "separator_at": separator_at if separator is not None else None,
-        "shard_tokens": check_limit("shard_tokens", shard_tokens),
-        "validation_fraction": check_fraction(validation_fraction),
-        "text_column": text_column,
-        "errors": errors,
-    }
     feeder = Feeder(files, text_column, errors, progress)
     identity = Identity(files, num_threads)
     plan = Manifest(
@@ -126,7 +118,7 @@ def encode_files(
                 run.store,
                 validation_fraction=float(validation_fraction),
                 checkpoint=checkpoint,
-                separator=separator_id,
+                separator=settings["separator_id"],
                 separator_first=separator_at == "start",
                 num_threads=num_threads,
                 errors=errors,
@@ -179,6 +171,32 @@ def encode_files_to_numpy(
     offsets = np.zeros(len(ends) // 8 + 1, np.uint64)
     offsets[1:] = np.frombuffer(ends, np.uint64)
     return np.frombuffer(ids, np.dtype(dtype).newbyteorder("<")), offsets
+
+
+def check_settings(
+    vocabulary: Vocabulary,
+    separator: str | None,
+    separator_at: str,
+    shard_tokens: int,
+    validation_fraction: float,
+    text_column: str,
+    errors: str,
+) -> dict[str, Any]:
+    """The arguments of `encode_files` that decide what is written, as the manifest has them.
+
+    Raises:
+        TypeError, ValueError: One is out of range; `separator` is not a special token.
+    """
+    check_errors(errors)
+    return {
+        "separator": separator,
+        "separator_id": check_separator(vocabulary, separator, separator_at),
+        "separator_at": separator_at if separator is not None else None,
+        "shard_tokens": check_limit("shard_tokens", shard_tokens),
+        "validation_fraction": check_fraction(validation_fraction),
+        "text_column": text_column,
+        "errors": errors,
+    }
 
 
 def choose_dtype(vocabulary: Vocabulary, dtype: Dtype | None) -> Dtype:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -22,12 +22,17 @@ class Identity:
     only once, and has no identity.
     """
 
-    def __init__(self, files: Sequence[InputFile], num_threads: int | None = None) -> None:
+    def __init__(
+        self,
+        files: Sequence[InputFile],
+        num_threads: int | None = None,
+        checksums: Callable[[], Sequence[int | None]] | None = None,
+    ) -> None:
         self._files = files
         self._stamps = [_stamp(file) for file in files]
         cores = os.cpu_count() or 1
         n = max(1, min(len(files), cores, num_threads or cores))
-        sums = _checksums(files, n)
+        sums = checksums() if checksums is not None else _checksums(files, n)
         self.inputs: list[dict[str, Any]] = [
             {"path": file.shown_path, "size": file.size, "crc32": crc32}
             for file, crc32 in zip(files, sums, strict=True)

@@ -79,10 +79,14 @@ def _gzip_chunks(raw: BinaryIO) -> Iterator[bytes]:
         yield from _pieces(cast("IO[bytes]", unpacked), CHUNK)
 
 
-def read_lines(file: InputFile, on_position: OnPosition = _ignore) -> Iterator[bytes]:
+def read_lines(file: InputFile) -> Iterator[bytes]:
     r"""The lines of a file without their b"\n"; the last may lack one."""
+    return _lines(read_chunks(file))
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
     rest: list[bytes] = []
-    for chunk in read_chunks(file, on_position):
+    for chunk in chunks:
         first, *others = chunk.split(b"\n")
         rest.append(first)
         if others:
@@ -103,7 +107,14 @@ def read_jsonl(
             has the escape of a lone surrogate and `errors` is "strict"; the message names file and
             line.
     """
-    for number, line in enumerate(read_lines(file, on_position), 1):
+    return jsonl_texts(file, read_chunks(file, on_position), text_column, errors)
+
+
+def jsonl_texts(
+    file: InputFile, chunks: Iterable[bytes], text_column: str, errors: str, first_line: int = 1
+) -> Iterator[str]:
+    """As `read_jsonl`, from some bytes of the file; `first_line` is the number of their first."""
+    for number, line in enumerate(_lines(chunks), first_line):
         where = f"{file.path}:{number}"
         # A byte order mark is not part of JSON; some programs write it all the same.
         if number == 1:
@@ -221,17 +232,22 @@ def column_bytes(column: Any) -> list[bytes | None]:
 
 def check_column(file: InputFile, schema: pyarrow.Schema, name: str) -> None:
     """ValueError unless a parquet file has one column `name`, of strings or of their bytes."""
-    import pyarrow
-
     if schema.names.count(name) != 1:
         names = ", ".join(map(repr, schema.names)) or "none"
         raise ValueError(f"{file.path}: no single column {name!r}; there are: {names}")
     kind = schema.field(name).type
+    if not is_text(kind):
+        raise ValueError(f"{file.path}: column {name!r} holds {kind}, not strings")
+
+
+def is_text(kind: pyarrow.DataType) -> bool:
+    """Whether a column of this type holds strings, or their bytes."""
+    import pyarrow
+
     if pyarrow.types.is_dictionary(kind):
         kind = kind.value_type
-    is_text = ("is_string", "is_large_string", "is_string_view", "is_binary", "is_large_binary")
-    if not any(getattr(pyarrow.types, check, _never)(kind) for check in is_text):
-        raise ValueError(f"{file.path}: column {name!r} holds {kind}, not strings")
+    checks = ("is_string", "is_large_string", "is_string_view", "is_binary", "is_large_binary")
+    return any(getattr(pyarrow.types, check, _never)(kind) for check in checks)
 
 
 def _never(kind: object) -> bool:

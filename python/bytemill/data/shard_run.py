@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +20,11 @@ from bytemill.data.identity import why_other
 from bytemill.data.shards import MANIFEST_NAME, SPLITS, Manifest, Shard, check_files
 
 STATE_NAME: Final = "state.json"
+PARTS_NAME: Final = ".ray"
+NOTHING_DONE: Final = json.dumps(
+    {"source": 0, "documents": 0, "splits": [{"shards": [], "open": None} for _ in SPLITS]}
+)
+"""The checkpoint of a run that has written nothing."""
 _STATE_FORMAT: Final = "bytemill-shards-state"
 _STATE_VERSION: Final = 1
 
@@ -128,6 +134,7 @@ class ShardRun:
         """Removes what a killed run may have left."""
         names = [f".{STATE_NAME}.*.tmp", f".{MANIFEST_NAME}.*.tmp"]
         if not keep_parts:
+            shutil.rmtree(self._folder / PARTS_NAME, ignore_errors=True)
             names += [STATE_NAME, *(f".{split}-*.npy.part" for split in SPLITS)]
         for name in names:
             for path in self._folder.glob(name):

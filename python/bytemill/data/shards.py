@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias, overload
 
-from bytemill.files import read_versioned
+from bytemill.files import raising_memory_error, read_versioned
 
 if TYPE_CHECKING:
     import numpy as np
@@ -287,6 +287,7 @@ class Shards:
         )
 
 
+@raising_memory_error()
 def open_shards(
     dir: str | os.PathLike[str],
     *,
@@ -359,7 +360,10 @@ def _map(path: Path, dtype: str, n: int) -> Any:
     import numpy as np
 
     try:
-        array = np.lib.format.open_memmap(path, mode="r")
+        with raising_memory_error():
+            array = np.lib.format.open_memmap(path, mode="r")
+    except MemoryError:
+        raise
     except Exception as error:  # NumPy reads the header as Python: TokenError, TypeError, ...
         raise _damaged(path, f"it is not a NumPy file ({error})") from None
     if array.shape != (n,) or array.dtype != np.dtype(dtype).newbyteorder("<"):

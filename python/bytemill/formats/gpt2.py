@@ -139,5 +139,7 @@ def _read_by(library: Any, contents: dict[str, bytes]) -> Any:
             Path(folder, name).write_bytes(data)
         try:
             return library.models.BPE.from_file(*(str(Path(folder, name)) for name in contents))
+        except MemoryError:
+            raise
         except Exception as error:  # the library raises bare Exception
             raise ValueError(f"Hugging Face's tokenizers does not read it: {error}") from error

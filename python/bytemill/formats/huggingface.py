@@ -140,6 +140,8 @@ def parse(text: str, library: Any) -> Any:
     with selfcheck.panics_caught("Hugging Face's tokenizers"):
         try:
             return library.Tokenizer.from_str(text)
+        except MemoryError:
+            raise
         except Exception as error:  # the library raises bare Exception, for a broken regex too
             raise ValueError(f"Hugging Face's tokenizers does not read it: {error}") from error
 

@@ -14,8 +14,6 @@ from bytemill.overlap.grams import Hashes, Ids, hashes
 N: Final = 13
 """Tokens of an n-gram; GPT-3's check counts words (https://arxiv.org/abs/2005.14165, app. C)."""
 _BASES: Final = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)
-_PIECE: Final = 1 << 15
-"""Ids that are hashed at a time: what is computed on the way stays in the processor's cache."""
 _LEAST_BITS, _MOST_BITS = 16, 27
 
 
@@ -109,10 +107,20 @@ class Index:
         self._base, self._sorted, first, self.grams = self._unequal(places)
         """`grams`: of each of these places, which n-gram it is."""
         self._first = places[first]
-        # Most places are told to be none by the first filter, which stays in a processor's cache;
-        # nearly all of the rest by the second. A search in the sorted hashes takes far longer.
-        bits = max(_LEAST_BITS, min(_MOST_BITS, (6 * len(self._sorted)).bit_length()))
-        self._filters = _Filter(self._sorted, bits, 0), _Filter(self._sorted, bits + 2, bits)
+        # A run of n ids has, whole, just one of the blocks that begin at every `step`th place; if
+        # it is an n-gram, the block is in one. So few blocks tell of most places that they are not.
+        self._block = n // 2 + 1
+        self._step = n - self._block + 1
+        begins = np.zeros(len(self._ids), np.bool_)
+        for i in range(self._step):
+            begins[places + i] = True
+        every = hashes(self._ids, self._block)
+        blocks = every[begins[: len(every)]]
+        # The first filter stays in a processor's cache, and nearly all of what it lets through ends
+        # at the second. A search in the sorted hashes takes far longer.
+        bits = _bits(len(blocks))
+        self._blocks = _Filter(blocks, bits, 0), _Filter(blocks, bits + 2, bits)
+        self._grams = _Filter(self._sorted, _bits(len(self._sorted)) + 2, 0)
 
     @property
     def n_grams(self) -> int:
@@ -126,23 +134,18 @@ class Index:
             ids: The documents' ids (T,), one after another.
             starts: Where each begins, in order. An n-gram does not reach into the next.
         """
-        first, second = self._filters
-        places, candidates = [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)]
-        for at in range(0, max(len(ids) - self.n + 1, 0), _PIECE):
-            found = hashes(ids[at : at + _PIECE + self.n - 1], self.n, self._base)
-            maybe = first.passed(found)
-            wanted = found[maybe]
-            left = second.passed(wanted)
-            places.append(maybe[left] + at)
-            candidates.append(wanted[left])
+        empty = np.zeros(0, np.int64)
+        last = len(ids) - self.n
+        if last < 0:
+            return Hits(empty, empty)
+        place, found = self._around(ids, self._blocks_in(ids))
+        maybe = self._grams.passed(found)
         # In order, and each once, they are searched for several times as fast.
-        wanted, back = np.unique(np.concatenate(candidates), return_inverse=True)
+        wanted, back = np.unique(found[maybe], return_inverse=True)
         which = np.searchsorted(self._sorted, wanted)
         which[which == len(self._sorted)] = 0
         same = (self._sorted[which] == wanted)[back.reshape(-1)]
-        place, gram = np.concatenate(places)[same], which[back.reshape(-1)][same]
-        if not len(place):
-            return Hits(place, gram)
+        place, gram = place[maybe][same], which[back.reshape(-1)][same]
         ends = np.append(starts, len(ids)).astype(np.int64)
         is_within = ends[np.searchsorted(ends, place, "right")] >= place + self.n
         place, gram = place[is_within], gram[is_within]
@@ -150,15 +153,41 @@ class Index:
         same = self._equal(ids, place, self._ids, self._first[gram])
         return Hits(place[same], gram[same])
 
+    def _blocks_in(self, ids: Ids) -> npt.NDArray[np.int64]:
+        """The places, every `step`th, where a block of an n-gram may begin."""
+        first, second = self._blocks
+        found = hashes(ids, self._block, step=self._step)
+        maybe = first.passed(found)
+        return maybe[second.passed(found[maybe])] * self._step
+
+    def _around(
+        self, ids: Ids, blocks: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], Hashes]:
+        """The places of the runs of n ids that hold the blocks at these, and the runs' hashes."""
+        before, last = self._step - 1, len(ids) - self.n
+        first = blocks - before
+        near = first[:, None] + np.arange(self.n + before)
+        found = hashes(ids.take(near, mode="clip"), self.n, self._base)
+        place = first[:, None] + np.arange(self._step)
+        is_there = (place >= 0) & (place <= last)
+        return place[is_there], found[is_there]
+
     def _unequal(
         self, places: npt.NDArray[np.int64]
     ) -> tuple[int, npt.NDArray[np.uint64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """A base by which the hashes of unequal n-grams differ, and `np.unique` of the hashes."""
+        """A base by which the hashes of unequal n-grams differ; these, in order and each once; a
+        place of each; which each place has."""
         for base in _BASES:
             found = hashes(self._ids, self.n, base)[places]
-            unique, first, grams = np.unique(found, return_index=True, return_inverse=True)
+            # As by `np.unique`, at half its price: which place stands for a hash is all the same.
+            order = np.argsort(found)
+            ordered = found[order]
+            is_new = np.append(True, ordered[1:] != ordered[:-1])
+            first = order[is_new]
+            grams = np.empty(len(found), np.int64)
+            grams[order] = np.cumsum(is_new) - 1
             if self._equal(self._ids, places, self._ids, places[first][grams]).all():
-                return base, unique, first, grams.reshape(-1)
+                return base, ordered[is_new], first, grams
         raise ValueError("the test items were made so that their n-grams have equal hashes")
 
     def _equal(
@@ -169,3 +198,8 @@ class Index:
         for i in range(self.n):
             same &= ids[at + i] == others[other_at + i]
         return same
+
+
+def _bits(n: int) -> int:
+    """Of hashes, to look at in a filter of n."""
+    return max(_LEAST_BITS, min(_MOST_BITS, (6 * n).bit_length()))

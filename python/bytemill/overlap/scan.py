@@ -24,12 +24,14 @@ DOCUMENT_CHARS: Final = 1 << 23
 """Longer documents are cut; an n-gram across such a cut is not found."""
 _CHUNK_CHARS: Final = 1 << 21
 _CHUNK_IDS: Final = 1 << 20
+# A file's number times this, and a document's in it, are one number, in the order of reading.
+_DOCUMENTS: Final = 1 << 40
+_NOWHERE: Final = np.iinfo(np.int64).max
 
 Progress = Callable[[int, int], object]
 
 
-@dataclass(frozen=True)
-class ItemOverlap:
+class ItemOverlap(NamedTuple):
     """What of an item the training data holds."""
 
     task: str
@@ -115,7 +117,7 @@ def find_overlap(
             )
     threads = check_limit("num_threads", num_threads) or os.cpu_count() or 1
     times = np.zeros(index.n_grams, np.int64)
-    seen = np.full((index.n_grams, 2), -1, np.int64)
+    seen = np.zeros(index.n_grams, np.int64)
     files: list[str] = []
     totals = [0, 0, 0]
 
@@ -128,8 +130,7 @@ def find_overlap(
         new = times[grams] == 0
         times[grams] += n
         which = np.searchsorted(chunk.starts, hits.places[first[new]], "right") - 1
-        seen[grams[new], 0] = len(files) - 1
-        seen[grams[new], 1] = chunk.first + which
+        seen[grams[new]] = (len(files) - 1) * _DOCUMENTS + chunk.first + which
 
     def work(chunk: _Chunk | _Texts) -> tuple[_Chunk, Hits]:
         whole = chunk if isinstance(chunk, _Chunk) else _encoded(chunk, tokenizer)
@@ -161,31 +162,23 @@ def _by_item(
 ) -> list[ItemOverlap]:
     n = len(index.items)
     n_grams = np.bincount(index.owners, minlength=n)
-    is_found = times[index.grams] > 0
-    n_found = np.bincount(index.owners[is_found], minlength=n)
+    found = np.flatnonzero((times > 0)[index.grams])
+    owners, grams = index.owners[found], index.grams[found]
+    n_found = np.bincount(owners, minlength=n)
+    firsts = np.full(n, _NOWHERE)
+    np.minimum.at(firsts, owners, seen[grams])
     # Of an n-gram that an item has twice, the occurrences count once.
-    pairs = np.unique(np.stack([index.owners[is_found], index.grams[is_found]], 1), axis=0)
+    pairs = np.sort(owners * index.n_grams + grams)
+    is_new = np.diff(pairs, prepend=-1) > 0
+    each, gram = np.divmod(pairs[is_new], index.n_grams)
     n_times = np.zeros(n, np.int64)
-    np.add.at(n_times, pairs[:, 0], times[pairs[:, 1]])
-    where = np.column_stack([pairs[:, 0], seen[pairs[:, 1]]]) if len(pairs) else np.zeros((0, 3))
-    order = np.lexsort((where[:, 2], where[:, 1], where[:, 0]))
-    firsts: dict[int, tuple[int, int]] = {}
-    for owner, file, document in where[order].tolist():
-        firsts.setdefault(int(owner), (int(file), int(document)))
+    np.add.at(n_times, each, times[gram])
+    figures = (a.tolist() for a in (n_grams, n_found, n_times, firsts))
     result = []
-    for number, item in enumerate(index.items):
-        first = firsts.get(number)
-        result.append(
-            ItemOverlap(
-                item.task,
-                item.number,
-                int(n_grams[number]),
-                int(n_found[number]),
-                int(n_times[number]),
-                None if first is None else files[first[0]],
-                None if first is None else first[1],
-            )
-        )
+    for item, places, n_hit, often, first in zip(index.items, *figures, strict=True):
+        file, document = divmod(first, _DOCUMENTS) if n_hit else (None, None)
+        where = None if file is None else files[file]
+        result.append(ItemOverlap(item.task, item.number, places, n_hit, often, where, document))
     return result
 
 

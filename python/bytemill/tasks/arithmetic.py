@@ -9,9 +9,10 @@ from typing import Final
 
 from bytemill.chat.conversation import Conversation, Message, Part
 from bytemill.tasks.task import Item, Task, checked_size
+from bytemill.tasks.wordings import CLAUSES, NOUNS, ORDERS, QUESTIONS, distinct, framed
 from bytemill.tools.calculator import calculate
 
-WORDINGS: Final = (
+_PLAIN: Final = (
     "What is {sum}?",
     "How much is {sum}?",
     "Calculate {sum}.",
@@ -30,6 +31,55 @@ WORDINGS: Final = (
     "How much does {sum} make?",
     "{sum}, please.",
     "Do you know what {sum} is?",
+)
+WORDINGS: Final = distinct(
+    _PLAIN,
+    framed(
+        ORDERS,
+        (
+            "calculate {sum}",
+            "compute {sum}",
+            "work out {sum}",
+            "solve {sum}",
+            "evaluate {sum}",
+            "answer {sum}",
+            "say what {sum} is",
+            "work out what {sum} comes to",
+            "write down the result of {sum}",
+            "use the calculator on {sum}",
+            "put {sum} into the calculator",
+        ),
+    ),
+    framed(
+        NOUNS,
+        (
+            "the result of {sum}",
+            "the value of {sum}",
+            "the answer to {sum}",
+            "the number that {sum} makes",
+            "{sum} as one number",
+        ),
+    ),
+    framed(
+        CLAUSES,
+        (
+            "what {sum} is",
+            "how much {sum} is",
+            "what {sum} comes to",
+            "which number {sum} gives",
+            "what the result of {sum} is",
+        ),
+    ),
+    framed(
+        QUESTIONS,
+        (
+            "what is {sum}",
+            "how much is {sum}",
+            "what do I get for {sum}",
+            "what is the answer to {sum}",
+            "which number is {sum}",
+        ),
+    ),
 )
 """Wordings to train on."""
 WORDINGS_HELD_OUT: Final = (

@@ -10,9 +10,10 @@ from typing import Final
 from bytemill.chat.conversation import Conversation, Message, Part
 from bytemill.data import iter_documents
 from bytemill.tasks.task import Item, Task, checked_size
+from bytemill.tasks.wordings import CLAUSES, NOUNS, ORDERS, QUESTIONS, distinct, framed
 from bytemill.tools.calculator import calculate
 
-SPELL: Final = (
+_SPELL: Final = (
     "Spell the word '{word}'.",
     "How do you spell '{word}'?",
     "Please spell '{word}' for me.",
@@ -64,6 +65,65 @@ SPELL: Final = (
     "One by one, what are the letters in '{word}'?",
     "Starting with the first, give the letters of '{word}'.",
 )
+SPELL: Final = distinct(
+    _SPELL,
+    framed(
+        ORDERS,
+        (
+            "spell '{word}'",
+            "spell the word '{word}'",
+            "spell out '{word}'",
+            "spell '{word}' letter by letter",
+            "write '{word}' letter by letter",
+            "write out '{word}' with hyphens",
+            "list the letters of '{word}'",
+            "name all letters of '{word}'",
+            "say the letters of the word '{word}'",
+            "split '{word}' into letters",
+            "separate the letters of '{word}'",
+            "take the word '{word}' apart",
+            "put hyphens into '{word}'",
+            "show the letters in '{word}'",
+            "read out '{word}' one letter at a time",
+            "turn '{word}' into a row of letters",
+        ),
+    ),
+    framed(
+        NOUNS,
+        (
+            "the spelling of '{word}'",
+            "the letters of '{word}'",
+            "the letters in the word '{word}'",
+            "all letters of '{word}'",
+            "every letter in '{word}'",
+            "the word '{word}', spelled out",
+            "'{word}' with hyphens",
+            "'{word}', one letter after the other",
+        ),
+    ),
+    framed(
+        CLAUSES,
+        (
+            "how to spell '{word}'",
+            "how '{word}' is spelled",
+            "how the word '{word}' is written",
+            "how one writes '{word}'",
+            "what the letters of '{word}' are",
+            "which letters '{word}' is made of",
+        ),
+    ),
+    framed(
+        QUESTIONS,
+        (
+            "how do you spell '{word}'",
+            "how is '{word}' spelled",
+            "how do people write '{word}'",
+            "what are the letters of '{word}'",
+            "which letters are in '{word}'",
+            "what is '{word}' letter by letter",
+        ),
+    ),
+)
 """Wordings to train on."""
 SPELL_HELD_OUT: Final = (
     "Break '{word}' into single letters.",
@@ -72,7 +132,7 @@ SPELL_HELD_OUT: Final = (
     "Spelling of '{word}'?",
 )
 """Wordings never to be trained on."""
-COUNT: Final = (
+_COUNT: Final = (
     "How many '{letter}' are in '{word}'?",
     "How often does '{letter}' occur in '{word}'?",
     "Count the letter '{letter}' in '{word}'.",
@@ -105,6 +165,58 @@ COUNT: Final = (
     "I want to know how often '{word}' has the letter '{letter}'.",
     "Hello, how many '{letter}' are there in '{word}'?",
     "For the word '{word}', what is the number of letters '{letter}'?",
+)
+COUNT: Final = distinct(
+    _COUNT,
+    framed(
+        ORDERS,
+        (
+            "count '{letter}' in '{word}'",
+            "count the '{letter}' in '{word}'",
+            "count the letter '{letter}' in the word '{word}'",
+            "count every '{letter}' of '{word}'",
+            "count how many '{letter}' '{word}' has",
+            "count how often '{letter}' is in '{word}'",
+            "work out how many '{letter}' are in '{word}'",
+            "look at '{word}' and count '{letter}'",
+            "go through '{word}' and count the letter '{letter}'",
+            "say how many '{letter}' are in the word '{word}'",
+            "look how often '{word}' has '{letter}'",
+            "take '{word}' and say how many '{letter}' are there",
+        ),
+    ),
+    framed(
+        NOUNS,
+        (
+            "the number of '{letter}' in '{word}'",
+            "the count of '{letter}' in '{word}'",
+            "the number of times '{letter}' is in '{word}'",
+            "a count of '{letter}' in the word '{word}'",
+            "the amount of letters '{letter}' in '{word}'",
+        ),
+    ),
+    framed(
+        CLAUSES,
+        (
+            "how many '{letter}' are in '{word}'",
+            "how many '{letter}' there are in the word '{word}'",
+            "how often '{letter}' occurs in '{word}'",
+            "how often '{word}' has the letter '{letter}'",
+            "how many times '{letter}' stands in '{word}'",
+            "what the number of '{letter}' in '{word}' is",
+        ),
+    ),
+    framed(
+        QUESTIONS,
+        (
+            "how many '{letter}' are in '{word}'",
+            "how many '{letter}' are there in the word '{word}'",
+            "how often is '{letter}' in '{word}'",
+            "how many times is the letter '{letter}' in '{word}'",
+            "what is the number of '{letter}' in '{word}'",
+            "in the word '{word}', how many are '{letter}'",
+        ),
+    ),
 )
 """Wordings to train on."""
 COUNT_HELD_OUT: Final = (

@@ -303,6 +303,30 @@ def test_two_ranks_are_one(folder):
         assert two.is_dir()
 
 
+@pytest.mark.parametrize("rows", ["single", "best-fit", "stream"])
+def test_tokens_are_those_that_are_not_padding(rows, folder):
+    """The log has the conversations' tokens, and what is said of the rows is about the same."""
+    length = 160
+    shape = {"rows": rows, "steps": 4, "batch_size": 5, "context_length": length}
+    made, _, told = run(Sft, sft(folder, **shape, log_every=1))
+    logged = [r["tokens"] for r in read_metrics(folder / "sft" / "metrics.jsonl") if "loss" in r]
+    batches = stopped(sft(folder, out=str(folder / "same"), **shape))._source()
+    end = chat_tokenizer().special_tokens["<|assistant_end|>"]
+    expected = [0]
+    for _ in range(4):
+        _, y = batches.next_batch()
+        # The last target of a padded row ends a conversation.
+        empty = [0 if rows == "stream" else row.tolist()[::-1].index(end) for row in y]
+        expected.append(expected[-1] + 5 * length - sum(empty))
+    assert logged == expected[1:]
+    (started,) = of_kind(told, StageStarted)
+    share = logged[-1] / (4 * 5 * length)
+    assert started.filled == 1.0 if rows == "stream" else abs(started.filled - share) < 0.15
+    assert started.counted < started.filled
+    assert of_kind(told, Stepped)[-1].tokens == logged[-1]
+    assert made._loop.pace.tokens == logged[-1]
+
+
 # Exact resume
 
 KILLED = """

@@ -16,6 +16,7 @@ from bytemill.cli.console.parser import flags
 
 # Arguments whose flag has another name.
 _FLAGS = {
+    "address": "--ray",
     "memory_bytes": "--memory",
     "n_gpus": "--gpus",
     "n_tokens": "--tokens",

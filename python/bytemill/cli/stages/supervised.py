@@ -100,7 +100,7 @@ def overview(event: StageStarted) -> list[tuple[str, str]]:
     of_all = "drawn by weight"
     if event.conversations is not None:
         of_all = f"{report.count(event.conversations, 'conversation')} an epoch"
-    batch, horizon, learning, _ = plan_rows(plan, event.rates, event.micro_batch_size)
+    batch, horizon, learning, _ = plan_rows(plan, event.rates, event.micro_batch_size, event.filled)
     table = [
         ("model", f"{plan.n_params:,} parameters: {shape}, vocabulary {model.vocab_size:,}"),
         ("tasks", f"{', '.join(event.tasks)}; {of_all}"),

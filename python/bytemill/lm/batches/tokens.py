@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bytemill.data import Shards, open_shards
+from bytemill.files import raising_memory_error
 
 if TYPE_CHECKING:
     from bytemill import Tokenizer
@@ -200,7 +201,10 @@ def open_tokens(
     if where.suffix == ".bin":
         return Tokens.of(_open_bin(where), str(where))
     try:
-        ids = np.load(where, mmap_mode="r", allow_pickle=False)
+        with raising_memory_error():
+            ids = np.load(where, mmap_mode="r", allow_pickle=False)
+    except MemoryError:
+        raise
     except Exception as error:  # NumPy reads the header as Python: TokenError, TypeError, ...
         raise ValueError(f"{where}: it is not a NumPy file of token ids ({error})") from None
     if not isinstance(ids, np.ndarray):
@@ -208,6 +212,7 @@ def open_tokens(
     return Tokens.of(ids, str(where))
 
 
+@raising_memory_error()
 def _open_bin(path: Path) -> Ids:
     """The ids in a .bin file.
 

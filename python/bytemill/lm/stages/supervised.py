@@ -29,7 +29,7 @@ from bytemill.lm.stages.stage import Stage
 from bytemill.lm.train.loop import Loop
 from bytemill.lm.train.saved_run import CONFIG
 from bytemill.lm.train.start.started import Started
-from bytemill.lm.train.steps.objective import NextToken, Objective
+from bytemill.lm.train.steps.objective import NextToken, Objective, PaddedNextToken
 from bytemill.lm.train.steps.source import Source
 from bytemill.tasks.named import Sources
 from bytemill.tasks.words import default_words, words_in
@@ -56,6 +56,8 @@ class StageStarted(Started):
     packing: Packing
     counted: float
     """The share of the rows' ids that are learnt, about."""
+    filled: float
+    """The share that is not padding, about."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class Looked:
     """That were used up for these rows."""
     counted: int
     """Targets that are learnt."""
+    n_tokens: int
+    """Ids up to the last such target of each row: what follows is padding."""
     n_cut: int
     n_dropped: int
 
@@ -136,15 +140,21 @@ class Supervised(Stage[C]):
         """Makes some rows, and forgets them."""
         rows = self._rows(self.config.data, self.recipe, self.mixture, self.config.run.seed)
         x, y = np.empty((2, self.context_length), np.int64)
-        n_rows = counted = 0
+        n_rows = counted = n_tokens = 0
         wanted = min(rows.conversations.epoch or _LOOKED_AT, _LOOKED_AT)
         while rows.at.number - len(rows.at.waiting) < wanted:
             rows.fill(x, y)
             n_rows += 1
-            counted += int((y != IGNORED).sum())
+            learnt = np.flatnonzero(y != IGNORED)
+            counted += len(learnt)
+            n_tokens += int(learnt[-1]) + 1 if self._is_padded else self.context_length
         at = rows.at
         used = at.number - len(at.waiting)
-        return Looked(n_rows, used, counted, at.n_cut, at.n_dropped)
+        return Looked(n_rows, used, counted, n_tokens, at.n_cut, at.n_dropped)
+
+    @property
+    def _is_padded(self) -> bool:
+        return self.rows.packing != "stream"
 
     # What `Stage` and `Run` ask
 
@@ -175,7 +185,8 @@ class Supervised(Stage[C]):
 
     def _objective(self) -> Objective:
         loss_sum = self._loss_sum()
-        return NextToken(loss_sum if self._is_compiled else _trimmed(loss_sum))
+        loss_sum = loss_sum if self._is_compiled else _trimmed(loss_sum)
+        return PaddedNextToken(loss_sum) if self._is_padded else NextToken(loss_sum)
 
     def _validation_batches(self) -> Batches:
         if not self.mixture.val:
@@ -215,8 +226,8 @@ class Supervised(Stage[C]):
         return {**super()._contents(), **own}
 
     def _started(self, loop: Loop, seconds: float) -> tuple[Started, list[str]]:
-        looked, length = self.looked, self.context_length
-        rows = self._rows_in_epoch()
+        looked, rows = self.looked, self._rows_in_epoch()
+        n_ids = looked.rows * self.context_length
         started = StageStarted(
             plan=self.plan,
             step=loop.step,
@@ -227,12 +238,13 @@ class Supervised(Stage[C]):
             dtype=str(self.dtype).removeprefix("torch."),
             is_compiled=self._is_compiled,
             micro_batch_size=loop.rows or self.plan.batch_size,
-            train_tokens=0 if rows is None else round(rows * length),
+            train_tokens=0 if rows is None else round(rows * looked.n_tokens / looked.rows),
             val_tokens=sum(x.size for x, _ in self._val_batches),
             tasks=self.mixture.names,
             conversations=self.rows.conversations.epoch,
             packing=self.rows.packing,
-            counted=looked.counted / (looked.rows * length),
+            counted=looked.counted / n_ids,
+            filled=looked.n_tokens / n_ids,
         )
         return started, self._warnings()
 

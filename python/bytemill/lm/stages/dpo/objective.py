@@ -12,7 +12,8 @@ from torch import Tensor
 
 from bytemill.lm.batches.loaders import IGNORED
 from bytemill.lm.model.transformer import Transformer
-from bytemill.lm.stages.rl.objective import log_probs, n_tokens
+from bytemill.lm.stages.rl.objective import log_probs
+from bytemill.lm.train.steps.objective import n_tokens
 
 Computing = Callable[[], AbstractContextManager[object]]
 

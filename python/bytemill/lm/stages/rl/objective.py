@@ -14,6 +14,7 @@ from bytemill.lm.batches.loaders import IGNORED
 from bytemill.lm.model.loss import rows_of_chunk
 from bytemill.lm.model.transformer import Transformer
 from bytemill.lm.stages.rl.settings import RlSettings
+from bytemill.lm.train.steps.objective import n_tokens
 
 Computing = Callable[[], AbstractContextManager[object]]
 
@@ -98,12 +99,6 @@ class PolicyGradient:
 
 
 _SUMS: Final = ("tokens", "clipped", "kl")
-
-
-def n_tokens(targets: Tensor) -> Tensor:
-    """How many tokens rows (R, T) have up to the last that counts, in all: a scalar."""
-    places = torch.arange(1, targets.shape[1] + 1, device=targets.device)
-    return ((targets != IGNORED) * places).amax(1).sum()
 
 
 def k3(log_p: Tensor, reference: Tensor) -> Tensor:

@@ -52,6 +52,20 @@ class NextToken:
         return self._loss_sum(*batch)
 
 
+class PaddedNextToken(NextToken):
+    """The same of rows that end in padding, of which steps are not said to have been."""
+
+    def tokens(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        """Those of the rows, masked ones included, up to the last target of each that counts."""
+        return n_tokens(batch[1])
+
+
+def n_tokens(targets: Tensor) -> Tensor:
+    """How many tokens rows (R, T) have up to the last that counts, in all: a scalar."""
+    places = torch.arange(1, targets.shape[1] + 1, device=targets.device)
+    return ((targets != IGNORED) * places).amax(1).sum()
+
+
 class MeanOverRows:
     """A loss that is a mean over a batch's rows, as most functions of torch return it.
 

@@ -1,0 +1,197 @@
+"""Work in a Ray cluster: a bounded number of tasks at a time, errors as one machine raises them."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, Protocol, TypeAlias
+
+_TICK_S: Final = 0.2
+_FEWEST_PENDING: Final = 8
+
+
+class ClusterError(OSError):
+    """The cluster cannot do the work: a worker of another bytemill, or one that dies each time."""
+
+
+def ray_module() -> Any:
+    """The package `ray`; ImportError, with the pip command, if it is not installed."""
+    try:
+        import ray
+
+        return ray
+    except ImportError:
+        raise ImportError("working on a cluster needs ray: pip install 'bytemill[ray]'") from None
+
+
+def connect(address: str | None = None) -> None:
+    """Connects this process to a Ray cluster, unless it is connected already.
+
+    Args:
+        address: "auto" for the one that runs on this machine, "host:port" of its head node,
+            "ray://host:port" of a Ray Client server; None for what `ray.init()` chooses: the one
+            that RAY_ADDRESS names, or else a new one on this machine alone.
+
+    Raises:
+        ImportError: Ray is not installed.
+        ConnectionError: There is no cluster at the address.
+    """
+    ray = ray_module()
+    if ray.is_initialized():
+        return
+    _check_answers(address)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="WARNING")
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise _unreachable(address, str(error)) from error
+
+
+def _check_answers(address: str | None) -> None:
+    """Ray itself waits a minute for a host that does not answer, and may end the process then."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise _unreachable(address, str(error)) from None
+
+
+def _unreachable(address: str | None, reason: str) -> ConnectionError:
+    where = "Ray" if address is None else f"address={address!r}"
+    first = reason.strip().partition("\n")[0]
+    return ConnectionError(
+        f"{where}: no cluster could be reached ({first}); start one with `ray start --head`, or "
+        "name its head node, as host:port"
+    )
+
+
+Call: TypeAlias = "tuple[Any, ...]"
+"""What `Tasks.start` takes: tag, function, arguments."""
+
+
+class Keyed(Protocol):
+    """What all tasks of a run share."""
+
+    @property
+    def key(self) -> str:
+        """Another one for each run."""
+
+
+class Tasks:
+    """Runs functions on workers.
+
+    Args:
+        job: What all tasks share; it goes to each node once.
+        num_cpus: CPUs that a task takes.
+        max_retries: How often a task is done again when its worker dies.
+    """
+
+    def __init__(self, job: Keyed, *, num_cpus: int, max_retries: int) -> None:
+        self._ray = ray_module()
+        # In a list, so that it is fetched by a worker that lacks it and not for each task.
+        self._job, self._key = [self._ray.put(job)], job.key
+        self._num_cpus = num_cpus
+        self._options = {"num_cpus": num_cpus, "max_retries": max_retries}
+        self._pending: dict[Any, tuple[Any, list[Any]]] = {}
+
+    def start(self, tag: Any, function: Callable[..., Any], *args: Any) -> None:
+        """Begins a task, which is known by `tag`.
+
+        Its function returns two values: a small one, which comes here, and one that stays where it
+        was made until it is asked for.
+        """
+        remote = self._ray.remote(num_returns=2, **self._options)(function)
+        refs = remote.remote(self._job, self._key, *args)
+        self._pending[refs[0]] = (tag, refs)
+
+    def run(self, calls: Iterable[Call]) -> Iterator[tuple[Any, Any, Any]]:
+        """Starts tasks as long as there is room, until all are done; the caller may start more.
+
+        Yields:
+            For each task, as soon as it is done: its tag, its small value, a reference to the
+            other.
+        """
+        left = iter(calls)
+        is_left = True
+        while is_left or self._pending:
+            while is_left and self._has_room():
+                call = next(left, None)
+                if call is None:
+                    is_left = False
+                else:
+                    self.start(*call)
+            yield from self._finished()
+
+    def _finished(self) -> Iterator[tuple[Any, Any, Any]]:
+        """Those that are done by now, after a short wait.
+
+        Raises:
+            ClusterError: A worker died each time, or is not fit for the work.
+            Exception: What the function raised, as it raised it.
+        """
+        if not self._pending:
+            return
+        ready, _ = self._ray.wait(
+            list(self._pending), num_returns=1, timeout=_TICK_S, fetch_local=False
+        )
+        for ref in ready:
+            tag, (_, large) = self._pending.pop(ref)
+            yield tag, self.get(ref), large
+
+    def get(self, ref: Any) -> Any:
+        """A value; raises as `_finished`."""
+        errors = self._ray.exceptions
+        try:
+            return self._ray.get(ref)
+        except errors.RayTaskError as error:
+            raise _cause(error, errors.RayTaskError) from None
+        except errors.RayError as error:
+            first = str(error).strip().partition("\n")[0]
+            raise ClusterError(
+                f"a Ray worker died, and so did each that took its place ({type(error).__name__}: "
+                f"{first}); give workers more memory, pass a smaller part_bytes or a larger "
+                "max_retries"
+            ) from error
+
+    def _has_room(self) -> bool:
+        """Whether there are fewer than keep the cluster busy, with some for nodes yet to come."""
+        if len(self._pending) < _FEWEST_PENDING:
+            return True
+        n_cpus = self._ray.cluster_resources().get("CPU", 1)
+        return bool(len(self._pending) < 2 * n_cpus / self._num_cpus)
+
+    @contextlib.contextmanager
+    def cancelling(self) -> Iterator[None]:
+        """Ends what is under way when the block raises, by Ctrl-C too."""
+        try:
+            yield
+        except BaseException:
+            for ref in self._pending:
+                with contextlib.suppress(Exception):
+                    self._ray.cancel(ref, force=True)
+            raise
+
+
+def _cause(error: Any, wrapper: type) -> BaseException:
+    """What a task has raised, however often it was handed on."""
+    cause = error.cause
+    if isinstance(cause, wrapper):
+        return _cause(cause, wrapper)
+    if isinstance(cause, ModuleNotFoundError) and (cause.name or "").startswith("bytemill"):
+        return _without_bytemill(cause)
+    if isinstance(cause, Exception) and not type(cause).__module__.startswith("ray."):
+        return cause
+    text = str(error)
+    return _without_bytemill(error) if "No module named 'bytemill" in text else ClusterError(text)
+
+
+def _without_bytemill(error: BaseException) -> ClusterError:
+    from bytemill import __version__
+
+    text = str(error).strip().splitlines()[-1]
+    return ClusterError(
+        f"a Ray worker has no bytemill {__version__} ({text}); install it on all nodes: "
+        f"pip install 'bytemill[ray]=={__version__}'"
+    )
