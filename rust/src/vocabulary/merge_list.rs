@@ -72,8 +72,10 @@ pub(super) fn says_what_ranks_say<'a>(
     }
     // A pair that was taken for that of its token because others were not known leaves these without theirs.
     for (token, origin) in origins.iter().enumerate().skip(256) {
-        let is_made = origin.parts().is_some();
-        if !is_made && !(whole_tokens && ranks.last_merge(ranks.at(token))?.is_none()) {
+        if origin.parts().is_some() {
+            continue;
+        }
+        if !whole_tokens || ranks.last_merge(ranks.at(token))?.is_some() {
             return Ok(false);
         }
     }

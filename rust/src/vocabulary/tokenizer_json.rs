@@ -56,6 +56,9 @@ enum Text {
     Other(Range<usize>),
 }
 
+/// A part of a file, and what is to stand there instead.
+type Part = (Range<usize>, &'static [u8]);
+
 /// The members of an object, each handed on when its key has been taken.
 fn members<'a>(
     place: &mut Place<'a>,
@@ -135,11 +138,8 @@ impl Model {
         Ok(model)
     }
 
-    /// Returns where vocabulary and merges are, in their order, and what is to stand there instead.
-    fn parse_parts(
-        &mut self,
-        place: &mut Place<'_>,
-    ) -> Result<[(Range<usize>, &'static [u8]); 2], Stop> {
+    /// Returns vocabulary and merges, in their order.
+    fn parse_parts(&mut self, place: &mut Place<'_>) -> Result<[Part; 2], Stop> {
         let (mut vocab, mut merges) = (None, None);
         members(place, |place, key| {
             place.next()?;
