@@ -14,7 +14,7 @@ from typing import Any
 from bytemill import files, patterns
 from bytemill.formats import oniguruma, selfcheck
 from bytemill.formats.byte_alphabet import from_text, to_text
-from bytemill.formats.tokenizer_json import content
+from bytemill.formats.tokenizer_json import content, quick
 from bytemill.vocabulary import Pair, Vocabulary
 
 StrPath = str | os.PathLike[str]
@@ -177,6 +177,9 @@ def read(path: StrPath) -> Vocabulary:
     parts. Of any other, where `tokenizers` is installed, it encodes a sample to compare with;
     elsewhere a file with a pattern that is not known is read with a warning.
 
+    Tokens and merges are read by the Rust core, and where that finds anything unusual, by Python,
+    with the same result.
+
     Args:
         path: The file, or a folder with a tokenizer.json in it.
 
@@ -190,11 +193,14 @@ def read(path: StrPath) -> Vocabulary:
     if file.is_dir():
         file = file / "tokenizer.json"
     source = os.fspath(file)
-    data = files.read_json_object(file)
-    try:
-        vocabulary = content.vocabulary(data, file.parent.name or "bytemill")
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{source}: {error}") from error
+    name = file.parent.name or "bytemill"
+    vocabulary = quick.vocabulary(file.read_bytes(), name)
+    if vocabulary is None:
+        data = files.read_json_object(file)
+        try:
+            vocabulary = content.vocabulary(data, name)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{source}: {error}") from error
     if selfcheck.is_plain(vocabulary):
         return vocabulary
     library = (
