@@ -4,16 +4,21 @@ import functools
 import json
 import pickle
 import random
+import sys
+import warnings
 
 import pytest
 
 from bytemill import Tokenizer, _core
+from bytemill.formats import huggingface
 from tests.support import families
 from tests.support.vocabularies import PIECES, generated_text
 
 tokenizers = pytest.importorskip("tokenizers", reason="tokenizers is not installed")
 
 NAMES = sorted(families.FAMILIES)
+UNKNOWN = {"bloom", "deepseek-coder", "falcon", "kimi-k2", "mistral-nemo"}
+"""Families with a pattern that the core has no scanner for."""
 
 
 @functools.cache
@@ -154,3 +159,24 @@ def test_written_again_and_saved(load, name, tmp_path):
             assert other.encode(text, add_special_tokens=True) == ours.encode(
                 text, add_special_tokens=True
             )
+
+
+def test_what_is_not_settled_by_its_parts_is_compared(tmp_path, monkeypatch):
+    compared = []
+    monkeypatch.setattr(huggingface, "check", lambda vocabulary, _: compared.append(vocabulary))
+    for name in families.FAMILIES:
+        (tmp_path / "tokenizer.json").write_text(families.document(name), encoding="utf-8")
+        before = len(compared)
+        tokenizer = Tokenizer.from_huggingface(tmp_path)
+        shape = tokenizer.vocabulary.shape
+        more = shape is not None and shape.core is not None
+        assert len(compared) - before == int(more or name in UNKNOWN), name
+    assert 0 < len(compared) < len(families.FAMILIES)
+
+
+def test_known_patterns_need_no_other_library(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    (tmp_path / "tokenizer.json").write_text(families.document("llama-3"), encoding="utf-8")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Tokenizer.from_huggingface(tmp_path)
