@@ -1,5 +1,6 @@
 """What the tests of `Tokenizer` share: small vocabularies, hard texts, the shared data."""
 
+import functools
 import os
 import random
 from collections.abc import Iterable, Sequence
@@ -36,6 +37,12 @@ def train(
     return Tokenizer.from_vocabulary(
         Vocabulary.from_training(merges, special_tokens, counts.pat_str)
     )
+
+
+@functools.cache
+def small_vocabulary(pattern: str, special_tokens: tuple[str, ...]) -> Tokenizer:
+    """A vocabulary of 700 tokens, among them long ones, trained once."""
+    return train([generated_text(1), "a" * 200, "ab" * 300], 700, special_tokens, pattern)
 
 
 def generated_text(seed: int = 0, words: int = 1500) -> str:
