@@ -25,7 +25,6 @@ tokenizers = pytest.importorskip("tokenizers", reason="tokenizers is not install
 BYTES = {bytes([i]): i for i in range(256)}
 SPECIAL = ("<|endoftext|>", "[x] (.*)", "<é>", "€")
 
-
 trained = functools.partial(small_vocabulary, special_tokens=SPECIAL)
 
 

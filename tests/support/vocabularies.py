@@ -19,6 +19,12 @@ CACHE = Path(os.environ.get("BYTEMILL_TIKTOKEN_CACHE", ROOT / "../shared/tiktoke
 NAMED = patterns.NAMES
 # The second leaves text unmatched, which belongs to no pretoken.
 CUSTOM = (r" ?[A-Za-z]+|[0-9]{2}|\s+|[^A-Za-z\s]", r"\p{L}+|\p{N}")
+DOCUMENTS = [
+    "low lower lowest",
+    "it's the newest's",
+    "Größe 日本語 \u00a0\u3000 x\r\n\r\n  y",
+    "123 4567!",
+]
 OVERLAPPING = ("<|end|>", "<|end|><|end|>", "<|e", "[x] (.*)", "<s p>", "€")
 
 
