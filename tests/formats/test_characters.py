@@ -219,6 +219,19 @@ def test_random_merges(tmp_path):
     assert 5 < n_cut < 25
 
 
+@pytest.mark.parametrize("kind", ["NFC", "NFKD", "Lowercase"])
+def test_a_space_before_the_first_piece_alone_behind_a_normalizer(tmp_path, kind):
+    vocab = [MARK, "a", "e", f"{MARK}a", f"{MARK}e"]
+    parts = {
+        "normalizer": {"type": kind}, "pre_tokenizer": families.metaspace("first", False),
+        "added_tokens": [{"id": 261, **families.token("<x>")}],
+    }  # fmt: skip
+    ours = read(tmp_path, of(vocab, [(MARK, "a"), (MARK, "e")], **parts))
+    other = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    for text in map("".join, itertools.product(["a", "A", "e\u0301", " ", "<x>"], repeat=3)):
+        assert ours.encode(text) == other.encode(text, add_special_tokens=False).ids, text
+
+
 def test_what_is_cut():
     cut = characters.finest
     assert cut([b" a", b"ab", b"12", b" ."]) == (
@@ -245,9 +258,38 @@ REFUSED = {
     "decoder": (lambda d: d.update(decoder=families.decoder(marked=False)), "decoder"),
     "first behind": (
         lambda d: d.update(
-            pre_tokenizer=families.metaspace("first", True), normalizer={"type": "NFC"}
+            pre_tokenizer=families.metaspace("first", True),
+            normalizer={"type": "Strip", "strip_left": True, "strip_right": False},
         ),
         "first",
+    ),
+    "first behind what cuts": (
+        lambda d: d.update(
+            pre_tokenizer=families.metaspace("first", True),
+            normalizer={
+                "type": "Sequence",
+                "normalizers": [
+                    {"type": "Replace", "pattern": {"String": "b"}, "content": ""},
+                    families.REPLACE,
+                ],
+            },
+        ),
+        "prepend_scheme first",
+    ),
+    "prepended token": (
+        lambda d: d.update(
+            pre_tokenizer=families.metaspace("never", False),
+            normalizer={"type": "Prepend", "prepend": " "},
+            added_tokens=[{"id": 261, **families.token("<x>", normalized=True)}],
+        ),
+        "the added token '<x>'",
+    ),
+    "inverted": (
+        lambda d: d.update(pre_tokenizer={**families.SPLIT, "invert": True}),
+        "Split by ' ' finds nothing",
+    ),
+    "half a surrogate pair": (
+        lambda d: d["model"]["vocab"].update({"a\ud800": 300}), "half of a surrogate pair"
     ),
     "stripped behind": (
         lambda d: d.update(
