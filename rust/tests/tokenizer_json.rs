@@ -117,7 +117,10 @@ impl Slowly {
         tokens.sort_unstable_by_key(|token| token.1);
         let ranks = Ranks::new(tokens.clone()).ok()?;
         let longer = tokens.iter().filter(|(token, _)| token.len() > 1);
-        let splits = Vocabulary::new(ranks).expect("memory").splits()?;
+        let splits = Vocabulary::new(ranks)
+            .expect("memory")
+            .splits()
+            .expect("memory")?;
         let mut expected = longer.zip(splits).filter_map(|((token, id), split)| {
             split.map(|(left, right)| (token.clone(), *id, left, right))
         });
