@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bytemill.cli import report
+from bytemill.cli import formatting
 from bytemill.cli.demo.sizes import Size
 from bytemill.cli.demo.tokenizer import Sources
 from bytemill.cli.stages import rl, sft
@@ -54,13 +54,13 @@ def write_words(sources: Sources, out: Path) -> Words:
     for path, wanted in ((words.seen, False), (words.unseen, True)):
         some = [w for w in found if (zlib.crc32(w.encode()) % _UNSEEN == 0) is wanted]
         write_bytes(path, ("\n".join(some) + "\n").encode())
-        counts.append(report.count(len(some), "word"))
+        counts.append(formatting.count(len(some), "word"))
     print("\n6. Words to spell and to count letters in, of the same text\n")
     lines = [
         ("to train on", f"{counts[0]}, {words.seen}"),
         ("to ask only", f"{counts[1]}, {words.unseen}"),
     ]
-    print(report.rows(lines))
+    print(formatting.rows(lines))
     return words
 
 

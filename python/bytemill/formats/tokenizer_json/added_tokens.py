@@ -9,7 +9,9 @@ from bytemill.shape import AddedToken
 _FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 
-def read(entries: Any, vocab: Mapping[str, int], source: str) -> dict[AddedToken, int]:
+def read(
+    entries: Any, vocab: Mapping[str, int], n_vocab: int, source: str
+) -> dict[AddedToken, int]:
     """The added tokens, in their order, with their ids.
 
     `tokenizers` does not look at the ids in the file: a token of the model's vocabulary has its id
@@ -17,7 +19,8 @@ def read(entries: Any, vocab: Mapping[str, int], source: str) -> dict[AddedToken
 
     Args:
         entries: "added_tokens".
-        vocab: The model's vocabulary.
+        vocab: The model's vocabulary, or what of it are added tokens.
+        n_vocab: How many tokens the model's vocabulary has.
         source: For messages.
 
     Raises:
@@ -28,7 +31,7 @@ def read(entries: Any, vocab: Mapping[str, int], source: str) -> dict[AddedToken
         raise ValueError(f"{source}: added_tokens is {entries!r}, not a list")
     tokens: dict[str, AddedToken] = {}
     ids: dict[AddedToken, int] = {}
-    following = len(vocab)
+    following = n_vocab
     for entry in entries:
         if not isinstance(entry, dict):
             raise ValueError(f"{source}: added_tokens is {entry!r}, not an object")

@@ -1,8 +1,9 @@
 """What a tokenizer.json says, as a vocabulary with a shape, and back."""
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from bytemill import _core
 from bytemill.formats.byte_alphabet import (
     Texts,
     from_text,
@@ -12,15 +13,29 @@ from bytemill.formats.byte_alphabet import (
     to_text,
 )
 from bytemill.formats.tokenizer_json import added_tokens, characters, pipeline, templates
-from bytemill.shape import MARK, Shape
+from bytemill.shape import MARK, AddedToken, Shape
 from bytemill.vocabulary import Pair, Vocabulary, check_merges
 
 _TRIES: Final = 4
 """How often tokens that several merges make are put in another order."""
 
 
-def vocabulary(data: dict[str, Any], name: str) -> Vocabulary:
+class Known(NamedTuple):
+    """Tokens that the Rust core has read, and found to be what the merges say."""
+
+    ranks: _core.Ranks
+    """The tokens but for the added ones, with which no merge has to do."""
+    n_vocab: int
+    """How many tokens there are in model.vocab."""
+
+
+def vocabulary(data: dict[str, Any], name: str, known: Known | None = None) -> Vocabulary:
     """The vocabulary of a tokenizer.json's content; `huggingface.read` says what is refused.
+
+    Args:
+        data: The content; where its tokens are known, without the others and without merges.
+        name: The vocabulary's name.
+        known: Tokens that need not be read any more.
 
     Raises:
         TypeError, ValueError: As there.
@@ -38,9 +53,36 @@ def vocabulary(data: dict[str, Any], name: str) -> Vocabulary:
     steps = pipeline.normalizers(data.get("normalizer"))
     cutting = pipeline.cutting(data.get("pre_tokenizer"))
     entries = data.get("added_tokens")
-    ids = added_tokens.read([] if entries is None else entries, vocab, "added_tokens")
+    n_vocab = len(vocab) if known is None else known.n_vocab
+    ids = added_tokens.read([] if entries is None else entries, vocab, n_vocab, "added_tokens")
     added = list(ids)
     special = {token.content: id_ for token, id_ in ids.items()}
+    ranks, pairs = _ordinary(vocab, merges, ids) if known is None else ({}, [])
+    before, after = templates.around(data.get("post_processor"), {**vocab, **special})
+    decoders = pipeline.flattened(data.get("decoder"), "decoders", "decoder")
+    kinds = [item["type"] for item in decoders]
+    _refuse_unless(set(kinds) <= {"ByteLevel"}, "decoder", kinds)
+    shape = Shape(
+        document=_document(data, model, vocab, {t for t in special if t in vocab}),
+        added=tuple(added),
+        normalizers=steps,
+        prefix_space=cutting.prefix_space,
+        passes=added_tokens.need_passes(added, normalizes=bool(steps)),
+        before=before,
+        after=after,
+    )
+    if known is not None:
+        return Vocabulary(known.ranks, special, pattern=cutting.pattern, name=name, shape=shape)
+    return _ranked(
+        ranks, special, cutting.pattern, name, shape, pairs, bool(model.get("ignore_merges"))
+    )
+
+
+def _ordinary(
+    vocab: dict[str, int], merges: list[Any], added: dict[AddedToken, int]
+) -> tuple[dict[bytes, int], list[Pair]]:
+    """The tokens but for those that are added tokens only, and the merges."""
+    special = {token.content: id_ for token, id_ in added.items()}
     texts = Texts()
     pairs = [parse_merge(merge, "model.merges", texts) for merge in merges]
     # An added token that merges make or need is an ordinary one too.
@@ -60,24 +102,7 @@ def vocabulary(data: dict[str, Any], name: str) -> Vocabulary:
                 "byte alphabet of model.vocab, for which bytemill has no counterpart"
             )
     alone = {t: i for t, i in special.items() if t not in both}
-    ranks = parse_ranks(vocab, alone, "model.vocab", texts)
-    known = {**vocab, **special}
-    before, after = templates.around(data.get("post_processor"), known)
-    decoders = pipeline.flattened(data.get("decoder"), "decoders", "decoder")
-    kinds = [item["type"] for item in decoders]
-    _refuse_unless(set(kinds) <= {"ByteLevel"}, "decoder", kinds)
-    shape = Shape(
-        document=_document(data, model, vocab, {t for t in special if t in vocab}),
-        added=tuple(added),
-        normalizers=steps,
-        prefix_space=cutting.prefix_space,
-        passes=added_tokens.need_passes(added, normalizes=bool(steps)),
-        before=before,
-        after=after,
-    )
-    return _ranked(
-        ranks, special, cutting.pattern, name, shape, pairs, bool(model.get("ignore_merges"))
-    )
+    return parse_ranks(vocab, alone, "model.vocab", texts), pairs
 
 
 def _of_characters(
@@ -85,7 +110,7 @@ def _of_characters(
 ) -> Vocabulary:
     """As `vocabulary`, of a file whose merging begins with characters."""
     entries = data.get("added_tokens")
-    ids = added_tokens.read([] if entries is None else entries, vocab, "added_tokens")
+    ids = added_tokens.read([] if entries is None else entries, vocab, len(vocab), "added_tokens")
     added = list(ids)
     special = {token.content: id_ for token, id_ in ids.items()}
     front = characters.front(data.get("normalizer"), data.get("pre_tokenizer"), added)
