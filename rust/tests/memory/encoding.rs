@@ -16,7 +16,7 @@ use bytemill::vocabulary::ranks::Ranks;
 use std::path::Path;
 use std::sync::Arc;
 
-type Shared = Arc<Encoder>;
+pub type Shared = Arc<Encoder>;
 
 pub fn vocabularies(sample: &Sample) {
     let short = &sample.text[..3000];
@@ -58,7 +58,7 @@ pub fn vocabularies(sample: &Sample) {
 }
 
 /// Encodes a text with all special tokens.
-fn encode(text: &str) -> impl Fn(&mut Shared) -> Result<Vec<u32>> {
+pub fn encode(text: &str) -> impl Fn(&mut Shared) -> Result<Vec<u32>> {
     move |encoder| {
         let mut ids = Vec::new();
         encoder.encode(text, encoder.special(), &mut ids)?;
