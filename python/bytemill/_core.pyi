@@ -40,6 +40,13 @@ class Counts:
     def save(self, path: str | PathLike[str]) -> None: ...
     @staticmethod
     def load(path: str | PathLike[str]) -> Counts: ...
+    def to_bytes(self) -> bytes:
+        """For another process, which may have another bytemill of this version; files are better
+        saved, as equal counts can come to other bytes."""
+    @staticmethod
+    def from_bytes(data: bytes) -> Counts:
+        """What `to_bytes` made. ValueError if it is damaged, or something else."""
+    def __reduce__(self) -> tuple[Callable[[bytes], Counts], tuple[bytes]]: ...
     def merge(self, other: Counts) -> None:
         """Adds `other`'s counts. ValueError if its pattern or special tokens differ."""
 

@@ -214,13 +214,18 @@ class Vocabulary:
         return digest.hexdigest()
 
     def token_bytes(self) -> list[int]:
-        """Bytes for each id, length `n_vocab`: 0 for special tokens and for holes."""
+        """Bytes for each id, length `n_vocab`: 0 for special tokens and for holes; added tokens
+        that are not special are text, and have their bytes."""
         lengths = [0] * self.n_vocab
         special = set(self.special_tokens.values())
         for text, id_ in self._spellings:
             lengths[id_] = 0 if id_ in special else len(text.encode())
         for token, id_ in self.mergeable_ranks.items():
             lengths[id_] = len(token)
+        for added in self.shape.added if self.shape is not None else ():
+            if not added.special:
+                id_ = self.special_tokens[added.content]
+                lengths[id_] = len(self.decoder.decode_single_token_bytes(id_))
         return lengths
 
     def splits(self) -> dict[bytes, Pair | None]:
