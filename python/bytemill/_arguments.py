@@ -159,6 +159,21 @@ def check_ranks(ranks: dict[bytes, int], *, all_bytes: bool) -> None:
             seen[id_] = token
 
 
+def check_utf8(token: bytes, id_: int) -> str:
+    """The text of a token that no merge makes, which can only be a special one.
+
+    Raises:
+        ValueError: If it is not UTF-8.
+    """
+    try:
+        return token.decode()
+    except UnicodeDecodeError:
+        raise ValueError(
+            f"vocab: {token!r} (id {id_}) is not a single byte, no merge makes it, and as it is "
+            "not UTF-8 it cannot be a special token either"
+        ) from None
+
+
 def with_all_bytes(ranks: dict[bytes, int], n_vocab: int) -> dict[bytes, int]:
     """`ranks` with those of `IN_NO_TEXT` that it lacks, whose ids follow all others, if any: a text
     never has them."""

@@ -11,6 +11,7 @@ from bytemill._arguments import (
     check_ranks,
     check_special_token,
     check_special_tokens,
+    check_utf8,
     with_all_bytes,
 )
 from bytemill.shape import Shape
@@ -89,7 +90,7 @@ class Vocabulary:
         pairs = [_check_pair(merge) for merge in merges]
         if special_tokens is None:
             made = {left + right for left, right in pairs}
-            special = [_as_text(t, ids[t]) for t in ids if len(t) > 1 and t not in made]
+            special = [check_utf8(t, ids[t]) for t in ids if len(t) > 1 and t not in made]
         else:
             special = check_special_tokens(special_tokens)
         known = {text: ids[text.encode()] for text in special if text.encode() in ids}
@@ -367,16 +368,6 @@ def _check_pair(merge: object) -> Pair:
         if isinstance(left, bytes) and isinstance(right, bytes):
             return left, right
     raise TypeError(f"merges: {merge!r} is not a pair of bytes")
-
-
-def _as_text(token: bytes, id_: int) -> str:
-    try:
-        return token.decode()
-    except UnicodeDecodeError:
-        raise ValueError(
-            f"vocab: {token!r} (id {id_}) is not a single byte, no merge makes it, and as it is "
-            "not UTF-8 it cannot be a special token either"
-        ) from None
 
 
 def _listing(tokens: Iterable[tuple[int, bytes]]) -> bytes:
