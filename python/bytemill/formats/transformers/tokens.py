@@ -82,7 +82,7 @@ class Tokens:
         if shape is not None:
             shape = Shape.from_state({**shape.to_state(), "added": [], "passes": False})
         core = None if shape is None else shape.core
-        return _core.Encoder(self.vocabulary.mergeable_ranks, {}, self.vocabulary.pat_str, core)
+        return _core.Encoder(self.vocabulary.core_ranks(), {}, self.vocabulary.pat_str, core)
 
     def words(self, text: str, ids: list[int], *, split_special: bool) -> list[int | None]:
         """The index of the pretoken that each token of a text is of.
