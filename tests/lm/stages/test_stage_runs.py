@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -416,13 +417,19 @@ def test_resumed_without_what_it_began_with(folder):
 
 
 def test_other_data_at_resume(folder):
-    chats = [Conversation((Message("user", f"a{i}"), Message("assistant", "b"))) for i in range(40)]
+    chats = [
+        Conversation((Message("user", f"a{i}"), Message("assistant", "b"))) for i in range(200)
+    ]
     path = write_chats(folder / "own.jsonl", chats)
     settings = sft(folder, tasks=str(path), steps=2)
     run(Sft, settings)
-    write_chats(path, chats[1:])
-    with pytest.raises(ValueError, match="resume with the tasks and settings of the run"):
-        run(Sft, settings.but(steps=4), resume=True)
+    edited = Conversation((Message("user", "a77"), Message("assistant", "c")))
+    for others in (chats[1:], [*chats[:77], edited, *chats[78:]]):
+        write_chats(path, others)
+        with pytest.raises(ValueError, match=r"resume with the tasks .*; items .* were edited"):
+            run(Sft, settings.but(steps=4), resume=True)
+    write_chats(path, chats)
+    assert run(Sft, settings.but(steps=4), resume=True)[1].is_finished
 
 
 # Replay
@@ -596,6 +603,18 @@ def test_a_tokenizer_without_the_special_tokens(tmp_path):
     with pytest.raises(ValueError, match=r"no special token <\|user_start\|>"):
         run(Sft, sft(tmp_path))
     (tmp_path / "sft").exists()
+
+
+def test_another_tokenizer_in_the_models_folder(folder):
+    """Of the same size, it would be taken without a word."""
+    shutil.copytree(folder / "base", folder / "other")
+    own = chat_tokenizer()
+    Tokenizer.from_ranks(own.mergeable_ranks, own.special_tokens, pattern=r"\S+|\s+").save(
+        folder / "other" / "tokenizer"
+    )
+    for load in (Base.of, load_model):
+        with pytest.raises(ValueError, match=r"tokenizer: its fingerprint is .* put that one back"):
+            load(str(folder / "other"))
 
 
 def test_without_a_tokenizer(folder):
