@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 from bytemill import _core, patterns
 from bytemill._arguments import (
@@ -17,8 +17,6 @@ from bytemill.shape import Shape
 Pair = tuple[bytes, bytes]
 """The two tokens that a merge joins."""
 
-_Ids = set[int] | _core.Ranks
-
 
 class Vocabulary:
     """All that decides which ids a text has; what readers return and writers take.
@@ -30,7 +28,7 @@ class Vocabulary:
     Args:
         mergeable_ranks: Tokens with their ids, all 256 single bytes among them. Ids may have holes.
             Those that the Rust core has read from a file, and checked, become Python's when first
-            asked for.
+            asked for; their ranks are their ids.
         special_tokens: Special tokens with their ids. Two may share an id, as in tiktoken's
             o200k_harmony; it decodes to the first of them.
         pattern: A named pattern ("gpt2", "cl100k", "o200k", "nanochat") or a regex in the syntax of
@@ -59,25 +57,21 @@ class Vocabulary:
         name: str = "bytemill",
         shape: Shape | None = None,
     ) -> None:
-        if isinstance(mergeable_ranks, _core.Ranks) and shape is None:
-            self._trained, self._read, self._shape = None, mergeable_ranks, None
-            self._set(special_tokens or {}, mergeable_ranks, pattern, name)
-            return
-        if isinstance(mergeable_ranks, _core.Ranks):
-            mergeable_ranks = mergeable_ranks.tokens()
-        ranks = dict(mergeable_ranks)
-        check_ranks(ranks)
-        self._trained, self._read = None, None
-        self._shape = shape
+        self._trained, self._read, self._shape = None, None, shape
         special = dict(special_tokens or {})
+        ranks: dict[bytes, int] | _core.Ranks
+        taken: Container[int]
+        if isinstance(mergeable_ranks, _core.Ranks):
+            self._read = ranks = taken = mergeable_ranks
+        else:
+            self.__dict__["mergeable_ranks"] = ranks = dict(mergeable_ranks)
+            check_ranks(ranks)
+            taken = set(ranks.values())
         # An added token may be an ordinary one as well.
-        same = (
-            {}
-            if shape is None
-            else {t: i for t, i in special.items() if ranks.get(shape.spelled(t)) == i}
-        )
-        self._set(special, set(ranks.values()) - set(same.values()), pattern, name)
-        self.__dict__["mergeable_ranks"] = ranks
+        tokens = special.items() if shape is not None else ()
+        spelled = shape.spelled if shape is not None else str.encode
+        both = {id_ for text, id_ in tokens if ranks.get(spelled(text)) == id_}
+        self._set(special, taken, pattern, name, both)
 
     @classmethod
     def from_merges(
@@ -118,9 +112,16 @@ class Vocabulary:
         vocabulary._set(special, set(), pattern, "bytemill")
         return vocabulary
 
-    def _set(self, special: Mapping[str, int], taken: _Ids, pattern: str, name: str) -> None:
+    def _set(
+        self,
+        special: Mapping[str, int],
+        taken: Container[int],
+        pattern: str,
+        name: str,
+        both: Container[int] = (),
+    ) -> None:
         self._special_tokens = dict(special)
-        _check_special(self._special_tokens, taken)
+        _check_special(self._special_tokens, taken, both)
         self._pat_str = patterns.canonical(pattern)
         self._name = name
 
@@ -378,11 +379,11 @@ def _listing(tokens: Iterable[tuple[int, bytes]]) -> bytes:
     return b"".join(b"%d %d\n%b" % (id_, len(token), token) for id_, token in tokens)
 
 
-def _check_special(special: dict[str, int], taken: _Ids) -> None:
+def _check_special(special: dict[str, int], taken: Container[int], both: Container[int]) -> None:
     for text, id_ in special.items():
         check_special_token("special_tokens: ", text)
         check_id("special_tokens: ", text, id_)
-        if id_ in taken:
+        if id_ in taken and id_ not in both:
             raise ValueError(f"special_tokens: the id {id_} of {text!r} is taken by another token")
 
 

@@ -18,7 +18,7 @@ import torch
 
 from bytemill import Tokenizer
 from bytemill.chat.render import Renderer
-from bytemill.cli import model, report
+from bytemill.cli import formatting, model
 from bytemill.cli.command import EPILOG
 from bytemill.cli.evaluation.results import Asked, add_out, asked, ended
 from bytemill.cli.progress import Progress
@@ -165,7 +165,7 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(whole))
         return
-    print(report.rows(_row(name, run.score) for name, run in runs.items()))
+    print(formatting.rows(_row(name, run.score) for name, run in runs.items()))
     if has_core:
         low, high = chat_core_interval(of_core)
         print(f"\nChatCORE: {chat_core(of_core):.4f} (95 %: {low:.4f} to {high:.4f})")
@@ -292,7 +292,7 @@ def _sampled(
         print(json.dumps(whole))
         return
     rows = [_sampled_row(name, run, k) for name, run in runs.items() for k in ks]
-    print(report.rows(rows))
+    print(formatting.rows(rows))
     print(f"\nsaved: {this.out / 'pass.json'}")
 
 
