@@ -84,6 +84,14 @@ class Tokens:
         core = None if shape is None else shape.core
         return _core.Encoder(self.vocabulary.core_ranks(), {}, self.vocabulary.pat_str, core)
 
+    @functools.cached_property
+    def decoder(self) -> Any:
+        """What makes text of tokens' names: one of `tokenizers.decoders`."""
+        shape = self.vocabulary.shape
+        decoder = None if shape is None else shape.document.get("decoder")
+        model = {"type": "BPE", "vocab": {}, "merges": []}
+        return skeleton(decoder=decoder or {"type": "ByteLevel"}, model=model).decoder
+
     def words(self, text: str, ids: list[int], *, split_special: bool) -> list[int | None]:
         """The index of the pretoken that each token of a text is of.
 
