@@ -321,8 +321,12 @@ def encode_shards(
     num_threads: int | None = None,
     errors: str = "strict",
     progress: Callable[[int], None] | None = None,
+    sizes: bool = False,
 ) -> str:
     """As `encode_corpus`, to shards in the folder `dir`; returns the last checkpoint.
+
+    With `sizes` there is a third file of each, `train-0000n.sizes.npy`: `uint64`, each document's
+    bytes of text.
 
     `store` must write a checkpoint (JSON) to disk. `checkpoint` is one that was stored: `sources`
     must then begin with the source that it names, by "source", which counts from 1.
