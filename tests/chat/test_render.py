@@ -114,11 +114,23 @@ def test_random_conversations_as_the_naive_renderer():
         assert n_special == n_parts + 1
 
 
+def outside_of_calls(ids):
+    """Whether each place between ids lies in no call with its result."""
+    names = [NAMES.get(id) for id in ids]
+    depth, found = 0, [True]
+    for name, following in zip(names, [*names[1:], None], strict=True):
+        depth += name in ("<|python_start|>", "<|output_start|>")
+        depth -= name in ("<|python_end|>", "<|output_end|>")
+        found.append(depth == 0 and (name, following) != ("<|python_end|>", "<|output_start|>"))
+    return found
+
+
 def test_cut_at_every_length():
     r = random.Random(2)
     for _ in range(40):
         c = conversation(r)
         whole = RENDERER.render(c, None)
+        whole_calls = outside_of_calls(whole.ids)
         for length in range(1, len(whole.ids) + 2):
             cut = RENDERER.render(c, length)
             n = len(cut.ids)
@@ -132,6 +144,8 @@ def test_cut_at_every_length():
             assert names.count("<|python_start|>") == names.count("<|python_end|>")
             assert names.count("<|output_start|>") == names.count("<|output_end|>")
             assert cut.cut.before_call == (n < length)
+            # No more is cut than the call that lies there: up to `length`, the last place in none.
+            assert n == max(at for at in range(length + 1) if whole_calls[at])
             n_before = [NAMES.get(id) for id in cut.ids].count("<|user_end|>")
             n_before += names.count("<|assistant_end|>") + c.has_system
             assert cut.cut.message == n_before + 1

@@ -3,7 +3,8 @@
 use crate::check;
 use crate::sample::{REGEX, Sample};
 use bytemill::corpus::batch::{self, count_batch, encode_batch};
-use bytemill::corpus::shards::{Checkpoint, ShardOptions, ShardWriter};
+use bytemill::corpus::checkpoint::Checkpoint;
+use bytemill::corpus::shards::{ShardOptions, ShardWriter};
 use bytemill::corpus::{Consumer, CorpusOptions, Encoded, Width, encode_corpus};
 use bytemill::decode::text::{Invalid, TextDecoder, TextError};
 use bytemill::decode::{DecodeError, Decoder};
@@ -215,6 +216,7 @@ pub fn files(sample: &Sample, dir: &Path) {
         width: Width::U32,
         shard_tokens: u64::MAX,
         validation_fraction: 0.0,
+        sizes: true,
     };
     let write = |encoder: &mut Shared| {
         let mut store = |_: &Checkpoint| Ok(());
