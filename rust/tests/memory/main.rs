@@ -81,6 +81,7 @@ fn large_allocations_are_refused_one_by_one() {
     shapes::characters();
     vocabularies::listings();
     vocabularies::splits();
+    vocabularies::tokenizer_json();
     vocabularies::ordered(&sample);
     vocabularies::across_words(&sample);
     std::fs::remove_dir_all(&dir).expect("the folder is ours");

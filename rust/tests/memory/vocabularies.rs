@@ -14,7 +14,9 @@ use bytemill::superwords;
 use bytemill::train::TrainOptions;
 use bytemill::train::count::CountOptions;
 use bytemill::vocabulary::ranks::Ranks;
+use bytemill::vocabulary::tokenizer_json::Model;
 use bytemill::vocabulary::{Vocabulary, listing};
+use serde_json::Value;
 use std::sync::Arc;
 
 type Tokens = Vec<(Vec<u8>, u32)>;
@@ -58,16 +60,22 @@ pub fn listings() {
     check("Ranks::sorted", ranks, sort, |n| *n == many.len());
 }
 
+/// The two that a token of [`many`] is merged from: the pair of lower rank is merged first.
+fn parts(token: &[u8]) -> (&[u8], &[u8]) {
+    match token {
+        [a, b, c] if [a, b] > [b, c] => token.split_at(1),
+        _ => token.split_at(token.len() - 1),
+    }
+}
+
 pub fn splits() {
     let many = many();
     let ranks = || Ranks::new(many.iter().cloned()).expect("ranks");
-    // The pair of lower rank is merged first.
     let all = ranks();
     let id = |token: &[u8]| all.get(token).expect("a token");
-    let split = |(token, _): &(Vec<u8>, u32)| match &token[..] {
-        [a, b, c] if [a, b] > [b, c] => Some((id(&[*a]), id(&[*b, *c]))),
-        [rest @ .., last] => Some((id(rest), id(&[*last]))),
-        [] => None,
+    let split = |(token, _): &(Vec<u8>, u32)| {
+        let (left, right) = parts(token);
+        Some((id(left), id(right)))
     };
     let expected: Vec<_> = many[256..].iter().map(split).collect();
     let vocabulary = || Vocabulary::new(ranks()).expect("a vocabulary");
@@ -75,6 +83,47 @@ pub fn splits() {
     check("Vocabulary::splits", vocabulary, splits, |found| {
         found.as_ref() == Some(&expected)
     });
+}
+
+pub fn tokenizer_json() {
+    let many = many();
+    // The printable characters of ASCII and Latin-1 stand for themselves, those from U+0100 on for the others.
+    let mut others = '\u{100}'..;
+    let alphabet = (0..=255u8).map(|byte| match byte {
+        b'!'..=b'~' | 0xa1..=0xac | 0xae.. => char::from(byte),
+        _ => others.next().expect("a character"),
+    });
+    let alphabet: Vec<char> = alphabet.collect();
+    let written = |token: &[u8]| {
+        let text: String = token.iter().map(|&b| alphabet[usize::from(b)]).collect();
+        Value::from(text).to_string()
+    };
+    let entries = many
+        .iter()
+        .map(|(token, id)| format!("{}:{id}", written(token)));
+    let pairs = many[256..].iter().map(|(token, _)| {
+        let (left, right) = parts(token);
+        format!("[{},{}]", written(left), written(right))
+    });
+    let entries = entries.collect::<Vec<_>>().join(",");
+    let pairs = pairs.collect::<Vec<_>>().join(",");
+    let file = format!(r#"{{"model":{{"vocab":{{{entries}}},"merges":[{pairs}]}}}}"#);
+    let read = |_: &mut ()| {
+        let model = Model::read(file.as_bytes())?.expect("a file as it usually is");
+        let found = model.ranks(&[], false)?.expect("merges that the ids say");
+        Ok((model, found))
+    };
+    check(
+        "tokenizer_json",
+        || (),
+        read,
+        |(model, (ranks, _))| {
+            let sorted = ranks.sorted().expect("memory").into_iter();
+            let as_given = |(token, id): (&[u8], u32)| (token.to_vec(), id);
+            sorted.map(as_given).eq(many.iter().cloned())
+                && model.rest() == br#"{"model":{"vocab":{},"merges":[]}}"#
+        },
+    );
 }
 
 /// Ids that do not follow the merges.
