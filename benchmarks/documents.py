@@ -1,12 +1,26 @@
-"""Corpora as the libraries without a file reader need them: documents, read lazily."""
+"""Corpora, and their documents, read lazily, for libraries without a file reader."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 SEPARATOR = "<|endoftext|>"
 CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Files taken as one text."""
+
+    label: str
+    paths: list[str]
+
+    @property
+    def n_bytes(self) -> int:
+        """Size on disk."""
+        return sum(Path(path).stat().st_size for path in self.paths)
 
 
 def _pieces(path: str, separator: bytes) -> Iterator[bytes]:

@@ -35,7 +35,7 @@ from typing import Any, Final, NamedTuple
 from benchmarks.lm_jobs import FP32, OURS, THEIRS
 from benchmarks.lm_models import Shape
 from benchmarks.measure import Run, Spread, run_fresh, spread
-from benchmarks.report import append_jsonl, machine, machine_line, table
+from benchmarks.report import append_jsonl, machine, machine_line, note, table
 
 
 class Row(NamedTuple):
@@ -260,11 +260,6 @@ def speeds(runs: Sequence[Run], n_tokens: int) -> Spread | None:
     """Tokens per second; None if nothing was timed."""
     found = [n_tokens / run.seconds for run in runs if run.seconds]
     return spread(found) if found else None
-
-
-def note(text: str) -> None:
-    """Progress, on stderr."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

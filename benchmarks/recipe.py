@@ -29,7 +29,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.report import append_jsonl, machine, machine_line, table
+from benchmarks.report import append_jsonl, machine, machine_line, note, table
 from bytemill import BpeTrainer, Tokenizer
 from bytemill.lm.train import TrainConfig, Trainer
 from bytemill.lm.train.events import Event, Stepped
@@ -321,11 +321,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             found[name, seed] = line
     print(summary(list(found.values()), markdown=args.markdown))
     return int(failed)
-
-
-def note(text: str) -> None:
-    """Progress, on stderr."""
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

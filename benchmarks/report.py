@@ -1,10 +1,11 @@
-"""What benchmarks print and write: tables, JSON lines, a plot, the machine."""
+"""What benchmarks print and write: progress, tables, JSON lines, a plot, the machine."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,18 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, markdown: bool 
         return "\n".join("  ".join(line).rstrip() for line in cells)
     rule = ["-" * w if i in left else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
     return "\n".join("| " + " | ".join(line) + " |" for line in [cells[0], rule, *cells[1:]])
+
+
+def note(text: str) -> None:
+    """Progress, on standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def note_load() -> None:
+    """Says so if the machine has something else to do."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load > 0.5:
+        note(f"other work keeps {load:.1f} cores busy: expect noisy times")
 
 
 def append_jsonl(path: Path, records: Iterable[Mapping[str, Any]]) -> None:

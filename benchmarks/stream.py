@@ -27,7 +27,7 @@ from typing import Any
 
 from benchmarks.documents import documents
 from benchmarks.measure import Run, run_fresh
-from benchmarks.report import table
+from benchmarks.report import note, table
 from benchmarks.stream_jobs import BOS, size_of
 from bytemill import Tokenizer
 
@@ -131,11 +131,6 @@ def measure(args: argparse.Namespace, folder: Path) -> int:
     head += ["peak, MB", "imports, MB", "resident, MB", "dropped"]
     print(table(head, rows, markdown=args.markdown))
     return status
-
-
-def note(text: str) -> None:
-    """Says on stderr what is being done."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def cells(run: Run, cores: int) -> list[str]:

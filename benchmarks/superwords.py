@@ -23,14 +23,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import Run, run_fresh, spread
-from benchmarks.report import MB, machine, machine_line, table
+from benchmarks.report import MB, machine, machine_line, note, table
 
 KINDS = ("superwords", "plain")
 
 
 def fresh(job: str, arguments: dict[str, Any], cores: int) -> Run:
     """One process; raises SystemExit with its message if it fails."""
-    print(f"{job} {arguments}", file=sys.stderr, flush=True)
+    note(f"{job} {arguments}")
     run = run_fresh(
         f"benchmarks.superwords_jobs:{job}",
         arguments,

@@ -38,19 +38,28 @@ checked"; null if not run), `absent` (why not run), `error` (how it failed), `ma
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.documents import Corpus
 from benchmarks.encode_tables import MEASUREMENTS, Measurement, Row, linear_table, rows_of
 from benchmarks.encoders import LIBRARIES, OWN, Vocabulary
 from benchmarks.families import FAMILIES
 from benchmarks.measure import Run, run_fresh, spread
-from benchmarks.report import MB, Panel, append_jsonl, machine, machine_line, plot, table
-from benchmarks.tok_train import Corpus, note
+from benchmarks.report import (
+    MB,
+    Panel,
+    append_jsonl,
+    machine,
+    machine_line,
+    note,
+    note_load,
+    plot,
+    table,
+)
 
 OURS = "bytemill"
 VOCABULARIES = ("cl100k_base", "o200k_base", "r50k_base", OWN)
@@ -310,9 +319,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     corpora = [Corpus(path.name, [str(path.resolve())]) for path in args.corpus]
     if len(corpora) > 1:
         corpora.append(Corpus("together", [corpus.paths[0] for corpus in corpora]))
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    if load > 0.5:
-        note(f"other work keeps {load:.1f} cores busy: expect noisy times")
+    note_load()
     cores = f"{args.threads} cores" if args.threads else "all cores"
     print(f"{machine_line(bench.machine)}; {cores} used; {args.runs} runs each")
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:

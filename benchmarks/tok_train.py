@@ -27,34 +27,30 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.documents import write_share
+from benchmarks.documents import Corpus, write_share
 from benchmarks.equality import Verdict, compare
 from benchmarks.measure import Run, run_fresh, spread
 from benchmarks.peers import TRAINERS
-from benchmarks.report import MB, Panel, append_jsonl, machine, machine_line, plot, table
+from benchmarks.report import (
+    MB,
+    Panel,
+    append_jsonl,
+    machine,
+    machine_line,
+    note,
+    note_load,
+    plot,
+    table,
+)
 
 OURS = "bytemill"
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """Files trained on as one text."""
-
-    label: str
-    paths: list[str]
-
-    @property
-    def n_bytes(self) -> int:
-        """Size on disk."""
-        return sum(Path(path).stat().st_size for path in self.paths)
 
 
 class Bench:
@@ -179,11 +175,6 @@ class Bench:
         markdown = self.args.markdown
         print(f"\n**{title}**\n" if markdown else f"\n{title}")
         print(table(head, rows, markdown=markdown), flush=True)
-
-
-def note(text: str) -> None:
-    """Progress, on standard error."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def seconds(runs: Sequence[Run]) -> list[float]:
@@ -384,9 +375,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         corpora.append(Corpus("together", [corpus.paths[0] for corpus in corpora]))
     cores = f"{args.threads} cores" if args.threads else "all cores"
     line = f"{machine_line(bench.machine)}; {cores} used"
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    if load > 0.5:
-        note(f"other work keeps {load:.1f} cores busy: expect noisy times")
+    note_load()
     print(f"{line}\nvocabulary {args.vocab_size:,}, pattern {args.pattern}, {args.runs} runs each")
     if args.scaling:
         scaling(bench, corpora, args.libraries)

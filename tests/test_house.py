@@ -91,6 +91,17 @@ def test_a_file_is_short(path):
     assert n_lines <= MAX_LINES, f"{n_lines} lines: look for a second room in it"
 
 
+def test_a_file_outside_of_the_package_is_short():
+    beside = ("tests", "benchmarks", "fuzz", "examples", "scripts")
+    lines = {
+        str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines())
+        for folder in beside
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    assert len(lines) > 200
+    assert not {path: n for path, n in lines.items() if n > MAX_LINES}
+
+
 def test_a_folder_is_small():
     folders = {path.parent for path in FILES}
     too_full = {str(f): n for f in folders if (n := len(list(f.glob("*.py")))) > MAX_FILES}

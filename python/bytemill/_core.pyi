@@ -40,6 +40,13 @@ class Counts:
     def save(self, path: str | PathLike[str]) -> None: ...
     @staticmethod
     def load(path: str | PathLike[str]) -> Counts: ...
+    def to_bytes(self) -> bytes:
+        """For another process, which may have another bytemill of this version; files are better
+        saved, as equal counts can come to other bytes."""
+    @staticmethod
+    def from_bytes(data: bytes) -> Counts:
+        """What `to_bytes` made. ValueError if it is damaged, or something else."""
+    def __reduce__(self) -> tuple[Callable[[bytes], Counts], tuple[bytes]]: ...
     def merge(self, other: Counts) -> None:
         """Adds `other`'s counts. ValueError if its pattern or special tokens differ."""
 
@@ -119,7 +126,7 @@ def has_scanner(pattern: str) -> bool:
 
 @final
 class Ranks:
-    """The tokens of a .tiktoken file with their ids, which are their ranks."""
+    """The tokens of a file with their ids, which are their ranks."""
 
     highest: int
     """The highest id."""
@@ -128,11 +135,34 @@ class Ranks:
     def read(file: bytes) -> Ranks | None:
         """None if the file is not written as usual, or is not a vocabulary: read it slowly then."""
     def __len__(self) -> int: ...
-    def __contains__(self, id_: int) -> bool: ...
+    def __contains__(self, id_: object) -> bool:
+        """Whether it is an id."""
+    def get(self, token: bytes) -> int | None:
+        """The id of a token."""
     def tokens(self) -> dict[bytes, int]:
         """All of them, by id."""
     def listing(self) -> bytes:
         """ "id length", a newline and the bytes of each token, by id."""
+
+@final
+class TokenizerJson:
+    """A tokenizer.json whose tokens and merges have been read."""
+
+    rest: bytes
+    """The file with an empty object as `model.vocab` and an empty list as `model.merges`: JSON
+    if and only if the file is."""
+
+    @staticmethod
+    def read(file: bytes) -> TokenizerJson | None:
+        """None if the file is not written as usual: read it slowly then."""
+    def __len__(self) -> int:
+        """How many entries `model.vocab` has."""
+    def ranks(self, added: dict[str, int], whole_tokens: bool) -> tuple[Ranks, list[str]] | None:
+        """The entries of `model.vocab` but for the added tokens, and which of these are among them.
+
+        None unless the merges are what the ids say, and no merge has to do with an added token.
+        With `whole_tokens` no merge need make a token.
+        """
 
 @final
 class SpecialSet:
@@ -291,8 +321,12 @@ def encode_shards(
     num_threads: int | None = None,
     errors: str = "strict",
     progress: Callable[[int], None] | None = None,
+    sizes: bool = False,
 ) -> str:
     """As `encode_corpus`, to shards in the folder `dir`; returns the last checkpoint.
+
+    With `sizes` there is a third file of each, `train-0000n.sizes.npy`: `uint64`, each document's
+    bytes of text.
 
     `store` must write a checkpoint (JSON) to disk. `checkpoint` is one that was stored: `sources`
     must then begin with the source that it names, by "source", which counts from 1.

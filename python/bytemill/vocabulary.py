@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 from bytemill import _core, patterns
 from bytemill._arguments import (
@@ -11,13 +11,13 @@ from bytemill._arguments import (
     check_ranks,
     check_special_token,
     check_special_tokens,
+    check_utf8,
+    with_all_bytes,
 )
 from bytemill.shape import Shape
 
 Pair = tuple[bytes, bytes]
 """The two tokens that a merge joins."""
-
-_Ids = set[int] | _core.Ranks
 
 
 class Vocabulary:
@@ -28,9 +28,9 @@ class Vocabulary:
     `fingerprint` are equal.
 
     Args:
-        mergeable_ranks: Tokens with their ids, all 256 single bytes among them. Ids may have holes.
-            Those that the Rust core has read from a file, and checked, become Python's when first
-            asked for.
+        mergeable_ranks: Tokens with their ids, all 256 single bytes among them; with a shape, those
+            that UTF-8 never has may be missing. Ids may have holes. What the Rust core has read,
+            and checked, becomes Python's when first asked for; ranks are ids there.
         special_tokens: Special tokens with their ids. Two may share an id, as in tiktoken's
             o200k_harmony; it decodes to the first of them.
         pattern: A named pattern ("gpt2", "cl100k", "o200k", "nanochat") or a regex in the syntax of
@@ -59,25 +59,21 @@ class Vocabulary:
         name: str = "bytemill",
         shape: Shape | None = None,
     ) -> None:
-        if isinstance(mergeable_ranks, _core.Ranks) and shape is None:
-            self._trained, self._read, self._shape = None, mergeable_ranks, None
-            self._set(special_tokens or {}, mergeable_ranks, pattern, name)
-            return
-        if isinstance(mergeable_ranks, _core.Ranks):
-            mergeable_ranks = mergeable_ranks.tokens()
-        ranks = dict(mergeable_ranks)
-        check_ranks(ranks)
-        self._trained, self._read = None, None
-        self._shape = shape
+        self._trained, self._read, self._shape = None, None, shape
         special = dict(special_tokens or {})
+        ranks: dict[bytes, int] | _core.Ranks
+        taken: Container[int]
+        if isinstance(mergeable_ranks, _core.Ranks):
+            self._read = ranks = taken = mergeable_ranks
+        else:
+            self.__dict__["mergeable_ranks"] = ranks = dict(mergeable_ranks)
+            check_ranks(ranks, all_bytes=shape is None)
+            taken = set(ranks.values())
         # An added token may be an ordinary one as well.
-        same = (
-            {}
-            if shape is None
-            else {t: i for t, i in special.items() if ranks.get(shape.spelled(t)) == i}
-        )
-        self._set(special, set(ranks.values()) - set(same.values()), pattern, name)
-        self.__dict__["mergeable_ranks"] = ranks
+        tokens = special.items() if shape is not None else ()
+        spelled = shape.spelled if shape is not None else str.encode
+        both = {id_ for text, id_ in tokens if ranks.get(spelled(text)) == id_}
+        self._set(special, taken, pattern, name, both)
 
     @classmethod
     def from_merges(
@@ -94,7 +90,7 @@ class Vocabulary:
         pairs = [_check_pair(merge) for merge in merges]
         if special_tokens is None:
             made = {left + right for left, right in pairs}
-            special = [_as_text(t, ids[t]) for t in ids if len(t) > 1 and t not in made]
+            special = [check_utf8(t, ids[t]) for t in ids if len(t) > 1 and t not in made]
         else:
             special = check_special_tokens(special_tokens)
         known = {text: ids[text.encode()] for text in special if text.encode() in ids}
@@ -118,9 +114,16 @@ class Vocabulary:
         vocabulary._set(special, set(), pattern, "bytemill")
         return vocabulary
 
-    def _set(self, special: Mapping[str, int], taken: _Ids, pattern: str, name: str) -> None:
+    def _set(
+        self,
+        special: Mapping[str, int],
+        taken: Container[int],
+        pattern: str,
+        name: str,
+        both: Container[int] = (),
+    ) -> None:
         self._special_tokens = dict(special)
-        _check_special(self._special_tokens, taken)
+        _check_special(self._special_tokens, taken, both)
         self._pat_str = patterns.canonical(pattern)
         self._name = name
 
@@ -212,13 +215,18 @@ class Vocabulary:
         return digest.hexdigest()
 
     def token_bytes(self) -> list[int]:
-        """Bytes for each id, length `n_vocab`: 0 for special tokens and for holes."""
+        """Bytes for each id, length `n_vocab`: 0 for special tokens and for holes; added tokens
+        that are not special are text, and have their bytes."""
         lengths = [0] * self.n_vocab
         special = set(self.special_tokens.values())
         for text, id_ in self._spellings:
             lengths[id_] = 0 if id_ in special else len(text.encode())
         for token, id_ in self.mergeable_ranks.items():
             lengths[id_] = len(token)
+        for added in self.shape.added if self.shape is not None else ():
+            if not added.special:
+                id_ = self.special_tokens[added.content]
+                lengths[id_] = len(self.decoder.decode_single_token_bytes(id_))
         return lengths
 
     def splits(self) -> dict[bytes, Pair | None]:
@@ -243,8 +251,12 @@ class Vocabulary:
     def encoder(self) -> _core.Encoder:
         """The Rust core's tables for encoding, built when first asked for."""
         core = None if self.shape is None else self.shape.core
-        ranks = self.mergeable_ranks if self._read is None else self._read
+        ranks = self.core_ranks() if self._read is None else self._read
         return _core.Encoder(ranks, self.special_tokens, self.pat_str, core)
+
+    def core_ranks(self) -> dict[bytes, int]:
+        """The ordinary tokens with their ids as the core takes them: all bytes among them."""
+        return with_all_bytes(self.mergeable_ranks, self.n_vocab)
 
     @functools.cached_property
     def decoder(self) -> _core.Decoder:
@@ -358,26 +370,16 @@ def _check_pair(merge: object) -> Pair:
     raise TypeError(f"merges: {merge!r} is not a pair of bytes")
 
 
-def _as_text(token: bytes, id_: int) -> str:
-    try:
-        return token.decode()
-    except UnicodeDecodeError:
-        raise ValueError(
-            f"vocab: {token!r} (id {id_}) is not a single byte, no merge makes it, and as it is "
-            "not UTF-8 it cannot be a special token either"
-        ) from None
-
-
 def _listing(tokens: Iterable[tuple[int, bytes]]) -> bytes:
     """What a fingerprint is made of."""
     return b"".join(b"%d %d\n%b" % (id_, len(token), token) for id_, token in tokens)
 
 
-def _check_special(special: dict[str, int], taken: _Ids) -> None:
+def _check_special(special: dict[str, int], taken: Container[int], both: Container[int]) -> None:
     for text, id_ in special.items():
         check_special_token("special_tokens: ", text)
         check_id("special_tokens: ", text, id_)
-        if id_ in taken:
+        if id_ in taken and id_ not in both:
             raise ValueError(f"special_tokens: the id {id_} of {text!r} is taken by another token")
 
 

@@ -276,6 +276,41 @@ def test_special_tokens_beside_what_a_tokenizer_json_says(special, tmp_path):
     ]  # fmt: skip
 
 
+def with_text_token(folder):
+    """A tokenizer.json with a token that is added, but not special: text becomes it."""
+    TOKENIZER.to_huggingface(folder / "a.json")
+    data = json.loads((folder / "a.json").read_text(encoding="utf-8"))
+    entry = {**data["added_tokens"][0], "content": "<tool>", "special": False}
+    entry["id"] = TOKENIZER.n_vocab
+    return as_file(TOKENIZER, folder / "b.json", added_tokens=[*data["added_tokens"], entry])
+
+
+def test_a_reply_has_the_added_tokens_that_are_text(tmp_path):
+    """What a person reads is what the model wrote, and a later turn shows the model the same."""
+    found = with_text_token(tmp_path)
+    tool = found.special_tokens["<tool>"]
+    assert tool in found.encode_ordinary("a<tool>b")
+    renderer = Renderer(found)
+    special = renderer.special
+    said = found.encode_ordinary("low <tool> new")
+    call = found.encode_ordinary("<tool>1")
+    ids = [
+        *said, special["<|python_start|>"], *call, special["<|python_end|>"], tool,
+        special["<|user_end|>"], renderer.stop_id,
+    ]  # fmt: skip
+    reply = renderer.reply(ids)
+    assert reply.text == "low <tool> new<tool>"
+    assert [part.text for part in reply.parts] == ["low <tool> new", "<tool>1", "<tool>"]
+    ids.remove(special["<|user_end|>"])
+    conversation = Conversation((Message("user", "u"), reply))
+    assert renderer.render(conversation).ids[-len(ids) :] == ids
+    # As the text's own ids are those that the model is trained on.
+    text = Conversation((Message("user", "u"), Message("assistant", "low <tool> new")))
+    rendered = renderer.render(text)
+    start = rendered.ids.index(said[0], len(rendered.ids) - len(said) - 1)
+    assert renderer.reply(rendered.ids[start:]).text == "low <tool> new"
+
+
 def test_special_tokens_that_ordinary_text_becomes(tmp_path):
     """Added tokens that are not special are found in what a user writes."""
     TOKENIZER.to_huggingface(tmp_path / "a.json")

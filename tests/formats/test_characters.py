@@ -3,7 +3,6 @@
 import functools
 import itertools
 import json
-import pickle
 import random
 
 import pytest
@@ -11,7 +10,12 @@ import pytest
 from bytemill import Tokenizer
 from bytemill.formats.tokenizer_json import characters
 from tests.support import character_families as families
-from tests.support.vocabularies import PIECES, generated_text
+from tests.support.surfaces import (
+    check_batches_and_pieces,
+    check_copies,
+    check_written,
+    texts_of,
+)
 
 tokenizers = pytest.importorskip("tokenizers", reason="tokenizers is not installed")
 
@@ -37,16 +41,12 @@ def load(tmp_path_factory):
 
 def texts(name: str, n: int = 150) -> list[str]:
     """Pieces of text with the family's added tokens, and what is near them, among them."""
-    rng = random.Random(name)
-    family = families.FAMILIES[name]
-    added = [entry["content"] for key in ("first", "last") for entry in family.get(key, [])]
     pieces = [
-        *PIECES, *added, *added, *(text[:-1] for text in added), "e\u0301", "é", "中", "中文",
-        MARK, MARK * 3, f"{MARK}the", "<0x41>", "<0x0A>", "the end", " of", " ", "  ", " " * 5,
-        "\n", "naïve", "(a)", "b.c", "12", " the", "th", "e",
+        "e\u0301", "é", "中", "中文", MARK, MARK * 3, f"{MARK}the", "<0x41>", "<0x0A>", "the end",
+        " of", " ", "  ", " " * 5, "\n", "naïve", "(a)", "b.c", "12", " the", "th", "e",
     ]  # fmt: skip
-    made = ["".join(rng.choices(pieces, k=rng.randint(0, 30))) for _ in range(n)]
-    return ["", " ", "  x", "a", MARK, f" {MARK}", "\u0301", *made, generated_text(5)[:3000]]
+    made = texts_of(name, families.FAMILIES[name], pieces, n)
+    return ["  x", MARK, f" {MARK}", *made]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -81,16 +81,8 @@ def test_every_id_decodes(load, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_surface(load, name, tmp_path):
     ours, other = load(name), theirs(name)
-    some = texts(name, 30)
-    expected = [ours.encode(text) for text in some]
-    assert ours.encode_batch(some) == expected
-    assert ours.count_batch(some) == [ours.count(text) for text in some] == list(map(len, expected))
+    check_batches_and_pieces(ours, texts(name, 30))
     rng = random.Random(1)
-    for text, ids in zip(some, expected, strict=True):
-        places = sorted(rng.choices(range(len(text) + 1), k=4))
-        pieces = [text[a:b] for a, b in zip([0, *places], [*places, len(text)], strict=True)]
-        assert list(ours.encode_iterable(pieces)) == ids
-        assert ours.encode_to_numpy(text).tolist() == ids
     # More than the pieces that threads take, and no cache has seen it before.
     long = "".join(rng.choices(["word", " ", "中文é", "  ", "x.", "\n"], k=15_000))
     ids = other.encode(long, add_special_tokens=False).ids
@@ -108,30 +100,17 @@ def test_every_surface(load, name, tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_written_again_and_saved(load, name, tmp_path):
     ours = load(name)
-    ours.to_huggingface(tmp_path / "tokenizer.json")
-    written = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
-    read = json.loads(families.document(name))
-    assert {**written, "model": None} == {**read, "model": None}
-    assert written["model"]["vocab"] == read["model"]["vocab"]
+    written, read = check_written(ours, families.document(name), tmp_path)
     # Of two merges to one token only one ever applies.
-    merges = [tuple(pair) for pair in written["model"]["merges"]]
-    before = [tuple(pair) for pair in read["model"]["merges"]]
+    merges = [tuple(pair) for pair in written["merges"]]
+    before = [tuple(pair) for pair in read["merges"]]
     applied = set(merges)
     assert merges == [pair for pair in before if pair in applied]
     if "converted" not in families.FAMILIES[name]:
         assert merges == before
-    rest = {key: value for key, value in read["model"].items() if key not in ("vocab", "merges")}
-    assert rest.items() <= written["model"].items()
-    again = Tokenizer.from_huggingface(tmp_path)
-    ours.save(tmp_path / "saved")
-    loaded, copied = Tokenizer.load(tmp_path / "saved"), pickle.loads(pickle.dumps(ours))
-    for one in (again, loaded, copied):
-        assert one.fingerprint == ours.fingerprint
-        assert one.vocab == ours.vocab
-        for text in texts(name, 10):
-            ids = ours.encode(text, add_special_tokens=True)
-            assert one.encode(text, add_special_tokens=True) == ids
-            assert one.decode(ids) == ours.decode(ids)
+    rest = {key: value for key, value in read.items() if key not in ("vocab", "merges")}
+    assert rest.items() <= written.items()
+    check_copies(ours, texts(name, 10), tmp_path)
 
 
 @pytest.mark.parametrize("name", ["gemma", "mistral-7b-v3"])
@@ -219,6 +198,19 @@ def test_random_merges(tmp_path):
     assert 5 < n_cut < 25
 
 
+@pytest.mark.parametrize("kind", ["NFC", "NFKD", "Lowercase"])
+def test_a_space_before_the_first_piece_alone_behind_a_normalizer(tmp_path, kind):
+    vocab = [MARK, "a", "e", f"{MARK}a", f"{MARK}e"]
+    parts = {
+        "normalizer": {"type": kind}, "pre_tokenizer": families.metaspace("first", False),
+        "added_tokens": [{"id": 261, **families.token("<x>")}],
+    }  # fmt: skip
+    ours = read(tmp_path, of(vocab, [(MARK, "a"), (MARK, "e")], **parts))
+    other = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    for text in map("".join, itertools.product(["a", "A", "e\u0301", " ", "<x>"], repeat=3)):
+        assert ours.encode(text) == other.encode(text, add_special_tokens=False).ids, text
+
+
 def test_what_is_cut():
     cut = characters.finest
     assert cut([b" a", b"ab", b"12", b" ."]) == (
@@ -245,9 +237,38 @@ REFUSED = {
     "decoder": (lambda d: d.update(decoder=families.decoder(marked=False)), "decoder"),
     "first behind": (
         lambda d: d.update(
-            pre_tokenizer=families.metaspace("first", True), normalizer={"type": "NFC"}
+            pre_tokenizer=families.metaspace("first", True),
+            normalizer={"type": "Strip", "strip_left": True, "strip_right": False},
         ),
         "first",
+    ),
+    "first behind what cuts": (
+        lambda d: d.update(
+            pre_tokenizer=families.metaspace("first", True),
+            normalizer={
+                "type": "Sequence",
+                "normalizers": [
+                    {"type": "Replace", "pattern": {"String": "b"}, "content": ""},
+                    families.REPLACE,
+                ],
+            },
+        ),
+        "prepend_scheme first",
+    ),
+    "prepended token": (
+        lambda d: d.update(
+            pre_tokenizer=families.metaspace("never", False),
+            normalizer={"type": "Prepend", "prepend": " "},
+            added_tokens=[{"id": 261, **families.token("<x>", normalized=True)}],
+        ),
+        "the added token '<x>'",
+    ),
+    "inverted": (
+        lambda d: d.update(pre_tokenizer={**families.SPLIT, "invert": True}),
+        "Split by ' ' finds nothing",
+    ),
+    "half a surrogate pair": (
+        lambda d: d["model"]["vocab"].update({"a\ud800": 300}), "half of a surrogate pair"
     ),
     "stripped behind": (
         lambda d: d.update(

@@ -21,6 +21,7 @@ from tests.support.vocabularies import (
     PIECES,
     corpus,
     generated_text,
+    small_vocabulary,
     texts,
     tiktoken_encoding,
     train,
@@ -57,7 +58,7 @@ def from_dict(data: dict) -> "tokenizers.Tokenizer":
 
 @functools.cache
 def exported(pattern: str) -> Exported:
-    return Exported(train([generated_text(1), "a" * 200, "ab" * 300], 700, SPECIAL, pattern))
+    return Exported(small_vocabulary(pattern, SPECIAL))
 
 
 # Equal ids

@@ -2,18 +2,26 @@
 
 import functools
 import json
-import pickle
-import random
+import sys
+import warnings
 
 import pytest
 
 from bytemill import Tokenizer, _core
+from bytemill.formats import huggingface
 from tests.support import families
-from tests.support.vocabularies import PIECES, generated_text
+from tests.support.surfaces import (
+    check_batches_and_pieces,
+    check_copies,
+    check_written,
+    texts_of,
+)
 
 tokenizers = pytest.importorskip("tokenizers", reason="tokenizers is not installed")
 
 NAMES = sorted(families.FAMILIES)
+UNKNOWN = {"bloom", "deepseek-coder", "falcon", "kimi-k2", "mistral-nemo"}
+"""Families with a pattern that the core has no scanner for."""
 
 
 @functools.cache
@@ -34,16 +42,11 @@ def load(tmp_path_factory):
 
 def texts(name: str, n: int = 150) -> list[str]:
     """Pieces of text with the family's added tokens, and what is near them, among them."""
-    rng = random.Random(name)
-    added = [
-        t["content"] for key in ("first", "last") for t in families.FAMILIES[name].get(key, [])
-    ]
     pieces = [
-        *PIECES, *added, *added, *(text[:-1] for text in added), "e\u0301", "\u1100\u1161\u11a8",
-        "\ufb01", "中文，汉字", "ò²³", "1234567", "x1", "(a|b)", "<|", " ", "  ", "\n",
+        "e\u0301", "\u1100\u1161\u11a8", "\ufb01", "中文，汉字", "ò²³", "1234567", "x1", "(a|b)",
+        "<|", " ", "  ", "\n",
     ]  # fmt: skip
-    made = ["".join(rng.choices(pieces, k=rng.randint(0, 30))) for _ in range(n)]
-    return ["", " ", "a", "\u0301", *made, generated_text(5)[:3000]]
+    return texts_of(name, families.FAMILIES[name], pieces, n)
 
 
 def untrimmed(name: str) -> "tokenizers.Tokenizer":
@@ -91,19 +94,13 @@ def test_frequent_pipelines_have_scanners(load, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_surface(load, name, tmp_path):
     ours = load(name)
+    special = theirs(name).get_added_tokens_decoder().items()
+    assert {id_ for id_, token in special if token.special} == {
+        id_ for id_ in range(ours.n_vocab) if ours.is_control_token(id_)
+    }
     some = texts(name, 40)
-    expected = [ours.encode(text) for text in some]
-    assert ours.encode_batch(some) == expected
-    assert ours.count_batch(some) == [ours.count(text) for text in some] == list(map(len, expected))
-    flat, offsets = ours.encode_batch_to_numpy(some)
-    assert flat.tolist() == [id_ for ids in expected for id_ in ids]
-    assert offsets[-1] == len(flat)
-    rng = random.Random(1)
-    for text, ids in zip(some, expected, strict=True):
-        places = sorted(rng.choices(range(len(text) + 1), k=4))
-        pieces = [text[a:b] for a, b in zip([0, *places], [*places, len(text)], strict=True)]
-        assert list(ours.encode_iterable(pieces)) == ids
-        assert ours.encode_to_numpy(text).tolist() == ids
+    check_batches_and_pieces(ours, some)
+    for text in some:
         # As in tokenizers, tokens that are not special are looked for in any case.
         ordinary = theirs(name)
         ordinary.encode_special_tokens = True
@@ -113,6 +110,10 @@ def test_every_surface(load, name, tmp_path):
             ordinary.encode_special_tokens = False
         assert ours.encode_ordinary(text) == ours.encode(text, allowed_special=())
         assert ours.encode_ordinary(text) == expected_ordinary, text
+        # Whatever text becomes is text, and has its bytes.
+        assert not any(map(ours.is_control_token, expected_ordinary))
+        sizes = map(len, map(ours.decode_single_token_bytes, expected_ordinary))
+        assert [ours.token_bytes()[id_] for id_ in expected_ordinary] == [*sizes]
     long = "".join(some) * 20
     assert (
         ours.encode(long)
@@ -138,19 +139,28 @@ def separated(tokenizer: Tokenizer, text: str) -> bool:
 @pytest.mark.parametrize("name", NAMES)
 def test_written_again_and_saved(load, name, tmp_path):
     ours = load(name)
-    ours.to_huggingface(tmp_path / "tokenizer.json")
-    written = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
-    read = json.loads(families.document(name))
-    assert {**written, "model": None} == {**read, "model": None}
-    assert written["model"]["vocab"] == read["model"]["vocab"]
-    assert written["model"]["merges"] == read["model"]["merges"]
-    assert written["model"].keys() == read["model"].keys()
-    again = Tokenizer.from_huggingface(tmp_path)
-    ours.save(tmp_path / "saved")
-    loaded, copied = Tokenizer.load(tmp_path / "saved"), pickle.loads(pickle.dumps(ours))
-    for other in (again, loaded, copied):
-        assert other.fingerprint == ours.fingerprint
-        for text in texts(name, 20):
-            assert other.encode(text, add_special_tokens=True) == ours.encode(
-                text, add_special_tokens=True
-            )
+    written, read = check_written(ours, families.document(name), tmp_path)
+    assert written["merges"] == read["merges"]
+    assert written.keys() == read.keys()
+    check_copies(ours, texts(name, 20), tmp_path)
+
+
+def test_what_is_not_settled_by_its_parts_is_compared(tmp_path, monkeypatch):
+    compared = []
+    monkeypatch.setattr(huggingface, "check", lambda vocabulary, _: compared.append(vocabulary))
+    for name in families.FAMILIES:
+        (tmp_path / "tokenizer.json").write_text(families.document(name), encoding="utf-8")
+        before = len(compared)
+        tokenizer = Tokenizer.from_huggingface(tmp_path)
+        shape = tokenizer.vocabulary.shape
+        more = shape is not None and shape.core is not None
+        assert len(compared) - before == int(more or name in UNKNOWN), name
+    assert 0 < len(compared) < len(families.FAMILIES)
+
+
+def test_known_patterns_need_no_other_library(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    (tmp_path / "tokenizer.json").write_text(families.document("llama-3"), encoding="utf-8")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Tokenizer.from_huggingface(tmp_path)

@@ -75,6 +75,9 @@ def test_tokens_spans_words_and_texts(both, name):
             assert ours.convert_ids_to_tokens(ids, skip) == theirs.convert_ids_to_tokens(ids, skip)
         tokens = theirs.convert_ids_to_tokens(theirs(text)["input_ids"])
         assert ours.convert_tokens_to_string(tokens) == theirs.convert_tokens_to_string(tokens)
+        # Tokens need not be of the vocabulary: parts of some, say.
+        parts = ["Ġnot", *(token[1:] for token in tokens), "\u2581one", "Ã©é中"]
+        assert ours.convert_tokens_to_string(parts) == theirs.convert_tokens_to_string(parts)
         assert ours.batch_decode([ids, ids[:2]]) == theirs.batch_decode([ids, ids[:2]])
 
 

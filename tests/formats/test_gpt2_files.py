@@ -1,4 +1,4 @@
-"""GPT-2's vocab.json and merges.txt out: read back, by us and by others, with the same ids."""
+"""GPT-2's vocab.json and merges.txt, out and in: the same ids, by us and by others."""
 
 import functools
 import json
@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from bytemill import Tokenizer
+from bytemill import Tokenizer, patterns
+from bytemill.formats import byte_alphabet
 from tests.support.vocabularies import (
     CUSTOM,
     NAMED,
     PIECES,
     generated_text,
+    small_vocabulary,
     tiktoken_encoding,
     train,
 )
@@ -23,10 +25,7 @@ tokenizers = pytest.importorskip("tokenizers", reason="tokenizers is not install
 BYTES = {bytes([i]): i for i in range(256)}
 SPECIAL = ("<|endoftext|>", "[x] (.*)", "<é>", "€")
 
-
-@functools.cache
-def trained(pattern: str) -> Tokenizer:
-    return train([generated_text(1), "a" * 200, "ab" * 300], 700, SPECIAL, pattern)
+trained = functools.partial(small_vocabulary, special_tokens=SPECIAL)
 
 
 def written(tokenizer: Tokenizer, folder: Path) -> tuple[Path, Path]:
@@ -38,6 +37,9 @@ def written(tokenizer: Tokenizer, folder: Path) -> tuple[Path, Path]:
 def random_texts(seed: int) -> list[str]:
     rng = random.Random(seed)
     return ["".join(rng.choices([*PIECES, *SPECIAL], k=40)) for _ in range(200)]
+
+
+# Out
 
 
 @pytest.mark.parametrize("pattern", NAMED + CUSTOM)
@@ -132,3 +134,102 @@ def test_an_existing_file_is_replaced_whole(tmp_path):
     assert len(json.loads(vocab.read_text(encoding="utf-8"))) == trained("gpt2").n_vocab
     with pytest.raises(OSError, match="missing"):
         trained("gpt2").to_files(tmp_path / "missing" / "vocab.json", tmp_path / "merges.txt")
+
+
+# In
+
+
+def write_files(tokenizer: Tokenizer, folder, version: bool = True) -> tuple[str, str]:
+    vocab = {byte_alphabet.to_text(t): i for t, i in tokenizer.mergeable_ranks.items()}
+    vocab.update(tokenizer.special_tokens)
+    lines = ["#version: 0.2"] * version
+    lines += [f"{byte_alphabet.to_text(a)} {byte_alphabet.to_text(b)}" for a, b in tokenizer.merges]
+    (folder / "vocab.json").write_text(json.dumps(vocab), encoding="utf-8")
+    (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return str(folder / "vocab.json"), str(folder / "merges.txt")
+
+
+@pytest.mark.parametrize("version", [True, False])
+@pytest.mark.parametrize("listed", [True, False])
+def test_from_files(tmp_path, version, listed):
+    tokenizer = trained("gpt2")
+    files = write_files(tokenizer, tmp_path, version)
+    special = list(SPECIAL) if listed else None
+    again = Tokenizer.from_files(*files, special)
+    assert again.fingerprint == tokenizer.fingerprint
+
+
+def test_gpt2_from_its_files(tmp_path):
+    gpt2 = tiktoken_encoding("gpt2")
+    files = write_files(gpt2, tmp_path)
+    text = generated_text(6) + "<|endoftext|>"
+    assert Tokenizer.from_files(*files).fingerprint == gpt2.fingerprint
+    tokenizer = Tokenizer.from_files(*files, ["<|endoftext|>", "<|endoftext|><|endoftext|>"])
+    assert tokenizer.encode(text) == gpt2.encode(text)
+    assert tokenizer.encode("<|endoftext|>" * 3) == [50257, 50256]
+    assert tokenizer.vocab[50257] == b"<|endoftext|><|endoftext|>"
+    # Their pattern is not in the files.
+    with_cl100k = Tokenizer.from_files(*files, pattern="cl100k")
+    assert with_cl100k.pat_str == patterns.canonical("cl100k")
+
+
+def test_from_files_appends_unknown_special_tokens(tmp_path):
+    files = write_files(train([generated_text()], 300), tmp_path)
+    tokenizer = Tokenizer.from_files(*files, ["<b>", "<a>"])
+    assert tokenizer.special_tokens == {"<b>": 300, "<a>": 301}
+    for special, error in (("<a>", TypeError), ([b"<a>"], TypeError), ([""], ValueError)):
+        with pytest.raises(error, match="special_tokens"):
+            Tokenizer.from_files(*files, special)
+    with pytest.raises(ValueError, match=r"'<a>'.*given twice"):
+        Tokenizer.from_files(*files, ["<a>", "<a>"])
+
+
+def small_files(tmp_path, vocab_changes: dict, merges: list[str]) -> tuple[str, str]:
+    vocab = {byte_alphabet.to_text(token): id_ for token, id_ in BYTES.items()}
+    vocab.update({"ab": 256, "abc": 257, "Ġd": 258})
+    vocab.update(vocab_changes)
+    vocab = {text: id_ for text, id_ in vocab.items() if id_ != "absent"}
+    (tmp_path / "vocab.json").write_text(json.dumps(vocab))
+    (tmp_path / "merges.txt").write_text("\n".join(merges), encoding="utf-8")
+    return str(tmp_path / "vocab.json"), str(tmp_path / "merges.txt")
+
+
+GOOD = ["#version: 0.2", "a b", "ab c", "Ġ d"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "merges", "message"),
+    [
+        ({}, ["ab c", "a b", "Ġ d"], r"merges.txt: ids.*'a' \+ 'b' comes after 'ab' \+ 'c'"),
+        ({"ab": 258, "Ġd": 256}, GOOD, r"ids.*'Ġ' \+ 'd' comes after"),
+        ({"abc": "absent"}, GOOD, r"'ab' \+ 'c' needs the token 'abc'"),
+        ({}, [*GOOD, "x yz"], r"'x' \+ 'yz' needs the token 'yz'"),
+        ({}, ["a b", "a bc", "Ġ d"], "'a' . 'bc' needs the token 'bc'"),
+        ({}, ["a b", "Ġ d"], "'abc' .id 257. is not among the results"),
+        ({"zzz": 300}, GOOD, "'zzz' .id 300. is not a single byte and no merge"),
+        ({"a": "absent"}, GOOD, "vocab.json: 1 single bytes are missing.*0x61"),
+        ({"ab": 257}, GOOD, "vocab.json.*both have id 257"),
+        ({"ab": -1}, GOOD, "vocab.json: the id of 'ab' is -1"),
+        ({"ab": "7"}, GOOD, "vocab.json: the id of 'ab' is '7'"),
+        ({"日本": 300}, GOOD, "'日本'.*byte alphabet.*special token"),
+        ({}, ["a b", "ab c d", "Ġ d"], "merges.txt, line 2: 'ab c d'"),
+        ({}, ["a b", "abc", "Ġ d"], "line 2: 'abc'"),
+        ({}, ["a b", "日 本"], "line 2: '日 本'"),
+    ],
+)
+def test_from_files_that_do_not_fit(tmp_path, changes, merges, message):
+    with pytest.raises(ValueError, match=message):
+        Tokenizer.from_files(*small_files(tmp_path, changes, merges), [])
+
+
+def test_from_files_that_are_no_such_files(tmp_path):
+    vocab, merges = small_files(tmp_path, {}, GOOD)
+    assert Tokenizer.from_files(vocab, merges).encode("abc d") == [257, 258]
+    with pytest.raises(FileNotFoundError):
+        Tokenizer.from_files(tmp_path / "missing", merges)
+    for content in (b"{", b"[]", b"\xff"):
+        (tmp_path / "bad").write_bytes(content)
+        with pytest.raises(ValueError, match="bad: "):
+            Tokenizer.from_files(tmp_path / "bad", merges)
+    with pytest.raises(ValueError, match="bad: not valid UTF-8"):
+        Tokenizer.from_files(vocab, tmp_path / "bad")

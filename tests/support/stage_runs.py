@@ -3,7 +3,7 @@
 import json
 
 from bytemill.chat import SPECIAL_TOKENS
-from bytemill.lm.stages import MidConfig, SftConfig
+from bytemill.lm.stages import MidConfig, Sft, SftConfig
 from bytemill.lm.train import Trainer
 from tests.support.chats import chat_tokenizer
 from tests.support.lm_runs import config, documents
@@ -14,6 +14,7 @@ SMALL = {
     "device": "cpu", "dtype": "float32", "threads": 1, "log_every": 1, "checkpoint_every": 0,
     "eval_every": 0, "eval_tokens": 256, "ask_items": 2, "ask_every": 0,
 }  # fmt: skip
+BASE_RATES = {"embedding_lr": 0.31, "head_lr": 0.007, "matrix_lr": 0.013, "vector_lr": 0.0071}
 TASKS = "identity[:60]; spelling[:40]; arithmetic[:40]"
 
 
@@ -40,6 +41,27 @@ def mid(folder, **changes):
 def sft(folder, **changes):
     """SFT of some steps, into folder/sft."""
     return SftConfig.of(**_fields(folder, "sft", changes))
+
+
+def run(stage, settings, **options):
+    """The run, its result and all that was told of it."""
+    told = []
+    made = stage(settings, on_event=told.append, **options)
+    result = made.run()
+    return made, result, told
+
+
+def stopped(settings):
+    """SFT that is set up, and has made no step."""
+    made = Sft(settings)
+    made.stop()
+    made.run()
+    return made
+
+
+def of_kind(told, kind):
+    """Those of the events that are of this kind."""
+    return [event for event in told if isinstance(event, kind)]
 
 
 def _fields(folder, name, changes):

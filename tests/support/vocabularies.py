@@ -1,5 +1,6 @@
 """What the tests of `Tokenizer` share: small vocabularies, hard texts, the shared data."""
 
+import functools
 import os
 import random
 from collections.abc import Iterable, Sequence
@@ -18,6 +19,12 @@ CACHE = Path(os.environ.get("BYTEMILL_TIKTOKEN_CACHE", ROOT / "../shared/tiktoke
 NAMED = patterns.NAMES
 # The second leaves text unmatched, which belongs to no pretoken.
 CUSTOM = (r" ?[A-Za-z]+|[0-9]{2}|\s+|[^A-Za-z\s]", r"\p{L}+|\p{N}")
+DOCUMENTS = [
+    "low lower lowest",
+    "it's the newest's",
+    "Größe 日本語 \u00a0\u3000 x\r\n\r\n  y",
+    "123 4567!",
+]
 OVERLAPPING = ("<|end|>", "<|end|><|end|>", "<|e", "[x] (.*)", "<s p>", "€")
 
 
@@ -36,6 +43,12 @@ def train(
     return Tokenizer.from_vocabulary(
         Vocabulary.from_training(merges, special_tokens, counts.pat_str)
     )
+
+
+@functools.cache
+def small_vocabulary(pattern: str, special_tokens: tuple[str, ...]) -> Tokenizer:
+    """A vocabulary of 700 tokens, among them long ones, trained once."""
+    return train([generated_text(1), "a" * 200, "ab" * 300], 700, special_tokens, pattern)
 
 
 def generated_text(seed: int = 0, words: int = 1500) -> str:

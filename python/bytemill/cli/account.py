@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple
 
-from bytemill.cli import report
+from bytemill.cli import formatting
 from bytemill.cli.command import EPILOG, exit_status
 from bytemill.cli.flags import add_flags, flag_of, given
 from bytemill.cli.train import plan_rows
@@ -146,18 +146,21 @@ def run(args: argparse.Namespace) -> None:
             )
             if number
         ),
-        (f"forward FLOPs, {report.count(length, 'token')}", report.figure(forward.total, 4)),
+        (
+            f"forward FLOPs, {formatting.count(length, 'token')}",
+            formatting.figure(forward.total, 4),
+        ),
         ("  attention projections", share(forward.attention_projections, forward.total)),
         ("  attention scores", share(forward.attention_scores, forward.total)),
         ("  feed-forward", share(forward.feed_forward, forward.total)),
         ("  head", share(forward.head, forward.total)),
         (
             "training FLOPs per token",
-            report.figure(accounting.training_flops_per_token(config), 4),
+            formatting.figure(accounting.training_flops_per_token(config), 4),
         ),
         (
-            f"training memory, {report.count(args.rows, 'row')} at a time",
-            report.megabytes(round(takes.total)),
+            f"training memory, {formatting.count(args.rows, 'row')} at a time",
+            formatting.megabytes(round(takes.total)),
         ),
         ("  weights", share(takes.weights, takes.total, memory=True)),
         ("  gradients", share(takes.gradients, takes.total, memory=True)),
@@ -166,7 +169,7 @@ def run(args: argparse.Namespace) -> None:
         ("  loss", share(takes.loss, takes.total, memory=True)),
         (
             "cached keys and values",
-            f"{report.megabytes(cache)} for {report.count(length, 'token')}",
+            f"{formatting.megabytes(cache)} for {formatting.count(length, 'token')}",
         ),
     ]
     if args.components:
@@ -179,7 +182,7 @@ def run(args: argparse.Namespace) -> None:
         rates = used_rates(account.plan.optimizer, config.d_model)
         of_model = model_groups(Transformer(config, device="meta"))
         rows += plan_rows(account.plan, {name: rates[name] for name in of_model})
-    print(report.rows([*rows, *limits(args, account, of.total)]))
+    print(formatting.rows([*rows, *limits(args, account, of.total)]))
 
 
 def component_rows(config: ModelConfig) -> list[tuple[str, str]]:
@@ -198,7 +201,7 @@ def cs336_rows(config: ModelConfig, batch_size: int) -> list[tuple[str, str]]:
     activations = cs336_activations(config, batch_size)
     total = 4 * weights + activations
     return [
-        (f"by CS336, {report.count(batch_size, 'row')}", report.megabytes(total)),
+        (f"by CS336, {formatting.count(batch_size, 'row')}", formatting.megabytes(total)),
         ("  weights", share(weights, total, memory=True)),
         ("  gradients", share(weights, total, memory=True)),
         ("  adamw states", share(2 * weights, total, memory=True)),
@@ -221,13 +224,13 @@ def rank_rows(args: argparse.Namespace, account: Account) -> list[tuple[str, str
         dtype=args.dtype,
     )
     return [
-        (f"each of {size} processes, {args.shard}", report.megabytes(round(takes.total))),
+        (f"each of {size} processes, {args.shard}", formatting.megabytes(round(takes.total))),
         ("  weights", share(takes.weights, takes.total, memory=True)),
         ("  gradients", share(takes.gradients, takes.total, memory=True)),
         (f"  {account.optimizer} states", share(takes.optimizer, takes.total, memory=True)),
         ("  activations", share(takes.activations, takes.total, memory=True)),
         ("  loss", share(takes.loss, takes.total, memory=True)),
-        ("  sends in a step", report.megabytes(round(takes.sent))),
+        ("  sends in a step", formatting.megabytes(round(takes.sent))),
     ]
 
 
@@ -243,7 +246,7 @@ def limits(args: argparse.Namespace, account: Account, n_parameters: int) -> lis
     rows = []
     if memory is not None:
         batch = accounting.largest_batch(config, memory, optimizer=optimizer, dtype=args.dtype)
-        where = f"{report.figure(memory / 1e9, 6)} GB, a tenth of them spare"
+        where = f"{formatting.figure(memory / 1e9, 6)} GB, a tenth of them spare"
         rows.append(("most rows", f"{batch:,} in {where}" if batch else f"none in {where}"))
     peak = args.peak_flops if args.peak_flops is not None else chosen and chosen.peak_flops
     if peak is not None:
@@ -253,11 +256,11 @@ def limits(args: argparse.Namespace, account: Account, n_parameters: int) -> lis
         days = accounting.training_days(
             config, tokens, peak_flops=peak, mfu=args.mfu, n_gpus=args.gpus
         )
-        speed = f"{report.figure(peak / 1e12, 4)} TFLOP/s"
+        speed = f"{formatting.figure(peak / 1e12, 4)} TFLOP/s"
         name = chosen.name if chosen and args.peak_flops is None else speed
         on = f"{args.gpus} x {name}, MFU {args.mfu:.0%}"
-        seen = report.count(round(tokens), "token")
-        rows.append(("training", f"{seen}, {report.figure(days)} days on {on}"))
+        seen = formatting.count(round(tokens), "token")
+        rows.append(("training", f"{seen}, {formatting.figure(days)} days on {on}"))
         if chosen and args.peak_flops is None:
             rows.append(("", f"peak {speed}, {chosen.source}"))
     elif args.tokens is not None and account.plan is None:
@@ -309,9 +312,9 @@ def _with_tokens(
 
 def share(part: float, whole: float, *, memory: bool = False) -> str:
     """A figure, and how much of the whole it is."""
-    text = report.megabytes(round(part)) if memory else f"{part:,.0f}"
+    text = formatting.megabytes(round(part)) if memory else f"{part:,.0f}"
     if not memory and part >= 1e12:
-        text = report.figure(part, 4)
+        text = formatting.figure(part, 4)
     return f"{text} ({part / whole:.1%})"
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bytemill.cli import report
+from bytemill.cli import formatting
 from bytemill.cli.command import EPILOG, check_out, exit_status
 from bytemill.cli.progress import Progress
 from bytemill.data.download import DownloadManifest, download
@@ -95,11 +95,11 @@ def run(args: argparse.Namespace) -> None:
         )
     seconds = time.perf_counter() - began
     new = [file for name, file in manifest.files.items() if name not in held]
-    fetched = report.phase(seconds, sum(file.size for file in new))
+    fetched = formatting.phase(seconds, sum(file.size for file in new))
     table = [("fetched", f"{len(new):,} files, {fetched}" if new else "nothing was missing")]
     total = sum(file.size for file in manifest.files.values())
-    table.append(("in the folder", f"{len(manifest.files):,} files, {report.megabytes(total)}"))
+    table.append(("in the folder", f"{len(manifest.files):,} files, {formatting.megabytes(total)}"))
     if manifest.validation is not None:
         table.append(("validation", str(out / manifest.validation)))
     table.append(("record", str(out / MANIFEST_NAME)))
-    print(report.rows(table))
+    print(formatting.rows(table))

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bytemill import Tokenizer, __version__
-from bytemill.cli import report
+from bytemill.cli import formatting
 from bytemill.cli.command import EPILOG, exit_status
 from bytemill.cli.console import inputs
 from bytemill.cli.progress import Progress
@@ -139,7 +139,7 @@ def run(args: argparse.Namespace) -> None:
         }
         print(json.dumps(whole))
         return
-    print(report.rows(_table(tasks)))
+    print(formatting.rows(_table(tasks)))
     print(f"\n{_read(found, seconds)}")
     if args.out:
         print(f"saved: {args.out}")
@@ -213,9 +213,9 @@ def _table(tasks: dict[str, dict[str, float | int]]) -> list[tuple[str, str]]:
 
 
 def _read(found: Overlap, seconds: float) -> str:
-    documents = report.count(found.n_documents, "document")
-    tokens = report.count(found.n_tokens, "token")
+    documents = formatting.count(found.n_documents, "document")
+    tokens = formatting.count(found.n_tokens, "token")
     if not found.n_bytes:
         rate = f", {found.n_tokens / 1e6 / seconds:,.1f} million tokens/s" if seconds > 0 else ""
         return f"searched: {documents}, {tokens} in {seconds:.2f} s{rate}"
-    return f"searched: {documents}, {tokens}, {report.phase(seconds, found.n_bytes)}"
+    return f"searched: {documents}, {tokens}, {formatting.phase(seconds, found.n_bytes)}"

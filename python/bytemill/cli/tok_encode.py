@@ -15,7 +15,7 @@ from typing import Any
 
 from bytemill import Tokenizer
 from bytemill._arguments import check_limit
-from bytemill.cli import report
+from bytemill.cli import formatting
 from bytemill.cli.command import EPILOG, check_new, exit_status
 from bytemill.cli.console import inputs, on_cluster
 from bytemill.cli.progress import Progress
@@ -134,10 +134,10 @@ def run(args: argparse.Namespace, out: Path) -> None:
     if was_finished:
         encoded = "this was done before"
     elif was_begun:
-        encoded = f"the rest of {report.megabytes(manifest.n_bytes)} in {seconds:.2f} s"
+        encoded = f"the rest of {formatting.megabytes(manifest.n_bytes)} in {seconds:.2f} s"
     else:
-        encoded = report.phase(seconds, manifest.n_bytes)
-    print(report.rows([("encoded", encoded), *summary(manifest, out), *left_out(pinned)]))
+        encoded = formatting.phase(seconds, manifest.n_bytes)
+    print(formatting.rows([("encoded", encoded), *summary(manifest, out), *left_out(pinned)]))
 
 
 def without_validation(names: Sequence[str]) -> tuple[list[str], list[Path]]:
@@ -169,7 +169,7 @@ def without_validation(names: Sequence[str]) -> tuple[list[str], list[Path]]:
 def left_out(pinned: Sequence[Path]) -> list[tuple[str, str]]:
     """Says which files were not encoded."""
     told = [f"{path}, pinned for validation; to encode it, name it as --input" for path in pinned]
-    return report.labelled("left out", told)
+    return formatting.labelled("left out", told)
 
 
 def check(args: argparse.Namespace, tokenizer: Tokenizer, paths: list[str]) -> None:
@@ -206,19 +206,24 @@ def summary(manifest: Manifest, out: Path) -> list[tuple[str, str]]:
     """What was made."""
     n_bytes = manifest.n_bytes
     table = []
-    if peak := report.peak_memory():
-        table.append(("peak memory", report.megabytes(peak)))
+    if peak := formatting.peak_memory():
+        table.append(("peak memory", formatting.megabytes(peak)))
     table.append(
-        ("compression", str(report.Compression(manifest.n_documents, n_bytes, manifest.n_tokens)))
+        (
+            "compression",
+            str(formatting.Compression(manifest.n_documents, n_bytes, manifest.n_tokens)),
+        )
     )
     for split, shards in manifest.splits.items():
         tokens, documents = sum(s.tokens for s in shards), sum(s.documents for s in shards)
         if shards or split == "train":
-            in_all = f"{report.count(tokens, 'token')} in {report.count(documents, 'document')}"
-            of_type = f"{report.count(len(shards), 'shard')} of {manifest.dtype}"
+            in_all = (
+                f"{formatting.count(tokens, 'token')} in {formatting.count(documents, 'document')}"
+            )
+            of_type = f"{formatting.count(len(shards), 'shard')} of {manifest.dtype}"
             table.append((split, f"{in_all}, {of_type}"))
     table.append(("fingerprint", manifest.fingerprint))
-    return [*table, *report.labelled("written", written(manifest, out))]
+    return [*table, *formatting.labelled("written", written(manifest, out))]
 
 
 def written(manifest: Manifest, out: Path) -> list[str]:
@@ -235,4 +240,4 @@ def written(manifest: Manifest, out: Path) -> list[str]:
 
 def size_of(*files: Path) -> str:
     """How large files are together."""
-    return report.megabytes(sum(path.stat().st_size for path in files))
+    return formatting.megabytes(sum(path.stat().st_size for path in files))

@@ -17,7 +17,7 @@ from typing import get_args
 from bytemill import BpeTrainer, Counts, Tokenizer
 from bytemill._arguments import check_superwords, check_vocab_size
 from bytemill._types import TieBreak
-from bytemill.cli import report
+from bytemill.cli import formatting
 from bytemill.cli.command import EPILOG, check_new, check_out, check_writable, exit_status
 from bytemill.cli.console import inputs, on_cluster
 from bytemill.cli.console.interrupts import held
@@ -197,30 +197,30 @@ class Job:
             (
                 "counts" if self.has_counts else "counted",
                 (f"read from {self.counts_file}; " if self.has_counts else "")
-                + f"{report.phase(counted - began, n_bytes)}; {counts.total:,} {what}, "
+                + f"{formatting.phase(counted - began, n_bytes)}; {counts.total:,} {what}, "
                 f"{len(counts):,} distinct",
             ),
             (
                 "merged",
-                f"{report.phase(trained - counted, n_bytes)}; "
-                f"{report.count(len(tokenizer.merges) - self.n_before(), 'merge')}",
+                f"{formatting.phase(trained - counted, n_bytes)}; "
+                f"{formatting.count(len(tokenizer.merges) - self.n_before(), 'merge')}",
             ),
         ]
-        if peak := report.peak_memory():
-            table.append(("peak memory", report.megabytes(peak)))
+        if peak := formatting.peak_memory():
+            table.append(("peak memory", formatting.megabytes(peak)))
         table += [
             ("vocabulary", f"{len(tokenizer.vocab):,} tokens"),
             # Before anything is written: held-out text may be bad input too.
             ("compression", self.compression(tokenizer)),
-            *report.labelled("longest tokens", report.longest_tokens(tokenizer)),
+            *formatting.labelled("longest tokens", formatting.longest_tokens(tokenizer)),
             ("fingerprint", tokenizer.fingerprint),
         ]
         with held():
             write(tokenizer.vocabulary, self.out)  # the folder is locked
             ranks = read_json_object(self.out / CONFIG_NAME)["ranks_file"]
             self.made[:0] = [self.out / CONFIG_NAME, self.out / ranks]
-        sizes = [f"{path} ({report.megabytes(path.stat().st_size)})" for path in self.made]
-        print(report.rows([*table, *report.labelled("written", sizes)]))
+        sizes = [f"{path} ({formatting.megabytes(path.stat().st_size)})" for path in self.made]
+        print(formatting.rows([*table, *formatting.labelled("written", sizes)]))
 
     def count(self) -> None:
         """Fills the trainer's counts."""
@@ -337,11 +337,11 @@ class Job:
     def compression(self, tokenizer: Tokenizer) -> str:
         """Bytes per token of held-out documents, or else of some that were trained on."""
         if self.fraction:
-            return f"{report.compression(tokenizer, self.sample)}, held out"
+            return f"{formatting.compression(tokenizer, self.sample)}, held out"
         if self.held_out:
             documents = self.documents(self.held_out)
             how = "of --held-out" if self.has_counts else "held out"
-            return f"{report.compression(tokenizer, documents)}, {how}"
+            return f"{formatting.compression(tokenizer, documents)}, {how}"
         if not self.inputs:
             return "not measured: no --held-out"
         again = [file for file in self.inputs if file.path.is_file()]
@@ -352,7 +352,7 @@ class Job:
         documents = itertools.chain.from_iterable(
             first(self.documents([file], doc_cap=share), share) for file in some
         )
-        return f"{report.compression(tokenizer, documents)}, of the text trained on"
+        return f"{formatting.compression(tokenizer, documents)}, of the text trained on"
 
     def documents(
         self,

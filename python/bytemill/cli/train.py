@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
-from bytemill.cli import report
+from bytemill.cli import formatting
 from bytemill.cli.command import EPILOG, Status, check_out, exit_status
 from bytemill.cli.console.parser import did_you_mean
 from bytemill.cli.console.streams import tell
@@ -184,7 +184,7 @@ def told(config: RunTree, result: Result) -> None:
         where = f"saved at step {result.step}; to go on, add --resume"
         tell(f"interrupted: {where}")
     elif result.checkpoint is not None:
-        print(report.rows(summary(config, result)))
+        print(formatting.rows(summary(config, result)))
 
 
 def summary(config: RunTree, result: Result) -> list[tuple[str, str]]:
@@ -228,13 +228,15 @@ class Screen:
                 self._note += f"  {event.mfu:.1%} MFU"
             self._bar.update(event.step, event.steps, self._note, event.seconds_left)
         elif isinstance(event, RowsDone):
-            note = f"step {event.step:,}: {event.rows} of {report.count(event.batch_size, 'row')}"
+            note = (
+                f"step {event.step:,}: {event.rows} of {formatting.count(event.batch_size, 'row')}"
+            )
             note = f"{self._note}  {note}" if self._note else note
             self._bar.update(event.step - 1, event.steps, note, event.seconds_left or None)
         elif isinstance(event, Interrupted):
             self._interrupted(event.presses)
         elif isinstance(event, Started):
-            self._bar.say(report.rows(self._overview(event)))
+            self._bar.say(formatting.rows(self._overview(event)))
         elif isinstance(event, Timed):
             left = duration(event.seconds_left)
             self._bar.say(f"step {event.step:,}: {left} left, as the first steps show")
@@ -278,9 +280,8 @@ def line(event: Event) -> str:
     if isinstance(event, Saved):
         return f"step {event.step:,}: saved {event.path}"
     if isinstance(event, MemoryRanOut):
-        return (
-            f"step {event.step:,}: out of memory; {report.count(event.rows, 'row')} at a time now"
-        )
+        rows = formatting.count(event.rows, "row")
+        return f"step {event.step:,}: out of memory; {rows} at a time now"
     if isinstance(event, Warned):
         return f"note: {event.message}"
     return str(event)
@@ -289,13 +290,13 @@ def line(event: Event) -> str:
 def overview(event: Started) -> list[tuple[str, str]]:
     """What is to be done."""
     plan, model = event.plan, event.plan.model
-    layers, heads = report.count(model.n_layer, "layer"), report.count(model.n_head, "head")
+    layers, heads = formatting.count(model.n_layer, "layer"), formatting.count(model.n_head, "head")
     shape = f"{layers}, width {model.d_model}, {heads}"
     table = [
         ("model", f"{plan.n_params:,} parameters: {shape}, vocabulary {model.vocab_size:,}"),
         ("data", f"{event.train_tokens:,} tokens, {event.val_tokens:,} for validation"),
         *plan_rows(plan, event.rates, event.micro_batch_size),
-        ("epochs", f"{report.figure(event.epochs, 2)}: how often the data is read"),
+        ("epochs", f"{formatting.figure(event.epochs, 2)}: how often the data is read"),
         ("device", f"{event.device}, {event.dtype}{', compiled' if event.is_compiled else ''}"),
         ("time", f"about {duration(event.seconds)}, estimated from the device's speed"),
     ]
@@ -320,7 +321,7 @@ def plan_rows(
     if filled < 1:
         batch += f", about {1 - filled:.1%} of them padding"
     if micro_batch_size is not None:
-        batch += f", {report.count(micro_batch_size, 'row')} at a time"
+        batch += f", {formatting.count(micro_batch_size, 'row')} at a time"
     tokens = round(plan.tokens * filled)
     flops = plan.flops_per_token * tokens
     used = ", ".join(f"{name} {rate:.3g}" for name, rate in rates.items())
@@ -328,9 +329,9 @@ def plan_rows(
         ("batch", batch),
         (
             "horizon",
-            f"{report.count(plan.steps, 'step')}, {'about ' if filled < 1 else ''}"
-            f"{report.count(tokens, 'token')}, "
-            f"{report.figure(flops)} FLOPs",
+            f"{formatting.count(plan.steps, 'step')}, {'about ' if filled < 1 else ''}"
+            f"{formatting.count(tokens, 'token')}, "
+            f"{formatting.figure(flops)} FLOPs",
         ),
         ("learning", f"{plan.optimizer.kind}, rates used: {used}"),
         ("scaling", scaling(plan)),

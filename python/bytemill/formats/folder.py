@@ -109,8 +109,10 @@ def _ranks(vocabulary: Vocabulary) -> bytes:
 
 
 def _read_ranks(data: bytes, source: str, shape: Shape | None) -> dict[bytes, int] | _core.Ranks:
-    # A shape may want them in the file's order.
-    return read_ranks(data, source) if shape is None else ranks_from_bytes(data, source)
+    # Where ranks are not ids, they are the order of the file.
+    if shape is None or shape.n_merged is None:
+        return read_ranks(data, source)
+    return ranks_from_bytes(data, source)
 
 
 def _shape(state: dict[str, Any]) -> Shape | None:

@@ -14,7 +14,7 @@ from typing import Any
 from bytemill import files, patterns
 from bytemill.formats import oniguruma, selfcheck
 from bytemill.formats.byte_alphabet import from_text, to_text
-from bytemill.formats.tokenizer_json import content
+from bytemill.formats.tokenizer_json import content, quick
 from bytemill.vocabulary import Pair, Vocabulary
 
 StrPath = str | os.PathLike[str]
@@ -170,9 +170,15 @@ def read(path: StrPath) -> Vocabulary:
     Added tokens are among the special tokens of what is returned, which keeps what else the file
     says as its shape, to be written again. Patterns are read as their regex engine reads them, and
     text that a Split leaves unmatched is pretokens of its own where it is there ("Isolated"):
-    see `bytemill.formats.oniguruma` and `regex_gaps`. Where `tokenizers` is installed it encodes a
-    sample to compare with; elsewhere a file with a pattern that has no name here is read with a
-    warning.
+    see `bytemill.formats.oniguruma` and `regex_gaps`.
+
+    A file that holds nothing but tokens, merges, special tokens, a template and a pattern known
+    here (those with names, and those of Llama 3, Qwen, DeepSeek and StarCoder) is settled by its
+    parts. Of any other, where `tokenizers` is installed, it encodes a sample to compare with;
+    elsewhere a file with a pattern that is not known is read with a warning.
+
+    Tokens and merges are read by the Rust core, and where that finds anything unusual, by Python,
+    with the same result.
 
     Args:
         path: The file, or a folder with a tokenizer.json in it.
@@ -181,20 +187,26 @@ def read(path: StrPath) -> Vocabulary:
         OSError: If it cannot be read.
         ValueError: If anything in it would give other ids here: another kind of model, a part
             of the pipeline without a counterpart (named in the message; of a pattern, the
-            construct), or, where `tokenizers` is installed, a sample of texts.
+            construct), or a sample of texts.
     """
     file = files.named("path", path)
     if file.is_dir():
         file = file / "tokenizer.json"
     source = os.fspath(file)
-    data = files.read_json_object(file)
-    try:
-        vocabulary = content.vocabulary(data, file.parent.name or "bytemill")
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{source}: {error}") from error
-    named = patterns.name_of(vocabulary.pat_str) is not None
+    name = file.parent.name or "bytemill"
+    vocabulary = quick.vocabulary(file.read_bytes(), name)
+    if vocabulary is None:
+        data = files.read_json_object(file)
+        try:
+            vocabulary = content.vocabulary(data, name)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{source}: {error}") from error
+    if selfcheck.is_plain(vocabulary):
+        return vocabulary
     library = (
-        selfcheck.tokenizers_or_none() if named else selfcheck.tokenizers_or_warning(source, "read")
+        selfcheck.tokenizers_or_none()
+        if selfcheck.knows_pattern(vocabulary)
+        else selfcheck.tokenizers_or_warning(source, "read")
     )
     if library is not None:
         check(vocabulary, parse(file.read_text(encoding="utf-8"), library))

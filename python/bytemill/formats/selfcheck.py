@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from bytemill import patterns
+from bytemill import _core, patterns
 from bytemill.vocabulary import Vocabulary
 
 _PIECES: Final = (
@@ -23,6 +23,21 @@ _PIECES: Final = (
     "https://example.org/a/b?c=d&e=f#g <p class='x'>a &amp; b</p> user@example.com //\n/\r\n///",
 )
 _ENDS: Final = ("", " ", "  ", "\n", " \n ", "\r\n\r\n", "a ", "a  \n", "'s", "\t \t")
+
+
+def knows_pattern(vocabulary: Vocabulary) -> bool:
+    """Whether the pattern is one that the core has a scanner for, known by its text."""
+    return _core.has_scanner(vocabulary.pat_str)
+
+
+def is_plain(vocabulary: Vocabulary) -> bool:
+    """Whether there is nothing in it but tokens, special tokens and a pattern that the core knows.
+
+    What another library's file says is then decided by its parts, all of which are compared when it
+    is read; no sample of texts could say more.
+    """
+    shape = vocabulary.shape
+    return knows_pattern(vocabulary) and (shape is None or shape.core is None)
 
 
 def sample(vocabulary: Vocabulary) -> list[str]:

@@ -1,6 +1,6 @@
 """Ids to text: the decoding half of `Tokenizer`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from bytemill import _core
@@ -86,7 +86,8 @@ class Decoding(Contents):
             KeyError, TypeError: As `decode`.
             UnicodeDecodeError: If the bytes of all ids are not UTF-8, as in tiktoken.
         """
-        return self._decoder.decode_with_offsets(ids)
+        # They are read twice: once for the offsets, once for the text.
+        return self._decoder.decode_with_offsets(list(ids) if isinstance(ids, Iterator) else ids)
 
     def decode_single_token_bytes(self, id: int) -> bytes:
         """The bytes of one id; special tokens as their UTF-8.

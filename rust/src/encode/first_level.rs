@@ -61,15 +61,7 @@ impl FirstLevel {
         state: &mut State,
         out: &mut Vec<u32>,
     ) -> Result<()> {
-        level::run(EncodePretokens {
-            pretokens,
-            tables: &self.tables,
-            adjacent: &self.adjacent,
-            ends,
-            state,
-            text,
-            out,
-        })
+        level::run(self.job(text, pretokens, ends, state, out))
     }
 
     /// Appends the tokens of stretches of `text`, each of whole characters. Up to where each of them reaches goes
@@ -85,23 +77,32 @@ impl FirstLevel {
         state: &mut State,
         out: &mut Vec<u32>,
     ) -> Result<()> {
-        level::run(EncodePieces {
-            stretches,
+        level::run(self.job(text, stretches, ends, state, out))
+    }
+
+    fn job<'a, T>(
+        &'a self,
+        text: &'a [u8],
+        parts: &'a [T],
+        ends: &'a mut Vec<usize>,
+        state: &'a mut State,
+        out: &'a mut Vec<u32>,
+    ) -> Encode<'a, T> {
+        Encode {
+            parts,
             tables: &self.tables,
             adjacent: &self.adjacent,
             ends,
             state,
             text,
             out,
-        })
+        }
     }
 }
 
-/// The encoding of pretokens, which are pieces by themselves where the bytes around their ends are not joined by
-/// a token. That is nearly everywhere, and places within pretokens need not be looked at: cutting at fewer
-/// places gives the same.
-struct EncodePretokens<'a> {
-    pretokens: &'a [End],
+/// The encoding of parts of a text: of pretokens or of stretches.
+struct Encode<'a, T> {
+    parts: &'a [T],
     tables: &'a Tables,
     adjacent: &'a Adjacent,
     ends: &'a mut Vec<usize>,
@@ -110,16 +111,18 @@ struct EncodePretokens<'a> {
     out: &'a mut Vec<u32>,
 }
 
-impl Job for EncodePretokens<'_> {
+/// Pretokens are pieces by themselves where the bytes around their ends are not joined by a token. That is nearly
+/// everywhere, and places within pretokens need not be looked at: cutting at fewer places gives the same.
+impl Job for Encode<'_, End> {
     type Output = Result<()>;
 
     #[inline(always)]
     fn run<L: Level>(self, level: L) -> Result<()> {
         let text = self.text;
-        self.ends.try_reserve(self.pretokens.len())?;
+        self.ends.try_reserve(self.parts.len())?;
         let mut groups = Groups::new(level, self.tables, self.state, text, self.out);
         let (mut start, mut is_ascii) = (0, true);
-        for &pretoken in self.pretokens {
+        for &pretoken in self.parts {
             let end = pretoken.at();
             is_ascii &= pretoken.is_ascii();
             if pretoken.ends_span() {
@@ -139,30 +142,20 @@ impl Job for EncodePretokens<'_> {
     }
 }
 
-/// The encoding of stretches, which are cut wherever they may be.
-struct EncodePieces<'a> {
-    stretches: &'a [(usize, usize)],
-    tables: &'a Tables,
-    adjacent: &'a Adjacent,
-    ends: &'a mut Vec<usize>,
-    state: &'a mut State,
-    text: &'a [u8],
-    out: &'a mut Vec<u32>,
-}
-
-impl Job for EncodePieces<'_> {
+/// Stretches are cut wherever they may be.
+impl Job for Encode<'_, (usize, usize)> {
     type Output = Result<()>;
 
     #[inline(always)]
     fn run<L: Level>(self, level: L) -> Result<()> {
-        self.ends.try_reserve(self.stretches.len())?;
+        self.ends.try_reserve(self.parts.len())?;
         let mut pieces = Pieces {
             groups: Groups::new(level, self.tables, self.state, self.text, self.out),
             text: self.text,
             adjacent: self.adjacent,
         };
         let mut reached = 0;
-        for &(mut start, end) in self.stretches {
+        for &(mut start, end) in self.parts {
             reached += end - start;
             self.ends.push(reached);
             while start < end {
@@ -173,7 +166,7 @@ impl Job for EncodePieces<'_> {
     }
 }
 
-/// Cuts pretokens into pieces.
+/// Cuts stretches into pieces.
 struct Pieces<'a, L, I> {
     groups: Groups<'a, L, I>,
     text: &'a [u8],

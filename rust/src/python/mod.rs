@@ -43,5 +43,7 @@ mod _core {
     #[pymodule_export]
     use super::train::{CountingPass, Counts, Merges, train};
     #[pymodule_export]
-    use super::vocabulary::{Ranks, has_scanner, named_patterns, pat_str, span_pattern};
+    use super::vocabulary::{
+        Ranks, TokenizerJson, has_scanner, named_patterns, pat_str, span_pattern,
+    };
 }

@@ -13,7 +13,7 @@ use crate::error::OutOfMemory;
 use crate::system::memory;
 use crate::vocabulary::merge_short::SHORT;
 use crate::vocabulary::merge_table::{MergeTable, Origin};
-use crate::vocabulary::pair_map::NONE;
+use crate::vocabulary::pair_map::{NONE, PairMap};
 
 /// Working memory.
 #[derive(Clone, Debug, Default)]
@@ -63,7 +63,11 @@ impl MergeTable {
                 while token != NONE {
                     let end = at + len;
                     let alive = scratch.dead[end / 64] >> (end % 64) & 1 == 0;
-                    if alive && last.is_none_or(|last| self.is_valid_pair(last, token)) {
+                    if alive
+                        && last.is_none_or(|last| {
+                            is_valid_pair(&self.pairs, &self.origins, self.n_symbols, last, token)
+                        })
+                    {
                         break;
                     }
                     (token, len) = self.shorter(token);
@@ -128,36 +132,40 @@ impl MergeTable {
         let len = self.len.get(shorter as usize);
         (shorter, len.map_or(0, |&len| len as usize))
     }
+}
 
-    /// Whether merging the bytes of `left` and `right` together gives `left` and `right`.
-    ///
-    /// It undoes the merges that made them, the last first, and looks at each moment whether the
-    /// two parts at the border would have merged before the next thing that did happen.
-    fn is_valid_pair(&self, mut left: u32, mut right: u32) -> bool {
-        let n_symbols = self.n_symbols;
-        let origin = |token: u32| &self.origins[token as usize];
-        let (mut of_left, mut of_right) = (origin(left), origin(right));
-        let mut limit = u32::MAX;
-        loop {
-            // NONE is not below any limit.
-            if Origin::may_merge((left, of_left), (right, of_right))
-                && self.pairs.get(left, right) < limit
-            {
-                return false;
-            }
-            // Of equal merges the left one came first, so the right one is undone first.
-            if left > right && left >= n_symbols {
-                limit = left;
-                left = of_left.right;
-                of_left = origin(left);
-            } else if right >= n_symbols {
-                // The border's pair is left of this merge: it would win also when equal.
-                limit = right + 1;
-                right = of_right.left;
-                of_right = origin(right);
-            } else {
-                return true;
-            }
+/// Whether merging the bytes of `left` and `right` together gives `left` and `right`.
+///
+/// It undoes the merges that made them, the last first, and looks at each moment whether the two parts
+/// at the border would have merged before the next thing that did happen.
+#[inline(always)]
+pub(crate) fn is_valid_pair(
+    pairs: &PairMap,
+    origins: &[Origin],
+    n_symbols: u32,
+    mut left: u32,
+    mut right: u32,
+) -> bool {
+    let origin = |token: u32| &origins[token as usize];
+    let (mut of_left, mut of_right) = (origin(left), origin(right));
+    let mut limit = u32::MAX;
+    loop {
+        // NONE is not below any limit.
+        if Origin::may_merge((left, of_left), (right, of_right)) && pairs.get(left, right) < limit {
+            return false;
+        }
+        // Of equal merges the left one came first, so the right one is undone first.
+        if left > right && left >= n_symbols {
+            limit = left;
+            left = of_left.right;
+            of_left = origin(left);
+        } else if right >= n_symbols {
+            // The border's pair is left of this merge: it would win also when equal.
+            limit = right + 1;
+            right = of_right.left;
+            of_right = origin(right);
+        } else {
+            return true;
         }
     }
 }

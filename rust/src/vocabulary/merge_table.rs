@@ -50,6 +50,24 @@ fn bit(token: u32) -> u32 {
 }
 
 impl Origin {
+    /// That of a single byte, or of a token of which nothing is known yet.
+    pub(crate) fn of_byte(token: u32) -> Self {
+        Self {
+            left: token,
+            right: NONE,
+            followers: 0,
+            leaders: 0,
+        }
+    }
+
+    /// Notes what a token is merged from.
+    pub(crate) fn join(origins: &mut [Self], (left, right): (u32, u32), token: u32) {
+        origins[left as usize].followers |= bit(right);
+        origins[right as usize].leaders |= bit(left);
+        let origin = &mut origins[token as usize];
+        (origin.left, origin.right) = (left, right);
+    }
+
     /// The two tokens, if it was merged from two.
     pub(crate) fn parts(&self) -> Option<(u32, u32)> {
         (self.right != NONE).then_some((self.left, self.right))
@@ -94,19 +112,13 @@ impl MergeTable {
         if n >= LIMIT {
             return Ok(None);
         }
-        let origin_of_byte = |byte| Origin {
-            left: byte,
-            right: NONE,
-            followers: 0,
-            leaders: 0,
-        };
         let n_symbols = ranks.symbols().len();
         let mut table = Self {
             symbols: ranks.symbols().clone(),
             n_symbols: n_symbols as u32,
             pairs: PairMap::with_capacity(n)?,
             trie: Trie::new(&[], |_, _| ())?,
-            origins: memory::collect((0..n as u32).map(origin_of_byte))?,
+            origins: memory::collect((0..n as u32).map(Origin::of_byte))?,
             shorter: memory::filled(NONE, n)?,
             len: memory::collect((0..n).map(|i| ranks.at(i).len() as u32))?,
             unmerged: FxHashMap::default(),
@@ -137,10 +149,7 @@ impl MergeTable {
             };
             if let Some((left, right)) = two {
                 table.ordered &= parts.len() == 2;
-                table.origins[left as usize].followers |= bit(right);
-                table.origins[right as usize].leaders |= bit(left);
-                let origin = &mut table.origins[index];
-                (origin.left, origin.right) = (left, right);
+                Origin::join(&mut table.origins, (left, right), index as u32);
                 table.pairs.insert(left, right, index as u32)?;
             } else {
                 table.unmerged.try_reserve(1)?;

@@ -1,6 +1,7 @@
 //! A vocabulary: its tokens and ranks, and the tables that encoding looks up in.
 //!
-//! [`ranks`] is the vocabulary as it is written down, in a file as [`listing`] reads it. From it are made: what merges to what
+//! [`ranks`] is the vocabulary as it is written down, in a file as [`listing`] reads it, or with a list of merges
+//! (`merge_list`) in JSON (`json`) as [`tokenizer_json`] does. From it are made: what merges to what
 //! (`merge_table`, on `pair_map` and `trie`, from the `symbols` that merging begins with), with a way of merging for any
 //! piece (`merge_by_rank`), one for short ones (`merge_short`) and one for long ones (`merge_longest`); the merges of the
 //! last ranks alone (`across`); and where long pretokens may
@@ -9,14 +10,17 @@
 
 mod across;
 mod borders;
+mod json;
 pub mod listing;
 mod merge_by_rank;
+mod merge_list;
 mod merge_longest;
 mod merge_short;
 mod merge_table;
 mod pair_map;
 pub mod ranks;
 mod symbols;
+pub mod tokenizer_json;
 mod trie;
 
 use crate::error::OutOfMemory;

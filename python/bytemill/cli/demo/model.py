@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from bytemill import Tokenizer
-from bytemill.cli import report
+from bytemill.cli import formatting
 from bytemill.cli.demo.sizes import Size
 from bytemill.cli.demo.tokenizer import BOS
 from bytemill.cli.progress import Progress
@@ -37,7 +37,7 @@ def train_model(
 ) -> float:
     """Trains, or goes on, with progress; returns the validation bits per byte."""
     config = size.config(out, steps, seed)
-    planned = report.count(config.schedule.steps or size.steps, "step")
+    planned = formatting.count(config.schedule.steps or size.steps, "step")
     began = time.perf_counter()
     limit = (
         "" if config.schedule.minutes is None else f", {config.schedule.minutes:g} minutes at most"
@@ -52,7 +52,8 @@ def train_model(
     found = result.validation or trainer.validate()
     if found is None or found.bits_per_byte is None:
         raise ValueError("there is no text for validation")
-    print(f"trained for {report.count(result.step, 'step')} in {time.perf_counter() - began:.0f} s")
+    took = time.perf_counter() - began
+    print(f"trained for {formatting.count(result.step, 'step')} in {took:.0f} s")
     return found.bits_per_byte
 
 
@@ -81,7 +82,7 @@ def compare(size: Size, out: Path, bits_per_byte: float) -> None:
         ("this model", f"{bits_per_byte:.3f}  {beside}"),
     ]
     print("\n4. Bits per byte of validation text\n")
-    print(report.rows([*lines, ("loss curves", str(out / "model" / "loss.png"))]))
+    print(formatting.rows([*lines, ("loss curves", str(out / "model" / "loss.png"))]))
 
 
 def _validation_text(out: Path, tokenizer: Tokenizer) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bytemill import BpeTrainer, Tokenizer
 from bytemill.chat.render import SPECIAL_TOKENS
-from bytemill.cli import report
+from bytemill.cli import formatting
 from bytemill.cli.progress import Progress
 from bytemill.data import Manifest, iter_documents
 
@@ -81,15 +81,15 @@ def train_tokenizer(sources: Sources, vocab_size: int, out: Path) -> Tokenizer:
     documents = iter_documents(sources.held_out, errors="replace")
     print("1. A tokenizer from the Python standard library's source\n")
     lines = [
-        ("text", f"{len(sources.train):,} files, {report.megabytes(counts.n_bytes)}"),
+        ("text", f"{len(sources.train):,} files, {formatting.megabytes(counts.n_bytes)}"),
         ("counted", f"{len(counts):,} distinct pretokens in {counted - began:.2f} s"),
         ("merged", f"{len(tokenizer.vocab):,} tokens in {trained - counted:.2f} s"),
-        ("held out", str(report.compression(tokenizer, documents))),
-        *report.labelled("longest tokens", report.longest_tokens(tokenizer, 3)),
+        ("held out", str(formatting.compression(tokenizer, documents))),
+        *formatting.labelled("longest tokens", formatting.longest_tokens(tokenizer, 3)),
         ("fingerprint", tokenizer.fingerprint),
         ("saved in", str(out)),
     ]
-    print(report.rows(lines))
+    print(formatting.rows(lines))
     _show_sample(tokenizer)
     return tokenizer
 
@@ -122,10 +122,10 @@ def encode_shards(tokenizer: Tokenizer, sources: Sources, out: Path) -> Manifest
         )
     seconds = time.perf_counter() - began
     print("\n2. Token shards\n")
-    lines = [("encoded", report.phase(seconds, manifest.n_bytes))]
+    lines = [("encoded", formatting.phase(seconds, manifest.n_bytes))]
     for split, shards in manifest.splits.items():
         tokens, documents = sum(s.tokens for s in shards), sum(s.documents for s in shards)
-        in_all = f"{report.count(tokens, 'token')} in {report.count(documents, 'document')}"
+        in_all = f"{formatting.count(tokens, 'token')} in {formatting.count(documents, 'document')}"
         lines.append((split, in_all))
-    print(report.rows([*lines, ("written", str(out))]))
+    print(formatting.rows([*lines, ("written", str(out))]))
     return manifest

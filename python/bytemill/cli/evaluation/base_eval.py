@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bytemill import Tokenizer
-from bytemill.cli import model, report
+from bytemill.cli import formatting, model
 from bytemill.cli.command import EPILOG
 from bytemill.cli.evaluation.results import Asked, add_out, asked, ended
 from bytemill.cli.progress import Progress
@@ -209,7 +209,7 @@ def _table(core: CoreResult) -> str:
         (name, "  ".join(f"{cell:>{w}}" for cell, w in zip(cells, widths, strict=True)))
         for name, cells in rows
     ]
-    lines = [report.rows(pairs), ""]
+    lines = [formatting.rows(pairs), ""]
     name = "the mean of these" if core.missing else "CORE"
     for label, v2 in (("", False), (" by Core_v2's baselines", True)):
         low, high = core.interval(v2=v2)

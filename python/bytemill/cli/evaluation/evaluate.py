@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from bytemill.cli import model, report
+from bytemill.cli import formatting, model
 from bytemill.cli.command import EPILOG
 from bytemill.cli.console import inputs
 from bytemill.cli.evaluation.results import add_out, asked, ended
@@ -130,5 +130,5 @@ def measure(args: argparse.Namespace, paths: list[str]) -> None:
         ("bits per byte", "not known without text" if bpb is None else f"{bpb:.4f}"),
     ]
     if result.n_bytes:
-        rows.insert(2, ("text", report.megabytes(result.n_bytes)))
-    print(report.rows(rows))
+        rows.insert(2, ("text", formatting.megabytes(result.n_bytes)))
+    print(formatting.rows(rows))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Final
 
-from bytemill.cli import model, report
+from bytemill.cli import formatting, model
 from bytemill.cli.command import EPILOG, exit_status
 from bytemill.lm.device.runtime import device_name
 from bytemill.lm.generate.speed import Limits, Speed, device_limits, measure
@@ -110,7 +110,7 @@ def _text(device: str, dtype: str, limits: Limits, speeds: Sequence[Speed]) -> s
     ]
     rows = [("", "rows", "tokens/s", "limit", "share", "bound by")]
     for speed in speeds:
-        figures = report.figure(speed.tokens_per_second), report.figure(speed.limit)
+        figures = formatting.figure(speed.tokens_per_second), formatting.figure(speed.limit)
         share = f"{100 * speed.share:.0f} %"
         rows.append((speed.phase, f"{speed.batch_size:,}", *figures, share, speed.bound))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -121,4 +121,4 @@ def _text(device: str, dtype: str, limits: Limits, speeds: Sequence[Speed]) -> s
         ).rstrip()
         for row in rows
     ]
-    return "\n".join([report.rows(head), "", *lines])
+    return "\n".join([formatting.rows(head), "", *lines])

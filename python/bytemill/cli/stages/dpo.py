@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from bytemill.cli import report
+from bytemill.cli import formatting
 from bytemill.cli.progress import duration
 from bytemill.cli.stages.supervised import StageScreen, parser_of, trained
 from bytemill.cli.train import launched, plan_rows
@@ -61,7 +61,7 @@ class DpoScreen(StageScreen):
 def overview(event: DpoStarted) -> list[tuple[str, str]]:
     """What is to be done."""
     plan, model = event.plan, event.plan.model
-    layers, heads = report.count(model.n_layer, "layer"), report.count(model.n_head, "head")
+    layers, heads = formatting.count(model.n_layer, "layer"), formatting.count(model.n_head, "head")
     shape = f"{layers}, width {model.d_model}, {heads}"
     _, _, learning, _ = plan_rows(plan, event.rates, event.micro_batch_size)
     table = [
@@ -69,9 +69,9 @@ def overview(event: DpoStarted) -> list[tuple[str, str]]:
         ("pairs", f"{event.pairs:,}, and {event.val_pairs:,} kept back; beta {event.beta:g}"),
         (
             "batch",
-            f"{report.count(plan.batch_size, 'pair')}; {event.micro_batch_size} at a time",
+            f"{formatting.count(plan.batch_size, 'pair')}; {event.micro_batch_size} at a time",
         ),
-        ("horizon", f"{report.count(plan.steps, 'step')}, {event.epochs:.3g} epochs"),
+        ("horizon", f"{formatting.count(plan.steps, 'step')}, {event.epochs:.3g} epochs"),
         learning,
         ("device", f"{event.device}, {event.dtype}"),
         ("time", f"about {duration(event.seconds)}, estimated from the device's speed"),

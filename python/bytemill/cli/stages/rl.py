@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from bytemill.cli import report
+from bytemill.cli import formatting
 from bytemill.cli.stages.supervised import PARTS, StageScreen, parser_of, trained
 from bytemill.cli.train import launched, plan_rows
 from bytemill.lm.stages.rl.config import NOT_OF_RL, RlConfig
@@ -72,21 +72,21 @@ def rewarded(event: Rewarded) -> str:
 def overview(event: RlStarted) -> list[tuple[str, str]]:
     """What is to be done."""
     plan, model = event.plan, event.plan.model
-    layers, heads = report.count(model.n_layer, "layer"), report.count(model.n_head, "head")
+    layers, heads = formatting.count(model.n_layer, "layer"), formatting.count(model.n_head, "head")
     shape = f"{layers}, width {model.d_model}, {heads}"
     _, _, learning, _ = plan_rows(plan, event.rates, event.micro_batch_size)
-    replayed = f", and {report.count(event.replayed, 'replayed row')}" if event.replayed else ""
+    replayed = f", and {formatting.count(event.replayed, 'replayed row')}" if event.replayed else ""
     table = [
         ("model", f"{plan.n_params:,} parameters: {shape}, vocabulary {model.vocab_size:,}"),
         ("tasks", ", ".join(event.tasks)),
         (
             "batch",
-            f"{report.count(event.questions, 'question')}, {event.samples} replies to each"
+            f"{formatting.count(event.questions, 'question')}, {event.samples} replies to each"
             f"{replayed}; {event.micro_batch_size} rows at a time",
         ),
-        ("horizon", report.count(plan.steps, "step")),
+        ("horizon", formatting.count(plan.steps, "step")),
         learning,
-        ("validation", f"{report.count(event.problems, 'problem')} that are not trained on"),
+        ("validation", f"{formatting.count(event.problems, 'problem')} that are not trained on"),
         ("device", f"{event.device}, {event.dtype}"),
     ]
     return [*table, ("goes on", f"from step {event.step:,}")] if event.step else table

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any, Final
 
-from bytemill.cli import report
+from bytemill.cli import formatting
 from bytemill.cli.command import EPILOG
 from bytemill.cli.flags import add_flags
 from bytemill.cli.progress import Progress, duration
@@ -95,11 +95,11 @@ class StageScreen(Screen):
 def overview(event: StageStarted) -> list[tuple[str, str]]:
     """What is to be done."""
     plan, model = event.plan, event.plan.model
-    layers, heads = report.count(model.n_layer, "layer"), report.count(model.n_head, "head")
+    layers, heads = formatting.count(model.n_layer, "layer"), formatting.count(model.n_head, "head")
     shape = f"{layers}, width {model.d_model}, {heads}"
     of_all = "drawn by weight"
     if event.conversations is not None:
-        of_all = f"{report.count(event.conversations, 'conversation')} an epoch"
+        of_all = f"{formatting.count(event.conversations, 'conversation')} an epoch"
     batch, horizon, learning, _ = plan_rows(plan, event.rates, event.micro_batch_size, event.filled)
     table = [
         ("model", f"{plan.n_params:,} parameters: {shape}, vocabulary {model.vocab_size:,}"),
@@ -112,6 +112,8 @@ def overview(event: StageStarted) -> list[tuple[str, str]]:
         ("time", f"about {duration(event.seconds)}, estimated from the device's speed"),
     ]
     if event.epochs:
-        epochs = f"{report.figure(event.epochs, 2)}: how often the conversations are gone through"
+        epochs = (
+            f"{formatting.figure(event.epochs, 2)}: how often the conversations are gone through"
+        )
         table.insert(5, ("epochs", epochs))
     return [*table, ("goes on", f"from step {event.step:,}")] if event.step else table

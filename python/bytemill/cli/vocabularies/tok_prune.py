@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bytemill import Tokenizer
 from bytemill._arguments import check_limit
-from bytemill.cli import report
+from bytemill.cli import formatting
 from bytemill.cli.command import EPILOG, check_new, exit_status
 from bytemill.cli.console import inputs
 from bytemill.cli.console.interrupts import held
@@ -85,9 +85,12 @@ def run(args: argparse.Namespace, out: Path) -> None:
     seconds = time.perf_counter() - began
     went = len(whole) - len(smaller)
     rows = [
-        ("read", f"{report.count(len(files), 'file')} in {seconds:.2f} s"),
-        ("vocabulary", f"{len(smaller):,} of {report.count(len(whole), 'token')}; {went:,} went"),
+        ("read", f"{formatting.count(len(files), 'file')} in {seconds:.2f} s"),
+        (
+            "vocabulary",
+            f"{len(smaller):,} of {formatting.count(len(whole), 'token')}; {went:,} went",
+        ),
         ("fingerprint", smaller.fingerprint),
         ("written", f"{out / CONFIG_NAME}"),
     ]
-    print(report.rows(rows))
+    print(formatting.rows(rows))

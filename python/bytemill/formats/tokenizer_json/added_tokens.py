@@ -1,6 +1,6 @@
 """A tokenizer.json's added tokens, numbered as `tokenizers` numbers them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bytemill.formats.byte_alphabet import from_text
@@ -9,7 +9,9 @@ from bytemill.shape import AddedToken
 _FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 
-def read(entries: Any, vocab: Mapping[str, int], source: str) -> dict[AddedToken, int]:
+def read(
+    entries: Any, vocab: Mapping[str, int], n_vocab: int, source: str
+) -> dict[AddedToken, int]:
     """The added tokens, in their order, with their ids.
 
     `tokenizers` does not look at the ids in the file: a token of the model's vocabulary has its id
@@ -17,7 +19,8 @@ def read(entries: Any, vocab: Mapping[str, int], source: str) -> dict[AddedToken
 
     Args:
         entries: "added_tokens".
-        vocab: The model's vocabulary.
+        vocab: The model's vocabulary, or what of it are added tokens.
+        n_vocab: How many tokens the model's vocabulary has.
         source: For messages.
 
     Raises:
@@ -28,7 +31,7 @@ def read(entries: Any, vocab: Mapping[str, int], source: str) -> dict[AddedToken
         raise ValueError(f"{source}: added_tokens is {entries!r}, not a list")
     tokens: dict[str, AddedToken] = {}
     ids: dict[AddedToken, int] = {}
-    following = len(vocab)
+    following = n_vocab
     for entry in entries:
         if not isinstance(entry, dict):
             raise ValueError(f"{source}: added_tokens is {entry!r}, not an object")
@@ -69,6 +72,22 @@ def need_passes(added: list[AddedToken], *, normalizes: bool) -> bool:
         any(token.single_word or token.lstrip or token.rstrip for token in added)
         or (normalizes and bool(late))
         or any(_overlap(a, b) for a in late for b in early)
+    )
+
+
+def pretokens(
+    added: Iterable[AddedToken], *, whole_tokens: bool, normalizes: bool
+) -> frozenset[str]:
+    """Those that a pretoken may be without being found, and is then as an ordinary token: beside a
+    letter, or where a normalizer makes them.
+
+    Args:
+        added: The added tokens.
+        whole_tokens: Whether a pretoken that is a token is that token though no merge makes it.
+        normalizes: Whether text is normalized.
+    """
+    return frozenset(
+        token.content for token in added if whole_tokens and (token.single_word or normalizes)
     )
 
 

@@ -53,22 +53,24 @@ def front(normalizer: Any, pre_tokenizer: Any, added: Sequence[AddedToken]) -> F
     metaspace = parts.pop(0) if parts and parts[0]["type"] == "Metaspace" else None
     replaces = [step == {"type": "Replace", "text": " ", "content": MARK} for step in steps]
     marked = metaspace is not None or any(replaces)
+    others = [step for step, is_it in zip(steps, replaces, strict=True) if not is_it]
     splits: list[dict[str, Any]] = []
     prefix = "never"
     if any(replaces):
         steps = _with_spaces(steps, max(i for i, is_it in enumerate(replaces) if is_it))
     if metaspace is not None:
         prefix, cuts = _metaspace(metaspace)
-        if prefix == "first" and steps and not any(replaces):
+        # They may take the beginning of a text away; then no piece begins where the text does.
+        if prefix == "first" and any(step["type"] in ("Strip", "Replace") for step in others):
             raise ValueError(
                 "pre_tokenizer: Metaspace with prepend_scheme first has no counterpart behind a "
-                "normalizer; with always it would have"
+                "normalizer that takes text away (Strip, Replace); with always it would have"
             )
         if cuts:
             splits.append({**_never_covers(" "), "behavior": "MergedWithNext"})
         steps = steps if any(replaces) else (*steps, _REPLACE)
     if marked:
-        _check_added(added, in_text=not any(replaces))
+        _check_added(added, others, in_text=not any(replaces))
     for item in parts:
         split = _split(item, marked)
         if split is not None:
@@ -104,11 +106,17 @@ def _with_spaces(steps: tuple[dict[str, Any], ...], last: int) -> tuple[dict[str
     return (*before, dict(_REPLACE), *map(prepended, after))
 
 
-def _check_added(added: Sequence[AddedToken], *, in_text: bool) -> None:
-    """Refuses tokens that are looked for where U+2581 is not a space and spaces are."""
+def _check_added(
+    added: Sequence[AddedToken], steps: Sequence[Mapping[str, Any]], *, in_text: bool
+) -> None:
+    """Refuses tokens that are looked for where U+2581 is not a space and spaces are.
+
+    They are looked for as `steps` make them, too.
+    """
+    put = "".join(step.get("prepend", "") + step.get("content", "") for step in steps)
     for token in added:
         strips = token.lstrip or token.rstrip
-        if token.normalized and (strips or (in_text and {" ", MARK} & set(token.content))):
+        if token.normalized and (strips or (in_text and {" ", MARK} & set(token.content + put))):
             raise ValueError(
                 f"the added token {token.content!r} is looked for in normalized text and has to "
                 "do with spaces, for which bytemill has no counterpart beside U+2581; with "
@@ -123,10 +131,16 @@ def _split(item: dict[str, Any], marked: bool) -> dict[str, Any] | None:
         return pipeline.split(item)
     if kind == "Split" and (not marked or set(item.get("pattern") or ()) == {"String"}):
         text = (item.get("pattern") or {}).get("String")
-        if marked and isinstance(text, str) and " " in text and item.get("invert") is False:
-            return None
         if marked and isinstance(text, str):
-            item = {**item, "pattern": {"String": text.replace(MARK, " ")}}
+            found = pipeline.split({**item, "pattern": {"String": text.replace(MARK, " ")}})
+            if " " not in text:
+                return found
+            if not found["invert"]:
+                return None
+            raise ValueError(
+                f"pre_tokenizer: Split by {text!r} finds nothing where U+2581 stands for spaces, "
+                "and inverted has no counterpart; leave it out"
+            )
         return pipeline.split(item)
     if kind == "Split":
         raise ValueError(
@@ -173,8 +187,18 @@ def decoder(part: Any, marked: bool) -> bool:
 
 
 def spelled(token: str, marked: bool) -> bytes:
-    """The text that a token stands for."""
-    return (token.replace(MARK, " ") if marked else token).encode()
+    """The text that a token stands for.
+
+    Raises:
+        ValueError: If it is not one.
+    """
+    try:
+        return (token.replace(MARK, " ") if marked else token).encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"model.vocab: the token {token!r} has half of a surrogate pair in it, which no text "
+            "has; take it out"
+        ) from None
 
 
 class Tokens(NamedTuple):
@@ -202,7 +226,7 @@ def tokens(vocab: Mapping[str, int], alone: frozenset[str], marked: bool) -> Tok
     Raises:
         ValueError: If a byte or the space is missing, or an id is not one.
     """
-    if len(vocab) >= _MAX_TOKENS:
+    if len(vocab) > _MAX_TOKENS:
         raise ValueError(f"model.vocab has {len(vocab)} tokens: at most {_MAX_TOKENS} are read")
     for text, id_ in vocab.items():
         if not isinstance(id_, int) or isinstance(id_, bool) or id_ < 0 or not text:

@@ -194,6 +194,10 @@ class Engine:
             known = [id_ for id_ in ids if self.id_to_token(id_) is not None]
             return self.vocabulary.decoder.decode(known)
 
+    def text_of(self, tokens: Sequence[str]) -> str:
+        """The text of tokens of any vocabulary that writes them as this one does."""
+        return str(self._tokens.decoder.decode(list(tokens)))
+
     def ids_without_added(self, text: str) -> list[int]:
         """The ids of a text in which no added token is looked for."""
         return self._tokens.bare.encode(text)

@@ -67,14 +67,12 @@ class BytemillTokenizerFast(PreTrainedTokenizerFast):
         return kwargs
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
-        """The text of tokens, as a tokenizer.json writes them."""
-        ids = []
-        for token in tokens:
-            id_ = self.engine.token_to_id(token)
-            if id_ is None:
-                raise ValueError(f"{token!r} is not a token of this vocabulary")
-            ids.append(id_)
-        return self.engine.decode(ids, skip_special_tokens=False)
+        """The text of tokens as a tokenizer.json writes them, also of those of no id."""
+        ids = [self.engine.token_to_id(token) for token in tokens]
+        known = [id_ for id_ in ids if id_ is not None]
+        if len(known) < len(ids):
+            return self.engine.text_of(tokens)
+        return self.engine.decode(known, skip_special_tokens=False)
 
     def train_new_from_iterator(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Is not offered: training is `bytemill.BpeTrainer`'s.

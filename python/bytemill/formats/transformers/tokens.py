@@ -82,7 +82,15 @@ class Tokens:
         if shape is not None:
             shape = Shape.from_state({**shape.to_state(), "added": [], "passes": False})
         core = None if shape is None else shape.core
-        return _core.Encoder(self.vocabulary.mergeable_ranks, {}, self.vocabulary.pat_str, core)
+        return _core.Encoder(self.vocabulary.core_ranks(), {}, self.vocabulary.pat_str, core)
+
+    @functools.cached_property
+    def decoder(self) -> Any:
+        """What makes text of tokens' names: one of `tokenizers.decoders`."""
+        shape = self.vocabulary.shape
+        decoder = None if shape is None else shape.document.get("decoder")
+        model = {"type": "BPE", "vocab": {}, "merges": []}
+        return skeleton(decoder=decoder or {"type": "ByteLevel"}, model=model).decoder
 
     def words(self, text: str, ids: list[int], *, split_special: bool) -> list[int | None]:
         """The index of the pretoken that each token of a text is of.

@@ -1,4 +1,4 @@
-"""Figures and tables that the programs print."""
+"""Figures and tables as the programs print them."""
 
 from __future__ import annotations
 

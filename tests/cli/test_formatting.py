@@ -2,7 +2,7 @@
 
 import pytest
 
-from bytemill.cli import report
+from bytemill.cli import formatting
 
 
 @pytest.mark.parametrize(
@@ -21,10 +21,10 @@ from bytemill.cli import report
     ],
 )
 def test_figures_have_so_many_digits(value, digits, text):
-    assert report.figure(value, digits) == text
+    assert formatting.figure(value, digits) == text
 
 
 def test_counts_have_the_number_of_their_noun():
-    assert report.count(1, "row") == "1 row"
-    assert report.count(0, "row") == "0 rows"
-    assert report.count(2048, "row") == "2,048 rows"
+    assert formatting.count(1, "row") == "1 row"
+    assert formatting.count(0, "row") == "0 rows"
+    assert formatting.count(2048, "row") == "2,048 rows"
