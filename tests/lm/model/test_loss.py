@@ -13,6 +13,8 @@ from torch.profiler import ProfilerActivity, profile
 from bytemill import Tokenizer
 from bytemill.lm import Transformer
 from bytemill.lm.evaluate.measures import bits_per_byte, perplexity, token_bytes
+from bytemill.lm.model import kernels
+from bytemill.lm.model import loss as module
 from bytemill.lm.model.loss import (
     chunked_cross_entropy,
     cross_entropy,
@@ -131,6 +133,22 @@ def test_how_many_rows_are_taken_at_a_time():
     assert rows_of_chunk(torch.empty(3, 1), 70, 1) == 1
     # Elsewhere than on a CPU they may be more.
     assert rows_of_chunk(torch.empty(80_000, 1, device="meta"), 2**15) == 2**12
+
+
+def test_so_many_are_taken(monkeypatch):
+    sizes = []
+
+    def seen(*args):
+        found = matmul(*args)
+        sizes.append(tuple(found.shape))
+        return found
+
+    matmul = kernels.matmul
+    monkeypatch.setattr(kernels, "matmul", seen)
+    monkeypatch.setitem(module._CHUNK_ELEMENTS, "cpu", 16 * 70)
+    hidden, weight, targets = inputs()
+    chunked_cross_entropy(hidden.detach(), weight.detach(), targets)
+    assert sizes == [(16, 70)] * 3 + [(2, 70)]
 
 
 def test_gradients_only_where_wanted():
