@@ -7,6 +7,7 @@ import pytest
 
 from bytemill import Tokenizer
 from bytemill.formats.byte_alphabet import to_text
+from bytemill.formats.tokenizer_json import content
 from tests.support import compositions
 from tests.support.families import byte_level, token
 
@@ -77,3 +78,30 @@ def test_bytes_that_no_text_has_may_be_missing(tmp_path):
     file.write_text(compositions.dumped(data), encoding="utf-8")
     with pytest.raises(ValueError, match="1 single bytes are missing, the first 0x61"):
         Tokenizer.from_huggingface(file)
+
+
+def test_tokens_that_are_not_in_the_byte_alphabet(tmp_path):
+    """No text has them, but ids may: Command-R's vocabulary has emoji as they are."""
+    tokens = [*(to_text(bytes([byte])) for byte in range(256)), "\u200d", "中文", "th"]
+    vocab = {text: i for i, text in enumerate(tokens)}
+    data = compositions.document(random.Random(3), vocab, [["t", "h"]])
+    data.update(added_tokens=[], normalizer=None, post_processor=None, pre_tokenizer=byte_level())
+    rng = random.Random(2)
+    texts = [compositions.text(rng) + "\u200d中文 th" for _ in range(50)]
+    assert compositions.compare(data, texts) == "equal"
+    file = tmp_path / "tokenizer.json"
+    file.write_text(compositions.dumped(data), encoding="utf-8")
+    ours = Tokenizer.from_huggingface(file)
+    ours.save(tmp_path / "saved")
+    ours.to_huggingface(tmp_path / "again.json")
+    again = Tokenizer.from_huggingface(tmp_path / "again.json")
+    for tokenizer in (ours, Tokenizer.load(tmp_path / "saved"), again):
+        assert tokenizer.decode([256, 258, 257]) == "\u200dth中文"
+        assert (tokenizer.n_vocab, len(tokenizer)) == (259, 259)
+        assert tokenizer.encode("th中文")[0] == 258
+    vocab["中文"] = 258
+    with pytest.raises(ValueError, match="the id 258 of '中文' is another token's"):
+        content.vocabulary(data, "twice")
+    vocab["中文"] = -1
+    with pytest.raises(ValueError, match="the id of '中文' is -1"):
+        content.vocabulary(data, "negative")

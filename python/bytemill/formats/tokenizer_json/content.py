@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from bytemill import _core
+from bytemill._arguments import check_id
 from bytemill.formats.byte_alphabet import (
     Texts,
     from_text,
@@ -58,15 +59,19 @@ def vocabulary(data: dict[str, Any], name: str, known: Known | None = None) -> V
     missed = added_tokens.pretokens(added, whole_tokens=whole_tokens, normalizes=bool(steps))
     if known is not None and not missed.isdisjoint(vocab):
         raise ValueError("tokens that are more than added ones are not among those known")
-    ranks, pairs = _ordinary(vocab, merges, ids, missed) if known is None else ({}, [])
+    dead = {t: i for t, i in vocab.items() if t not in special and from_text(t) is None}
+    within = {t: i for t, i in vocab.items() if t not in dead} if dead else vocab
+    _check_dead(dead, within)
+    ranks, pairs = _ordinary(within, merges, ids, missed) if known is None else ({}, [])
     before, after = templates.around(data.get("post_processor"), {**vocab, **special})
     decoders = pipeline.flattened(data.get("decoder"), "decoders", "decoder")
     kinds = [item["type"] for item in decoders]
     _refuse_unless(set(kinds) <= {"ByteLevel"}, "decoder", kinds)
     shape = Shape(
-        document=_document(data, model, vocab, {t for t in special if t in vocab}),
+        document=_document(data, model, vocab, dead.keys() | (special.keys() & vocab.keys())),
         added=tuple(added),
         normalizers=steps,
+        spellings=tuple(dead.items()),
         prefix_space=cutting.prefix_space,
         passes=added_tokens.need_passes(added, normalizes=bool(steps)),
         before=before,
@@ -75,6 +80,17 @@ def vocabulary(data: dict[str, Any], name: str, known: Known | None = None) -> V
     if known is not None:
         return Vocabulary(known.ranks, special, pattern=cutting.pattern, name=name, shape=shape)
     return _ranked(Merging(ranks, special, cutting.pattern, name, shape, pairs, whole_tokens))
+
+
+def _check_dead(dead: dict[str, int], others: dict[str, int]) -> None:
+    """Checks the ids of tokens that no text has, as pretokens are in the byte alphabet and they are
+    not: what they are is what they are decoded to."""
+    taken = {*others.values()} if dead else set()
+    for text, id_ in dead.items():
+        check_id("model.vocab: ", text, id_)
+        if id_ in taken:
+            raise ValueError(f"model.vocab: the id {id_} of {text!r} is another token's, too")
+        taken.add(id_)
 
 
 def _ordinary(
