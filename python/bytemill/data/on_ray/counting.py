@@ -18,7 +18,7 @@ from bytemill.data.on_ray.reading import TextForm
 from bytemill.data.on_ray.source import Input, source_of
 
 _PART_BYTES: Final = 1 << 27
-"""Where the caller says nothing: sending the counts of less takes as long as counting it."""
+"""Where the caller says nothing: less has nearly as many counts, to be sent and added up."""
 _FAN: Final = 8
 """How many counts a task adds up."""
 
