@@ -231,6 +231,25 @@ def test_state_of_something_else_is_refused(shards, tokenizer):
         window.load_state_dict({**window.state_dict(), "batch": "1"})
 
 
+def test_the_last_places_of_a_packed_state():
+    documents = numbered([4, 6, 9])
+    loader = PackedLoader(Tokens.of(np.concatenate(documents)), 1, 2, bos_id=0, seed=2)
+    state = loader.state_dict()
+    for place in range(3):
+        loader.load_state_dict({**state, "document": place})
+        row, _ = loader.next_batch()
+        (document,) = (d for d in documents if d[1] == row[0, 1])
+        last = {**state, "document": place, "offset": len(document) - 1}
+        loader.load_state_dict(last)
+        # BOS and what was the last target; then the document's last id is asked for.
+        x, y = loader.next_batch()
+        assert x.tolist() == [[0, document[-2]]] and y.tolist() == [[-1, document[-1]]]
+        with pytest.raises(ValueError, match=f"offset={len(document)} in a document of"):
+            loader.load_state_dict({**last, "offset": len(document)})
+    with pytest.raises(ValueError, match="document=3, but there are 3 documents"):
+        loader.load_state_dict({**state, "document": 3})
+
+
 # Validation
 
 
@@ -254,12 +273,22 @@ def test_fixed_batches(shards):
 
 
 def test_fixed_batches_of_little_text():
-    few = fixed_batches(Tokens.of(np.arange(50)), 1000, 4, 8)
-    assert [len(x) for x, _ in few] == [4, 2]
-    targets = np.concatenate([y for _, y in few]).ravel()
-    assert sorted(targets) == list(range(1, 49))
+    # Six windows of 8 and the token after the last; then one more, which is in none.
+    for n in (49, 50):
+        few = fixed_batches(Tokens.of(np.arange(n)), 1000, 4, 8)
+        assert [len(x) for x, _ in few] == [4, 2]
+        targets = np.concatenate([y for _, y in few]).ravel()
+        assert sorted(targets) == list(range(1, 49))
+    # One at least, however few are asked for.
+    ((x, y),) = fixed_batches(Tokens.of(np.arange(50)), 3, 4, 8)
+    assert x.tolist() == [[*range(8)]] and y.tolist() == [[*range(1, 9)]]
     ((x, y),) = fixed_batches(Tokens.of(np.array([5, 6, 7])), 8, 1, 4)
     assert x.tolist() == [[5, 6, 0, 0]] and y.tolist() == [[6, 7, -1, -1]]
+    ((x, y),) = fixed_batches(Tokens.of(np.array([5, 6])), 8, 1, 4)
+    assert x.tolist() == [[5, 0, 0, 0]] and y.tolist() == [[6, -1, -1, -1]]
+    for sizes, name in (((0, 1, 4), "n_tokens=0"), ((8, 0, 4), "batch_size=0")):
+        with pytest.raises(ValueError, match=name):
+            fixed_batches(Tokens.of(np.arange(50)), *sizes)
     with pytest.raises(ValueError, match="1 tokens"):
         fixed_batches(Tokens.of(np.array([5])), 8, 1, 4)
 

@@ -43,6 +43,20 @@ def test_negative_ids_are_named_before_anything_is_done(tmp_path, monkeypatch, d
         check_vocabulary(open_tokens(tmp_path / "ids.npy"), 1000)
 
 
+@pytest.mark.parametrize("piece", [1, 3, 7, 20, 21, 1000])
+def test_arrays_are_read_in_pieces(monkeypatch, piece):
+    monkeypatch.setattr("bytemill.lm.batches.tokens._PIECE", piece)
+    ids = np.array([6, 3, 9, 4, 6, 6, 5, 8, 7, 3, 6, 4, 4, 4, 4, 9, 6, 8, 6, 7], np.int16)
+    tokens = Tokens.of(ids)
+    assert tokens.document_starts(6).tolist() == [0, 4, 5, 10, 16, 18, 20]
+    assert tokens.least_id() == 3 and tokens.largest_id() == 9
+    for low, end, expected in ((4, 9, 1), (3, 9, 2), (3, 10, None), (None, 8, 2), (4, None, 1)):
+        assert tokens.first_outside(low, end) == expected
+    nothing = Tokens.of(ids[:0])
+    assert nothing.least_id() == 0 and nothing.largest_id() == -1
+    assert nothing.document_starts(6).tolist() == [0]
+
+
 def test_flat_files(tmp_path):
     path = tmp_path / "ids.npy"
     np.save(path, np.arange(40, dtype=np.uint32))

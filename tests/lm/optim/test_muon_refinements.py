@@ -182,6 +182,15 @@ def test_gradients_of_nothing_and_of_any_size(scale):
     assert torch.equal(weight[2], before[2])
 
 
+def test_cautious_decay_where_nothing_is_updated():
+    """The paper's mask has a weight whose update is 0."""
+    weight = torch.nn.Parameter(torch.tensor([[2.0, -3.0], [1.0, 4.0], [0.0, -1.0]]))
+    expected = weight.detach() * (1 - 0.1 * 1.5**0.5 * 0.5)
+    weight.grad = torch.zeros(3, 2)
+    Muon([weight], lr=0.1, weight_decay=0.5, cautious=True).step()
+    torch.testing.assert_close(weight.detach(), expected)
+
+
 def test_five_steps_of_polar_express():
     """Singular values from 1e-3 on end near 1; nothing leaves where the quintics hold."""
     values = np.logspace(-3, 0, 4001)
