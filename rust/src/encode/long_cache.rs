@@ -117,3 +117,24 @@ impl LongCache {
         entry.ids[..ids.len()].copy_from_slice(ids);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What has the same hash, which no test comes upon by chance, is told apart all the same.
+    #[test]
+    fn only_the_same_bytes_are_found() -> Result<(), OutOfMemory> {
+        let mut cache = LongCache::new()?;
+        let (hash, kept) = (0x0123_4567_89ab_cdef, b"a pretoken that is kept");
+        cache.keep(hash, kept, &[5, 7]);
+        assert_eq!(cache.find(hash, kept), Some(&[5, 7][..]));
+        assert_eq!(cache.find(hash, b"another of as many byte"), None);
+        assert_eq!(cache.find(hash, b"a pretoken that is kep"), None);
+        assert_eq!(cache.find(hash, b"a pretoken that is kept\0"), None);
+        // The later one takes the place.
+        cache.keep(hash, b"another of as many byte", &[9]);
+        assert_eq!(cache.find(hash, kept), None);
+        Ok(())
+    }
+}
