@@ -72,7 +72,7 @@ bench: .venv/dev .venv/bench build
 # Every fuzz target for SECONDS each; SANITIZER=none is faster.
 SECONDS ?= 60
 SANITIZER ?= address
-FUZZ := pretokenize compiled encode decode stream counts_file
+FUZZ := pretokenize compiled encode decode stream counts_file counts_bytes
 fuzz: .venv/dev build
 	command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz
 	for t in $(FUZZ); do mkdir -p fuzz/corpus/$$t && (cd fuzz && RUSTC_BOOTSTRAP=1 cargo fuzz run \

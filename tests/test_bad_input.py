@@ -339,6 +339,24 @@ def test_damaged_counts_files(write, tmp_path):
         Counts.load(tmp_path / "no.counts")
 
 
+def test_damaged_bytes_of_counts():
+    trainer = BpeTrainer(special_tokens=["<|e|>"])
+    trainer.feed(["some text"])
+    good = trainer.counts.to_bytes()
+    assert Counts.from_bytes(good).items() == trainer.counts.items()
+    for bad in (b"", b"{}", good[:-1], good[:20], good + b"\0", b"\0" + good):
+        with pytest.raises(ValueError, match=rf"data={len(bad)} bytes: .*; count the text again"):
+            Counts.from_bytes(bad)
+    for at in range(len(good)):
+        with pytest.raises(ValueError, match="data="):
+            Counts.from_bytes(bytes([*good[:at], good[at] ^ 0x55, *good[at + 1 :]]))
+    with pytest.raises(ValueError, match="counts of version 2, and this program reads 1"):
+        Counts.from_bytes(b"bmcount\2" + good[8:])
+    for other in ("text", 3, None):
+        with pytest.raises(TypeError):
+            Counts.from_bytes(other)
+
+
 def test_counts_that_cannot_be_saved_leave_no_file(tmp_path):
     trainer = BpeTrainer()
     (tmp_path / "folder").mkdir()

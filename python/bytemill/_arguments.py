@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
-from typing import get_args
+from typing import Final, get_args
 
 from bytemill._types import TieBreak
 
@@ -123,8 +123,16 @@ def _listed(choices: Sequence[str]) -> str:
     return ", ".join(f'"{choice}"' for choice in choices)
 
 
-def check_ranks(ranks: dict[bytes, int]) -> None:
+IN_NO_TEXT: Final = tuple(bytes([byte]) for byte in (0xC0, 0xC1, *range(0xF5, 0x100)))
+"""The 13 bytes that UTF-8 never has."""
+
+
+def check_ranks(ranks: dict[bytes, int], *, all_bytes: bool) -> None:
     """Refuses what are not tokens with ids of their own, all 256 bytes among them.
+
+    Args:
+        ranks: Tokens with their ids.
+        all_bytes: Whether those that UTF-8 never has must be among them, too.
 
     Raises:
         TypeError: For a token that is not bytes, an id that is not an int.
@@ -136,7 +144,8 @@ def check_ranks(ranks: dict[bytes, int]) -> None:
         if not token:
             raise ValueError(f"b'' (id {id_!r}) is not a token; expected at least one byte")
         check_id("", token, id_)
-    missing = [b for b in range(256) if bytes([b]) not in ranks]
+    needed = (b for b in range(256) if all_bytes or bytes([b]) not in IN_NO_TEXT)
+    missing = [b for b in needed if bytes([b]) not in ranks]
     if missing:
         raise ValueError(
             f"{len(missing)} single bytes are missing, the first 0x{missing[0]:02x}; a byte-level "
@@ -148,6 +157,30 @@ def check_ranks(ranks: dict[bytes, int]) -> None:
             if id_ in seen:
                 raise ValueError(f"the tokens {seen[id_]!r} and {token!r} both have id {id_}")
             seen[id_] = token
+
+
+def check_utf8(token: bytes, id_: int) -> str:
+    """The text of a token that no merge makes, which can only be a special one.
+
+    Raises:
+        ValueError: If it is not UTF-8.
+    """
+    try:
+        return token.decode()
+    except UnicodeDecodeError:
+        raise ValueError(
+            f"vocab: {token!r} (id {id_}) is not a single byte, no merge makes it, and as it is "
+            "not UTF-8 it cannot be a special token either"
+        ) from None
+
+
+def with_all_bytes(ranks: dict[bytes, int], n_vocab: int) -> dict[bytes, int]:
+    """`ranks` with those of `IN_NO_TEXT` that it lacks, whose ids follow all others, if any: a text
+    never has them."""
+    lacking = [byte for byte in IN_NO_TEXT if byte not in ranks]
+    first = min(n_vocab, MAX_VOCAB_SIZE - 1 - len(lacking))
+    more = {byte: first + i for i, byte in enumerate(lacking)}
+    return {**ranks, **more} if more else ranks
 
 
 def check_id(where: str, token: object, id_: object) -> None:

@@ -40,6 +40,13 @@ class Counts:
     def save(self, path: str | PathLike[str]) -> None: ...
     @staticmethod
     def load(path: str | PathLike[str]) -> Counts: ...
+    def to_bytes(self) -> bytes:
+        """For another process, which may have another bytemill of this version; files are better
+        saved, as equal counts can come to other bytes."""
+    @staticmethod
+    def from_bytes(data: bytes) -> Counts:
+        """What `to_bytes` made. ValueError if it is damaged, or something else."""
+    def __reduce__(self) -> tuple[Callable[[bytes], Counts], tuple[bytes]]: ...
     def merge(self, other: Counts) -> None:
         """Adds `other`'s counts. ValueError if its pattern or special tokens differ."""
 
@@ -314,8 +321,12 @@ def encode_shards(
     num_threads: int | None = None,
     errors: str = "strict",
     progress: Callable[[int], None] | None = None,
+    sizes: bool = False,
 ) -> str:
     """As `encode_corpus`, to shards in the folder `dir`; returns the last checkpoint.
+
+    With `sizes` there is a third file of each, `train-0000n.sizes.npy`: `uint64`, each document's
+    bytes of text.
 
     `store` must write a checkpoint (JSON) to disk. `checkpoint` is one that was stored: `sources`
     must then begin with the source that it names, by "source", which counts from 1.

@@ -74,6 +74,7 @@ class Shape:
             self.n_merged is not None,
             not self.whole_tokens,
             any(not token.special for token in self.added),
+            bool(self.spellings),
         )
         core = {
             "normalizers": list(self.normalizers),
@@ -87,9 +88,10 @@ class Shape:
             core |= {
                 "prefix_first": self.prefix_first,
                 "of_characters": True,
-                "spellings": [list(spelling) for spelling in self.spellings],
                 "drops_space": self.drops_space,
             }
+        if self.of_characters or self.spellings:
+            core["spellings"] = [list(spelling) for spelling in self.spellings]
         object.__setattr__(self, "core", json.dumps(core, sort_keys=True) if any(tells) else None)
 
     @property

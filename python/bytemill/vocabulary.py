@@ -11,6 +11,8 @@ from bytemill._arguments import (
     check_ranks,
     check_special_token,
     check_special_tokens,
+    check_utf8,
+    with_all_bytes,
 )
 from bytemill.shape import Shape
 
@@ -26,9 +28,9 @@ class Vocabulary:
     `fingerprint` are equal.
 
     Args:
-        mergeable_ranks: Tokens with their ids, all 256 single bytes among them. Ids may have holes.
-            Those that the Rust core has read from a file, and checked, become Python's when first
-            asked for; their ranks are their ids.
+        mergeable_ranks: Tokens with their ids, all 256 single bytes among them; with a shape, those
+            that UTF-8 never has may be missing. Ids may have holes. What the Rust core has read,
+            and checked, becomes Python's when first asked for; ranks are ids there.
         special_tokens: Special tokens with their ids. Two may share an id, as in tiktoken's
             o200k_harmony; it decodes to the first of them.
         pattern: A named pattern ("gpt2", "cl100k", "o200k", "nanochat") or a regex in the syntax of
@@ -65,7 +67,7 @@ class Vocabulary:
             self._read = ranks = taken = mergeable_ranks
         else:
             self.__dict__["mergeable_ranks"] = ranks = dict(mergeable_ranks)
-            check_ranks(ranks)
+            check_ranks(ranks, all_bytes=shape is None)
             taken = set(ranks.values())
         # An added token may be an ordinary one as well.
         tokens = special.items() if shape is not None else ()
@@ -88,7 +90,7 @@ class Vocabulary:
         pairs = [_check_pair(merge) for merge in merges]
         if special_tokens is None:
             made = {left + right for left, right in pairs}
-            special = [_as_text(t, ids[t]) for t in ids if len(t) > 1 and t not in made]
+            special = [check_utf8(t, ids[t]) for t in ids if len(t) > 1 and t not in made]
         else:
             special = check_special_tokens(special_tokens)
         known = {text: ids[text.encode()] for text in special if text.encode() in ids}
@@ -213,13 +215,18 @@ class Vocabulary:
         return digest.hexdigest()
 
     def token_bytes(self) -> list[int]:
-        """Bytes for each id, length `n_vocab`: 0 for special tokens and for holes."""
+        """Bytes for each id, length `n_vocab`: 0 for special tokens and for holes; added tokens
+        that are not special are text, and have their bytes."""
         lengths = [0] * self.n_vocab
         special = set(self.special_tokens.values())
         for text, id_ in self._spellings:
             lengths[id_] = 0 if id_ in special else len(text.encode())
         for token, id_ in self.mergeable_ranks.items():
             lengths[id_] = len(token)
+        for added in self.shape.added if self.shape is not None else ():
+            if not added.special:
+                id_ = self.special_tokens[added.content]
+                lengths[id_] = len(self.decoder.decode_single_token_bytes(id_))
         return lengths
 
     def splits(self) -> dict[bytes, Pair | None]:
@@ -244,8 +251,12 @@ class Vocabulary:
     def encoder(self) -> _core.Encoder:
         """The Rust core's tables for encoding, built when first asked for."""
         core = None if self.shape is None else self.shape.core
-        ranks = self.mergeable_ranks if self._read is None else self._read
+        ranks = self.core_ranks() if self._read is None else self._read
         return _core.Encoder(ranks, self.special_tokens, self.pat_str, core)
+
+    def core_ranks(self) -> dict[bytes, int]:
+        """The ordinary tokens with their ids as the core takes them: all bytes among them."""
+        return with_all_bytes(self.mergeable_ranks, self.n_vocab)
 
     @functools.cached_property
     def decoder(self) -> _core.Decoder:
@@ -357,16 +368,6 @@ def _check_pair(merge: object) -> Pair:
         if isinstance(left, bytes) and isinstance(right, bytes):
             return left, right
     raise TypeError(f"merges: {merge!r} is not a pair of bytes")
-
-
-def _as_text(token: bytes, id_: int) -> str:
-    try:
-        return token.decode()
-    except UnicodeDecodeError:
-        raise ValueError(
-            f"vocab: {token!r} (id {id_}) is not a single byte, no merge makes it, and as it is "
-            "not UTF-8 it cannot be a special token either"
-        ) from None
 
 
 def _listing(tokens: Iterable[tuple[int, bytes]]) -> bytes:

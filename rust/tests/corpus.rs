@@ -5,7 +5,8 @@ mod common;
 #[path = "common/documents.rs"]
 mod documents;
 
-use bytemill::corpus::shards::{Checkpoint, SPLITS, ShardOptions, ShardWriter, file_names};
+use bytemill::corpus::checkpoint::Checkpoint;
+use bytemill::corpus::shards::{SPLITS, ShardOptions, ShardWriter, file_names, sizes_name};
 use bytemill::corpus::{Consumer, CorpusOptions, Encoded, Separator, Width, encode_corpus};
 use bytemill::encode::Encoder;
 use bytemill::error::Error;
@@ -269,10 +270,11 @@ fn shards_hold_the_documents_and_survive_interruptions() {
         prop_oneof![Just(0.0), Just(1.0), 0.0..1.0],
         1..5usize,
         any::<bool>(),
+        any::<bool>(),
     );
     run(
         strategy,
-        |(texts, special, options, shard_tokens, validation_fraction, n, late)| {
+        |(texts, special, options, shard_tokens, validation_fraction, n, late, sizes)| {
             folder.clear();
             let encoder = encoder("gpt2", SPECIALS[special])?;
             let shards = ShardOptions {
@@ -280,6 +282,7 @@ fn shards_hold_the_documents_and_survive_interruptions() {
                 width: options.width,
                 shard_tokens,
                 validation_fraction,
+                sizes,
             };
             let go = |n, late, from| run_until(n, late, from, &encoder, &options, &shards, &texts);
             let (done, ended) = go(usize::MAX, false, Checkpoint::default())?;
@@ -295,10 +298,10 @@ fn shards_hold_the_documents_and_survive_interruptions() {
                 left = others;
                 let mut here = here.into_iter().peekable();
                 for (i, shard) in done.splits[which].shards.iter().enumerate() {
-                    let (mut ids, mut starts, mut bytes) = (Vec::new(), vec![0], 0);
+                    let (mut ids, mut starts, mut lens) = (Vec::new(), vec![0], Vec::new());
                     while (ids.len() as u64) < shard_tokens && here.peek().is_some() {
                         let (_, text, document) = here.next().unwrap_or_default();
-                        bytes += text.len() as u64;
+                        lens.push(text.len() as u64);
                         ids.extend(document);
                         starts.push(ids.len() as u64);
                     }
@@ -314,12 +317,19 @@ fn shards_hold_the_documents_and_survive_interruptions() {
                     prop_assert_eq!(crc32fast::hash(file), shard.documents_crc32);
                     prop_assert_eq!(shard.tokens, ids.len() as u64);
                     prop_assert_eq!(shard.documents, starts.len() as u64 - 1);
-                    prop_assert_eq!(shard.bytes, bytes);
+                    prop_assert_eq!(shard.bytes, lens.iter().sum::<u64>());
+                    if sizes {
+                        let file = &whole[&sizes_name(split, i)];
+                        let want: Vec<u8> = lens.iter().flat_map(|s| s.to_le_bytes()).collect();
+                        prop_assert_eq!(&file[128..], &want[..]);
+                        let shape = format!("'shape': ({},), }}", lens.len());
+                        prop_assert!(header(&folder.0, &sizes_name(split, i)).contains(&shape));
+                    }
                 }
                 prop_assert!(here.next().is_none());
             }
             let n_shards: usize = done.splits.iter().map(|s| s.shards.len()).sum();
-            prop_assert_eq!(whole.len(), 2 * n_shards);
+            prop_assert_eq!(whole.len(), (2 + usize::from(sizes)) * n_shards);
 
             folder.clear();
             let mut checkpoint = Checkpoint::default();

@@ -114,11 +114,23 @@ def test_random_conversations_as_the_naive_renderer():
         assert n_special == n_parts + 1
 
 
+def outside_of_calls(ids):
+    """Whether each place between ids lies in no call with its result."""
+    names = [NAMES.get(id) for id in ids]
+    depth, found = 0, [True]
+    for name, following in zip(names, [*names[1:], None], strict=True):
+        depth += name in ("<|python_start|>", "<|output_start|>")
+        depth -= name in ("<|python_end|>", "<|output_end|>")
+        found.append(depth == 0 and (name, following) != ("<|python_end|>", "<|output_start|>"))
+    return found
+
+
 def test_cut_at_every_length():
     r = random.Random(2)
     for _ in range(40):
         c = conversation(r)
         whole = RENDERER.render(c, None)
+        whole_calls = outside_of_calls(whole.ids)
         for length in range(1, len(whole.ids) + 2):
             cut = RENDERER.render(c, length)
             n = len(cut.ids)
@@ -132,6 +144,8 @@ def test_cut_at_every_length():
             assert names.count("<|python_start|>") == names.count("<|python_end|>")
             assert names.count("<|output_start|>") == names.count("<|output_end|>")
             assert cut.cut.before_call == (n < length)
+            # No more is cut than the call that lies there: up to `length`, the last place in none.
+            assert n == max(at for at in range(length + 1) if whole_calls[at])
             n_before = [NAMES.get(id) for id in cut.ids].count("<|user_end|>")
             n_before += names.count("<|assistant_end|>") + c.has_system
             assert cut.cut.message == n_before + 1
@@ -260,6 +274,41 @@ def test_special_tokens_beside_what_a_tokenizer_json_says(special, tmp_path):
     assert more.encode("<|user_start|>LOW") == [
         more.special_tokens["<|user_start|>"], *lower.encode("low"),
     ]  # fmt: skip
+
+
+def with_text_token(folder):
+    """A tokenizer.json with a token that is added, but not special: text becomes it."""
+    TOKENIZER.to_huggingface(folder / "a.json")
+    data = json.loads((folder / "a.json").read_text(encoding="utf-8"))
+    entry = {**data["added_tokens"][0], "content": "<tool>", "special": False}
+    entry["id"] = TOKENIZER.n_vocab
+    return as_file(TOKENIZER, folder / "b.json", added_tokens=[*data["added_tokens"], entry])
+
+
+def test_a_reply_has_the_added_tokens_that_are_text(tmp_path):
+    """What a person reads is what the model wrote, and a later turn shows the model the same."""
+    found = with_text_token(tmp_path)
+    tool = found.special_tokens["<tool>"]
+    assert tool in found.encode_ordinary("a<tool>b")
+    renderer = Renderer(found)
+    special = renderer.special
+    said = found.encode_ordinary("low <tool> new")
+    call = found.encode_ordinary("<tool>1")
+    ids = [
+        *said, special["<|python_start|>"], *call, special["<|python_end|>"], tool,
+        special["<|user_end|>"], renderer.stop_id,
+    ]  # fmt: skip
+    reply = renderer.reply(ids)
+    assert reply.text == "low <tool> new<tool>"
+    assert [part.text for part in reply.parts] == ["low <tool> new", "<tool>1", "<tool>"]
+    ids.remove(special["<|user_end|>"])
+    conversation = Conversation((Message("user", "u"), reply))
+    assert renderer.render(conversation).ids[-len(ids) :] == ids
+    # As the text's own ids are those that the model is trained on.
+    text = Conversation((Message("user", "u"), Message("assistant", "low <tool> new")))
+    rendered = renderer.render(text)
+    start = rendered.ids.index(said[0], len(rendered.ids) - len(said) - 1)
+    assert renderer.reply(rendered.ids[start:]).text == "low <tool> new"
 
 
 def test_special_tokens_that_ordinary_text_becomes(tmp_path):

@@ -1,12 +1,15 @@
 """`bytemill chat-eval` on a tiny model."""
 
+import errno
 import json
+import os
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from bytemill.lm.checkpoint.one_file import CheckpointStore
+from bytemill.lm.evaluate import kept
 from tests.support.chats import chat_tokenizer
 from tests.support.models import small_model
 from tests.support.one_thread import one_thread  # noqa: F401
@@ -78,6 +81,44 @@ def test_pass_at_k_of_samples(folder, capsys):
     assert found["1"]["score"] == pytest.approx(sum(right) / 12)
     # What greedy answers gave is somewhere else.
     assert not (folder / "drawn" / "chat.json").exists()
+
+
+def test_what_is_longer_than_the_context_is_told(folder, capsys):
+    """It counts as wrong, which nobody would guess of a score of 0."""
+    row = {"question": "Q" * 200, "choices": {"text": ["x", "y"], "label": ["A", "B"]}}
+    arc = folder / "long" / "ai2_arc" / "ARC-Easy"
+    arc.mkdir(parents=True)
+    (arc / "test.jsonl").write_text(json.dumps({**row, "answerKey": "A"}))
+    options = ["--model", folder / "run", "--device", "cpu", "--data", folder / "long"]
+    options += ["--tasks", "arc-easy", "--out", folder / "asked"]
+    status, out, _ = call(capsys, "chat-eval", *options)
+    assert status == 0 and "0.00 % of 1" in out
+    assert "; 1 longer than the context, counted as wrong\n" in out
+    saved = json.loads((folder / "asked" / "chat.json").read_text())
+    assert saved["tasks"]["arc-easy"]["too_long"] == 1
+
+
+def test_a_full_disk(folder, capsys, monkeypatch):
+    """What was answered is kept, and one line says how to go on."""
+    options = ["--model", folder / "run", "--device", "cpu", "--out", folder / "full"]
+    options += ["--tasks", "identity", "--max-items", 20, "--batch-size", 2]
+    options += ["--max-new-tokens", 2]
+    write, n = kept.write_bytes, []
+
+    def full(path, data):
+        n.append(path)
+        if len(n) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        write(path, data)
+
+    monkeypatch.setattr(kept, "write_bytes", full)
+    status, _, err = call(capsys, "chat-eval", *options)
+    assert status == 2
+    is_one_line(err, "identity.jsonl", "make room and run the same command again")
+    path = folder / "full" / "chat" / "identity.jsonl"
+    assert len(path.read_text().splitlines()) == 1 + 8
+    assert call(capsys, "chat-eval", *options)[0] == 0
+    assert len(path.read_text().splitlines()) == 1 + 20
 
 
 def test_bad_input(folder, capsys):

@@ -2,8 +2,6 @@
 
 import os
 import re
-import signal
-import subprocess
 import time
 from functools import partial
 
@@ -12,7 +10,15 @@ import pytest
 from bytemill import Tokenizer
 from bytemill.data import open_shards
 from bytemill.data.download.manifest import DownloadManifest, KnownFile, digest_of
-from tests.support.programs import ROOT, SPECIAL, TEXT, call, command, is_one_line, promptly, run
+from tests.support.programs import (
+    SPECIAL,
+    TEXT,
+    call,
+    command,
+    interrupted,
+    is_one_line,
+    run,
+)
 
 pytest.importorskip("numpy", reason="numpy is not installed")
 N_DOCUMENTS = 2000
@@ -136,36 +142,18 @@ def test_other_settings_in_the_same_folder(folder, encode):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
 def test_ctrl_c_keeps_what_is_finished(folder):
-    # A pipe that never ends, so that the program is surely at work when the signal comes.
     pipe = folder / "pipe.txt"
-    os.mkfifo(pipe)
     words = command(
         "tok-encode", "--input", folder / "corpus.txt", pipe, "--out", folder / "out",
         "--tokenizer", folder / "tokenizer", "--shard-tokens", "10000",
     )  # fmt: skip
-    process = subprocess.Popen(
-        words,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A shell may have set Ctrl-C to be ignored by what it runs in the background.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    with pipe.open("wb", buffering=0) as writer:
-        late = time.monotonic() + 300
-        while not (folder / "out" / "state.json").exists() and time.monotonic() < late:
-            writer.write(TEXT.encode())
-        process.send_signal(signal.SIGINT)
-        try:
-            for _ in range(1000):
-                writer.write(TEXT.encode())
-        except BrokenPipeError:
-            pass
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 130, err
-    assert out == ""
-    is_one_line(promptly(err), "interrupted", "run the same command again")
+    late = time.monotonic() + 300
+    status, out, err = interrupted(
+        words, pipe,
+        lambda _: (folder / "out" / "state.json").exists() or time.monotonic() > late,
+    )  # fmt: skip
+    assert (status, out) == (130, ""), err
+    is_one_line(err, "interrupted", "run the same command again")
     assert (folder / "out" / "state.json").exists()
     assert (folder / "out" / "train-00000.npy").exists()
 

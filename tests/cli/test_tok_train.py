@@ -4,7 +4,6 @@ import gzip
 import json
 import os
 import re
-import signal
 import subprocess
 import zlib
 from functools import partial
@@ -13,7 +12,16 @@ import pytest
 
 from bytemill import Counts, Tokenizer, train_bpe
 from tests.support import naive
-from tests.support.programs import ROOT, SPECIAL, TEXT, call, command, is_one_line, promptly, run
+from tests.support.programs import (
+    ROOT,
+    SPECIAL,
+    TEXT,
+    call,
+    command,
+    interrupted,
+    is_one_line,
+    run,
+)
 
 
 @pytest.fixture
@@ -296,35 +304,15 @@ def test_bad_text_is_one_line_and_leaves_nothing(tmp_path, train):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
 def test_ctrl_c_leaves_nothing(tmp_path):
-    # A pipe that never ends, so that the program is surely counting when the signal comes.
     pipe = tmp_path / "pipe.txt"
-    os.mkfifo(pipe)
     words = command(
         "tok-train", "--input", pipe, "--vocab-size", 300, "--out", tmp_path / "t", "--counts",
         tmp_path / "c.counts",
     )  # fmt: skip
-    process = subprocess.Popen(
-        words,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A shell may have set Ctrl-C to be ignored by what it runs in the background.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    with pipe.open("wb", buffering=0) as writer:
-        for _ in range(20):  # more than a pipe holds: it reads
-            writer.write(TEXT.encode())
-        process.send_signal(signal.SIGINT)
-        try:
-            for _ in range(1000):
-                writer.write(TEXT.encode())
-        except BrokenPipeError:
-            pass
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 130, err
-    assert out == ""
-    is_one_line(promptly(err), "interrupted: no tokenizer was written")
+    # That is more than a pipe holds: it reads.
+    status, out, err = interrupted(words, pipe, lambda n: n == 20)
+    assert (status, out) == (130, ""), err
+    is_one_line(err, "interrupted: no tokenizer was written")
     assert [p.name for p in tmp_path.iterdir()] == ["pipe.txt"]
 
 

@@ -94,6 +94,10 @@ def test_frequent_pipelines_have_scanners(load, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_surface(load, name, tmp_path):
     ours = load(name)
+    special = theirs(name).get_added_tokens_decoder().items()
+    assert {id_ for id_, token in special if token.special} == {
+        id_ for id_ in range(ours.n_vocab) if ours.is_control_token(id_)
+    }
     some = texts(name, 40)
     check_batches_and_pieces(ours, some)
     for text in some:
@@ -106,6 +110,10 @@ def test_every_surface(load, name, tmp_path):
             ordinary.encode_special_tokens = False
         assert ours.encode_ordinary(text) == ours.encode(text, allowed_special=())
         assert ours.encode_ordinary(text) == expected_ordinary, text
+        # Whatever text becomes is text, and has its bytes.
+        assert not any(map(ours.is_control_token, expected_ordinary))
+        sizes = map(len, map(ours.decode_single_token_bytes, expected_ordinary))
+        assert [ours.token_bytes()[id_] for id_ in expected_ordinary] == [*sizes]
     long = "".join(some) * 20
     assert (
         ours.encode(long)

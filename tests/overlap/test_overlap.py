@@ -181,6 +181,19 @@ def test_hashes_are_the_sum_that_they_are_said_to_be(n):
     assert grams.hashes(np.array(ids[: n - 1], np.uint32), n).tolist() == []
 
 
+def test_a_long_document_is_searched_to_its_end(tokenizer, tmp_path):
+    """A file without separators is one document."""
+    item = TestItem("t", 0, ("the low new est wid 12 er the the low low low",))
+    encode = tokenizer.encode_ordinary
+    n_grams = len(encode(item.texts[0])) - 4
+    index = Index([item], encode, 5)
+    text = "a" * ((1 << 23) + 5) + f" {item.texts[0]} " + "b c " * 20
+    (tmp_path / "long.txt").write_text(text)
+    found = find_overlap(index, tokenizer, tmp_path / "long.txt")
+    assert (found.n_documents, found.n_bytes) == (1, len(text))
+    assert found.items[0].n_found >= n_grams - 2 > 0  # its first and last token may be others
+
+
 def test_bad_input(tokenizer, tmp_path):
     encode = tokenizer.encode_ordinary
     with pytest.raises(ValueError, match="no test item to look for"):

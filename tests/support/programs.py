@@ -1,6 +1,9 @@
 """Programs, run as a user runs them: in a process of their own, or through `bytemill`'s door."""
 
+import contextlib
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +43,40 @@ def run(*args, **options):
     elif done.stderr is not None:
         done.stderr = promptly(done.stderr)
     return done
+
+
+def interrupted(words, pipe, has_begun):
+    """Ctrl-C for a program that reads a pipe without an end, `TEXT` again and again.
+
+    Args:
+        words: What starts the program.
+        pipe: It does not exist yet.
+        has_begun: Whether the program is at work, by how often it was written to the pipe.
+
+    Returns:
+        Status, stdout and stderr.
+    """
+    os.mkfifo(pipe)
+    process = subprocess.Popen(
+        words,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell may have set Ctrl-C to be ignored by what it runs in the background.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    with pipe.open("wb", buffering=0) as writer:
+        n = 0
+        while not has_begun(n):
+            writer.write(TEXT.encode())
+            n += 1
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(BrokenPipeError):
+            for _ in range(1000):
+                writer.write(TEXT.encode())
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, promptly(err)
 
 
 def call(capsys, *args):

@@ -4,7 +4,9 @@ import contextlib
 import pickle
 import random
 
+import bytemill
 from bytemill.data.on_ray import counting, encoding, job
+from bytemill.data.on_ray.cluster import Ticket
 
 
 class LocalTasks:
@@ -18,9 +20,9 @@ class LocalTasks:
     fail_after = None
     done = 0
 
-    def __init__(self, job, *, num_cpus, max_retries):
+    def __init__(self, job, workers):
         self._job = pickle.dumps(job)
-        self._key = job.key
+        self._ticket = Ticket(None, job.key, bytemill.__version__)
         self._pending = []
         self._rng = random.Random(self.seed)
 
@@ -43,9 +45,10 @@ class LocalTasks:
             yield tag, *results[-1]
 
     def _call(self, function, args):
-        job._known[self._key] = pickle.loads(self._job)
-        job._known[self._key].check()
-        return pickle.loads(pickle.dumps(function([], self._key, *pickle.loads(args))))
+        shared = pickle.loads(self._job)
+        shared.check()
+        job._known[self._ticket.key] = shared
+        return pickle.loads(pickle.dumps(function(self._ticket, *pickle.loads(args))))
 
     def get(self, value):
         return value

@@ -33,6 +33,12 @@ def check(candidate):
     assert candidate([1, (2, 3)]) == [1, (2, 3)] * 2
     assert candidate("a") == "aa"
 """
+MAPPED = """
+def check(candidate):
+    for found, wanted in zip(map(candidate, [3, 4]), [6, 8]):
+        assert found == wanted
+    assert all(map(lambda x: candidate(x) == 2 * x, [1, 2]))
+"""
 RIGHT = "def f(x): return x * 2"
 SHORT = Limits(seconds=1.5, memory_bytes=256 << 20, disk_bytes=1 << 20)
 # For what ends by itself, on however busy a machine.
@@ -40,6 +46,23 @@ LONG = Limits(seconds=240.0, memory_bytes=256 << 20, disk_bytes=1 << 20)
 
 # Each defines f wrongly, or does not define it, and wants to pass all the same.
 ATTACKS = {
+    "stops what tests it": "def f(x): raise StopIteration",
+    "its own StopIteration":
+        "class StopIteration(StopIteration): pass\ndef f(x): raise StopIteration",
+    "forges an answer":
+        "import sys\nfor m in [*sys.modules.values()]:\n if hasattr(m, 'receive'):\n"
+        "  s = m.send\n  m.send = lambda c, a: s(c, ['raised', 'StopAsyncIteration'])\n"
+        "def f(x): return x",
+    "answers before it is asked":
+        "import sys\nframe = sys._getframe()\nwhile 'channel' not in frame.f_locals:\n"
+        " frame = frame.f_back\nfrom bytemill.tools.sandbox.codec import send\n"
+        "for a in (['ready'], *[['value', ['int', '0x4']]] * 9): send(frame.f_locals['channel'], a)"
+        "\ndef f(x): return 4",
+    "a set that takes long": "def f(x): return {i * ((1 << 61) - 1) for i in range(60000)}",
+    "stops itself": "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)",
+    "kills its group": "import os, signal\nos.killpg(0, signal.SIGKILL)",
+    "an expression that the parser crashes on": "x = " + "-" * 200_000 + "1",
+    "not text": "x = '\ud800\0'",
     "wrong": "def f(x): return x",
     "nothing": "",
     "not a function": "f = 4",
@@ -135,6 +158,12 @@ ESCAPES = {
         "assert ctypes.CDLL(None).ptrace(16, p, 0, 0) == 0\nprint('IN')",
     "another program": "import os\nos.execv('/bin/sh', ['sh', '-c', 'echo IN'])",
     "a program from memory": "import os\nos.memfd_create('x')\nprint('IN')",
+    "memory of the system's": "import ctypes\n"
+        "assert ctypes.CDLL(None).shmget(0, 1 << 20, 0o1600) >= 0\nprint('IN')",
+    "a queue of the system's": "import ctypes\n"
+        "assert ctypes.CDLL(None).msgget(0, 0o1600) >= 0\nprint('IN')",
+    "the machine's name": f"import os\n"
+        f"print('IN' if os.uname().nodename == {os.uname().nodename!r} else 'out')",
     "raises its limits": "import resource\n"
         "resource.setrlimit(resource.RLIMIT_AS, (1 << 40, 1 << 40))\nprint('IN')",
     "environment": "import os\n"
@@ -180,6 +209,8 @@ def test_attacks_do_not_pass(pool):
         assert "NONCE" not in found.output, name
         assert found.seconds < 90, name  # the one that sleeps would take 100
         assert len(found.output) <= SHORT.output_bytes
+    for name in ("stops what tests it", "its own StopIteration", "forges an answer"):
+        assert not passes_tests(ATTACKS[name], MAPPED, "f", limits=LONG).passed, name
     for name, reason, limits in (
         ("endless", "time", SHORT), ("sleeps", "time", SHORT), ("prints endlessly", "output", LONG),
     ):  # fmt: skip
@@ -233,6 +264,28 @@ def test_nothing_stays(pool, tmp_path, monkeypatch):
     assert state()[1] == before[1]
     assert n_open() == opened
     assert not left_file.exists()
+
+
+def own_users():
+    """Whether a sandbox can be given a user of its own: as root, with all numbers at hand."""
+    path = Path("/proc/self/uid_map")
+    return path.is_file() and os.geteuid() == 0 and int(path.read_text().split()[2]) > 1 << 31
+
+
+@pytest.mark.skipif(not own_users(), reason="needs root; a namespace of users counts by itself")
+def test_each_has_a_user_of_its_own():
+    """The system counts processes by user: no program may use up what another one may have."""
+    found = [run_program("import os\nprint(os.getuid())", limits=LONG).output for _ in range(2)]
+    assert len(set(found)) == 2 and all(int(user) > 65535 for user in found)
+
+
+def test_limits_that_cannot_be():
+    for limits, said in (
+        ({"seconds": math.inf}, "seconds=inf"), ({"seconds": math.nan}, "seconds=nan"),
+        ({"memory_bytes": 1 << 70}, "memory_bytes"), ({"processes": 0}, "processes=0"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=said):
+            Limits(**limits)
 
 
 def test_from_several_threads():

@@ -171,8 +171,9 @@ class Renderer:
         """The assistant's message of ids that a model wrote after a `prompt`, with forced results.
 
         Each part keeps its ids, so that rendering the message gives them again. Reading ends at
-        the end of the message. Special tokens that have no place there are left out, and a part
-        that is not closed ends where the ids do.
+        the end of the message. Special tokens that have no place there are left out, but not added
+        tokens that are text (`Tokenizer.is_control_token`); a part that is not closed ends where
+        the ids do.
 
         Raises:
             TypeError: An id is not an integer.
@@ -207,7 +208,7 @@ class Renderer:
             elif id in ends:
                 if kind == ends[id]:
                     close()
-            elif not self.tokenizer.is_special_token(id):
+            elif not self.tokenizer.is_control_token(id):
                 kept.append(id)
         close()
         return Message("assistant", tuple(parts))
@@ -246,7 +247,7 @@ class Renderer:
     def _ids(self, part: Part) -> Sequence[int]:
         if part.ids is None:
             return self.tokenizer.encode_ordinary(part.text)
-        has_special = any(self.tokenizer.is_special_token(id) for id in part.ids)
+        has_special = any(self.tokenizer.is_control_token(id) for id in part.ids)
         if has_special or self._text(part.ids) != part.text:
             raise ValueError(
                 f"a part of type {part.type!r} has ids that are not of its text "

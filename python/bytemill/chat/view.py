@@ -38,7 +38,7 @@ def to_html(rendered: Rendered, tokenizer: Tokenizer, title: str = "A conversati
     spans = []
     for id, trained in zip(rendered.ids, rendered.mask, strict=True):
         kind = "trained" if trained else "given"
-        if tokenizer.is_special_token(id):
+        if tokenizer.is_control_token(id):
             kind += " special"
         shown = html.escape(shown_token(tokenizer, id))
         spans.append(f'<span class="{kind}" title="{id}">{shown}</span>')

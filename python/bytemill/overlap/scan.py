@@ -20,8 +20,6 @@ from bytemill.overlap.grams import Ids
 from bytemill.overlap.index import Hits, Index
 from bytemill.tokenizer.tokenizer import Tokenizer
 
-DOCUMENT_CHARS: Final = 1 << 23
-"""Longer documents are cut; an n-gram across such a cut is not found."""
 _CHUNK_CHARS: Final = 1 << 21
 _CHUNK_IDS: Final = 1 << 20
 # A file's number times this, and a document's in it, are one number, in the order of reading.
@@ -45,7 +43,7 @@ class ItemOverlap(NamedTuple):
     file: str | None
     """Where the first is found; None if none is."""
     document: int | None
-    """The document's number in that file, from 0."""
+    """The document's number in that file, from 0; empty ones are not counted."""
 
     @property
     def share(self) -> float:
@@ -94,7 +92,8 @@ def find_overlap(
     """Searches training data for the n-grams of test items.
 
     Text is encoded as training encodes it, so that n-grams are of the same tokens. A few megabytes
-    of text at a time are in memory, beside the index. The result does not depend on the threads.
+    of text at a time are in memory, beside the index, and a longer document as a whole. The result
+    does not depend on the threads.
 
     Args:
         index: Of the items, made with the same tokenizer.
@@ -134,7 +133,7 @@ def find_overlap(
 
     def work(chunk: _Chunk | _Texts) -> tuple[_Chunk, Hits]:
         whole = chunk if isinstance(chunk, _Chunk) else _encoded(chunk, tokenizer)
-        return whole, index.find(whole.ids, whole.starts)
+        return whole, _found(index, whole.ids, whole.starts)
 
     chunks: Iterator[_Chunk | _Texts] = (
         _of_shards(shards, index.n, progress)
@@ -155,6 +154,19 @@ def find_overlap(
     if not totals[2]:
         raise ValueError("the training data is empty: there is no document in it")
     return Overlap(_by_item(index, times, seen, files), *totals)
+
+
+def _found(index: Index, ids: Ids, starts: npt.NDArray[np.int64]) -> Hits:
+    """As `Index.find`, of a part of many ids at a time."""
+    hits = []
+    for at in range(0, max(len(ids), 1), _CHUNK_IDS):
+        # An n-gram may reach into the next part, but must begin in this one.
+        piece = ids[at : at + _CHUNK_IDS + index.n - 1]
+        low = max(int(np.searchsorted(starts, at, "right")) - 1, 0)
+        high = int(np.searchsorted(starts, at + len(piece)))
+        found = index.find(piece, np.maximum(starts[low:high] - at, 0))
+        hits.append(Hits(found.places + at, found.grams))
+    return Hits(*(np.concatenate(parts) for parts in zip(*hits, strict=True)))
 
 
 def _by_item(
@@ -202,7 +214,6 @@ def _texts(
             text_column,
             errors,
             special_tokens=list(tokenizer.special_tokens),
-            doc_cap=DOCUMENT_CHARS,
             progress=None if progress is None else _after(before, total, progress),
         )
         first, size, texts = 0, 0, list[str]()

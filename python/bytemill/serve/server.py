@@ -16,6 +16,7 @@ import uvicorn
 from bytemill.serve.app import ServeSettings, make_app
 from bytemill.serve.assistant import Assistant
 from bytemill.serve.protocol import GuardedProtocol
+from bytemill.signals import handled
 
 _LOCAL = ("localhost", "127.0.0.1", "[::1]")
 
@@ -98,18 +99,8 @@ class _Uvicorn(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """uvicorn's own raises the signals again in the end; here that is how a server ends."""
-        if threading.current_thread() is not threading.main_thread():
+        with handled(self.handle_exit, signal.SIGINT, signal.SIGTERM):
             yield
-            return
-        before = {
-            number: signal.signal(number, self.handle_exit)
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def _bound(host: str, port: int) -> socket.socket:

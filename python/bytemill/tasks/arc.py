@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from bytemill.chat.conversation import Message
 from bytemill.tasks.choice import choice_item, judge_letter
 from bytemill.tasks.rows import StrPath, rows
-from bytemill.tasks.task import Item, Task
+from bytemill.tasks.task import Item, Task, known_content
 
 
 class Arc(Task):
@@ -55,6 +56,10 @@ class Arc(Task):
                 "texts, 'text' and 'label'"
             )
         return choice_item(question, choices["text"], choices["label"], answer)
+
+    def content(self, indices: Sequence[int] | None = None) -> str:
+        """By the files' bytes."""
+        return known_content(self, self._rows.content, indices)
 
     def judge(self, item: Item, reply: Message) -> float:
         """1 for the right label."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from bytemill.chat.conversation import Conversation, Message, Part
-from bytemill.tasks.task import Item, Task, checked_size
+from bytemill.tasks.task import Item, Task, checked_size, known_content
 from bytemill.tasks.wordings import CLAUSES, NOUNS, ORDERS, QUESTIONS, distinct, framed
 from bytemill.tools.calculator import calculate
 
@@ -149,6 +149,11 @@ class Arithmetic(Task):
             Part("text", f"It is {result}."),
         )
         return Item(Conversation((Message("user", asked), Message("assistant", parts))), result)
+
+    def content(self, indices: Sequence[int] | None = None) -> str:
+        """By what decides items."""
+        known_by = [self._n, self._largest, self._signs, self._wordings, self._seed]
+        return known_content(self, known_by, indices)
 
     def judge(self, item: Item, reply: Message) -> float:
         """1 if the last number in the text is the right one."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Final, Literal
 
 from bytemill.chat.conversation import Conversation, Message, Part
 from bytemill.tasks.rows import StrPath, rows
-from bytemill.tasks.task import Item, Task
+from bytemill.tasks.task import Item, Task, known_content
 
 _CALL: Final = re.compile(r"<<([^<>]*)>>")
 _FINAL: Final = re.compile(r"####[^\S\n]*(?:\*\*|\\boxed\{|=)?[^\S\n]*([^\n]*)")
@@ -50,6 +51,10 @@ class Gsm8k(Task):
             raise ValueError(f"{self._rows.files[0]}, row {index}: no number after ####")
         reply = Message("assistant", parts_of(answer))
         return Item(Conversation((Message("user", question), reply)), number)
+
+    def content(self, indices: Sequence[int] | None = None) -> str:
+        """By the files' bytes."""
+        return known_content(self, self._rows.content, indices)
 
     def judge(self, item: Item, reply: Message) -> float:
         """1 if the number after #### is the right one, however it is written."""

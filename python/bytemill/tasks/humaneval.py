@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from bytemill.chat.conversation import Conversation, Message
 from bytemill.tasks.rows import StrPath, rows
-from bytemill.tasks.task import Item, Task
+from bytemill.tasks.task import Item, Task, known_content
 from bytemill.tools.sandbox import Limits, passes_tests
 
 _BLOCK: Final = re.compile(r"```(?:python|py)?[^\S\n]*\n(.*?)(?:^```|\Z)", re.DOTALL | re.MULTILINE)
@@ -54,6 +55,10 @@ class HumanEval(Task):
         conversation = Conversation((Message("user", prompt), Message("assistant", reply)))
         more = {"prompt": prompt, "test": test, "entry_point": entry_point}
         return Item(conversation, solution, more=more)
+
+    def content(self, indices: Sequence[int] | None = None) -> str:
+        """By the files' bytes."""
+        return known_content(self, self._rows.content, indices)
 
     def judge(self, item: Item, reply: Message) -> float:
         """1 if the program passes the problem's tests.

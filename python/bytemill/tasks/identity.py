@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from bytemill.chat.conversation import Conversation, Message
-from bytemill.tasks.task import Item, Task, checked_size
+from bytemill.tasks.task import Item, Task, checked_size, known_content
 
 WORDINGS: Final = (
     "Who are you?",
@@ -81,6 +81,11 @@ class Identity(Task):
         )
         reply = Message("assistant", answer)
         return Item(Conversation((Message("user", asked), reply)), self._called)
+
+    def content(self, indices: Sequence[int] | None = None) -> str:
+        """By what decides items."""
+        known_by = [self._called, self._wordings, self._seed]
+        return known_content(self, known_by, indices)
 
     def judge(self, item: Item, reply: Message) -> float:
         """1 if the name is in the reply."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 from bytemill.chat.conversation import Message
 from bytemill.tasks.choice import choice_item, judge_letter
 from bytemill.tasks.rows import StrPath, rows
-from bytemill.tasks.task import Item, Task
+from bytemill.tasks.task import Item, Task, known_content
 
 LETTERS: Final = ("A", "B", "C", "D")
 
@@ -63,6 +64,10 @@ class Mmlu(Task):
             )
         item = choice_item(row["question"], row["choices"], LETTERS, LETTERS[answer])
         return Item(item.conversation, item.answer, item.letters, {"subject": row.get("subject")})
+
+    def content(self, indices: Sequence[int] | None = None) -> str:
+        """By the files' bytes."""
+        return known_content(self, self._rows.content, indices)
 
     def judge(self, item: Item, reply: Message) -> float:
         """1 for the right letter."""

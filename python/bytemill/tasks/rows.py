@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import zlib
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 StrPath = str | os.PathLike[str]
+_PIECE: Final = 1 << 20
 
 
 def rows(folder: StrPath, patterns: Sequence[str], how_to_get: str) -> Rows:
@@ -49,6 +52,22 @@ class Rows:
             self._tables.append(table)
             n += len(table)
             self._ends.append(n)
+
+    @cached_property
+    def content(self) -> str:
+        """A hash of the files' bytes.
+
+        Raises:
+            OSError: A file is not there any more.
+        """
+        digest = hashlib.sha256()
+        for file in self.files:
+            own = hashlib.sha256()
+            with file.open("rb") as opened:
+                while piece := opened.read(_PIECE):
+                    own.update(piece)
+            digest.update(own.digest())
+        return digest.hexdigest()
 
     def __len__(self) -> int:
         return self._ends[-1]

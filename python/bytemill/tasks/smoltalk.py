@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from bytemill.chat.conversation import Conversation, Message
 from bytemill.tasks.rows import StrPath, rows
-from bytemill.tasks.task import Item, Task
+from bytemill.tasks.task import Item, Task, known_content
 
 
 class SmolTalk(Task):
@@ -40,6 +41,10 @@ class SmolTalk(Task):
             return Item(Conversation.of(messages), None)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{self._rows.files[0]}, row {index}: {error}") from None
+
+    def content(self, indices: Sequence[int] | None = None) -> str:
+        """By the files' bytes."""
+        return known_content(self, self._rows.content, indices)
 
     def judge(self, item: Item, reply: Message) -> float:
         """Raises TypeError: there is no right answer."""

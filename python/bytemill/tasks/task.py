@@ -5,10 +5,12 @@ A new task is a file of its own with a subclass of `Task`: its items, and `judge
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
@@ -18,6 +20,8 @@ Kind = Literal["generative", "categorical"]
 
 SHUFFLE_SEED: Final = 42
 """Of a mixture, as in nanochat."""
+_LOOKED_AT: Final = 64
+"""Items that are made to know a task by, where all of them are known by what they are made of."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,21 @@ class Task(ABC):
     def judge(self, item: Item, reply: Message) -> float:
         """How good a reply is: 1 for right, 0 for wrong, or a share between."""
 
+    def content(self, indices: Sequence[int] | None = None) -> str:
+        """A hash of what items are: question, answer and what else judging needs.
+
+        It is all that a run which goes on knows its task by: where the items are, or what the task
+        is called, does not matter. All of them are made for it; a task that knows them by less work
+        says so itself.
+
+        Args:
+            indices: The items' numbers, in the order that counts; None for all.
+
+        Raises:
+            ValueError: An item is damaged.
+        """
+        return items_content(self, indices)
+
     def __getitem__(self, index: int) -> Item:
         """The item of a number; negative ones count from the end."""
         n = len(self)
@@ -64,6 +83,77 @@ class Task(ABC):
     def __iter__(self) -> Iterator[Item]:
         """All items in turn."""
         return (self.item(index) for index in range(len(self)))
+
+
+def judged(task: Task, item: Item, reply: Message) -> float:
+    """How good a reply is, as a task's judge says.
+
+    Raises:
+        ValueError: It says something that is not a finite number.
+    """
+    score = float(task.judge(item, reply))
+    if not math.isfinite(score):
+        raise ValueError(
+            f"the judge of {task.name} gave {score} to {reply.text[:40]!r}: it must give a finite "
+            "number, 1 for right and 0 for wrong"
+        )
+    return score
+
+
+class Numbers(Sequence[int]):
+    """Numbers that are worked out when they are asked for.
+
+    Args:
+        n: How many there are.
+        at: The one at a place from 0 up to n.
+    """
+
+    def __init__(self, n: int, at: Callable[[int], int]) -> None:
+        self._n, self._at = n, at
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __getitem__(self, place: Any) -> Any:
+        if not 0 <= place < self._n:
+            raise IndexError(place)
+        return self._at(place)
+
+
+def item_digest(item: Item) -> bytes:
+    """A hash of an item, 32 bytes. Of what is no JSON in its `more`, the type alone counts."""
+    whole = [item.conversation.to_dict(), str(item.answer), item.letters, item.more]
+    text = json.dumps(whole, skipkeys=True, default=lambda value: type(value).__name__)
+    return hashlib.sha256(text.encode()).digest()
+
+
+def items_content(task: Task, indices: Sequence[int] | None = None) -> str:
+    """A hash of a task's items, for which each is made: those of these numbers, or all."""
+    digest = hashlib.sha256()
+    for index in range(len(task)) if indices is None else indices:
+        digest.update(item_digest(task.item(index)))
+    return digest.hexdigest()
+
+
+def known_content(task: Task, known_by: object, indices: Sequence[int] | None = None) -> str:
+    """A hash of a task's items, which something decides that is quickly told.
+
+    Some of the items are made, too: they show whether the code that makes them is still the same.
+
+    Args:
+        task: The task.
+        known_by: What decides all items, as JSON data.
+        indices: As for `Task.content`.
+    """
+    indices = range(len(task)) if indices is None else indices
+    n = len(indices)
+    looked_at = [
+        indices[at] for at in sorted({i * (n - 1) // (_LOOKED_AT - 1) for i in range(_LOOKED_AT)})
+    ] if n else []  # fmt: skip
+    digest = hashlib.sha256(json.dumps([known_by, n, looked_at]).encode())
+    for index in looked_at:
+        digest.update(item_digest(task.item(index)))
+    return digest.hexdigest()
 
 
 def scaled(weights: Sequence[float]) -> list[float]:
@@ -106,6 +196,13 @@ class Slice(Task):
         """The item of a number."""
         return self._task.item(self._indices[index])
 
+    def content(self, indices: Sequence[int] | None = None) -> str:
+        """As the task knows these items."""
+        if indices is None:
+            return self._task.content(self._indices)
+        at, own = indices.__getitem__, self._indices
+        return self._task.content(Numbers(len(indices), lambda place: own[at(place)]))
+
     def judge(self, item: Item, reply: Message) -> float:
         """As the task does."""
         return self._task.judge(item, reply)
@@ -129,6 +226,15 @@ class _Several(Task):
         item = self.tasks[which].item(inner)
         path = (which, *item.more.get("tasks", ()))
         return replace(item, more={**item.more, "tasks": path})
+
+    def content(self, indices: Sequence[int] | None = None) -> str:
+        """As the tasks know their own of these items, and in which order they come."""
+        places = [self.place(i) for i in (range(len(self)) if indices is None else indices)]
+        digest = hashlib.sha256(json.dumps([which for which, _ in places]).encode())
+        for number, task in enumerate(self.tasks):
+            own = [inner for which, inner in places if which == number]
+            digest.update(task.content(own).encode())
+        return digest.hexdigest()
 
     def judge(self, item: Item, reply: Message) -> float:
         """As the item's own task does."""

@@ -9,7 +9,7 @@ from typing import Final
 
 from bytemill.chat.conversation import Conversation, Message, Part
 from bytemill.data import iter_documents
-from bytemill.tasks.task import Item, Task, checked_size
+from bytemill.tasks.task import Item, Task, checked_size, known_content
 from bytemill.tasks.wordings import CLAUSES, NOUNS, ORDERS, QUESTIONS, distinct, framed
 from bytemill.tools.calculator import calculate
 
@@ -285,6 +285,10 @@ class _Words(Task):
     def __len__(self) -> int:
         """As many as were asked for."""
         return self._size
+
+    def content(self, indices: Sequence[int] | None = None) -> str:
+        """By what decides items."""
+        return known_content(self, [self._words, self._wordings, self._seed], indices)
 
     def _random(self, index: int) -> random.Random:
         return random.Random(f"{self.name} {self._seed} {index}")

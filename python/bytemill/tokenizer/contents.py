@@ -93,6 +93,28 @@ class Contents:
         """
         return check_integer("token", token) in self._special_ids
 
+    @functools.cached_property
+    def _control_ids(self) -> frozenset[int]:
+        shape = self._vocabulary.shape
+        added = () if shape is None else shape.added
+        in_text = {token.content for token in added if not token.special}
+        return frozenset(id_ for text, id_ in self.special_tokens.items() if text not in in_text)
+
+    def is_control_token(self, token: int) -> bool:
+        """Whether an id is a special token's that no text becomes, so that it is not text itself.
+
+        A tokenizer.json may add tokens without calling them special, such as runs of spaces. They
+        are among `special_tokens`, but ordinary text becomes them always: what a model writes with
+        them is text, which people are to read.
+
+        Args:
+            token: The id.
+
+        Raises:
+            TypeError: If it is not an int.
+        """
+        return check_integer("token", token) in self._control_ids
+
     def token_byte_values(self) -> list[bytes]:
         """The bytes of all ordinary tokens, sorted by bytes."""
         return sorted(self.mergeable_ranks)
@@ -127,7 +149,10 @@ class Contents:
         return self._vocabulary.fingerprint
 
     def token_bytes(self) -> list[int]:
-        """Bytes for each id, length `n_vocab`: 0 for special tokens and for holes."""
+        """Bytes for each id, length `n_vocab`: 0 for special tokens and for holes.
+
+        Added tokens that are not special (`is_control_token`) are text, and have their bytes.
+        """
         return self._vocabulary.token_bytes()
 
     @functools.cached_property

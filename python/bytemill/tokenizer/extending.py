@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from bytemill import _core
+from bytemill._arguments import IN_NO_TEXT
 from bytemill._core import Counts
 from bytemill._types import TieBreak
 from bytemill.shape import Shape
@@ -95,6 +96,12 @@ def check_extensible(vocabulary: Vocabulary, vocab_size: int) -> None:
         raise ValueError(
             "a vocabulary from a tokenizer.json that says more than tokens, special tokens and a "
             "pattern cannot be extended"
+        )
+    lacking = [byte for byte in IN_NO_TEXT if byte not in vocabulary.mergeable_ranks]
+    if lacking:
+        raise ValueError(
+            f"the vocabulary cannot be extended: it lacks {len(lacking)} single bytes, "
+            f"the first {lacking[0]!r}"
         )
     for token, pair in vocabulary.splits().items():
         if pair is None:

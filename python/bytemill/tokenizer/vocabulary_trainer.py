@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copyreg
 import os
 import threading
 import warnings
@@ -254,16 +253,3 @@ def _is_path(text: object) -> bool:
     if not isinstance(text, str) or not 0 < len(text) <= 4096 or "\n" in text:
         return False
     return os.path.exists(text)  # noqa: PTH110
-
-
-def _to_items(counts: Counts) -> tuple[Any, ...]:
-    return Counts.from_items, (
-        counts.pat_str,
-        counts.special_tokens,
-        counts.items(),
-        counts.held_out,
-    )
-
-
-# For pickles and copies; they are checked as any items are.
-copyreg.pickle(Counts, _to_items)

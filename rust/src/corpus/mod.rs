@@ -5,6 +5,7 @@
 //! (`npy`). Many short texts are in [`batch`], by way of tasks that are alike in size (`texts`).
 
 pub mod batch;
+pub mod checkpoint;
 mod encoded;
 mod npy;
 pub mod shards;

@@ -4,12 +4,12 @@
 //! one is full, all files are flushed to disk, then the caller stores a [`Checkpoint`], then the shard gets
 //! its name. Whatever happens in between, [`ShardWriter::new`] goes on from the last checkpoint.
 
+use crate::corpus::checkpoint::{Checkpoint, Shard};
 use crate::corpus::encoded::{Consumer, DocumentPart, Encoded};
 use crate::corpus::npy::{self, Mark, NpyFile};
 use crate::corpus::width::Width;
 use crate::error::Result;
 use crc32fast::Hasher;
-use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 /// The splits' names, which begin the names of their files.
@@ -28,108 +28,8 @@ pub struct ShardOptions {
     pub shard_tokens: u64,
     /// A document whose CRC-32 is below this share of 2^32 goes to the validation split.
     pub validation_fraction: f64,
-}
-
-/// What is in a shard.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Shard {
-    /// Ids.
-    pub tokens: u64,
-    /// Documents.
-    pub documents: u64,
-    /// Bytes of their text.
-    pub bytes: u64,
-    /// CRC-32 of the file of ids; of an open shard, of the data in it.
-    pub crc32: u32,
-    /// The same of the file of documents.
-    pub documents_crc32: u32,
-}
-
-/// What is in a split.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Split {
-    /// The finished shards.
-    pub shards: Vec<Shard>,
-    /// The one being filled.
-    pub open: Option<Shard>,
-}
-
-/// How far a run has come.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Checkpoint {
-    /// The source of the last document written: 1 is the first. 0 if there is none yet.
-    pub source: u64,
-    /// Documents written of that source, empty ones not counted.
-    pub documents: u64,
-    /// What has been written.
-    pub splits: [Split; 2],
-}
-
-impl Checkpoint {
-    /// As JSON.
-    pub fn to_json(&self) -> String {
-        let split = |split: &Split| {
-            json!({
-                "shards": split.shards.iter().map(shard_json).collect::<Vec<_>>(),
-                "open": split.open.as_ref().map(shard_json),
-            })
-        };
-        json!({
-            "source": self.source,
-            "documents": self.documents,
-            "splits": self.splits.iter().map(split).collect::<Vec<_>>(),
-        })
-        .to_string()
-    }
-
-    /// Reads what [`Self::to_json`] wrote; `None` if it is anything else.
-    pub fn from_json(json: &str) -> Option<Self> {
-        let value: Value = serde_json::from_str(json).ok()?;
-        let split = |value: &Value| {
-            let shards = value.get("shards")?.as_array()?;
-            let open = value.get("open")?;
-            Some(Split {
-                shards: shards.iter().map(shard_of).collect::<Option<_>>()?,
-                open: if open.is_null() {
-                    None
-                } else {
-                    Some(shard_of(open)?)
-                },
-            })
-        };
-        let splits: Vec<Split> = value
-            .get("splits")?
-            .as_array()?
-            .iter()
-            .map(split)
-            .collect::<Option<_>>()?;
-        Some(Self {
-            source: value.get("source")?.as_u64()?,
-            documents: value.get("documents")?.as_u64()?,
-            splits: splits.try_into().ok()?,
-        })
-    }
-}
-
-fn shard_json(shard: &Shard) -> Value {
-    json!({
-        "tokens": shard.tokens,
-        "documents": shard.documents,
-        "bytes": shard.bytes,
-        "crc32": shard.crc32,
-        "documents_crc32": shard.documents_crc32,
-    })
-}
-
-fn shard_of(value: &Value) -> Option<Shard> {
-    let number = |key| value.get(key)?.as_u64();
-    Some(Shard {
-        tokens: number("tokens")?,
-        documents: number("documents")?,
-        bytes: number("bytes")?,
-        crc32: number("crc32")?.try_into().ok()?,
-        documents_crc32: number("documents_crc32")?.try_into().ok()?,
-    })
+    /// Whether to write how many bytes of text each document has, too: [`sizes_name`].
+    pub sizes: bool,
 }
 
 /// The names of a shard's files: ids, and where documents begin (and the last ends).
@@ -140,11 +40,17 @@ pub fn file_names(split: &str, index: usize) -> (String, String) {
     )
 }
 
+/// The name of the file with the bytes of text of each of a shard's documents.
+pub fn sizes_name(split: &str, index: usize) -> String {
+    format!("{split}-{index:05}.sizes.npy")
+}
+
 /// The shard being filled.
 #[derive(Debug)]
 struct Open {
     ids: NpyFile,
     starts: NpyFile,
+    sizes: Option<NpyFile>,
     documents: u64,
     bytes: u64,
 }
@@ -191,10 +97,17 @@ impl<'a> ShardWriter<'a> {
         writer.publish(usize::MAX)?;
         for which in [TRAIN, VAL] {
             if let Some(shard) = writer.state.splits[which].open.take() {
-                let (ids, starts) = writer.paths(which, writer.state.splits[which].shards.len());
+                let index = writer.state.splits[which].shards.len();
+                let (ids, starts) = writer.paths(which, index);
+                let sizes = writer.sizes_path(which, index);
+                let n_bytes = shard.documents * 8;
                 writer.open[which] = Some(Open {
                     ids: NpyFile::resume(&ids, shard.tokens * writer.item(), shard.crc32)?,
-                    starts: NpyFile::resume(&starts, shard.documents * 8, shard.documents_crc32)?,
+                    starts: NpyFile::resume(&starts, n_bytes, shard.documents_crc32)?,
+                    // Its checksum is nowhere.
+                    sizes: sizes
+                        .map(|path| NpyFile::resume(&path, n_bytes, 0))
+                        .transpose()?,
                     documents: shard.documents,
                     bytes: shard.bytes,
                 });
@@ -214,6 +127,7 @@ impl<'a> ShardWriter<'a> {
                 Some(open) if open.documents == 0 => {
                     open.ids.remove()?;
                     open.starts.remove()?;
+                    open.sizes.map(NpyFile::remove).transpose()?;
                 }
                 Some(open) => self.close(which, open)?,
                 None => {}
@@ -233,15 +147,23 @@ impl<'a> ShardWriter<'a> {
         (dir.join(ids), dir.join(starts))
     }
 
+    fn sizes_path(&self, which: usize, index: usize) -> Option<PathBuf> {
+        let name = || sizes_name(SPLITS[which], index);
+        self.options.sizes.then(|| self.options.dir.join(name()))
+    }
+
     /// The open shard of a split.
     fn shard(&mut self, which: usize) -> Result<&mut Open> {
-        let (ids, starts) = self.paths(which, self.state.splits[which].shards.len());
+        let index = self.state.splits[which].shards.len();
+        let (ids, starts) = self.paths(which, index);
+        let sizes = self.sizes_path(which, index);
         let slot = &mut self.open[which];
         Ok(match slot {
             Some(open) => open,
             None => slot.insert(Open {
                 ids: NpyFile::create(&ids)?,
                 starts: NpyFile::create(&starts)?,
+                sizes: sizes.map(|path| NpyFile::create(&path)).transpose()?,
                 documents: 0,
                 bytes: 0,
             }),
@@ -296,6 +218,9 @@ impl<'a> ShardWriter<'a> {
         };
         let open = self.shard(which)?;
         open.starts.append(&start.to_le_bytes())?;
+        if let Some(sizes) = &mut open.sizes {
+            sizes.append(&bytes.to_le_bytes())?;
+        }
         open.documents += 1;
         open.bytes += bytes;
         let is_full = open.ids.len() / item >= self.options.shard_tokens;
@@ -321,6 +246,9 @@ impl<'a> ShardWriter<'a> {
         let item = self.options.width.bytes();
         let tokens = open.ids.len() / item as u64;
         open.starts.append(&tokens.to_le_bytes())?;
+        if let Some(sizes) = open.sizes {
+            sizes.finish("<u8", 8)?;
+        }
         let descr = self.options.width.npy_descr();
         let shards = &mut self.state.splits[which].shards;
         shards.try_reserve(1)?;
@@ -339,13 +267,16 @@ impl<'a> ShardWriter<'a> {
         for which in [TRAIN, VAL] {
             let item = self.item();
             self.state.splits[which].open = match &mut self.open[which] {
-                Some(open) => Some(Shard {
-                    tokens: open.ids.len() / item,
-                    documents: open.documents,
-                    bytes: open.bytes,
-                    crc32: open.ids.sync()?,
-                    documents_crc32: open.starts.sync()?,
-                }),
+                Some(open) => {
+                    open.sizes.as_mut().map(NpyFile::sync).transpose()?;
+                    Some(Shard {
+                        tokens: open.ids.len() / item,
+                        documents: open.documents,
+                        bytes: open.bytes,
+                        crc32: open.ids.sync()?,
+                        documents_crc32: open.starts.sync()?,
+                    })
+                }
                 None => None,
             };
         }
@@ -364,6 +295,9 @@ impl<'a> ShardWriter<'a> {
                 let (ids, starts) = self.paths(which, index);
                 npy::publish(&ids, shard.tokens * self.item())?;
                 npy::publish(&starts, (shard.documents + 1) * 8)?;
+                if let Some(sizes) = self.sizes_path(which, index) {
+                    npy::publish(&sizes, shard.documents * 8)?;
+                }
             }
         }
         Ok(())

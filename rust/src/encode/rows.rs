@@ -11,7 +11,8 @@ use crate::vocabulary::{Scratch, Vocabulary};
 #[derive(Debug)]
 pub(crate) struct RowEncoder {
     level: FirstLevel,
-    /// False if there are more tokens than a table can have; then spans are merged by the tokens' bytes.
+    /// False if there are more tokens than a table can have, or a token is made of one behind it; then spans are
+    /// merged by the tokens' bytes.
     in_pieces: bool,
 }
 

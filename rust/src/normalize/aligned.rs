@@ -1,6 +1,6 @@
 //! Normalized text that remembers, for each of its bytes, which bytes of the original it stands for.
 
-use super::forms::collect;
+use super::changes::Changes;
 use super::{Normalizer, Step, stripped};
 use crate::error::{OutOfMemory, Result};
 use crate::system::memory;
@@ -78,15 +78,19 @@ impl Aligned {
     fn step(&mut self, step: &Step) -> Result<()> {
         match step {
             Step::Form(form) => {
-                let changes = collect(form.changes(&self.text))?;
-                self.transform(changes)?;
+                let mut changes = Changes::default();
+                changes.set(*form, &self.text)?;
+                self.transform(changes.all)?;
             }
             Step::Lowercase => {
                 let one = |c: char| {
                     let lower = c.to_lowercase().enumerate();
                     lower.map(|(i, c)| (c, isize::from(i > 0)))
                 };
-                let changes = collect(self.text.chars().flat_map(one))?;
+                let mut changes = Vec::new();
+                for change in self.text.chars().flat_map(one) {
+                    memory::push(&mut changes, change)?;
+                }
                 self.transform(changes)?;
             }
             Step::Strip { left, right } => {

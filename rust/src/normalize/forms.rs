@@ -3,29 +3,17 @@
 //! A character is inert in a form if it stays itself, is never composed with what comes before it, and has
 //! combining class 0. Text may be taken apart before an inert character: the parts in normal form are the
 //! whole in normal form. So only stretches of other characters, each with the inert one before it (which a
-//! mark may be composed with), are given to the full algorithm.
+//! mark may be composed with), are given to the full algorithm (`changes`).
 
+use super::changes::Changes;
+pub use super::changes::Form;
 use crate::error::OutOfMemory;
 use crate::system::memory;
 use std::sync::LazyLock;
 use unicode_normalization_alignments::{
-    IsNormalized, UnicodeNormalization, char::canonical_combining_class, is_nfc_quick,
-    is_nfd_quick, is_nfkc_quick, is_nfkd_quick,
+    IsNormalized, char::canonical_combining_class, is_nfc_quick, is_nfd_quick, is_nfkc_quick,
+    is_nfkd_quick,
 };
-
-/// A normal form. The tables are those of the crate that `tokenizers` uses, so that both know the same
-/// characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// Composed.
-    Nfc,
-    /// Decomposed.
-    Nfd,
-    /// Compatibility characters replaced, then composed.
-    Nfkc,
-    /// Compatibility characters replaced, decomposed.
-    Nfkd,
-}
 
 /// Code points from here on are inert, but for those of [`COMPATIBILITY`].
 const HIGH: usize = 0x20000;
@@ -74,23 +62,13 @@ impl Form {
         }
     }
 
-    /// Characters of the normal form of `text`, with what became of those of `text` (see
-    /// [`super::aligned`]), by the full algorithm.
-    pub(crate) fn changes(self, text: &str) -> Box<dyn Iterator<Item = (char, isize)> + '_> {
-        match self {
-            Self::Nfc => Box::new(text.nfc()),
-            Self::Nfd => Box::new(text.nfd()),
-            Self::Nfkc => Box::new(text.nfkc()),
-            Self::Nfkd => Box::new(text.nfkd()),
-        }
-    }
-
     /// The normal form of `text`; `None` if nothing needed a close look.
     ///
     /// # Errors
     /// [`OutOfMemory`].
     pub fn changed(self, text: &str) -> Result<Option<String>, OutOfMemory> {
         let table = self.table();
+        let mut changes = Changes::default();
         let mut out = String::new();
         let mut copied = 0;
         let mut at = 0;
@@ -102,7 +80,8 @@ impl Form {
             }
             out.try_reserve(end - copied)?;
             out.push_str(&text[copied..from]);
-            for (c, _) in self.changes(&text[from..end]) {
+            changes.set(self, &text[from..end])?;
+            for &(c, _) in &changes.all {
                 memory::push_char(&mut out, c)?;
             }
             (copied, at) = (end, end);
@@ -162,25 +141,10 @@ fn next_inert(table: &Inert, text: &str, from: usize) -> usize {
     found.map_or(text.len(), |(i, _)| from + i)
 }
 
-/// Text in a list of characters, for tests and [`super::aligned`].
-///
-/// # Errors
-/// [`OutOfMemory`].
-pub(crate) fn collect(
-    changes: impl Iterator<Item = (char, isize)>,
-) -> Result<Vec<(char, isize)>, OutOfMemory> {
-    let mut all = Vec::new();
-    for change in changes {
-        memory::push(&mut all, change)?;
-    }
-    Ok(all)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const ALL: [Form; 4] = [Form::Nfc, Form::Nfd, Form::Nfkc, Form::Nfkd];
+    use crate::normalize::changes::ALL;
 
     #[test]
     fn the_tables_are_right_above_their_end_too() {
@@ -217,9 +181,11 @@ mod tests {
             }
             texts.push(text);
         }
+        let mut changes = Changes::default();
         for form in ALL {
             for text in &texts {
-                let whole: String = form.changes(text).map(|(c, _)| c).collect();
+                changes.set(form, text)?;
+                let whole: String = changes.all.iter().map(|&(c, _)| c).collect();
                 let parts = form.changed(text)?.unwrap_or_else(|| text.clone());
                 assert_eq!(parts, whole, "{form:?} {text:?}");
             }

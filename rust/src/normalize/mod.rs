@@ -2,10 +2,11 @@
 //! lower case, replacing, stripping, prepending.
 //!
 //! Most text is in normal form already. [`forms`] finds the places where it may not be, and only those
-//! are looked at closely. [`aligned`] does the same slowly and remembers where each byte came from: for
+//! are looked at closely (`changes`). [`aligned`] does the same slowly and remembers where each byte came from: for
 //! offsets, and as an oracle.
 
 pub mod aligned;
+mod changes;
 pub mod forms;
 
 use crate::error::{Error, OutOfMemory, Result};

@@ -6,7 +6,8 @@ use super::memory::{Memory, Raises};
 use super::objects::{int_of, str_of, tuple_of};
 use super::signals::{Pulse, Raised};
 use super::tokenizer::Encoder;
-use crate::corpus::shards::{Checkpoint, ShardOptions, ShardWriter};
+use crate::corpus::checkpoint::Checkpoint;
+use crate::corpus::shards::{ShardOptions, ShardWriter};
 use crate::corpus::{self, CorpusOptions, Separator, Width};
 use crate::text::feed::Feed;
 use crate::vocabulary::TYPICAL_TOKEN_BYTES;
@@ -80,7 +81,7 @@ pub fn encode_corpus<'py>(
 
 /// Writes shards; returns the last checkpoint.
 #[pyfunction]
-#[pyo3(signature = (encoder, sources, dir, dtype, shard_tokens, store, validation_fraction=0.0, checkpoint=None, separator=None, separator_first=false, num_threads=None, errors="strict", progress=None))]
+#[pyo3(signature = (encoder, sources, dir, dtype, shard_tokens, store, validation_fraction=0.0, checkpoint=None, separator=None, separator_first=false, num_threads=None, errors="strict", progress=None, sizes=false))]
 pub fn encode_shards<'py>(
     py: Python<'py>,
     encoder: &Bound<'py, Encoder>,
@@ -96,6 +97,7 @@ pub fn encode_shards<'py>(
     num_threads: Option<usize>,
     errors: &str,
     progress: Option<Py<PyAny>>,
+    sizes: bool,
 ) -> PyResult<Bound<'py, PyString>> {
     let mut options = options(dtype, separator, separator_first, num_threads, errors)?;
     let checkpoint = match checkpoint {
@@ -111,6 +113,7 @@ pub fn encode_shards<'py>(
         width: options.width,
         shard_tokens,
         validation_fraction,
+        sizes,
     };
     let encoder = &encoder.get().inner;
     let sources = sources.try_iter()?.unbind();

@@ -2,7 +2,7 @@
 
 use super::convert::with_text;
 use super::inputs::{append_chunk, replaces_invalid};
-use super::objects::{bytes_of, int_of, list_of, pair_of};
+use super::objects::{bytes_of, int_of, list_of, pair_of, tuple_of};
 use super::signals::{Pulse, Raised};
 use crate::pretokenize::{Pretokenizer, pattern};
 use crate::system::memory;
@@ -11,10 +11,10 @@ use crate::text::special::SpecialTokens;
 use crate::train::TrainOptions;
 use crate::train::count::{CountOptions, Pass};
 use crate::train::tie_break::TieBreak;
-use crate::train::{counts, counts_file};
+use crate::train::{counts, counts_bytes, counts_file};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyIterator, PyList, PyString};
+use pyo3::types::{PyBytes, PyIterator, PyList, PyString, PyTuple};
 use std::borrow::Cow;
 use std::path::PathBuf;
 
@@ -99,6 +99,24 @@ impl Counts {
     fn load(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
         let inner = py.detach(|| counts_file::load(&path))?;
         Ok(Self { inner })
+    }
+
+    fn to_bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let bytes = py.detach(|| counts_bytes::to_bytes(&self.inner))?;
+        bytes_of(py, &bytes)
+    }
+
+    #[staticmethod]
+    fn from_bytes(py: Python<'_>, data: &[u8]) -> PyResult<Self> {
+        let inner = py.detach(|| counts_bytes::from_bytes(data))?;
+        Ok(Self { inner })
+    }
+
+    /// For pickles and copies.
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyTuple>> {
+        let py = slf.py();
+        let bytes = slf.try_borrow()?.to_bytes(py)?.into_any();
+        pair_of(py, slf.getattr("from_bytes")?, tuple_of(py, [bytes])?)
     }
 
     fn merge(&mut self, py: Python<'_>, other: &Bound<'_, Counts>) -> PyResult<()> {

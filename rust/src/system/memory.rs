@@ -4,12 +4,13 @@
 //! or the vocabulary is made and grown here instead, and fails with [`OutOfMemory`]; a caller's limit is
 //! then an error like any other. In loops that matter, room is made for many items at a time.
 //!
-//! Left to abort is what is small and does not grow so: some kilobytes for a call, a thread, a pattern or a
-//! set of special tokens. That is the boxes of errors and jobs; the names of files, and JSON of a checkpoint;
-//! what `std` takes to start a thread and for the nodes of a `BTreeMap`; rayon's queues; and the searchers that
-//! aho-corasick, regex-syntax and fancy-regex build. Two other crates take memory for a text and abort where there
-//! is none: unicode-normalization keeps the marks that follow one character (a text of megabytes of marks), and
-//! fancy-regex its way back through a match (up to some tens of megabytes, by its limit of steps).
+//! Left to abort is what is small and does not grow so: some kilobytes for a call, a thread or a set of special
+//! tokens. That is the boxes of errors and jobs; the names of files, and JSON of a checkpoint; what `std` takes to
+//! start a thread and for the nodes of a `BTreeMap`; rayon's queues; and the searchers that aho-corasick,
+//! regex-syntax and fancy-regex build. The last of these takes some hundred kilobytes for a pattern with Unicode's
+//! classes that has neither a scanner nor tables, wherever it is compiled (a `Counts` or an encoder is made, a pass
+//! over texts begins) and in each thread that first uses it; and, for a text, its way back through a match: up to
+//! some tens of megabytes, by its limit of steps.
 
 use crate::error::{OutOfMemory, Result};
 use bytemuck::Zeroable;

@@ -9,6 +9,9 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
+/// Room beyond what is read, in bytes.
+const MORE: usize = 64;
+
 /// Where blocks go: to workers, or work done at once.
 pub trait BlockSink: Send {
     /// Takes a block; may wait until there is room.
@@ -157,7 +160,11 @@ impl<'a> Feed<'a> {
         let mut file = File::open(path).map_err(Error::io(path))?;
         let mut done = *self.n_bytes;
         let block_size = self.options.block_size as u64;
+        let room = self.options.block_size + MORE;
         self.pieces(&path.display().to_string(), |buffer| {
+            // A list that may become just full is made larger by `read_to_end` itself, which aborts the process
+            // where there is no memory.
+            buffer.try_reserve(room).map_err(Error::from)?;
             let n_read = (&mut file)
                 .take(block_size)
                 .read_to_end(buffer)

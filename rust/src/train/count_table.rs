@@ -53,6 +53,21 @@ pub struct CountTable {
     is_incomplete: bool,
 }
 
+/// Slots for so many short pretokens, a power of two from `least` on.
+fn slots_for(n: usize, least: usize) -> usize {
+    let mut size = least;
+    while is_crowded(n, size) {
+        size *= 2;
+    }
+    size
+}
+
+/// Whether so many short pretokens are too many for `size` slots.
+#[inline]
+fn is_crowded(n: usize, size: usize) -> bool {
+    n * 8 > size * 5
+}
+
 fn long_hash(bytes: &[u8]) -> u64 {
     let mut hasher = FxHasher::default();
     hasher.write(bytes);
@@ -60,6 +75,18 @@ fn long_hash(bytes: &[u8]) -> u64 {
 }
 
 impl CountTable {
+    /// One with room for `n` pretokens of up to 15 bytes.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn with_room(n: usize) -> Result<Self, OutOfMemory> {
+        let mut table = Self::default();
+        if n > 0 {
+            table.resize_slots(slots_for(n, FEWEST_SLOTS))?;
+        }
+        Ok(table)
+    }
+
     /// How many distinct pretokens there are.
     pub fn len(&self) -> usize {
         self.n_short + self.longs.len()
@@ -123,7 +150,7 @@ impl CountTable {
                 }
                 *slot = Slot { key, count: n };
                 self.n_short += 1;
-                if self.n_short * 8 > self.slots.len() * 5 {
+                if is_crowded(self.n_short, self.slots.len()) {
                     self.grow();
                 }
                 return;
@@ -218,10 +245,7 @@ impl CountTable {
         for slot in other.slots.iter().filter(|s| !s.key.is_empty()) {
             n_short += usize::from(!self.has_short(slot.key));
         }
-        let mut size = self.slots.len().max(FEWEST_SLOTS);
-        while n_short * 8 > size * 5 {
-            size *= 2;
-        }
+        let size = slots_for(n_short, self.slots.len().max(FEWEST_SLOTS));
         let (mut n_longs, mut n_bytes) = (0, 0);
         for long in &other.longs {
             let bytes = long.bytes(&other.arena);

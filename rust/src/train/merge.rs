@@ -309,8 +309,10 @@ impl<'a, S: Symbol> Trainer<'a, S> {
         for side in [&mut *left, &mut *right] {
             for &other in &side.touched {
                 let neighbour = &mut side.by_id[other as usize];
-                let joined = self.tokens.len(id) + self.tokens.len(other as usize);
-                if neighbour.weight >= threshold && joined <= max_len {
+                // Few reach the threshold, and looking lengths up takes time.
+                if neighbour.weight >= threshold
+                    && self.tokens.len(id) + self.tokens.len(other as usize) <= max_len
+                {
                     neighbour.list = self.lists.len() as u32;
                     let list = memory::with_capacity(neighbour.n as usize)?;
                     memory::push(&mut self.lists, list)?;

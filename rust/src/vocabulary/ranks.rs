@@ -134,7 +134,7 @@ impl Ranks {
         let n_bytes = bytes.len();
         bytes.try_reserve(longer.len())?;
         bytes.append(&mut longer);
-        Self::of(bytes, n_bytes + n_merged)
+        Self::of(bytes, n_bytes.saturating_add(n_merged))
     }
 
     /// As [`Self::ordered`], where those tokens that are one character of two bytes and more come first: merging

@@ -3,7 +3,8 @@
 use crate::check;
 use crate::sample::{REGEX, Sample};
 use bytemill::corpus::batch::{self, count_batch, encode_batch};
-use bytemill::corpus::shards::{Checkpoint, ShardOptions, ShardWriter};
+use bytemill::corpus::checkpoint::Checkpoint;
+use bytemill::corpus::shards::{ShardOptions, ShardWriter};
 use bytemill::corpus::{Consumer, CorpusOptions, Encoded, Width, encode_corpus};
 use bytemill::decode::text::{Invalid, TextDecoder, TextError};
 use bytemill::decode::{DecodeError, Decoder};
@@ -16,7 +17,7 @@ use bytemill::vocabulary::ranks::Ranks;
 use std::path::Path;
 use std::sync::Arc;
 
-type Shared = Arc<Encoder>;
+pub type Shared = Arc<Encoder>;
 
 pub fn vocabularies(sample: &Sample) {
     let short = &sample.text[..3000];
@@ -58,7 +59,7 @@ pub fn vocabularies(sample: &Sample) {
 }
 
 /// Encodes a text with all special tokens.
-fn encode(text: &str) -> impl Fn(&mut Shared) -> Result<Vec<u32>> {
+pub fn encode(text: &str) -> impl Fn(&mut Shared) -> Result<Vec<u32>> {
     move |encoder| {
         let mut ids = Vec::new();
         encoder.encode(text, encoder.special(), &mut ids)?;
@@ -177,6 +178,29 @@ pub fn files(sample: &Sample, dir: &Path) {
         Ok(std::mem::take(&mut keep.0))
     };
     check("encode_corpus: a file", fresh, file, is_right);
+    // One pretoken of more than two blocks, which waits for its end: the buffer has been just full.
+    let (long, run) = (dir.join("long"), "ab".repeat(600_000));
+    std::fs::write(&long, &run).expect("a file");
+    let mut ids = Vec::new();
+    let by_definition = sample.encoder("gpt2");
+    let by_definition = by_definition
+        .ranks()
+        .encode_pretoken(run.as_bytes(), &mut ids);
+    by_definition.expect("memory");
+    let ids: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+    let waiting = || {
+        let room = Keep(Vec::with_capacity(2 * ids.len()));
+        (sample.encoder("gpt2"), room)
+    };
+    let whole = |(encoder, keep): &mut (Shared, Keep)| {
+        keep.0.clear();
+        encode_corpus(encoder, &options, keep, |feed| {
+            feed.file(&long, &mut |_| Ok::<(), Error>(()))
+        })?;
+        Ok(std::mem::take(&mut keep.0))
+    };
+    let name = "encode_corpus: a long pretoken";
+    check(name, waiting, whole, |found| *found == ids);
     let text = |(encoder, keep): &mut (Shared, Keep)| {
         keep.0.clear();
         encode_corpus(encoder, &options, keep, |feed| {
@@ -192,6 +216,7 @@ pub fn files(sample: &Sample, dir: &Path) {
         width: Width::U32,
         shard_tokens: u64::MAX,
         validation_fraction: 0.0,
+        sizes: true,
     };
     let write = |encoder: &mut Shared| {
         let mut store = |_: &Checkpoint| Ok(());

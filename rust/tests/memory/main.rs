@@ -12,7 +12,9 @@ mod allocator;
 mod encoding;
 mod normalizing;
 mod sample;
+mod shapes;
 mod training;
+mod vocabularies;
 
 use allocator::refusing;
 use bytemill::error::{Error, OutOfMemory, Result};
@@ -73,5 +75,14 @@ fn large_allocations_are_refused_one_by_one() {
     training::merges(&sample);
     training::superwords(&sample);
     normalizing::steps(&sample);
+    shapes::fronts(&sample);
+    shapes::added(&sample);
+    shapes::splits(&sample);
+    shapes::characters();
+    vocabularies::listings();
+    vocabularies::splits();
+    vocabularies::tokenizer_json();
+    vocabularies::ordered(&sample);
+    vocabularies::across_words(&sample);
     std::fs::remove_dir_all(&dir).expect("the folder is ours");
 }

@@ -14,7 +14,12 @@ pub fn steps(sample: &Sample) {
         right: true,
     };
     let (composed, decomposed) = (text.replace('e', "é"), text.replace('e', "e\u{301}"));
+    // The marks behind a character are put in order, and the first of the last kind is composed with it.
+    let n = 20_000;
+    let marks = format!("a{}", "\u{301}\u{327}".repeat(n));
+    let in_order = format!("á{}{}", "\u{327}".repeat(n), "\u{301}".repeat(n - 1));
     for (name, step, given, expected) in [
+        ("NFC, of marks", Step::Form(Form::Nfc), &marks, &in_order),
         ("NFC", Step::Form(Form::Nfc), &decomposed, &composed),
         ("NFKD", Step::Form(Form::Nfkd), &composed, &decomposed),
         // It grows more than there is room for at first.

@@ -26,6 +26,8 @@ pub struct Sample {
     pub ids: Vec<u32>,
     ranks: Ranks,
     known: RefCell<HashMap<Vec<u8>, Vec<u32>>>,
+    /// By pattern; to compile one takes longer than most texts do.
+    regexes: RefCell<HashMap<String, RegexSplitter>>,
 }
 
 impl Sample {
@@ -62,6 +64,7 @@ impl Sample {
             ranks: Ranks::new(tokens.iter().cloned()).expect("ranks"),
             tokens,
             known: RefCell::default(),
+            regexes: RefCell::default(),
         };
         sample.ids = sample.naive_ids("gpt2", &sample.text);
         sample
@@ -92,7 +95,9 @@ impl Sample {
     pub fn naive_ids(&self, pattern: &str, text: &str) -> Vec<u32> {
         let mut ids = Vec::new();
         let mut known = self.known.borrow_mut();
-        let regex = RegexSplitter::new(pat_str(pattern)).expect("a pattern");
+        let mut regexes = self.regexes.borrow_mut();
+        let compile = || RegexSplitter::new(pat_str(pattern)).expect("a pattern");
+        let regex = regexes.entry(pattern.to_owned()).or_insert_with(compile);
         let split = regex.split(text, &mut |start, end| {
             let pretoken = &text.as_bytes()[start..end];
             let new = || naive::encode_pretoken(&self.ranks, pretoken);

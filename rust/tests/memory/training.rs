@@ -10,7 +10,7 @@ use bytemill::superwords;
 use bytemill::train::count::{CountOptions, Pass};
 use bytemill::train::counts::Counts;
 use bytemill::train::tie_break::TieBreak;
-use bytemill::train::{TrainOptions, counts_file, train};
+use bytemill::train::{TrainOptions, counts_bytes, counts_file, train};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -104,6 +104,17 @@ pub fn counts(sample: &Sample, dir: &Path) {
     };
     let fresh = || (none(), counts());
     check("Counts::merge: into nothing", fresh, into_nothing, is_right);
+    let pack = |counts: &mut Counts| counts_bytes::to_bytes(counts);
+    check("counts_bytes::to_bytes", counts, pack, |bytes| {
+        is_right(&counts_bytes::from_bytes(bytes).expect("counts"))
+    });
+    let bytes = counts_bytes::to_bytes(&counts()).expect("bytes");
+    check(
+        "counts_bytes::from_bytes",
+        || (),
+        |_| counts_bytes::from_bytes(&bytes),
+        is_right,
+    );
     let path = dir.join("counts");
     let save = |counts: &mut Counts| counts_file::save(counts, &path);
     check("counts_file::save", counts, save, |()| {

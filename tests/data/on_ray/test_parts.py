@@ -5,10 +5,13 @@ import io
 import itertools
 import json
 import random
+import re
 import zlib
+from pathlib import Path
 
 import pytest
 
+from bytemill._core import CountingPass
 from bytemill.data import expand_inputs, iter_documents
 from bytemill.data.on_ray.checksum import combine
 from bytemill.data.on_ray.parts import (
@@ -18,14 +21,28 @@ from bytemill.data.on_ray.parts import (
     row_groups,
     separators,
 )
-from bytemill.data.on_ray.reading import FilePart
+from bytemill.data.on_ray.reading import FilePart, TextForm
+from bytemill.data.on_ray.work import feed
 from tests.support.input_forms import SPECIAL, as_text
 
 SIZES = (1, 7, 64, 1000, 40_000, 10**9)
 
 
-def documents_in(parts, marks=(SPECIAL,), errors="strict"):
-    return [list(FilePart(part, "text", errors, marks).documents()) for part in parts]
+def documents_in(parts, marks=(SPECIAL,)):
+    """Of each part, as one machine would find them in what is read of it."""
+    between = re.compile("|".join(map(re.escape, marks)))
+    found = []
+    for part in parts:
+        texts = []
+        for kind, _, what in FilePart(part, TextForm(marks=tuple(marks))).sources():
+            if kind == "file":
+                texts.append(Path(what).read_bytes().decode())
+            elif kind == "chunks":
+                texts.append(b"".join(what).decode())
+            else:
+                texts += what
+        found.append([one for text in texts for one in between.split(text) if one])
+    return found
 
 
 @pytest.mark.parametrize("name", ["a.txt", "b.jsonl", "c.parquet", "d.txt.gz"])
@@ -122,16 +139,17 @@ def test_errors_name_the_place_in_the_whole_file(tmp_path):
     for name, message in (("a.txt", f"byte {len(bad) - 3};"), ("b.jsonl", "b.jsonl:51: no column")):
         parts = partition(expand_inputs(tmp_path / name), 100, [SPECIAL])
         assert len(parts) > 3
-        reader = FilePart(parts[-1], "text", "strict", [SPECIAL])
+        reader = FilePart(parts[-1], TextForm(marks=(SPECIAL,)))
+        counting = CountingPass("gpt2", [SPECIAL])
         with pytest.raises(ValueError, match=message), reader.placing_errors():
-            list(reader.documents())
+            feed(counting, reader)
 
 
 def test_a_worker_that_sees_another_file(tmp_path):
     (tmp_path / "a.txt").write_text("some text")
     [part] = partition(expand_inputs(tmp_path), 100, [])
     (tmp_path / "a.txt").write_text("other text")
-    reader = FilePart(part, "text", "strict", [])
+    reader = FilePart(part, TextForm())
     with pytest.raises(ValueError, match=r"a\.txt: it has 10 bytes .* and 9 where the driver"):
         list(reader.sources())
     (tmp_path / "a.txt").unlink()

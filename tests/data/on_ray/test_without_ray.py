@@ -11,8 +11,9 @@ import pytest
 import bytemill
 from bytemill import BpeTrainer, _core
 from bytemill.data import on_ray, open_shards
-from bytemill.data.on_ray import cluster, encoding, work
-from bytemill.data.on_ray.job import CountJob
+from bytemill.data.on_ray import assembly, cluster, encoding
+from bytemill.data.on_ray.cluster import Ticket
+from bytemill.data.on_ray.job import CountJob, job_of
 from bytemill.data.shard_run import PARTS_NAME, STATE_NAME
 from tests.support.input_forms import SPECIAL, as_text
 from tests.support.ray_stand_in import stand_in
@@ -116,6 +117,31 @@ def test_a_run_that_was_stopped_goes_on(texts, whole, tmp_path, tokenizer, monke
     assert len(encoded) <= n_parts
 
 
+def test_nothing_is_left_by_those_that_were_killed(texts, whole, tmp_path, tokenizer, monkeypatch):
+    """What a worker had begun lies among the parts, a shard too, and goes with them."""
+    tasks = stand_in(monkeypatch)
+    out = tmp_path / "out"
+    beside = []
+    real = os.fsync
+    monkeypatch.setattr(
+        assembly.os, "fsync", lambda fd: beside.extend(out.glob("*train*.tmp")) or real(fd)
+    )
+    monkeypatch.setattr(tasks, "fail_after", 15)
+    with pytest.raises(KeyboardInterrupt):
+        on_ray.encode(texts, tokenizer, out, part_bytes=20_000, **OPTIONS)
+    [parts] = (out / PARTS_NAME).iterdir()
+    (parts / ".train-00001.npy.0123456789ab.tmp").write_bytes(b"half")
+    (parts / ".000001.0123456789ab.tmp").mkdir()
+    left = []
+
+    def look(done, total):
+        left.extend(parts.glob(".*0123456789ab.tmp"))
+
+    on_ray.encode(texts, tokenizer, out, part_bytes=20_000, progress=look, **OPTIONS)
+    assert (left, beside) == ([], [])
+    assert contents(out) == whole
+
+
 def test_one_machine_goes_on_from_a_cluster_and_back(
     texts, whole, tmp_path, tokenizer, monkeypatch
 ):
@@ -208,27 +234,19 @@ def test_a_pipe_is_refused(tmp_path, tokenizer):
 
 
 def test_a_worker_of_another_version(monkeypatch):
-    job = CountJob(key="k", pattern="gpt2", special_tokens=(), doc_cap=None)
-    job.check()
+    """It says so before it reads the job, which it may not be able to."""
+    ticket = Ticket(object(), "k", bytemill.__version__)
     monkeypatch.setattr(bytemill, "__version__", "9.9")
     with pytest.raises(on_ray.ClusterError, match=r"has bytemill 9\.9, and the driver .*=="):
-        job.check()
+        job_of(ticket)
 
 
 def test_a_worker_that_counts_otherwise():
-    job = CountJob(key="k", pattern="gpt2", special_tokens=(), doc_cap=None)
-    other = CountJob(key="k", pattern="cl100k", special_tokens=(), doc_cap=None)
+    job = CountJob(key="k", pattern="gpt2", doc_cap=None)
+    other = CountJob(key="k", pattern="cl100k", doc_cap=None)
     object.__setattr__(job, "expected", other.expected)
     with pytest.raises(on_ray.ClusterError, match="install one build of bytemill"):
         job.check()
-
-
-def test_damaged_counts_are_refused():
-    packed = work.pack(_core.Counts.from_items("gpt2", [], [(b"abc", 3), (b"d", 1)]))
-    assert work.unpack(packed).items() == [(b"abc", 3), (b"d", 1)]
-    at = packed.index(b" 3\n")
-    with pytest.raises(ValueError, match="counts"):
-        work.unpack(packed[:at] + b" 4\n" + packed[at + 3 :])
 
 
 def test_ray_is_not_installed(texts, tmp_path, tokenizer, monkeypatch):

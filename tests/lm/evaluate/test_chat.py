@@ -1,7 +1,9 @@
 """Chat evaluation against a naive version, at several batch sizes."""
 
+import dataclasses
 import itertools
 import json
+import math
 
 import pytest
 
@@ -131,9 +133,35 @@ def test_what_is_kept_is_not_asked_again(model, tmp_path):
     assert lines[8]["reply"] == every.answers[8].reply.to_dict()["content"]
     for changes in ({"identity": "b"}, {"max_new_tokens": 5}, {"task": Counted(size=9, seed=3)}):
         assert run(**changes)[1] == 9
+
+    class Tested(Counted):
+        def item(self, index):
+            made = super().item(index)
+            return dataclasses.replace(made, more={"test": "x"} if index == 8 else {})
+
+    assert run(task=Tested(size=9))[1] == 9  # what judging needs is a part of the item
     low, high = every.interval()
     assert 0 <= low < every.score < high <= 1
     assert chat_core_interval([every]) == every.interval()
+
+
+def test_what_is_not_a_number_is_not_a_score(model, tmp_path):
+    """A judge's NaN is told, and so are logits of damaged weights, by which no letter is best."""
+
+    class Judge(Arithmetic):
+        def judge(self, item, reply):
+            return math.nan
+
+    keep = tmp_path / "kept.jsonl"
+    with pytest.raises(ValueError, match="the judge of arithmetic gave nan"):
+        run_task(model, RENDERER, Judge(size=3), max_new_tokens=4, keep=keep)
+    assert not keep.exists()
+    damaged = small_model("cs336", vocab_size=TOKENIZER.n_vocab, context_length=T).eval()
+    with torch.no_grad():
+        damaged.token_embeddings.weight[RENDERER.special["<|user_start|>"]] = math.nan
+    for task in (Choices(), Arithmetic(size=3)):
+        with pytest.raises(ValueError, match="logits are not finite"):
+            list(ask(damaged, RENDERER, task, max_new_tokens=4))
 
 
 def test_bad_arguments(model):

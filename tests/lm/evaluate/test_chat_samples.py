@@ -139,7 +139,7 @@ def test_two_processes_share_the_questions(model):
 
 
 def test_pass_at_k_by_hand():
-    found = Samples("x", ((1.0, 0.0, 0.0), (0.5, 0.9, 0.0), (1.0, 1.0, 1.0)), 9, 0.0, "")
+    found = Samples("x", ((1.0, 0.0, 0.0), (0.5, 0.9, 0.0), (1.0, 1.0, 1.0)), 9, 0, 0.0, "")
     assert found.pass_at(1) == pytest.approx((1 / 3 + 0 + 1) / 3)
     assert found.pass_at(2) == pytest.approx((2 / 3 + 0 + 1) / 3)
     assert found.pass_at(3) == pytest.approx(2 / 3)

@@ -174,6 +174,17 @@ def test_a_choice_that_begins_another_has_something_to_score():
     assert made.spans[0][0] == made.spans[1][0] == len("Q one")
 
 
+def test_a_row_of_one_token_is_refused():
+    """Nothing stands before it: it has no loss."""
+    task = BY_NAME["copa"]
+    items = [{"query": "Q", "choices": ["one", "two"], "gold": 1}]
+    with pytest.raises(ValueError, match=r"item 0 of copa .* the context length is 1;"):
+        question(task, items, 0, lambda text: list(text.encode()), BOS, 1)
+    with pytest.raises(ValueError, match=r"item 0 of copa .*<\|bos\|>"):
+        question(task, items, 0, lambda text: [len(text)], None, 99)
+    assert question(task, items, 0, lambda text: [len(text)], BOS, 99).spans == [(1, 2), (1, 2)]
+
+
 def test_items_are_asked_once(model, bundle, tmp_path):
     asked = []
 
@@ -224,6 +235,9 @@ def test_bad_data(model, tmp_path):
         path.write_text("\n".join([*map(json.dumps, good), line]))
         with pytest.raises(ValueError, match=rf"arc_easy\.jsonl:12: .*{reason}"):
             run()
+    path.write_bytes(b"\xff" + path.read_bytes())
+    with pytest.raises(ValueError, match=r"arc_easy\.jsonl: not UTF-8"):
+        run()
     path.write_text("\n".join(map(json.dumps, good)))
     for changes in ({"max_items": 0}, {"batch_size": 0}):
         with pytest.raises(ValueError, match=f"{next(iter(changes))}=0"):

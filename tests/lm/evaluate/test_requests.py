@@ -1,5 +1,6 @@
 """Requests as the lm-evaluation-harness makes them, against naive answers."""
 
+import json
 import random
 
 import pytest
@@ -107,6 +108,26 @@ def test_written_ends_where_it_is_told(model):
     assert sampled != whole
     again = Requests(model, TOKENIZER, batch_size=2)
     assert again.written(prompts, max_new_tokens=12, temperature=1.0) == sampled
+
+
+def test_an_added_token_that_is_text_ends_nothing(tmp_path):
+    """What a model writes goes on after a run of spaces, where a tokenizer.json adds such."""
+    TOKENIZER.to_huggingface(tmp_path / "a.json")
+    data = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    entry = {**data["added_tokens"][0], "content": "    ", "special": False}
+    entry["id"] = TOKENIZER.n_vocab
+    data["added_tokens"].append(entry)
+    (tmp_path / "b.json").write_text(json.dumps(data), encoding="utf-8")
+    tokenizer = Tokenizer.from_huggingface(tmp_path / "b.json")
+    model = small_model("gpt", vocab_size=tokenizer.n_vocab, context_length=T).eval()
+    prompt = [BOS, *tokenizer.encode_ordinary("low")]
+    with torch.no_grad():  # it says spaces, and what has the id 0
+        model.lm_head.weight.zero_()
+        model.lm_head.weight[entry["id"]] = model.hidden(torch.tensor([prompt]))[0, -1]
+    written = generate(model, [prompt], max_new_tokens=3, temperature=0)[0]
+    assert entry["id"] in written
+    requests = Requests(model, tokenizer)
+    assert requests.written(["low"], max_new_tokens=3) == [tokenizer.decode(written)]
 
 
 def test_bad_input(model):

@@ -13,7 +13,14 @@ from torch.profiler import ProfilerActivity, profile
 from bytemill import Tokenizer
 from bytemill.lm import Transformer
 from bytemill.lm.evaluate.measures import bits_per_byte, perplexity, token_bytes
-from bytemill.lm.model.loss import chunked_cross_entropy, cross_entropy, softcap
+from bytemill.lm.model import kernels
+from bytemill.lm.model import loss as module
+from bytemill.lm.model.loss import (
+    chunked_cross_entropy,
+    cross_entropy,
+    rows_of_chunk,
+    softcap,
+)
 from tests.support.models import ids_like, small_model
 from tests.support.one_thread import one_thread  # noqa: F401
 
@@ -88,6 +95,60 @@ def test_equals_torch(chunk_size, softcap, reduction, dtype):
     for mine, theirs in zip(ours, exact, strict=True):
         near["atol"] = near["rtol"] * theirs.grad.abs().max().item()
         torch.testing.assert_close(mine.grad.double(), theirs.grad, **near)
+
+
+@pytest.mark.parametrize("softcap", [None, 2.0])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_rows_of_padding_have_no_share_and_no_gradient(softcap, reduction):
+    hidden, weight, targets = inputs(v=80)
+    targets = targets.clamp_max(69)
+    exact = (
+        hidden.detach().double().requires_grad_(),
+        weight.detach()[:70].double().requires_grad_(),
+    )
+    expected = full(*exact, targets, softcap, reduction)
+    expected.backward()
+    with torch.no_grad():
+        weight[70:] = 30.0  # what they are does not matter
+    found = chunked_cross_entropy(
+        hidden, weight, targets, softcap=softcap, reduction=reduction, chunk_size=7, vocab_size=70
+    )
+    found.backward()
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=0)
+    torch.testing.assert_close(hidden.grad.double(), exact[0].grad, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(weight.grad[:70].double(), exact[1].grad, rtol=1e-4, atol=1e-5)
+    assert not weight.grad[70:].any()
+
+
+def test_how_many_rows_are_taken_at_a_time():
+    """An eighth, or 64, but no more logits than fit."""
+
+    def rows(n, vocab_size):
+        return rows_of_chunk(torch.empty(n, 1), vocab_size)
+
+    assert [rows(n, 70) for n in (8 * 100, 8 * 100 + 1, 8 * 64, 8 * 64 + 1, 3)] == [
+        100, 101, 64, 65, 64,
+    ]  # fmt: skip
+    assert [rows(80_000, v) for v in (2**12, 2**13 - 1, 2**21, 2**21 + 1)] == [512, 256, 1, 1]
+    assert rows_of_chunk(torch.empty(3, 1), 70, 1) == 1
+    # Elsewhere than on a CPU they may be more.
+    assert rows_of_chunk(torch.empty(80_000, 1, device="meta"), 2**15) == 2**12
+
+
+def test_so_many_are_taken(monkeypatch):
+    sizes = []
+
+    def seen(*args):
+        found = matmul(*args)
+        sizes.append(tuple(found.shape))
+        return found
+
+    matmul = kernels.matmul
+    monkeypatch.setattr(kernels, "matmul", seen)
+    monkeypatch.setitem(module._CHUNK_ELEMENTS, "cpu", 16 * 70)
+    hidden, weight, targets = inputs()
+    chunked_cross_entropy(hidden.detach(), weight.detach(), targets)
+    assert sizes == [(16, 70)] * 3 + [(2, 70)]
 
 
 def test_gradients_only_where_wanted():
@@ -185,6 +246,7 @@ def test_narrow_targets(loss, dtype):
         (torch.zeros(1, 50, dtype=torch.int64), ValueError, r"targets \(1, 50\)"),
         (torch.zeros(50), TypeError, "targets of torch.float32"),
         (torch.zeros(50, dtype=torch.bool), TypeError, "targets of torch.bool"),
+        (torch.zeros(50, dtype=torch.complex64), TypeError, "targets of torch.complex64"),
     ],
 )
 def test_targets_of_another_form(loss, targets, error, message):
@@ -247,6 +309,9 @@ def test_a_quarter_of_the_memory(softcap):
         ({"chunk_size": 0}, "chunk_size=0"),
         ({"reduction": "none"}, "reduction='none'"),
         ({"weight": torch.zeros(70, 23)}, r"\(70, 23\)"),
+        # Though their second axes agree:
+        ({"hidden": torch.zeros(50, 24, 3)}, r"hidden \(50, 24, 3\)"),
+        ({"weight": torch.zeros(70, 24, 3)}, r"weight \(70, 24, 3\)"),
         ({"targets": torch.zeros(49, dtype=torch.int64)}, r"\(49,\)"),
     ],
 )

@@ -1,6 +1,7 @@
 """Muon and its orthogonalization, against torch's and against linear algebra."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -119,6 +120,36 @@ def test_how_many_steps_and_in_what_they_are_computed():
 
 
 TORCHS = {"ns_coefficients": ((3.4445, -4.7750, 2.0315),) * 5, "ns_dtype": torch.bfloat16}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        (3.4445, -4.775, 2.0315),  # as torch.optim.Muon takes them
+        [],
+        [(3.4445, -4.775)],
+        [(3.4445, -4.775, 2.0315, 0.0)],
+        [(3.4445, -4.775, math.nan)],
+        [(3.4445, "x", 2.0315)],
+        [(10**400, 0, 0)],
+        5,
+    ],
+)
+def test_coefficients_that_are_not_triples_are_refused_when_given(given):
+    example = re.escape("((3.4445, -4.775, 2.0315),) * 5")
+    expected = f"coefficients={re.escape(repr(given))}: .* for each step, such as {example}$"
+    with pytest.raises(ValueError, match=f"^ns_{expected}"):
+        Muon([torch.nn.Parameter(torch.ones(3, 3))], ns_coefficients=given)
+    with pytest.raises(ValueError, match=f"^{expected}"):
+        orthogonalize(torch.ones(2, 2), coefficients=given)
+
+
+def test_coefficients_may_be_lists_or_an_array():
+    matrix = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    triples = [[3.0, -4.0, 2.0], [2.0, -1.5, 0.5]]
+    expected = orthogonalize(matrix, coefficients=((3.0, -4.0, 2.0), (2.0, -1.5, 0.5)))
+    for given in (triples, np.array(triples)):
+        assert torch.equal(orthogonalize(matrix, coefficients=given), expected)
 
 
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no torch.optim.Muon")

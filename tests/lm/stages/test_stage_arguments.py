@@ -1,13 +1,18 @@
 """Wrong arguments of stages: each is named, and nothing is left behind."""
 
+import shutil
+
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from bytemill import Tokenizer
 from bytemill.chat import Conversation, Message
-from bytemill.lm.checkpoint.loading import find_checkpoint
+from bytemill.lm.checkpoint.loading import find_checkpoint, load_model
 from bytemill.lm.stages import MidTraining, Sft, SftConfig
+from bytemill.lm.stages.base import Base
 from bytemill.lm.train import Trainer
+from tests.support.chats import chat_tokenizer
 from tests.support.lm_runs import config, edit_state
 from tests.support.one_thread import one_thread  # noqa: F401
 from tests.support.stage_runs import mid, run, sft, write_chats
@@ -74,6 +79,18 @@ def test_a_tokenizer_without_the_special_tokens(tmp_path):
     with pytest.raises(ValueError, match=r"no special token <\|user_start\|>"):
         run(Sft, sft(tmp_path))
     assert not (tmp_path / "sft").exists()
+
+
+def test_another_tokenizer_in_the_models_folder(folder):
+    """Of the same size, it would be taken without a word."""
+    shutil.copytree(folder / "base", folder / "other")
+    own = chat_tokenizer()
+    Tokenizer.from_ranks(own.mergeable_ranks, own.special_tokens, pattern=r"\S+|\s+").save(
+        folder / "other" / "tokenizer"
+    )
+    for load in (Base.of, load_model):
+        with pytest.raises(ValueError, match=r"tokenizer: its fingerprint is .* put that one back"):
+            load(str(folder / "other"))
 
 
 def test_without_a_tokenizer(folder):

@@ -243,13 +243,19 @@ def test_resumed_without_what_it_began_with(folder):
 
 
 def test_other_data_at_resume(folder):
-    chats = [Conversation((Message("user", f"a{i}"), Message("assistant", "b"))) for i in range(40)]
+    chats = [
+        Conversation((Message("user", f"a{i}"), Message("assistant", "b"))) for i in range(200)
+    ]
     path = write_chats(folder / "own.jsonl", chats)
     settings = sft(folder, tasks=str(path), steps=2)
     run(Sft, settings)
-    write_chats(path, chats[1:])
-    with pytest.raises(ValueError, match="resume with the tasks and settings of the run"):
-        run(Sft, settings.but(steps=4), resume=True)
+    edited = Conversation((Message("user", "a77"), Message("assistant", "c")))
+    for others in (chats[1:], [*chats[:77], edited, *chats[78:]]):
+        write_chats(path, others)
+        with pytest.raises(ValueError, match=r"resume with the tasks .*; items .* were edited"):
+            run(Sft, settings.but(steps=4), resume=True)
+    write_chats(path, chats)
+    assert run(Sft, settings.but(steps=4), resume=True)[1].is_finished
 
 
 def test_the_batch_stays_as_it_was_when_the_run_began(folder, monkeypatch):

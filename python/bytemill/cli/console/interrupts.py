@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from bytemill.cli.console.streams import tell
+from bytemill.signals import handled, replaceable
 
 # A program that stops faster than this says only how it ended.
 PATIENCE_S = 0.5
@@ -40,11 +41,7 @@ def answered() -> Iterator[None]:
     """
     global _pressed
     _pressed = False
-    usual = signal.default_int_handler
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGINT) is not usual
-    ):
+    if replaceable(signal.SIGINT) != {signal.SIGINT: signal.default_int_handler}:
         yield
         return
     timer = threading.Timer(PATIENCE_S, _say)
@@ -57,22 +54,18 @@ def answered() -> Iterator[None]:
         timer.start()
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, handle)
-    try:
-        yield
-    finally:
-        timer.cancel()
-        signal.signal(signal.SIGINT, usual)
+    with handled(handle, signal.SIGINT):
+        try:
+            yield
+        finally:
+            timer.cancel()
 
 
 @contextmanager
 def held() -> Iterator[None]:
     """Lets Ctrl-C pass by for a moment, so that what is being written is written whole."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
+    with handled(signal.SIG_IGN, signal.SIGINT):
         yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _say() -> None:

@@ -32,6 +32,8 @@ class Size:
     """As `minutes`, of reinforcement learning."""
     rl_questions: int
     rl_samples: int
+    """Replies to each question. Most questions are always answered rightly, or never, and say
+    nothing: many of them with few replies say more than few with many."""
     items: int
     """Questions of a task that each evaluation asks."""
     reply_tokens: int
@@ -103,8 +105,8 @@ CPU = Size(
     sft_minutes=200 / 60,
     rl_steps=60,
     rl_minutes=1.75,
-    rl_questions=8,
-    rl_samples=16,
+    rl_questions=16,
+    rl_samples=8,
     items=200,
     reply_tokens=64,
 )

@@ -154,6 +154,7 @@ def run(args: argparse.Namespace) -> None:
                         "interval": run.score.interval(),
                         "centred": run.score.centred,
                         "finished": sum(answer.is_finished for answer in run.score.answers),
+                        "too_long": run.score.n_too_long,
                         "seconds": round(run.seconds, 2),
                         "content": run.content,
                     }
@@ -276,6 +277,7 @@ def _sampled(
                 name: {
                     "items": len(run.scores),
                     "finished": run.n_finished,
+                    "too_long": run.n_too_long,
                     "seconds": round(run.seconds, 2),
                     "content": run.content,
                     "pass": {
@@ -298,10 +300,17 @@ def _sampled_row(name: str, run: Samples, k: int) -> tuple[str, str]:
     low, high = run.interval(k)
     n = len(run.scores[0])
     figures = f"{100 * run.pass_at(k):6.2f} % of {len(run.scores):,}, {n} replies each"
-    return f"{name}, pass@{k}", f"{figures} (95 %: {100 * low:.2f} to {100 * high:.2f})"
+    figures += f" (95 %: {100 * low:.2f} to {100 * high:.2f})"
+    return f"{name}, pass@{k}", figures + _too_long(run.n_too_long)
 
 
 def _row(name: str, score: TaskScore) -> tuple[str, str]:
     low, high = score.interval()
     figures = f"{100 * score.score:6.2f} % of {len(score.answers):,}"
-    return name, f"{figures} (95 %: {100 * low:.2f} to {100 * high:.2f})"
+    figures += f" (95 %: {100 * low:.2f} to {100 * high:.2f})"
+    return name, figures + _too_long(score.n_too_long)
+
+
+def _too_long(n: int) -> str:
+    """What is said of items that could not be asked."""
+    return f"; {n:,} longer than the context, counted as wrong" if n else ""

@@ -20,7 +20,7 @@ import torch
 from bytemill import Tokenizer, __version__
 from bytemill.cli import model
 from bytemill.cli.command import Status, check_out, exit_status
-from bytemill.files import write_bytes
+from bytemill.files import naming_full_disk, write_bytes
 from bytemill.lm.checkpoint.loading import LoadedModel
 from bytemill.lm.device import runtime
 from bytemill.lm.distributed.group import FailedElsewhereError, Group, device_of, joined
@@ -98,6 +98,7 @@ def asked(args: argparse.Namespace, *, needs_tokenizer: bool = True) -> Iterator
     Raises:
         ValueError: As `model.load` and `model.tokenizer_of`; the processes differ in what they were
             given, or the results' folder cannot be.
+        DiskFullError: Within the block, there is no room for answers; those before are kept.
     """
     began = time.perf_counter()
     place = Place.here()
@@ -116,7 +117,8 @@ def asked(args: argparse.Namespace, *, needs_tokenizer: bool = True) -> Iterator
         options = {k: v for k, v in vars(args).items() if k not in ("device", "out", "threads")}
         group.agree({"model": identity, **options})
         loaded.model.eval()
-        yield Asked(loaded, tokenizer, group.device, dtype, out, identity, group, began)
+        with naming_full_disk(out, "run the same command again"):
+            yield Asked(loaded, tokenizer, group.device, dtype, out, identity, group, began)
 
 
 def git_state() -> dict[str, Any] | None:

@@ -28,6 +28,7 @@ from bytemill.lm.engine.pieces import Piece
 from bytemill.lm.generate.sampling import SEEDS, Sampling
 from bytemill.lm.generate.text import check_vocabulary
 from bytemill.lm.generate.weights import DecodingWeights
+from bytemill.signals import handled
 from bytemill.tools.calculator import calculate
 
 # What a terminal would obey: all controls but tab and line feed.
@@ -225,18 +226,12 @@ def harmless(text: str) -> str:
 @contextmanager
 def interrupted(event: threading.Event) -> Iterator[threading.Event]:
     """Within the block Ctrl-C only sets the event."""
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
 
     def handle(number: int, frame: FrameType | None) -> None:
         event.set()
 
-    before = signal.signal(signal.SIGINT, handle)
-    try:
+    with handled(handle, signal.SIGINT):
         yield event
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _piped() -> Iterator[str]:

@@ -8,26 +8,26 @@ files are then put together by workers, each a shard of its own.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import secrets
 import struct
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from bytemill.data.on_ray.job import Content, EncodeJob, job_of
-from bytemill.data.on_ray.work import SIZES, Made, check_mark, text_sizes
+from bytemill.data.on_ray.cluster import Ticket
+from bytemill.data.on_ray.job import EncodeJob, job_of
+from bytemill.data.on_ray.npy import HEADER, NpyWriter
+from bytemill.data.on_ray.work import DESCR, Made, check_mark
 from bytemill.data.shards import SPLITS, WIDTHS, Shard
-from bytemill.files import replacing
+from bytemill.files import write_bytes
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-
-_HEADER: Final = 128
-_PIECE: Final = 1 << 22
-_DESCR: Final = {"uint16": "<u2", "uint32": "<u4"}
 
 
 class Piece(NamedTuple):
@@ -36,8 +36,8 @@ class Piece(NamedTuple):
     part: int
     documents: tuple[int, int]
     tokens: tuple[int, int]
-    n_bytes: int | None
-    """Of their text; None where they are not all documents, so that it takes counting."""
+    whole: Made | None
+    """What the part has of the split, if this is all of it."""
 
 
 @dataclass
@@ -87,21 +87,21 @@ class Planner:
         while self._open.n_tokens + whole[1] - at[1] >= self._shard_tokens:
             wanted = at[1] + self._shard_tokens - self._open.n_tokens
             end = self._find_end(self._open, part, wanted)
-            self._take(part, at, end, made, whole)
+            self._take(part, at, end, made)
             at = end
             yield self._close()
         if at[0] < whole[0]:
-            self._take(part, at, whole, made, whole)
+            self._take(part, at, whole, made)
 
     def finish(self) -> Iterator[Plan]:
         """The last shard, if there is anything in it."""
         if self._open.pieces:
             yield self._close()
 
-    def _take(self, part: int, start: End, end: End, made: Made, whole: End) -> None:
-        is_whole = start[0] == 0 and end == whole
+    def _take(self, part: int, start: End, end: End, made: Made) -> None:
+        is_whole = (start[0], end[0]) == (0, made["documents"])
         documents, tokens = (start[0], end[0]), (start[1], end[1])
-        piece = Piece(part, documents, tokens, made["bytes"] if is_whole else None)
+        piece = Piece(part, documents, tokens, made if is_whole else None)
         self._open.pieces.append(piece)
         self._open.n_tokens += end[1] - start[1]
 
@@ -121,19 +121,19 @@ def starts_of(parts: Path, part: int, split: int) -> npt.NDArray[np.uint64]:
     """Where the documents of a part begin, and finally its length in tokens; memory-mapped."""
     import numpy as np
 
-    path = parts / f"{part:06}" / f"{SPLITS[split]}-00000.docs.npy"
-    starts: npt.NDArray[np.uint64] = np.load(path, mmap_mode="r")
+    starts: npt.NDArray[np.uint64] = np.load(_file(parts, part, split, "docs.npy"), mmap_mode="r")
     return starts
 
 
-def assemble(
-    holder: list[Any], key: str, plans: Sequence[Plan], contents: dict[int, Content]
-) -> tuple[list[Shard], None]:
+def _file(parts: Path, part: int, split: int, kind: str) -> Path:
+    return parts / f"{part:06}" / f"{SPLITS[split]}-00000.{kind}"
+
+
+def assemble(ticket: Ticket, plans: Sequence[Plan]) -> tuple[list[Shard], None]:
     """Writes shards that lie one behind another."""
-    job: EncodeJob = job_of(holder, key)
+    job: EncodeJob = job_of(ticket)
     check_mark(job)
-    sizes = _Sizes(job, contents)
-    return [_assemble(job, plan, sizes) for plan in plans], None
+    return [_made_before(job, plan) or _assemble(job, plan) for plan in plans], None
 
 
 def record_of(parts: Path, plan: Plan) -> Path:
@@ -160,25 +160,21 @@ def _made_before(job: EncodeJob, plan: Plan) -> Shard | None:
     except FileNotFoundError:
         return None
     wanted = shard.tokens * WIDTHS[job.dtype], (shard.documents + 1) * 8
-    return shard if found == (_HEADER + wanted[0], _HEADER + wanted[1]) else None
+    return shard if found == (HEADER + wanted[0], HEADER + wanted[1]) else None
 
 
-def _assemble(job: EncodeJob, plan: Plan, sizes: _Sizes) -> Shard:
+def _assemble(job: EncodeJob, plan: Plan) -> Shard:
     import numpy as np
 
-    if (before := _made_before(job, plan)) is not None:
-        return before
-
-    width = WIDTHS[job.dtype]
     names = f"{plan.name}.npy", f"{plan.name}.docs.npy"
     n_documents = sum(end - start for start, end in (piece.documents for piece in plan.pieces))
-    with replacing(job.out / names[0]) as raw:
-        ids = _Summed(raw, _DESCR[job.dtype], plan.n_tokens)
+    with _replacing(job, names[0]) as raw:
+        ids = NpyWriter(raw, DESCR[job.dtype], plan.n_tokens)
         for piece in plan.pieces:
-            path = job.parts / f"{piece.part:06}" / f"{SPLITS[plan.split]}-00000.npy"
-            ids.copy(path, *(_HEADER + width * token for token in piece.tokens))
-    with replacing(job.out / names[1]) as raw:
-        documents = _Summed(raw, "<u8", n_documents + 1)
+            crc32 = None if piece.whole is None else piece.whole["crc32"]
+            ids.copy(_file(job.parts, piece.part, plan.split, "npy"), *piece.tokens, crc32)
+    with _replacing(job, names[1]) as raw:
+        documents = NpyWriter(raw, "<u8", n_documents + 1)
         at = 0
         for piece in plan.pieces:
             starts = starts_of(job.parts, piece.part, plan.split)[slice(*piece.documents)]
@@ -186,75 +182,33 @@ def _assemble(job: EncodeJob, plan: Plan, sizes: _Sizes) -> Shard:
             documents.write(shifted.astype("<u8").tobytes())
             at += piece.tokens[1] - piece.tokens[0]
         documents.write(struct.pack("<Q", at))
-    n_bytes = sum(
-        sizes.of(plan.split, piece) if piece.n_bytes is None else piece.n_bytes
-        for piece in plan.pieces
-    )
+    n_bytes = sum(_text_bytes(job, plan.split, piece) for piece in plan.pieces)
     shard = Shard(*names, plan.n_tokens, n_documents, n_bytes, ids.crc32, documents.crc32)
     last = plan.pieces[-1]
     done = {"shard": asdict(shard), "end": [last.documents[1], last.tokens[1]]}
-    with replacing(record_of(job.parts, plan)) as raw:
-        raw.write(json.dumps(done).encode())
+    write_bytes(record_of(job.parts, plan), json.dumps(done).encode())
     return shard
 
 
-class _Summed:
-    """A NumPy file of one dimension being written, and the CRC-32 of it."""
+def _text_bytes(job: EncodeJob, split: int, piece: Piece) -> int:
+    import numpy as np
 
-    def __init__(self, file: BinaryIO, descr: str, n: int) -> None:
-        self._file = file
-        self.crc32 = 0
-        text = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': ({n},), }}"
-        padded = text.ljust(_HEADER - 11) + "\n"
-        self.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(padded)) + padded.encode())
-
-    def write(self, data: bytes) -> None:
-        """Appends data."""
-        self.crc32 = zlib.crc32(data, self.crc32)
-        self._file.write(data)
-
-    def copy(self, path: Path, start: int, end: int) -> None:
-        """Appends some of another file."""
-        with path.open("rb") as source:
-            source.seek(start)
-            while start < end:
-                data = source.read(min(_PIECE, end - start))
-                if not data:
-                    raise ValueError(
-                        f"{path}: this file of an unfinished run is too short; remove the output "
-                        "folder and begin again"
-                    )
-                self.write(data)
-                start += len(data)
+    if piece.whole is not None:
+        return piece.whole["bytes"]
+    sizes = np.load(_file(job.parts, piece.part, split, "sizes.npy"), mmap_mode="r")
+    return int(sizes[slice(*piece.documents)].sum())
 
 
-class _Sizes:
-    """The bytes of text of some documents of parts, which are read again for it, each once."""
-
-    def __init__(self, job: EncodeJob, contents: dict[int, Content]) -> None:
-        self._job, self._contents = job, contents
-        self._known: dict[int, list[npt.NDArray[np.uint64]]] = {}
-
-    def of(self, split: int, piece: Piece) -> int:
-        """Of the documents of a piece."""
-        sizes = self._of_part(split, piece.part)
-        if piece.documents[1] > len(sizes):
-            raise ValueError(
-                f"part {piece.part} has fewer documents than when it was encoded: a file was "
-                "changed while it was being read; remove the output folder and encode again"
-            )
-        return int(sizes[slice(*piece.documents)].sum())
-
-    def _of_part(self, split: int, part: int) -> npt.NDArray[np.uint64]:
-        import numpy as np
-
-        content = self._contents[part]
-        if isinstance(content, list):
-            kept: npt.NDArray[np.uint64] = np.load(
-                self._job.parts / f"{part:06}" / f"{SPLITS[split]}-{SIZES}"
-            )
-            return kept
-        if part not in self._known:
-            reader = self._job.reader(content, (), "")
-            self._known[part] = text_sizes(reader, self._job.validation_fraction)
-        return self._known[part][split]
+@contextlib.contextmanager
+def _replacing(job: EncodeJob, name: str) -> Iterator[BinaryIO]:
+    """Opens a file that becomes `name` among the shards when it is whole. Until then it lies among
+    the parts, so that what a killed worker leaves goes with them."""
+    beside = job.parts / f".{name}.{secrets.token_hex(6)}.tmp"
+    try:
+        with beside.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(job.out / name)
+    finally:
+        beside.unlink(missing_ok=True)

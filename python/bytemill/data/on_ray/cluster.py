@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+
+import bytemill
 
 _TICK_S: Final = 0.2
 _FEWEST_PENDING: Final = 8
@@ -71,6 +73,25 @@ Call: TypeAlias = "tuple[Any, ...]"
 """What `Tasks.start` takes: tag, function, arguments."""
 
 
+class Workers(NamedTuple):
+    """What a caller says of them."""
+
+    num_cpus: int = 1
+    """CPUs, and threads, of a task."""
+    max_retries: int = 3
+    """How often a task is done again when its worker dies; -1 for ever."""
+
+
+class Ticket(NamedTuple):
+    """What a task is given first: by it, it finds what all tasks of a run share."""
+
+    job: Any
+    """A reference, which a worker fetches once and not for each task."""
+    key: str
+    version: str
+    """The driver's bytemill."""
+
+
 class Keyed(Protocol):
     """What all tasks of a run share."""
 
@@ -84,16 +105,15 @@ class Tasks:
 
     Args:
         job: What all tasks share; it goes to each node once.
-        num_cpus: CPUs that a task takes.
-        max_retries: How often a task is done again when its worker dies.
+        workers: What they take.
     """
 
-    def __init__(self, job: Keyed, *, num_cpus: int, max_retries: int) -> None:
+    def __init__(self, job: Keyed, workers: Workers) -> None:
         self._ray = ray_module()
-        # In a list, so that it is fetched by a worker that lacks it and not for each task.
-        self._job, self._key = [self._ray.put(job)], job.key
-        self._num_cpus = num_cpus
-        self._options = {"num_cpus": num_cpus, "max_retries": max_retries}
+        self._ticket = Ticket(self._ray.put(job), job.key, bytemill.__version__)
+        self._workers = workers
+        # Each is pickled and sent to the cluster when it is made.
+        self._functions: dict[Callable[..., Any], Any] = {}
         self._pending: dict[Any, tuple[Any, list[Any]]] = {}
 
     def start(self, tag: Any, function: Callable[..., Any], *args: Any) -> None:
@@ -102,8 +122,11 @@ class Tasks:
         Its function returns two values: a small one, which comes here, and one that stays where it
         was made until it is asked for.
         """
-        remote = self._ray.remote(num_returns=2, **self._options)(function)
-        refs = remote.remote(self._job, self._key, *args)
+        remote = self._functions.get(function)
+        if remote is None:
+            remote = self._ray.remote(num_returns=2, **self._workers._asdict())(function)
+            self._functions[function] = remote
+        refs = remote.remote(self._ticket, *args)
         self._pending[refs[0]] = (tag, refs)
 
     def run(self, calls: Iterable[Call]) -> Iterator[tuple[Any, Any, Any]]:
@@ -160,7 +183,7 @@ class Tasks:
         if len(self._pending) < _FEWEST_PENDING:
             return True
         n_cpus = self._ray.cluster_resources().get("CPU", 1)
-        return bool(len(self._pending) < 2 * n_cpus / self._num_cpus)
+        return bool(len(self._pending) < 2 * n_cpus / self._workers.num_cpus)
 
     @contextlib.contextmanager
     def cancelling(self) -> Iterator[None]:
@@ -188,10 +211,9 @@ def _cause(error: Any, wrapper: type) -> BaseException:
 
 
 def _without_bytemill(error: BaseException) -> ClusterError:
-    from bytemill import __version__
-
     text = str(error).strip().splitlines()[-1]
+    version = bytemill.__version__
     return ClusterError(
-        f"a Ray worker has no bytemill {__version__} ({text}); install it on all nodes: "
-        f"pip install 'bytemill[ray]=={__version__}'"
+        f"a Ray worker has no bytemill {version} ({text}); install it on all nodes: "
+        f"pip install 'bytemill[ray]=={version}'"
     )

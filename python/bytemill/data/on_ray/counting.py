@@ -12,12 +12,13 @@ from bytemill._arguments import check_limit, check_special_tokens
 from bytemill._core import Counts
 from bytemill.data.documents import Progress, check_errors
 from bytemill.data.on_ray import work
-from bytemill.data.on_ray.cluster import Tasks, connect
+from bytemill.data.on_ray.cluster import Tasks, Workers, connect
 from bytemill.data.on_ray.job import CountJob
+from bytemill.data.on_ray.reading import TextForm
 from bytemill.data.on_ray.source import Input, source_of
 
 _PART_BYTES: Final = 1 << 27
-"""Where the caller says nothing: sending the counts of less takes as long as counting it."""
+"""Where the caller says nothing: less has nearly as many counts, to be sent and added up."""
 _FAN: Final = 8
 """How many counts a task adds up."""
 
@@ -86,22 +87,21 @@ def count(
     check_errors(errors)
     special = check_special_tokens(special_tokens)
     check_limit("part_bytes", part_bytes)
-    source = source_of(files_or_dataset, text_column, errors, part_bytes, _PART_BYTES)
+    workers = Workers(check_limit("num_cpus", num_cpus) or 1, max_retries)
+    form = TextForm(text_column, errors, tuple(special))
+    source = source_of(files_or_dataset, form, part_bytes, _PART_BYTES)
     connect()
     job = CountJob(
         key=secrets.token_hex(16),
-        text_column=text_column,
-        errors=errors,
-        marks=tuple(special),
-        num_threads=check_limit("num_cpus", num_cpus) or 1,
+        form=form,
+        num_threads=workers.num_cpus,
         pattern=patterns.canonical(pattern),
-        special_tokens=tuple(special),
         doc_cap=check_limit("doc_cap", doc_cap),
     )
-    tasks = Tasks(job, num_cpus=num_cpus, max_retries=max_retries)
+    tasks = Tasks(job, workers)
     calls = (
         (_Counted(0, share.size), work.count, index, share.content, *share.blocks)
-        for index, share in enumerate(source.shares(job.marks))
+        for index, share in enumerate(source.shares(form.marks))
     )
     waiting: dict[int, list[Any]] = {}
     done = 0
@@ -115,7 +115,5 @@ def count(
             done += size
             if progress is not None:
                 progress(done, max(source.size, done))
-        total = job.empty()
-        for counts in itertools.chain.from_iterable(waiting.values()):
-            total.merge(work.unpack(tasks.get(counts)))
-    return total
+        left = itertools.chain.from_iterable(waiting.values())
+        return work.sum_of(map(tasks.get, left), job)

@@ -20,8 +20,9 @@ from bytemill.data.encode_files import SHARD_TOKENS, SeparatorAt, check_settings
 from bytemill.data.identity import Identity
 from bytemill.data.on_ray import assembly, work
 from bytemill.data.on_ray.assembly import End, Plan, Planner
-from bytemill.data.on_ray.cluster import Call, Tasks, connect
-from bytemill.data.on_ray.job import Content, EncodeJob, HasVocabulary, Job
+from bytemill.data.on_ray.cluster import Call, Tasks, Workers, connect
+from bytemill.data.on_ray.job import EncodeJob, HasVocabulary, Job
+from bytemill.data.on_ray.reading import TextForm
 from bytemill.data.on_ray.source import Blocks, Files, Input, source_of
 from bytemill.data.shard_run import NOTHING_DONE, PARTS_NAME, ShardRun
 from bytemill.data.shards import SPLITS, Dtype, Manifest, Shard
@@ -91,12 +92,13 @@ def encode(
     )
     dtype = choose_dtype(vocabulary, dtype)
     check_limit("part_bytes", part_bytes)
-    source = source_of(files_or_dataset, text_column, errors, part_bytes, _PART_BYTES)
-    connect()
-    how = {"num_cpus": check_limit("num_cpus", num_cpus) or 1, "max_retries": max_retries}
+    workers = Workers(check_limit("num_cpus", num_cpus) or 1, max_retries)
     # Of another kind of tokenizer it is not known here where its special tokens are found.
     marks = () if vocabulary.shape is not None else tuple(vocabulary.special_tokens)
-    identity = _identity(source, how) if isinstance(source, Files) else None
+    form = TextForm(text_column, errors, marks)
+    source = source_of(files_or_dataset, form, part_bytes, _PART_BYTES)
+    connect()
+    identity = _identity(source, workers) if isinstance(source, Files) else None
     plan = Manifest(
         fingerprint=vocabulary.fingerprint,
         n_vocab=vocabulary.n_vocab,
@@ -117,10 +119,8 @@ def encode(
                 run.store(NOTHING_DONE)
             job = EncodeJob(
                 key=secrets.token_hex(16),
-                text_column=text_column,
-                errors=errors,
-                marks=marks,
-                num_threads=how["num_cpus"],
+                form=form,
+                num_threads=workers.num_cpus,
                 tokenizer=tokenizer,
                 dtype=dtype,
                 separator=settings["separator_id"],
@@ -129,16 +129,16 @@ def encode(
                 out=folder.absolute(),
                 parts=_folder_of_parts(folder.absolute(), plan, source),
             )
-            shards = _Encoding(job, Tasks(job, **how), source, shard_tokens, progress).run()
+            shards = _Encoding(job, Tasks(job, workers), source, shard_tokens, progress).run()
             if identity is not None:
                 identity.check_unchanged()
             splits = [{"shards": [_numbers(shard) for shard in split]} for split in shards]
             return run.finish(json.dumps({"splits": splits}))
 
 
-def _identity(source: Files, how: dict[str, int]) -> Identity:
+def _identity(source: Files, workers: Workers) -> Identity:
     def checksums() -> list[int | None]:
-        tasks = Tasks(Job(key=secrets.token_hex(16)), **how)
+        tasks = Tasks(Job(key=secrets.token_hex(16)), workers)
         parts = source.whole()
         sums: dict[int, list[tuple[int, int]]] = {}
         with tasks.cancelling():
@@ -167,7 +167,10 @@ def _folder_of_parts(folder: Path, plan: Manifest, source: Files | Blocks) -> Pa
                 shutil.rmtree(other, ignore_errors=True)
     parts.mkdir(parents=True, exist_ok=True)
     for left in parts.glob(".*.tmp"):
-        shutil.rmtree(left, ignore_errors=True)
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
     return parts
 
 
@@ -196,7 +199,6 @@ class _Encoding:
         self._job, self._tasks, self._source, self._progress = job, tasks, source, progress
         self._planners = [Planner(i, shard_tokens, self._find_end) for i in range(len(SPLITS))]
         self._shards: list[dict[int, Shard]] = [{} for _ in SPLITS]
-        self._contents: dict[int, Content] = {}
         self._made: dict[int, list[work.Made]] = {}
         self._next = 0
         # How many shards that are not there yet need a part, for each split.
@@ -227,8 +229,7 @@ class _Encoding:
             self._progress(done, max(self._source.size, done))
 
     def _calls(self) -> Iterator[Call]:
-        for index, share in enumerate(self._source.shares(self._job.marks)):
-            self._contents[index] = share.content
+        for index, share in enumerate(self._source.shares(self._job.form.marks)):
             yield _Part(index, share.size), work.encode, index, share.content, *share.blocks
 
     def _plan(self) -> None:
@@ -241,11 +242,8 @@ class _Encoding:
     def _assemble(self, plans: list[Plan]) -> None:
         if not plans:
             return
-        pieces = [piece for plan in plans for piece in plan.pieces]
-        self._needed.update((plans[0].split, piece.part) for piece in pieces)
-        some = {piece.part for piece in pieces if piece.n_bytes is None}
-        contents = {part: self._contents[part] for part in some}
-        self._tasks.start(plans, assembly.assemble, plans, contents)
+        self._needed.update((plan.split, piece.part) for plan in plans for piece in plan.pieces)
+        self._tasks.start(plans, assembly.assemble, plans)
 
     def _put_down(self, plans: list[Plan], shards: list[Shard]) -> None:
         """Keeps what has been made, and removes what it was made of."""

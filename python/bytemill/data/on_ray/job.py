@@ -12,9 +12,9 @@ from typing import Any, Final, Protocol, TypeAlias
 import bytemill
 from bytemill import _core
 from bytemill._core import Counts
-from bytemill.data.on_ray.cluster import ClusterError, ray_module
+from bytemill.data.on_ray.cluster import ClusterError, Ticket, ray_module
 from bytemill.data.on_ray.parts import Part
-from bytemill.data.on_ray.reading import BlockPart, FilePart, Rows
+from bytemill.data.on_ray.reading import BlockPart, FilePart, Rows, TextForm
 from bytemill.vocabulary import Vocabulary
 
 PROBE: Final = "Don't  panic: 3.14159 größer\n\n\tif x == 'naïve': 日本語のテキスト 🙂🙃 \r\n"
@@ -35,16 +35,12 @@ class HasVocabulary(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """How texts are read; `driver_version` and `expected` are what workers must agree with."""
+    """How texts are read; `expected` is what workers must agree with."""
 
     key: str
     """Another one for each run."""
-    text_column: str = "text"
-    errors: str = "strict"
-    marks: tuple[str, ...] = ()
-    """Special tokens, which separate documents."""
+    form: TextForm = field(default_factory=TextForm)
     num_threads: int = 1
-    driver_version: str = field(default_factory=lambda: bytemill.__version__)
     expected: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -56,26 +52,19 @@ class Job:
 
     def check(self) -> None:
         """Raises ClusterError unless this machine does what the driver's does."""
-        if bytemill.__version__ != self.driver_version:
-            raise ClusterError(
-                f"the Ray worker on {socket.gethostname()} has bytemill {bytemill.__version__}, "
-                f"and the driver {self.driver_version}; install that on all nodes: pip install "
-                f"'bytemill[ray]=={self.driver_version}'"
-            )
         if (found := self.probe()) != self.expected:
             raise ClusterError(
                 f"the Ray worker on {socket.gethostname()} makes something else of a known text "
                 f"than the driver ({found[:16]} instead of {self.expected[:16]}): its bytemill or "
-                "its tokenizer is another; install one build of bytemill "
-                f"{self.driver_version} on all nodes"
+                f"its tokenizer is another; install one build of bytemill {bytemill.__version__} "
+                "on all nodes"
             )
 
     def reader(self, content: Content, blocks: Sequence[Any], name: str) -> FilePart | BlockPart:
         """What a task is to read."""
         if isinstance(content, tuple):
-            return FilePart(content, self.text_column, self.errors, self.marks)
-        rows = list(zip(blocks, content, strict=True))
-        return BlockPart(rows, name, self.text_column, self.errors, self.marks)
+            return FilePart(content, self.form)
+        return BlockPart(list(zip(blocks, content, strict=True)), name, self.form)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,28 +72,27 @@ class CountJob(Job):
     """Counts pretokens."""
 
     pattern: str
-    special_tokens: tuple[str, ...]
     doc_cap: int | None
 
     def counting_pass(self) -> _core.CountingPass:
         """One for a part."""
         return _core.CountingPass(
             self.pattern,
-            self.special_tokens,
+            self.form.marks,
             doc_cap=self.doc_cap,
             num_threads=self.num_threads,
-            errors=self.errors,
+            errors=self.form.errors,
         )
 
     def probe(self) -> str:
         """The pretokens of a known text, as a hash."""
-        counting = _core.CountingPass(self.pattern, self.special_tokens, num_threads=1)
+        counting = _core.CountingPass(self.pattern, self.form.marks, num_threads=1)
         counting.feed([PROBE])
         return _hashed(counting.finish().items())
 
     def empty(self) -> Counts:
         """Counts of nothing."""
-        return Counts.from_items(self.pattern, self.special_tokens, [])
+        return Counts.from_items(self.pattern, self.form.marks, [])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,12 +123,27 @@ def _hashed(value: object) -> str:
 _known: dict[str, Job] = {}
 
 
-def job_of(holder: list[Any], key: str) -> Any:
-    """The job, fetched and checked once in each worker process."""
-    job = _known.get(key)
+def job_of(ticket: Ticket) -> Any:
+    """The job, fetched and checked once in each worker process.
+
+    Raises:
+        ClusterError: This machine does not do what the driver's does.
+    """
+    job = _known.get(ticket.key)
     if job is None:
-        job = ray_module().get(holder[0])
+        # First, as another version may not be able to read it.
+        _check_version(ticket.version)
+        job = ray_module().get(ticket.job)
         job.check()
         _known.clear()
-        _known[key] = job
+        _known[ticket.key] = job
     return job
+
+
+def _check_version(version: str) -> None:
+    if bytemill.__version__ != version:
+        raise ClusterError(
+            f"the Ray worker on {socket.gethostname()} has bytemill {bytemill.__version__}, and "
+            f"the driver {version}; install that on all nodes: pip install "
+            f"'bytemill[ray]=={version}'"
+        )

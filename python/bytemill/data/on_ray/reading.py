@@ -1,15 +1,14 @@
-"""What workers do with a part: read it for the Rust core, or as documents; errors name the place in
+"""What workers do with a part: read it for the Rust core; errors name the place in
 the whole file, though a worker knows only its own end of it."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
-from bytemill.data.documents import Splitter, decoded
+from bytemill.data.documents import decoded
 from bytemill.data.on_ray import parts
 from bytemill.data.on_ray.parts import Part, Segment
 from bytemill.data.pieces import read_pieces
@@ -34,27 +33,23 @@ Source: TypeAlias = tuple[str, str, Any]
 """As the Rust core's encoding takes one: kind, name for messages, content."""
 
 
+class TextForm(NamedTuple):
+    """How files and blocks hold text."""
+
+    text_column: str = "text"
+    """The key (.jsonl) or column (.parquet, dataset) that holds it."""
+    errors: str = "strict"
+    """For bytes that are not UTF-8; or "replace"."""
+    marks: tuple[str, ...] = ()
+    """Special tokens, which separate documents."""
+
+
 class FilePart:
-    """A part of files, opened anew whenever it is read.
+    """A part of files, opened anew whenever it is read."""
 
-    Args:
-        part: What to read.
-        text_column: The key (.jsonl) or column (.parquet) that holds the text.
-        errors: "strict" or "replace", for bytes that are not UTF-8.
-        marks: Special tokens, which separate the documents of plain text.
-    """
-
-    def __init__(self, part: Part, text_column: str, errors: str, marks: Sequence[str]) -> None:
-        self._part, self._text_column, self._errors = part, text_column, errors
-        self._marks = parts.separators(marks)
-        self._split = Splitter(marks, None)
-
-    @property
-    def name(self) -> str:
-        """For messages: the first of it."""
-        first = self._part[0]
-        more = f" and {len(self._part) - 1} more" if len(self._part) > 1 else ""
-        return f"{first.file.shown_path}, bytes {first.start} to {first.end}{more}"
+    def __init__(self, part: Part, form: TextForm) -> None:
+        self._part, self._form = part, form
+        self._marks = parts.separators(form.marks)
 
     def sources(self) -> Iterator[Source]:
         """As the Rust core takes it."""
@@ -68,18 +63,6 @@ class FilePart:
             else:
                 yield "chunks", file.shown_path, self._chunks(segment)
 
-    def documents(self) -> Iterator[str]:
-        """As strings, in order; those that are empty are left out."""
-        for segment in self._part:
-            check_there(segment)
-            if segment.file.format == "text":
-                text = decoded(segment.file, self._errors, self._chunks(segment))
-                found = self._split.stream(text)
-            else:
-                texts = self._texts(segment)
-                found = itertools.chain.from_iterable(map(self._split.whole, texts))
-            yield from filter(None, found)
-
     @contextlib.contextmanager
     def placing_errors(self) -> Iterator[None]:
         """Turns a ValueError for bad text into one that names its place in the whole file."""
@@ -92,15 +75,15 @@ class FilePart:
             raise
 
     def _read_again(self, segment: Segment) -> None:
-        file = segment.file
+        file, column, errors = segment.file, self._form.text_column, self._form.errors
         if file.format == "text":
             start, _ = parts.bounds(segment, self._marks)
-            texts: Iterator[object] = decoded(file, self._errors, self._chunks(segment), start)
+            texts: Iterator[object] = decoded(file, errors, self._chunks(segment), start)
         elif file.format == "jsonl":
             start, end = parts.bounds(segment, _LINES)
             before = sum(chunk.count(b"\n") for chunk in parts.chunks(file.path, 0, start))
             here = parts.chunks(file.path, start, end)
-            texts = jsonl_texts(file, here, self._text_column, self._errors, before + 1)
+            texts = jsonl_texts(file, here, column, errors, before + 1)
         else:
             return  # row groups have their numbers
         for _ in texts:
@@ -112,7 +95,7 @@ class FilePart:
         return parts.chunks(segment.file.path, *parts.bounds(segment, self._marks))
 
     def _texts(self, segment: Segment) -> Iterator[str]:
-        file, column, errors = segment.file, self._text_column, self._errors
+        file, column, errors = segment.file, self._form.text_column, self._form.errors
         if segment.is_whole:
             read = read_jsonl if file.format == "jsonl" else read_parquet
             return read(file, column, errors)
@@ -172,30 +155,16 @@ class BlockPart:
     Args:
         blocks: The blocks, in order, and which of their rows.
         name: For messages.
-        text_column, errors, marks: As for files.
+        form: As for files.
     """
 
-    def __init__(
-        self,
-        blocks: Sequence[tuple[Any, Rows]],
-        name: str,
-        text_column: str,
-        errors: str,
-        marks: Sequence[str],
-    ) -> None:
-        self.name = name
-        self._columns = [column(block, text_column, rows) for block, rows in blocks]
-        self._errors = errors
-        self._split = Splitter(marks, None)
+    def __init__(self, blocks: Sequence[tuple[Any, Rows]], name: str, form: TextForm) -> None:
+        self._name, self._errors = name, form.errors
+        self._columns = [column(block, form.text_column, rows) for block, rows in blocks]
 
     def sources(self) -> Iterator[Source]:
         """As the Rust core takes it."""
-        yield "texts", self.name, self._texts()
-
-    def documents(self) -> Iterator[str]:
-        """As strings, in order; those that are empty are left out."""
-        found = itertools.chain.from_iterable(map(self._split.whole, self._texts()))
-        yield from filter(None, found)
+        yield "texts", self._name, self._texts()
 
     @contextlib.contextmanager
     def placing_errors(self) -> Iterator[None]:
@@ -208,7 +177,7 @@ class BlockPart:
             for start in range(0, len(chunk), _ROWS):
                 for text in column_bytes(chunk[start : start + _ROWS]):
                     if text is not None:
-                        yield decode(text, f"{self.name}, row {row}", self._errors)
+                        yield decode(text, f"{self._name}, row {row}", self._errors)
                     row += 1
 
 

@@ -10,7 +10,7 @@ from bytemill.data.documents import check_readable
 from bytemill.data.inputs import InputFile, Paths, expand_inputs
 from bytemill.data.on_ray import parts
 from bytemill.data.on_ray.job import Content
-from bytemill.data.on_ray.reading import Rows, no_column
+from bytemill.data.on_ray.reading import Rows, TextForm, no_column
 
 Input: TypeAlias = "Paths | Any"
 """What `bytemill.data.expand_inputs` takes, or a `ray.data.Dataset`."""
@@ -35,11 +35,9 @@ class Files:
         ValueError: One is a pipe, or JSON lines under another name.
     """
 
-    def __init__(
-        self, paths: Paths, text_column: str, errors: str, part_bytes: int | None, least: int
-    ) -> None:
+    def __init__(self, paths: Paths, form: TextForm, part_bytes: int | None, least: int) -> None:
         self.files: list[InputFile] = expand_inputs(paths)
-        check_readable(self.files, text_column, errors)
+        check_readable(self.files, form.text_column, form.errors)
         for file in self.files:
             if not file.path.is_file():
                 raise ValueError(
@@ -119,11 +117,9 @@ def is_dataset(value: object) -> bool:
     )
 
 
-def source_of(
-    value: Input, text_column: str, errors: str, part_bytes: int | None, least: int
-) -> Files | Blocks:
+def source_of(value: Input, form: TextForm, part_bytes: int | None, least: int) -> Files | Blocks:
     """Whichever of both `value` is; without `part_bytes` a part has `least` bytes, or of many files
     more."""
     if is_dataset(value):
-        return Blocks(value, text_column, part_bytes or least)
-    return Files(value, text_column, errors, part_bytes, least)
+        return Blocks(value, form.text_column, part_bytes or least)
+    return Files(value, form, part_bytes, least)

@@ -10,31 +10,26 @@ import contextlib
 import json
 import secrets
 import shutil
-import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypedDict
+from typing import Any, Final, TypedDict
 
 from bytemill import _core
 from bytemill._core import Counts
 from bytemill.data.on_ray import parts
 from bytemill.data.on_ray.checksum import combine
-from bytemill.data.on_ray.cluster import ClusterError
+from bytemill.data.on_ray.cluster import ClusterError, Ticket
 from bytemill.data.on_ray.job import Content, CountJob, EncodeJob, job_of
+from bytemill.data.on_ray.npy import data_crc32
 from bytemill.data.on_ray.parts import Part
 from bytemill.data.on_ray.reading import BlockPart, FilePart, check_there
-from bytemill.data.shards import SPLITS
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+from bytemill.files import write_bytes
 
 RESULT: Final = "part.json"
-SIZES: Final = "sizes.npy"
 MARK: Final = "run"
+DESCR: Final = {"uint16": "<u2", "uint32": "<u4"}
 _ALL_IN_ONE: Final = 1 << 62
-_MEMORY: Final = Path("/dev/shm")
 
 
 class Made(TypedDict):
@@ -43,62 +38,56 @@ class Made(TypedDict):
     tokens: int
     documents: int
     bytes: int
+    """Of their text."""
+    crc32: int
+    """Of the ids as they lie in the file, without its header."""
 
 
-def count(
-    holder: list[Any], key: str, index: int, content: Content, *blocks: Any
-) -> tuple[int, bytes]:
-    """Counts the pretokens of a part: how many bytes of text there are, and the counts, packed."""
-    job: CountJob = job_of(holder, key)
+def count(ticket: Ticket, index: int, content: Content, *blocks: Any) -> tuple[int, bytes]:
+    """Counts the pretokens of a part: how many bytes they have, and the counts, as bytes."""
+    job: CountJob = job_of(ticket)
     reader = job.reader(content, blocks, f"the dataset's part {index}")
     counting = job.counting_pass()
     with reader.placing_errors():
-        for kind, name, what in reader.sources():
-            if kind == "file":
-                counting.feed_files([what])
-            elif kind == "chunks":
-                counting.feed_chunks(name, what)
-            else:
-                counting.feed(what)
+        feed(counting, reader)
         counts = counting.finish()
-    return counts.n_bytes, pack(counts)
+    return counts.n_bytes, counts.to_bytes()
 
 
-def add_up(holder: list[Any], key: str, *packed: bytes) -> tuple[int, bytes]:
+def feed(counting: _core.CountingPass, reader: FilePart | BlockPart) -> None:
+    """Feeds what is read."""
+    for kind, name, what in reader.sources():
+        if kind == "file":
+            counting.feed_files([what])
+        elif kind == "chunks":
+            counting.feed_chunks(name, what)
+        else:
+            counting.feed(what)
+
+
+def add_up(ticket: Ticket, *packed: bytes) -> tuple[int, bytes]:
     """Adds counts up."""
-    job: CountJob = job_of(holder, key)
-    total = job.empty()
-    for counts in packed:
-        total.merge(unpack(counts))
-    return total.n_bytes, pack(total)
+    job: CountJob = job_of(ticket)
+    total = sum_of(packed, job)
+    return total.n_bytes, total.to_bytes()
 
 
-def pack(counts: Counts) -> bytes:
-    """Counts as bytes, with their checksum: those of the file that `Counts.save` writes."""
-    with _scratch() as path:
-        counts.save(path)
-        return path.read_bytes()
+def sum_of(packed: Iterable[bytes], job: CountJob) -> Counts:
+    """The sum of counts. They come as bytes, which take a fraction of the memory, and two at a time
+    are counts again."""
+    total: Counts | None = None
+    for one in packed:
+        counts = Counts.from_bytes(one)
+        if total is None:
+            total = counts
+        else:
+            total.merge(counts)
+    return job.empty() if total is None else total
 
 
-def unpack(packed: bytes) -> Counts:
-    """Counts from their bytes; ValueError if these are damaged."""
-    with _scratch() as path:
-        path.write_bytes(packed)
-        return Counts.load(path)
-
-
-@contextlib.contextmanager
-def _scratch() -> Iterator[Path]:
-    # In memory, where the system has such a folder.
-    with tempfile.TemporaryDirectory(
-        prefix="bytemill-", dir=_MEMORY if _MEMORY.is_dir() else None
-    ) as folder:
-        yield Path(folder, "counts")
-
-
-def checksum(holder: list[Any], key: str, part: Part) -> tuple[list[tuple[int, int]], None]:
+def checksum(ticket: Ticket, part: Part) -> tuple[list[tuple[int, int]], None]:
     """For each segment of a part the CRC-32 of its bytes, and how many they are."""
-    job_of(holder, key)
+    job_of(ticket)
     sums = []
     for segment in part:
         check_there(segment)
@@ -117,11 +106,9 @@ def joined(sums: list[tuple[int, int]]) -> int:
     return crc32
 
 
-def encode(
-    holder: list[Any], key: str, index: int, content: Content, *blocks: Any
-) -> tuple[list[Made], None]:
+def encode(ticket: Ticket, index: int, content: Content, *blocks: Any) -> tuple[list[Made], None]:
     """Encodes a part to a folder of its own, which then lies whole among the parts."""
-    job: EncodeJob = job_of(holder, key)
+    job: EncodeJob = job_of(ticket)
     check_mark(job)
     folder = job.parts / f"{index:06}"
     if (made := made_before(folder)) is not None:
@@ -138,16 +125,16 @@ def encode(
                 job.dtype,
                 _ALL_IN_ONE,
                 _not_stored,
+                sizes=True,
                 validation_fraction=job.validation_fraction,
                 separator=job.separator,
                 separator_first=job.separator_first,
                 num_threads=job.num_threads,
-                errors=job.errors,
+                errors=job.form.errors,
             )
-        made = [_made(split["shards"]) for split in json.loads(last)["splits"]]
-        if isinstance(reader, BlockPart):  # there is no reading it again
-            _save_sizes(beside, text_sizes(reader, job.validation_fraction))
-        (beside / RESULT).write_text(json.dumps(made))
+        descr = DESCR[job.dtype]
+        made = [_made(split["shards"], descr) for split in json.loads(last)["splits"]]
+        write_bytes(beside / RESULT, json.dumps(made).encode())
         with contextlib.suppress(OSError):  # another attempt was there first
             beside.rename(folder)
     finally:
@@ -175,9 +162,16 @@ def _not_stored(checkpoint: str) -> None:
     """A part is made whole or again."""
 
 
-def _made(shards: list[dict[str, int]]) -> Made:
-    one = shards[0] if shards else {"tokens": 0, "documents": 0, "bytes": 0}
-    return {"tokens": one["tokens"], "documents": one["documents"], "bytes": one["bytes"]}
+def _made(shards: list[dict[str, int]], descr: str) -> Made:
+    if not shards:
+        return {"tokens": 0, "documents": 0, "bytes": 0, "crc32": 0}
+    [one] = shards
+    return {
+        "tokens": one["tokens"],
+        "documents": one["documents"],
+        "bytes": one["bytes"],
+        "crc32": data_crc32(one["crc32"], descr, one["tokens"]),
+    }
 
 
 def made_before(folder: Path) -> list[Made] | None:
@@ -187,24 +181,3 @@ def made_before(folder: Path) -> list[Made] | None:
     except FileNotFoundError:
         return None
     return made
-
-
-def text_sizes(
-    reader: FilePart | BlockPart, validation_fraction: float
-) -> list[npt.NDArray[np.uint64]]:
-    """For each split the bytes of text of each of its documents in a part."""
-    import numpy as np
-
-    found: tuple[list[int], ...] = tuple([] for _ in SPLITS)
-    limit = validation_fraction * 2**32
-    for document in reader.documents():
-        data = document.encode()
-        found[limit > 0 and zlib.crc32(data) < limit].append(len(data))
-    return [np.array(sizes, np.uint64) for sizes in found]
-
-
-def _save_sizes(folder: Path, sizes: list[npt.NDArray[np.uint64]]) -> None:
-    import numpy as np
-
-    for split, lengths in zip(SPLITS, sizes, strict=True):
-        np.save(folder / f"{split}-{SIZES}", lengths)

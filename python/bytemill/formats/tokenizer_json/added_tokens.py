@@ -1,6 +1,6 @@
 """A tokenizer.json's added tokens, numbered as `tokenizers` numbers them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bytemill.formats.byte_alphabet import from_text
@@ -72,6 +72,22 @@ def need_passes(added: list[AddedToken], *, normalizes: bool) -> bool:
         any(token.single_word or token.lstrip or token.rstrip for token in added)
         or (normalizes and bool(late))
         or any(_overlap(a, b) for a in late for b in early)
+    )
+
+
+def pretokens(
+    added: Iterable[AddedToken], *, whole_tokens: bool, normalizes: bool
+) -> frozenset[str]:
+    """Those that a pretoken may be without being found, and is then as an ordinary token: beside a
+    letter, or where a normalizer makes them.
+
+    Args:
+        added: The added tokens.
+        whole_tokens: Whether a pretoken that is a token is that token though no merge makes it.
+        normalizes: Whether text is normalized.
+    """
+    return frozenset(
+        token.content for token in added if whole_tokens and (token.single_word or normalizes)
     )
 
 

@@ -1,23 +1,21 @@
 """What a tokenizer.json says, as a vocabulary with a shape, and back."""
 
-from collections.abc import Callable, Collection, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
 
 from bytemill import _core
+from bytemill._arguments import check_id
 from bytemill.formats.byte_alphabet import (
     Texts,
     from_text,
     parse_merge,
     parse_ranks,
-    shown,
     to_text,
 )
 from bytemill.formats.tokenizer_json import added_tokens, characters, pipeline, templates
+from bytemill.formats.tokenizer_json.order import Merging
 from bytemill.shape import MARK, AddedToken, Shape
-from bytemill.vocabulary import Pair, Vocabulary, check_merges
-
-_TRIES: Final = 4
-"""How often tokens that several merges make are put in another order."""
+from bytemill.vocabulary import Pair, Vocabulary
 
 
 class Known(NamedTuple):
@@ -57,15 +55,23 @@ def vocabulary(data: dict[str, Any], name: str, known: Known | None = None) -> V
     ids = added_tokens.read([] if entries is None else entries, vocab, n_vocab, "added_tokens")
     added = list(ids)
     special = {token.content: id_ for token, id_ in ids.items()}
-    ranks, pairs = _ordinary(vocab, merges, ids) if known is None else ({}, [])
+    whole_tokens = bool(model.get("ignore_merges"))
+    missed = added_tokens.pretokens(added, whole_tokens=whole_tokens, normalizes=bool(steps))
+    if known is not None and not missed.isdisjoint(vocab):
+        raise ValueError("tokens that are more than added ones are not among those known")
+    dead = {t: i for t, i in vocab.items() if t not in special and from_text(t) is None}
+    within = {t: i for t, i in vocab.items() if t not in dead} if dead else vocab
+    _check_dead(dead, within)
+    ranks, pairs = _ordinary(within, merges, ids, missed) if known is None else ({}, [])
     before, after = templates.around(data.get("post_processor"), {**vocab, **special})
     decoders = pipeline.flattened(data.get("decoder"), "decoders", "decoder")
     kinds = [item["type"] for item in decoders]
     _refuse_unless(set(kinds) <= {"ByteLevel"}, "decoder", kinds)
     shape = Shape(
-        document=_document(data, model, vocab, {t for t in special if t in vocab}),
+        document=_document(data, model, vocab, dead.keys() | (special.keys() & vocab.keys())),
         added=tuple(added),
         normalizers=steps,
+        spellings=tuple(dead.items()),
         prefix_space=cutting.prefix_space,
         passes=added_tokens.need_passes(added, normalizes=bool(steps)),
         before=before,
@@ -73,26 +79,40 @@ def vocabulary(data: dict[str, Any], name: str, known: Known | None = None) -> V
     )
     if known is not None:
         return Vocabulary(known.ranks, special, pattern=cutting.pattern, name=name, shape=shape)
-    return _ranked(
-        ranks, special, cutting.pattern, name, shape, pairs, bool(model.get("ignore_merges"))
-    )
+    return _ranked(Merging(ranks, special, cutting.pattern, name, shape, pairs, whole_tokens))
+
+
+def _check_dead(dead: dict[str, int], others: dict[str, int]) -> None:
+    """Checks the ids of tokens that no text has, as pretokens are in the byte alphabet and they are
+    not: what they are is what they are decoded to."""
+    taken = {*others.values()} if dead else set()
+    for text, id_ in dead.items():
+        check_id("model.vocab: ", text, id_)
+        if id_ in taken:
+            raise ValueError(f"model.vocab: the id {id_} of {text!r} is another token's, too")
+        taken.add(id_)
 
 
 def _ordinary(
-    vocab: dict[str, int], merges: list[Any], added: dict[AddedToken, int]
+    vocab: dict[str, int],
+    merges: list[Any],
+    added: dict[AddedToken, int],
+    missed: Collection[str],
 ) -> tuple[dict[bytes, int], list[Pair]]:
-    """The tokens but for those that are added tokens only, and the merges."""
+    """The tokens but for those that are added tokens only, and the merges.
+
+    An added token that merges make or need is an ordinary one too, and so is one of `missed`.
+    """
     special = {token.content: id_ for token, id_ in added.items()}
     texts = Texts()
     pairs = [parse_merge(merge, "model.merges", texts) for merge in merges]
-    # An added token that merges make or need is an ordinary one too.
     of_merges = {left + right for left, right in pairs}.union(*zip(*pairs, strict=True))
     both = {
         token.content
         for token in added
         if token.content in vocab
         and (token_bytes := added_tokens.as_ordinary(token)) is not None
-        and (len(token_bytes) == 1 or token_bytes in of_merges)
+        and (len(token_bytes) == 1 or token_bytes in of_merges or token.content in missed)
     }
     for token in added:
         read_as = from_text(token.content) if token.content in vocab else None
@@ -117,15 +137,18 @@ def _of_characters(
     pairs = characters.merges(merges, vocab, front.marked)
     of_merges = {left + right for left, right in pairs}
     needed = of_merges.union(*zip(*pairs, strict=True))
+    whole_tokens, normalizes = bool(model.get("ignore_merges")), bool(front.normalizers)
+    missed = added_tokens.pretokens(added, whole_tokens=whole_tokens, normalizes=normalizes)
     alone = frozenset(
         text
         for text in special
-        if len(text) > 1 and characters.spelled(text, front.marked) not in needed
+        if len(text) > 1
+        and characters.spelled(text, front.marked) not in needed
+        and text not in missed
     )
     tokens = characters.tokens(vocab, alone, front.marked)
     before, after = templates.around(data.get("post_processor"), {**vocab, **special})
     drops_space = characters.decoder(data.get("decoder"), front.marked)
-    whole_tokens = bool(model.get("ignore_merges"))
     pattern = front.pattern or (characters.WHOLE if whole_tokens else characters.finest(of_merges))
     as_spaces = tuple((t.replace(MARK, " "), i) for t, i in special.items() if MARK in t)
     shape = Shape(
@@ -134,7 +157,7 @@ def _of_characters(
         normalizers=front.normalizers,
         prefix_space=front.prefix_space,
         prefix_first=front.prefix_first,
-        passes=added_tokens.need_passes(added, normalizes=bool(front.normalizers)),
+        passes=added_tokens.need_passes(added, normalizes=normalizes),
         of_characters=True,
         marked=front.marked,
         spellings=tokens.spellings + as_spaces * front.marked,
@@ -144,7 +167,8 @@ def _of_characters(
     )
     ranks = {**tokens.symbols, **tokens.others}
     longer = [token for token in tokens.symbols if len(token) > 1]
-    return _ordered(ranks, special, pattern, name, shape, pairs, whole_tokens, longer)
+    merging = Merging(ranks, special, pattern, name, shape, pairs, whole_tokens, longer)
+    return merging.by_merges()
 
 
 def _check_model(model: dict[str, Any]) -> None:
@@ -160,92 +184,15 @@ def _check_model(model: dict[str, Any]) -> None:
     _refuse_unless(unknown is None or isinstance(unknown, str), "model.unk_token", unknown)
 
 
-def _ranked(
-    ranks: dict[bytes, int],
-    special: dict[str, int],
-    pattern: str,
-    name: str,
-    shape: Shape,
-    merges: Sequence[Pair],
-    whole_tokens: bool,
-) -> Vocabulary:
+def _ranked(merging: Merging) -> Vocabulary:
     """The vocabulary, by ids where they follow the merges, otherwise by the merges' order."""
-    plain = Vocabulary(ranks, special, pattern=pattern, name=name, shape=shape)
     try:
-        check_merges(plain, merges, "model.merges", show=shown, whole_tokens=whole_tokens)
-    except ValueError as error:
-        first = error
-    else:
-        return plain
-    for left, right in merges:
-        if not {left, right, left + right} <= ranks.keys():
-            raise first
-    try:
-        return _ordered(ranks, special, pattern, name, shape, merges, whole_tokens)
+        return merging.by_ids()
     except ValueError:
-        raise first from None
-
-
-def _ordered(
-    ranks: dict[bytes, int],
-    special: dict[str, int],
-    pattern: str,
-    name: str,
-    shape: Shape,
-    merges: Sequence[Pair],
-    whole_tokens: bool,
-    characters: Sequence[bytes] = (),
-) -> Vocabulary:
-    """The vocabulary by the merges' order; merging begins with bytes, and with `characters`.
-
-    Raises:
-        ValueError: If no order of tokens says what the merges say.
-    """
-    place = {pair: i for i, pair in enumerate(merges)}
-    key: dict[bytes, int] = {}
-    for (left, right), i in place.items():
-        key[left + right] = min(i, key.get(left + right, i))
-    first = [*(token for token in ranks if len(token) == 1), *characters]
-    for _ in range(_TRIES):
-        made = sorted(key, key=key.__getitem__)
-        others = {*first, *made}
-        never = [token for token in ranks if token not in others]
-        order = [*first, *made, *never]
-        ordered = Vocabulary(
-            {token: ranks[token] for token in order},
-            special,
-            pattern=pattern,
-            name=name,
-            shape=_with(
-                shape,
-                n_merged=len(characters) + len(key),
-                whole_tokens=whole_tokens or not (never or characters),
-            ),
-        )
-        moved = False
-        for token, pair in ordered.splits().items():
-            if pair is None:
-                continue
-            if pair in place:
-                moved |= place[pair] != key[token]
-                key[token] = place[pair]
-            elif shape.of_characters:
-                # What it falls apart into is not a pair that merges, so that no merge makes it.
-                del key[token]
-                moved = True
-            else:
-                break
-        else:
-            if not moved:
-                return ordered
-            continue
-        break
-    raise ValueError("model.merges: no order of tokens says which merge goes first")
-
-
-def _with(shape: Shape, *, n_merged: int, whole_tokens: bool) -> Shape:
-    state = {**shape.to_state(), "n_merged": n_merged, "whole_tokens": whole_tokens}
-    return Shape.from_state(state)
+        known = merging.ranks.keys()
+        if any(not {left, right, left + right} <= known for left, right in merging.merges):
+            raise
+    return merging.by_merges()
 
 
 def _document(

@@ -82,7 +82,7 @@ class Tokens:
         if shape is not None:
             shape = Shape.from_state({**shape.to_state(), "added": [], "passes": False})
         core = None if shape is None else shape.core
-        return _core.Encoder(self.vocabulary.mergeable_ranks, {}, self.vocabulary.pat_str, core)
+        return _core.Encoder(self.vocabulary.core_ranks(), {}, self.vocabulary.pat_str, core)
 
     @functools.cached_property
     def decoder(self) -> Any:

@@ -92,7 +92,6 @@ def load_model(
         FileNotFoundError: There is no checkpoint.
         ValueError: The checkpoint is truncated, damaged or foreign, or its tokenizer is.
     """
-    from bytemill import Tokenizer
     from bytemill.lm.model.config import ModelConfig
     from bytemill.lm.model.transformer import Transformer
 
@@ -102,9 +101,30 @@ def load_model(
     model = Transformer(config)
     checkpoint.load_weights(model)
     model = model.to(device=device, dtype=dtype).eval().requires_grad_(False)
-    tokenizer = None
-    for folder in (checkpoint.path, checkpoint.path.resolve().parent.parent):
-        if (folder / TOKENIZER_FOLDER).is_dir():
-            tokenizer = Tokenizer.load(folder / TOKENIZER_FOLDER)
-            break
+    found = tokenizer_beside(checkpoint)
+    tokenizer = None if found is None else found[0]
     return LoadedModel(model, config, tokenizer, checkpoint.step, checkpoint.path)
+
+
+def tokenizer_beside(checkpoint: Checkpoint) -> tuple[Tokenizer, Path] | None:
+    """The tokenizer that lies with a checkpoint or in its run's folder, and where; None if there is
+    none.
+
+    Raises:
+        ValueError: It is damaged, or not the one that the checkpoint says the model has.
+    """
+    from bytemill import Tokenizer
+
+    for folder in (checkpoint.path, checkpoint.path.resolve().parent.parent):
+        path = folder / TOKENIZER_FOLDER
+        if not path.is_dir():
+            continue
+        tokenizer = Tokenizer.load(path)
+        trained_with = checkpoint.extra.get("tokenizer")
+        if trained_with not in (None, tokenizer.fingerprint):
+            raise ValueError(
+                f"{path}: its fingerprint is {tokenizer.fingerprint}, but the model was trained "
+                f"with the tokenizer of {trained_with}; put that one back"
+            )
+        return tokenizer, path
+    return None

@@ -112,7 +112,8 @@ class Checkpoint:
 
     def begin(self, model: torch.nn.Module, optimizers: state.Optimizers = ()) -> None:
         """Only what another run begins with: weights and, if optimizers are given, their state,
-        while their rates and other settings stay. ValueError, and nothing changed, as `load`.
+        while their rates and other settings stay. ValueError, and nothing changed, as `load`, or if
+        weights are not finite: nothing can be trained from them.
 
         Adapters in the checkpoint are merged; those of the model stay as they are."""
         weights = merged_weights(self._read(_MODEL)) | adapters_of(model.state_dict())
@@ -120,6 +121,7 @@ class Checkpoint:
         own = [[_settings(group) for group in one.param_groups] for one in several]
         try:
             state.check_weights(model, weights)
+            state.check_finite("weights", weights)
         except ValueError as error:
             raise ValueError(f"{self.path / _MODEL}: {error}") from None
         if several:

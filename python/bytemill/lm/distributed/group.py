@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import signal
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -18,6 +17,7 @@ from bytemill.lm.batches.rows import share_of
 from bytemill.lm.distributed.heartbeat import Heartbeat
 from bytemill.lm.distributed.meeting import meet
 from bytemill.lm.distributed.place import Place
+from bytemill.signals import handled
 
 _T = TypeVar("_T")
 
@@ -221,14 +221,8 @@ def joined(device: torch.device) -> Iterator[Group]:
 def _unterminated() -> Iterator[None]:
     """SIGTERM does nothing: torchrun sends it to those that are left, which are to say why they
     end, and do within seconds."""
-    if threading.current_thread() is not threading.main_thread():
+    with handled(lambda *_: None, signal.SIGTERM):
         yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: None)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _is_of_connection(error: RuntimeError) -> bool:

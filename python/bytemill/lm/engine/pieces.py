@@ -38,7 +38,7 @@ class TextPieces:
 
     def push(self, id: int) -> list[Piece]:
         """Adds a token; what is certain now. Special tokens are left out."""
-        if self.is_stopped or self._tokenizer.is_special_token(id):
+        if self.is_stopped or self._tokenizer.is_control_token(id):
             return []
         return self._given(self._decoder.push(id))
 
@@ -108,7 +108,7 @@ class ReplyPieces:
             return pieces
         if id in self._ends:
             return self.finish() if self._kind == self._ends[id] else []
-        if self._renderer.tokenizer.is_special_token(id):
+        if self._renderer.tokenizer.is_control_token(id):
             return []
         if self._kind == "text":
             self._has_text = True

@@ -12,9 +12,10 @@ from bytemill.chat.conversation import Message
 from bytemill.chat.render import Renderer
 from bytemill.lm.evaluate.bootstrap import interval
 from bytemill.lm.generate.replies import Tool, replies
+from bytemill.lm.generate.sampling import not_finite
 from bytemill.lm.generate.weights import DecodingWeights
 from bytemill.lm.model.transformer import Transformer
-from bytemill.tasks.task import Item, Task
+from bytemill.tasks.task import Item, Task, judged
 from bytemill.tools.calculator import calculate
 
 Computing = Callable[[], AbstractContextManager[object]]
@@ -30,6 +31,8 @@ class Answer:
     """The judge's, from 0 to 1; 0 for what could not be asked."""
     is_finished: bool
     """Whether the model ended its reply; False if a limit did, or the prompt was too long."""
+    is_asked: bool = True
+    """False if the prompt was longer than the model's context."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,11 @@ class TaskScore:
     def score(self) -> float:
         """The mean of the answers' scores."""
         return sum(answer.score for answer in self.answers) / len(self.answers)
+
+    @property
+    def n_too_long(self) -> int:
+        """Items whose prompt did not fit into the context, and which count as wrong."""
+        return sum(not answer.is_asked for answer in self.answers)
 
     @property
     def centred(self) -> float:
@@ -101,7 +109,8 @@ def ask(
         The answer to each item of this process, in order.
 
     Raises:
-        ValueError: A size is out of range; a letter is not a single token.
+        ValueError: A size is out of range; a letter is not a single token; a score or the logits
+            are not finite.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}: it must be at least 1")
@@ -119,7 +128,7 @@ def ask(
             letters = _letters(model, renderer, some, computing)
             for j, letter in zip(fitting, letters, strict=True):
                 reply = Message("assistant", letter)
-                answers[j] = Answer(batch[j], reply, task.judge(items[j], reply), True)
+                answers[j] = Answer(batch[j], reply, judged(task, items[j], reply), True)
         elif fitting and weights is not None:
             found = replies(
                 weights,
@@ -131,11 +140,11 @@ def ask(
                 tool=tool,
             )
             for j, written in zip(fitting, found, strict=True):
-                score = task.judge(items[j], written.message)
+                score = judged(task, items[j], written.message)
                 is_finished = written.finish == "stop"
                 answers[j] = Answer(batch[j], written.message, score, is_finished)
         for j, index in enumerate(batch):
-            yield answers.get(j) or Answer(index, Message("assistant", ""), 0.0, False)
+            yield answers.get(j) or Answer(index, Message("assistant", ""), 0.0, False, False)
 
 
 def score_task(task: Task, answers: Sequence[Answer]) -> TaskScore:
@@ -166,6 +175,8 @@ def _letters(
     with computing():
         hidden = model.hidden(ids)[torch.arange(len(asked), device=device), last]
         logits = model.logits(hidden)
+    if not bool(logits.isfinite().all()):
+        raise not_finite()
     found = []
     for row, (item, _) in zip(logits.tolist(), asked, strict=True):
         tokens = [_token(renderer, letter) for letter in item.letters]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -19,7 +17,7 @@ from bytemill.lm.evaluate.chat import Answer, Computing, TaskScore, ask, score_t
 from bytemill.lm.evaluate.kept import Kept, Row, answered
 from bytemill.lm.evaluate.ranks import ALONE, Ranks
 from bytemill.lm.model.transformer import Transformer
-from bytemill.tasks.task import Task
+from bytemill.tasks.task import Task, items_content
 
 _BATCHES: Final = 4
 """Of each process, between two times that answers are kept."""
@@ -71,7 +69,7 @@ def run_task(
     began = time.perf_counter()
     n = len(task) if max_items is None else min(max_items, len(task))
     with ranks.all_or_none():
-        content = content_of(task)
+        content = items_content(task)
 
     def share(todo: list[int]) -> Iterator[Row]:
         found = ask(
@@ -93,6 +91,7 @@ def run_task(
                 "answer": str(task[answer.index].answer),
                 "score": answer.score,
                 "finished": answer.is_finished,
+                "asked": answer.is_asked,
             }
 
     head = {"task": task.name, "items": content, "of": identity, "max_new_tokens": max_new_tokens}
@@ -110,16 +109,8 @@ def run_task(
             Message.of({"role": "assistant", "content": row["reply"]}),
             row["score"],
             row["finished"],
+            row["asked"],
         )
         for row in rows
     ]
     return TaskRun(score_task(task, answers), time.perf_counter() - began, content)
-
-
-def content_of(task: Task) -> str:
-    """A hash of all of a task's items."""
-    digest = hashlib.sha256()
-    for item in task:
-        whole = [item.conversation.to_dict(), str(item.answer), item.letters]
-        digest.update(json.dumps(whole).encode())
-    return digest.hexdigest()

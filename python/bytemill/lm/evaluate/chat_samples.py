@@ -12,7 +12,6 @@ import torch
 
 from bytemill.chat.render import Renderer
 from bytemill.lm.evaluate.bootstrap import interval
-from bytemill.lm.evaluate.chat_run import content_of
 from bytemill.lm.evaluate.kept import Kept, Row, answered
 from bytemill.lm.evaluate.pass_at_k import mean_pass_at_k, pass_at_k
 from bytemill.lm.evaluate.ranks import ALONE, Ranks
@@ -21,7 +20,7 @@ from bytemill.lm.generate.sampling import Sampling, seed_of
 from bytemill.lm.generate.weights import DecodingWeights
 from bytemill.lm.model.arguments import integer
 from bytemill.lm.model.transformer import Transformer
-from bytemill.tasks.task import Item, Task
+from bytemill.tasks.task import Item, Task, items_content, judged
 from bytemill.tools.calculator import calculate
 
 MOST_SAMPLES: Final = 100_000
@@ -39,6 +38,8 @@ class Samples:
     """The judge's, of each question's replies; 1 is right, whatever is less is not."""
     n_finished: int
     """Replies that the model ended, and not a limit."""
+    n_too_long: int
+    """Questions whose prompt did not fit into the context, and which count as not solved."""
     seconds: float
     """That the asking took this time; what had been kept took none."""
     content: str
@@ -105,7 +106,8 @@ def sample_task(
 
     Raises:
         TypeError: A number is of another type.
-        ValueError: A number is out of range; the task is answered by a letter, or has no items.
+        ValueError: A number is out of range; the task is answered by a letter, or has no items; a
+            score or the logits are not finite.
     """
     for name, value in (("samples", samples), ("batch_size", batch_size), ("max_items", max_items)):
         if value is not None and integer(name, value) < 1:
@@ -125,7 +127,7 @@ def sample_task(
     began = time.perf_counter()
     n = len(task) if max_items is None else min(max_items, len(task))
     with ranks.all_or_none():
-        content = content_of(task)
+        content = items_content(task)
     weights = DecodingWeights(model, dtype)
     context = model.config.context_length
 
@@ -143,7 +145,7 @@ def sample_task(
         for (item, _, _, _), reply in zip(rows, found, strict=True):
             yield {
                 "reply": reply.message.to_dict()["content"],
-                "score": float(task.judge(item, reply.message)),
+                "score": judged(task, item, reply.message),
                 "finished": reply.finish == "stop",
             }
 
@@ -166,6 +168,7 @@ def sample_task(
                 yield {
                     "item": index,
                     "answer": str(item.answer),
+                    "asked": bool(found[index]),
                     "samples": found[index] or nothing,
                 }
 
@@ -191,6 +194,7 @@ def sample_task(
         task.name,
         tuple(tuple(float(one["score"]) for one in row["samples"]) for row in rows),
         sum(bool(one["finished"]) for row in rows for one in row["samples"]),
+        sum(not row["asked"] for row in rows),
         time.perf_counter() - began,
         content,
     )

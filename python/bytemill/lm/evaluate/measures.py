@@ -40,7 +40,4 @@ def token_bytes(tokenizer: Tokenizer) -> Tensor:
 
     Special tokens, and ids that no token has, are 0: they are not text.
     """
-    lengths = torch.zeros(tokenizer.n_vocab, dtype=torch.int64)
-    for token, id_ in tokenizer.mergeable_ranks.items():
-        lengths[id_] = len(token)
-    return lengths
+    return torch.tensor(tokenizer.token_bytes(), dtype=torch.int64)

@@ -134,7 +134,7 @@ class Requests:
 
         Args:
             prompts: Of long ones the end is read, so that there is room for what is written.
-            until: Texts that end it and are left out; so does a special token.
+            until: Texts that end it and are left out; so does a special token that is not text.
             max_new_tokens: The most tokens of each.
             temperature, top_k, top_p: As for `generate`; 0 is greedy.
             seed: Row i has `seed + i`.
@@ -150,6 +150,7 @@ class Requests:
         room = max(self.context_length - max_new_tokens, 1)  # as the harness cuts them
         ids = [[self.first_id, *self.tokenizer.encode_ordinary(p)][-room:] for p in prompts]
         order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
+        special = self.tokenizer.special_tokens.values()
         texts = [""] * len(ids)
         self._weights = self._weights or DecodingWeights(self.model)
         for first in range(0, len(order), self.batch_size):
@@ -161,7 +162,7 @@ class Requests:
                 temperature=temperature,
                 top_k=top_k,
                 top_p=top_p,
-                stop=list(self.tokenizer.special_tokens.values()),
+                stop=[i for i in special if self.tokenizer.is_control_token(i)],
                 seed=[seed + i for i in batch],
             )
             for i, text in zip(batch, self._until(steps, len(batch), until), strict=True):

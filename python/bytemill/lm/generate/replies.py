@@ -143,7 +143,7 @@ class Machine:
 
     def _worked_out(self, expression: list[int]) -> list[int]:
         tokenizer, special = self.renderer.tokenizer, self.renderer.special
-        if self.tool is None or any(map(tokenizer.is_special_token, expression)):
+        if self.tool is None or any(map(tokenizer.is_control_token, expression)):
             return []
         try:
             result = self.tool(tokenizer.decode(expression))

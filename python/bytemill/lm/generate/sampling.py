@@ -97,13 +97,13 @@ class Sampling:
         if self.is_greedy:
             most, tokens = logits.max(-1)
             if not bool(most.isfinite().all()):
-                raise _not_finite()
+                raise not_finite()
             return tokens
         kept, ids = self._kept(logits)
         sums = self._distribution(kept).cumsum(-1)
         total = sums[:, -1:]
         if not bool(total.isfinite().all()):
-            raise _not_finite()
+            raise not_finite()
         # The first token at which the sum exceeds the target; those of probability 0 add nothing,
         # so they cannot be the first.
         target = torch.minimum(chance.unsqueeze(-1) * total, total * (1 - 2.0**-40))
@@ -202,7 +202,8 @@ def _greatest(logits: Tensor, k: int) -> Tensor:
     return kept.nonzero()[:, 1].view(-1, k)
 
 
-def _not_finite() -> ValueError:
+def not_finite() -> ValueError:
+    """What is raised where logits are not finite."""
     return ValueError(
         "the model's logits are not finite: its weights are damaged or its training diverged; "
         "take an earlier checkpoint"

@@ -98,7 +98,7 @@ def find_tokenizer(folder: Path, model_type: str, vocab_size: int) -> Tokenizer 
     """The tokenizer in a model's folder; None if there is none.
 
     Raises:
-        ValueError: It is not a byte-level BPE that can be taken over exactly.
+        ValueError: It is not a BPE that can be taken over exactly.
     """
     if (folder / _TOKENIZER).is_file():
         return Tokenizer.from_huggingface(folder / _TOKENIZER)

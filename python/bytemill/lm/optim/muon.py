@@ -16,6 +16,7 @@ from bytemill.lm.optim.polar import (
     Divisor,
     Quintics,
     check_choice,
+    check_quintics,
     orthogonalize,
 )
 
@@ -44,7 +45,7 @@ class Muon(Optimizer):
         nesterov: Look one step ahead.
         weight_decay: Times `lr`, the share that a weight loses in each step.
         ns_steps: Newton-Schulz steps; see `orthogonalize`. With coefficients there is one for each.
-        ns_coefficients: Their quintics; `ns_quintics` if None.
+        ns_coefficients: Their quintics, ((a, b, c), ...); `ns_quintics` if None.
         ns_quintics, ns_divisor: As `quintics` and `divisor` of `orthogonalize`.
         ns_dtype: What they are computed in; see `orthogonalize`.
         row_norm: Bring rows to their mean norm before (MuonEq, https://arxiv.org/abs/2603.28254).
@@ -98,6 +99,8 @@ class Muon(Optimizer):
             "beta2": beta2,
             "cautious": cautious,
         }
+        if ns_coefficients is not None:
+            ns_coefficients = check_quintics("ns_coefficients", ns_coefficients)
         self._coefficients, self._dtype = ns_coefficients, ns_dtype
         super().__init__(params, defaults)
         for group in self.param_groups:

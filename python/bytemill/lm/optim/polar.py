@@ -10,6 +10,7 @@ is known beforehand: see `reach`.
 from __future__ import annotations
 
 import functools
+import math
 from typing import Final, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -73,7 +74,7 @@ def orthogonalize(
 
     Raises:
         ValueError: `matrix` has fewer than two dimensions, `steps` is out of range, or `quintics`
-            or `divisor` is something else.
+            or `divisor` is something else, or `coefficients` are not quintics.
     """
     if matrix.ndim < 2:
         raise ValueError(f"matrix of shape {tuple(matrix.shape)}: it must have two dimensions")
@@ -81,6 +82,7 @@ def orthogonalize(
         dtype = torch.bfloat16 if matrix.is_cuda else torch.float32
     check_steps("steps", steps)
     if coefficients is not None:
+        coefficients = check_quintics("coefficients", coefficients)
         flat = matrix.reshape(-1, *matrix.shape[-2:])
         found = [_with_coefficients(one, coefficients, dtype) for one in flat]
         return torch.stack(found).reshape(matrix.shape) if found else matrix.to(dtype)
@@ -117,6 +119,20 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> str:
     if value not in choices:
         raise ValueError(f"{name}={value!r}: it must be one of {', '.join(choices)}")
     return value
+
+
+def check_quintics(name: str, value: Coefficients) -> Coefficients:
+    """`value` as tuples if it is one triple of finite numbers or more, or ValueError."""
+    try:
+        found = tuple((float(a), float(b), float(c)) for a, b, c in value)
+    except (TypeError, ValueError, OverflowError):
+        found = ()
+    if not found or not all(math.isfinite(number) for quintic in found for number in quintic):
+        raise ValueError(
+            f"{name}={value!r}: it must be a triple of finite numbers for each step, such as "
+            "((3.4445, -4.775, 2.0315),) * 5"
+        )
+    return found
 
 
 def _with_coefficients(matrix: Tensor, coefficients: Coefficients, dtype: torch.dtype) -> Tensor:

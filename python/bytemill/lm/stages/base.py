@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bytemill import Tokenizer
-from bytemill.lm.checkpoint.loading import TOKENIZER_FOLDER, find_checkpoint
+from bytemill.lm.checkpoint.loading import TOKENIZER_FOLDER, find_checkpoint, tokenizer_beside
 from bytemill.lm.checkpoint.store import Checkpoint
 from bytemill.lm.model.config import ModelConfig
 from bytemill.lm.optim.config import OptimConfig
@@ -42,11 +42,11 @@ class Base:
 
         Raises:
             FileNotFoundError: There is none, or no tokenizer with it.
-            ValueError: It is damaged, or not of a Transformer.
+            ValueError: It is damaged, or not of a Transformer; the tokenizer is another one.
         """
         found = find_checkpoint(path)
-        folder = _tokenizer_of(found)
-        if folder is None:
+        beside = tokenizer_beside(found)
+        if beside is None:
             raise FileNotFoundError(
                 f"init_from={path!r}: there is no tokenizer beside it, which conversations need; "
                 f"give a run that was trained with one, or put its folder in as {TOKENIZER_FOLDER}"
@@ -55,7 +55,7 @@ class Base:
         optimizer, is_known = _optimizer_of(found, model)
         # Adapters' state is not that of weights.
         has_state = is_known and LORA not in (found.extra.get("more") or {})
-        return cls(model, Tokenizer.load(folder), folder, optimizer, found, has_state)
+        return cls(model, *beside, optimizer, found, has_state)
 
     @classmethod
     def kept(cls, checkpoint: Checkpoint, tokenizer: Path) -> Base:
@@ -73,13 +73,6 @@ class Base:
     def to_dict(self) -> dict[str, Any]:
         """What `kept` reads, for `SavedRun.more`."""
         return {_KEPT: dataclasses.asdict(self.optimizer)}
-
-
-def _tokenizer_of(checkpoint: Checkpoint) -> Path | None:
-    for folder in (checkpoint.path, checkpoint.path.resolve().parent.parent):
-        if (folder / TOKENIZER_FOLDER).is_dir():
-            return folder / TOKENIZER_FOLDER
-    return None
 
 
 def _model_of(path: str, checkpoint: Checkpoint) -> ModelConfig:

@@ -8,6 +8,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from typing import Any, Final
 
@@ -22,8 +23,6 @@ from bytemill.tasks.task import Task, scaled
 _BLOCK: Final = 1024
 """Draws that are made at a time."""
 _MOST_TRIED: Final = 200_000
-_LOOKED_AT: Final = 64
-"""Conversations of a task that stand for all, to know it by."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,12 @@ class Conversations:
         self._ends = list(accumulate(len(share.task) * share.repeats for share in shares))
         self._orders: dict[tuple[int, int], npt.NDArray[np.int64]] = {}
         self._drawn: tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None
-        self.content = self._fingerprint()
+
+    @cached_property
+    def content(self) -> str:
+        """A hash of all conversations that there are, and of the tasks' names."""
+        known = [[share.task.name, share.task.content()] for share in self.shares]
+        return hashlib.sha256(json.dumps(known).encode()).hexdigest()
 
     @property
     def epoch(self) -> int | None:
@@ -183,16 +187,6 @@ class Conversations:
     def _draw(self, block: int) -> npt.NDArray[np.int64]:
         random = np.random.default_rng([self._seed, 0, block])
         return random.choice(len(self.shares), _BLOCK, p=self._weights)
-
-    def _fingerprint(self) -> str:
-        """By which other data is known: lengths, and some of the conversations."""
-        digest = hashlib.sha256()
-        for share in self.shares:
-            n = len(share.task)
-            some = sorted({i * (n - 1) // max(_LOOKED_AT - 1, 1) for i in range(_LOOKED_AT)})
-            looked_at = [share.task[i].conversation.to_dict() for i in some]
-            digest.update(json.dumps([share.task.name, n, looked_at]).encode())
-        return digest.hexdigest()
 
 
 def check_number(name: str, value: Any) -> int:

@@ -8,7 +8,7 @@ is kept for validation.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -20,7 +20,7 @@ from bytemill.tasks.identity import Identity
 from bytemill.tasks.messages import Messages
 from bytemill.tasks.named import NAMED, Sources
 from bytemill.tasks.smoltalk import SmolTalk
-from bytemill.tasks.task import Item, Slice, Task
+from bytemill.tasks.task import Item, Numbers, Slice, Task
 from bytemill.tasks.words import Counting, Spelling
 
 GENERATED_ITEMS: Final = 10_000
@@ -131,7 +131,17 @@ class Without(Task):
 
     def item(self, index: int) -> Item:
         """The item of a number."""
-        return self._task.item(index + index // (self._every - 1))
+        return self._task.item(self._number(index))
+
+    def content(self, indices: Sequence[int] | None = None) -> str:
+        """As the task knows these items."""
+        if indices is None:
+            return self._task.content(Numbers(len(self), self._number))
+        at = indices.__getitem__
+        return self._task.content(Numbers(len(indices), lambda place: self._number(at(place))))
+
+    def _number(self, index: int) -> int:
+        return index + index // (self._every - 1)
 
     def judge(self, item: Item, reply: Message) -> float:
         """As the task does."""

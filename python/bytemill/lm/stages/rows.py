@@ -106,9 +106,12 @@ class ConversationRows(ABC):
             raise ValueError("the state is not one of rows of conversations")
         for name in set(ours) - {"at"}:
             if state[name] != ours[name]:
+                hint = "resume with the tasks and settings of the run that saved it"
+                if name == "content":
+                    hint += "; items of its files or words were edited, added or taken away"
                 raise ValueError(
                     f"the state of the rows has {name}={state[name]!r}, and these have "
-                    f"{ours[name]!r}: resume with the tasks and settings of the run that saved it"
+                    f"{ours[name]!r}: {hint}"
                 )
         found = state["at"]
         if set(found) != set(At._fields) or not isinstance(found["waiting"], list):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -219,6 +220,10 @@ class Supervised(Stage[C]):
         return [(x, y)]
 
     def _val_content(self) -> str | None:
+        return self._content_of_val
+
+    @cached_property
+    def _content_of_val(self) -> str | None:
         if not self.mixture.val:
             return None
         rows = self._rows(self.config.data, self.recipe, self.mixture, _VAL_SEED, val=True)

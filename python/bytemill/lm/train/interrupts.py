@@ -9,7 +9,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Final
+from typing import Final
+
+from bytemill.signals import handled, replaceable
 
 _PRESSES: Final = (signal.SIGINT, signal.SIGTERM)
 # A closing terminal and clusters send these, often more than once: they ask to save, and a second
@@ -29,16 +31,17 @@ def interrupts(stop: Callable[[], None], told: Callable[[int], None]) -> Iterato
     take seconds. So a thread that the system wakes at once calls `told`, in that thread, with 1 for
     the first signal and 2 for the second.
 
-    In other threads than the main one, which get no signals, nothing is done.
+    In other threads than the main one, which get no signals, nothing is done. A signal that C code
+    handles, as in a program that embeds Python, is left to it.
     """
-    if threading.current_thread() is not threading.main_thread():
+    before = {
+        number: handler
+        for number, handler in replaceable(*_PRESSES, *_REQUESTS).items()
+        if number in _PRESSES or handler != signal.SIG_IGN
+    }
+    if not before:
         yield
         return
-    before: dict[int, Any] = {
-        number: signal.getsignal(number)
-        for number in (*_PRESSES, *_REQUESTS)
-        if number in _PRESSES or signal.getsignal(number) != signal.SIG_IGN
-    }
     ended = threading.Event()
     seen: list[int] = []
     calls = 0
@@ -54,9 +57,11 @@ def interrupts(stop: Callable[[], None], told: Callable[[int], None]) -> Iterato
             return
         ended.set()
         for other in _PRESSES:
-            signal.signal(other, before[other])
-        if callable(before[number]):
-            before[number](number, frame)
+            if other in before:
+                signal.signal(other, before[other])
+        usual = before[number]
+        if callable(usual):
+            usual(number, frame)
         else:
             signal.raise_signal(number)
 
@@ -68,15 +73,14 @@ def interrupts(stop: Callable[[], None], told: Callable[[int], None]) -> Iterato
     )
     outer = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     watch.start()
-    for number in before:
-        signal.signal(number, handle)
     try:
-        yield
+        with handled(handle, *before):
+            try:
+                yield
+            finally:
+                ended.set()
+                signal.set_wakeup_fd(outer)
     finally:
-        ended.set()
-        signal.set_wakeup_fd(outer)
-        for number in before:
-            signal.signal(number, before[number])
         writer.close()
         watch.join()
         reader.close()

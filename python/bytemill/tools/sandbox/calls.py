@@ -35,6 +35,9 @@ _REFUSED: Final[dict[str, tuple[int, int]]] = {
     "execveat": (322, 281), "vhangup": (153, 58), "lookup_dcookie": (212, 18),
     "fanotify_init": (300, 262), "move_pages": (279, 239), "mbind": (237, 235),
     "set_mempolicy": (238, 237), "migrate_pages": (256, 238), "memfd_create": (319, 279),
+    # Memory, and queues in the kernel, that no process's address space is charged for.
+    "memfd_secret": (447, 447), "shmget": (29, 194), "semget": (64, 190), "msgget": (68, 186),
+    "mq_open": (240, 180),
 }  # fmt: skip
 _CLONE: Final = {"x86_64": 56, "aarch64": 220}
 _CLONE3: Final = 435

@@ -26,6 +26,9 @@ from typing import Any, Final
 from bytemill.tools.sandbox import calls, kernel, roles
 
 NOBODY: Final = 65534
+_FIRST_USER: Final = 0x7000_0000
+"""Of numbers that systems give to nobody: with a user of its own, no sandbox's processes count
+against another's limit."""
 _NAMESPACES: Final = (
     kernel.CLONE_NEWNS
     | kernel.CLONE_NEWPID
@@ -81,6 +84,7 @@ def _serve(request: dict[str, Any]) -> None:
 
 
 def _enter_namespaces(request: dict[str, Any]) -> None:
+    user = _FIRST_USER + os.getpid()
     if os.geteuid() == 0:
         try:
             kernel.unshare(_NAMESPACES)
@@ -101,7 +105,10 @@ def _enter_namespaces(request: dict[str, Any]) -> None:
     if os.geteuid() == 0:
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
-        os.setresuid(NOBODY, NOBODY, NOBODY)
+        try:
+            os.setresuid(user, user, user)
+        except OSError:  # in a container that has few numbers
+            os.setresuid(NOBODY, NOBODY, NOBODY)
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)  # changing the user resets it
     _lock(request)
 
@@ -143,6 +150,7 @@ def _make_root(request: dict[str, Any]) -> None:
     for fd in (*shown.values(), *devices.values()):
         os.close(fd)
     kernel.pivot_root(root)
+    socket.sethostname("sandbox")
     kernel.mount(None, "/", None, kernel.MS_REMOUNT | kernel.MS_BIND | kernel.MS_RDONLY | flags)
 
 

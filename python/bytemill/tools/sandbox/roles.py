@@ -58,6 +58,9 @@ def tests(request: dict[str, Any], channel: socket.socket) -> None:
         error = getattr(builtins, value, None) if isinstance(value, str) else None
         if not (isinstance(error, type) and issubclass(error, Exception)):
             error = RuntimeError
+        # In a test's `map`, or `next`, it would mean that there is nothing more to be tested.
+        if issubclass(error, (StopIteration, StopAsyncIteration)):
+            error = RuntimeError
         raise error("raised by the program")
 
     kind, *_ = receive(channel)

@@ -48,7 +48,7 @@ class Limits:
     """What a program may use.
 
     Raises:
-        ValueError: A limit is not above 0.
+        ValueError: A limit is not above 0, or too large to be one.
     """
 
     seconds: float = 5.0
@@ -63,8 +63,9 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if not value > 0:
-                raise ValueError(f"{name}={value!r}: it must be above 0")
+            most = 1 << (30 if name == "seconds" else 40)  # what the system can be told
+            if not 0 < value <= most:
+                raise ValueError(f"{name}={value!r}: it must be above 0, up to {most:,}")
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,7 @@ def _command(walls: Walls, fds: list[int]) -> list[str]:
     shown += [p for p in ("/lib", "/lib64", "/usr/lib") if os.path.isdir(p)]
     bwrap = shutil.which("bwrap") or "bwrap"
     command = [bwrap, "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
-    command += ["--dev", "/dev", "--tmpfs", "/tmp"]
+    command += ["--hostname", "sandbox", "--dev", "/dev", "--tmpfs", "/tmp"]
     for folder in shown:
         command += ["--ro-bind", folder, folder]
     for folder in hidden:

@@ -84,11 +84,28 @@ def test_loss_and_gradient_are_numpys(two, tmp_path, rows):
             found.append(numpy_loss(model.config, state, pairs, start, beta))
         values[at] += 1e-4
         assert (found[0] - found[1]) / 2e-4 == pytest.approx(float(grad[at]), rel=1e-3), name
-    figures = figures_of(objective.take_sums())
+    sums = objective.take_sums()
+    assert sums.dtype == torch.float64 and sums[0] == len(pairs)
+    figures = figures_of(sums)
     assert figures["loss"] == pytest.approx(loss)
     margin = figures["reward_chosen"] - figures["reward_rejected"]
     assert figures["margin"] == pytest.approx(margin)
     assert figures_of(objective.take_sums()) == {}  # they were taken
+
+
+def test_bfloat16_is_near(tmp_path):
+    batch = tensors_of(pairs_of(tmp_path), np.zeros((5, 2), np.float32), CPU)
+    found = []
+    for dtype in (None, torch.bfloat16):
+        model = small_model("gpt", vocab_size=chat_tokenizer().n_vocab, context_length=64)
+
+        def computing(dtype=dtype):
+            return torch.autocast("cpu", dtype=dtype, enabled=dtype is not None)
+
+        accumulate(Preference(model, 0.1, computing), batch, 5)
+        found.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+    distance = (found[0] - found[1]).norm() / found[0].norm()
+    assert 0 < distance < 0.1
 
 
 class Table(torch.nn.Module):
@@ -132,3 +149,20 @@ def test_an_example_by_hand():
     loss = accumulate(objective, tensors_of([turned], start[:, ::-1].copy(), CPU), 1)
     assert float(loss) == pytest.approx(math.log(3), rel=1e-6)
     assert figures_of(objective.take_sums())["accuracy"] == 0.0
+
+
+def test_equal_gains_are_not_a_preference():
+    model = Table([math.log(2), 0.0, 0.0])
+    pair = EncodedPair(Encoded([2, 2, 0], [-1, 0, 0]), Encoded([2, 2], [-1, 1]))
+    batch = tensors_of([pair], np.zeros((1, 2), np.float32), CPU)
+    batch["reference"] = answer_log_probs(model, batch).detach()
+    objective = Preference(model, 0.5)
+    assert float(accumulate(objective, batch, 1)) == pytest.approx(math.log(2))
+    figures = figures_of(objective.take_sums())
+    assert figures["margin"] == 0 and figures["accuracy"] == 0
+
+
+def test_answers_without_a_token_have_probability_one():
+    pair = EncodedPair(Encoded([2, 2], [-1, -1]), Encoded([2], [-1]))
+    batch = tensors_of([pair], np.zeros((1, 2), np.float32), CPU)
+    assert answer_log_probs(Table([0.0, 0.0, 0.0]), batch).tolist() == [[0, 0]]

@@ -36,9 +36,18 @@ def test_groups_do_not_mix_and_those_that_say_nothing_are_skipped():
         (0, 0.5), (0, -0.5), (2, -0.25), (2, 0.25),
     ]  # fmt: skip
     assert batch.skipped == 1
+    assert weigh([rollout(n // 2, 1) for n in range(6)], RlSettings()).skipped == 3
     assert batch.reward == pytest.approx(3.5 / 6)
     assert batch.length == pytest.approx(18 / 6)
     assert batch.truncated == 0
+
+
+def test_the_division_by_the_deviation_is_a_setting():
+    group = [rollout(0, 1), *[rollout(0, 0)] * 3]
+    assert weighed(group) == [(0, 0.75), *[(0, -0.25)] * 3]
+    expected = [3**0.5, *[-(3**-0.5)] * 3]
+    found = weighed(group, divide_by_deviation=True)
+    assert [advantage for _, advantage in found] == pytest.approx(expected)
 
 
 def test_truncated_replies_apart():

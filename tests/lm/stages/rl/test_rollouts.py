@@ -76,6 +76,18 @@ def test_the_model_is_left_in_its_mode(renderer):
     assert first == second and model.training
 
 
+def test_a_reward_that_is_not_a_number(renderer):
+    """It is told, also of a reply that a limit ended, whose reward is not looked at."""
+    settings = dataclasses.replace(SETTINGS, max_new_tokens=1)
+
+    class Judge(Lengths):
+        def judge(self, item, reply):
+            return float("inf")
+
+    with pytest.raises(ValueError, match="the judge of lengths gave inf"):
+        roll_out(assistant(), renderer, Judge(), asked(renderer), settings, seed=1, batch=0)
+
+
 def test_all_questions_come_once_before_one_comes_again(renderer):
     questions = Questions(Lengths(7), renderer, 32, seed=1)
     orders, place = [], 0

@@ -103,17 +103,20 @@ def read_items(path: Path, task: CoreTask) -> list[Item]:
         ValueError: A line is not an item of the task's kind, or there are no more items than shots.
     """
     items: list[Item] = []
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            where = f"{path}:{number}"
-            try:
-                item = json.loads(line)
-            except (RecursionError, ValueError) as error:
-                raise ValueError(f"{where}: not JSON: {error}") from None
-            _check(item, task, where)
-            items.append(item)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8: {error.reason} at byte {error.start}") from None
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            item = json.loads(line)
+        except (RecursionError, ValueError) as error:
+            raise ValueError(f"{where}: not JSON: {error}") from None
+        _check(item, task, where)
+        items.append(item)
     if len(items) <= task.shots:
         raise ValueError(
             f"{path}: {task.name} shows {task.shots} other items before each, but there are "

@@ -49,6 +49,9 @@ def question(
         encode: Text to ids, as ordinary text.
         bos_id: What each row begins with; None for nothing.
         context_length: The most ids of a row; of longer ones the last are kept.
+
+    Raises:
+        ValueError: A row has a single id.
     """
     item = items[index]
     before = "".join(f"{solved(task, shot)}\n\n" for shot in shots(items, index, task.shots))
@@ -79,6 +82,12 @@ def question(
         cropped.append(row[lost:])
         # A first token that nothing stands before cannot be scored.
         cut.append((max(start - lost, 1), end - lost))
+    if any(start >= end for start, end in cut):
+        raise ValueError(
+            f"item {index} of {task.name} leaves a row of one token, in which nothing stands "
+            f"before what is to be scored: the context length is {context_length}; use a model "
+            "with a longer one, and a tokenizer with <|bos|>"
+        )
     return Question(cropped, cut, gold, cropped != rows)
 
 

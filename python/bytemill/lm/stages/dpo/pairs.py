@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 from bytemill.chat.conversation import Conversation, Message
@@ -64,7 +65,7 @@ class Pairs:
     bad: list[str]
     """Lines that are not pairs: file, line and reason."""
 
-    @property
+    @cached_property
     def content(self) -> str:
         """A SHA-256 of what is trained on."""
         result = hashlib.sha256()

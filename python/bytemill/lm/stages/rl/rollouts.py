@@ -18,7 +18,7 @@ from bytemill.lm.generate.weights import DecodingWeights
 from bytemill.lm.model.adapters.lora import has_adapters, merged
 from bytemill.lm.model.transformer import Transformer
 from bytemill.lm.stages.rl.settings import RlSettings
-from bytemill.tasks.task import Item, Task
+from bytemill.tasks.task import Item, Task, judged
 from bytemill.tools.calculator import calculate
 
 
@@ -155,6 +155,9 @@ def roll_out(
 
     Returns:
         `settings.samples` rollouts for each question, in order.
+
+    Raises:
+        ValueError: The judge gives something that is not a finite number.
     """
     was_training = model.training
     model.eval()
@@ -175,7 +178,7 @@ def roll_out(
                 tool=tool,
             )
             for (question, _), reply in zip(rows, written, strict=True):
-                reward = float(task.judge(question.item, reply.message))
+                reward = judged(task, question.item, reply.message)
                 is_finished = reply.finish == "stop"
                 found.append(
                     Rollout(

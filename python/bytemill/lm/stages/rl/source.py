@@ -13,7 +13,6 @@ from bytemill.chat.render import Renderer
 from bytemill.lm.batches.loaders import IGNORED
 from bytemill.lm.generate.replies import Tool
 from bytemill.lm.model.transformer import Transformer
-from bytemill.lm.stages.conversations import Conversations, Share
 from bytemill.lm.stages.rl.advantages import Batch, weigh
 from bytemill.lm.stages.rl.objective import Computing, Rows, token_log_probs
 from bytemill.lm.stages.rl.rollouts import Questions, check_judged, roll_out
@@ -83,8 +82,8 @@ class RolloutSource:
         self._replay = replay if settings.replay_rows else None
         self._reference = reference if settings.kl is not None else None
         self._tool, self._computing, self._dtype, self._rows = tool, computing, dtype, rows
-        self.content = Conversations([Share(task)], renderer, None, mask=True).content
-        """What stands for the questions, by which a run that goes on knows them."""
+        self.content = task.content()
+        """By which a run that goes on knows its questions and their answers."""
         self._batch = self._place = self._left = 0
         self._held: list[Row] = []
         self._told = dict.fromkeys(FIGURES, 0.0)

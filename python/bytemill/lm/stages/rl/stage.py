@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -217,6 +218,10 @@ class Rl(Stage[RlConfig]):
         return []
 
     def _val_content(self) -> str | None:
+        return self._content_of_val
+
+    @cached_property
+    def _content_of_val(self) -> str | None:
         if not self.mixture.val:
             return None
         shares = [Share(share.task, 1, None) for share in self.mixture.val]
