@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final, get_args
 
 from bytemill._types import TieBreak
@@ -127,12 +127,12 @@ IN_NO_TEXT: Final = tuple(bytes([byte]) for byte in (0xC0, 0xC1, *range(0xF5, 0x
 """The 13 bytes that UTF-8 never has."""
 
 
-def check_ranks(ranks: dict[bytes, int], *, all_bytes: bool) -> None:
+def check_ranks(ranks: dict[bytes, int], may_lack: Collection[bytes] = ()) -> None:
     """Refuses what are not tokens with ids of their own, all 256 bytes among them.
 
     Args:
         ranks: Tokens with their ids.
-        all_bytes: Whether those that UTF-8 never has must be among them, too.
+        may_lack: Single bytes that need not be among them.
 
     Raises:
         TypeError: For a token that is not bytes, an id that is not an int.
@@ -144,8 +144,7 @@ def check_ranks(ranks: dict[bytes, int], *, all_bytes: bool) -> None:
         if not token:
             raise ValueError(f"b'' (id {id_!r}) is not a token; expected at least one byte")
         check_id("", token, id_)
-    needed = (b for b in range(256) if all_bytes or bytes([b]) not in IN_NO_TEXT)
-    missing = [b for b in needed if bytes([b]) not in ranks]
+    missing = [b for b in range(256) if bytes([b]) not in ranks and bytes([b]) not in may_lack]
     if missing:
         raise ValueError(
             f"{len(missing)} single bytes are missing, the first 0x{missing[0]:02x}; a byte-level "
@@ -175,9 +174,9 @@ def check_utf8(token: bytes, id_: int) -> str:
 
 
 def with_all_bytes(ranks: dict[bytes, int], n_vocab: int) -> dict[bytes, int]:
-    """`ranks` with those of `IN_NO_TEXT` that it lacks, whose ids follow all others, if any: a text
-    never has them."""
-    lacking = [byte for byte in IN_NO_TEXT if byte not in ranks]
+    """`ranks` with the single bytes that it lacks, whose ids follow all others; no text that is
+    encoded has them."""
+    lacking = [byte for b in range(256) if (byte := bytes([b])) not in ranks]
     first = min(n_vocab, MAX_VOCAB_SIZE - 1 - len(lacking))
     more = {byte: first + i for i, byte in enumerate(lacking)}
     return {**ranks, **more} if more else ranks

@@ -10,9 +10,9 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NoReturn
 
 _NOT_MAPPED: Final = ("failed to map segment", "cannot allocate memory")
 """What glibc says, and ImportError with it, where there is no memory for a library."""
@@ -170,15 +170,30 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
         file.write(data)
 
 
-def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
+def strict_json(text: str) -> Any:
+    """What JSON says; ValueError for NaN and Infinity too, which Python reads and JSON lacks."""
+
+    def refuse(constant: str) -> NoReturn:
+        raise ValueError(f"{constant} is not a number in JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def read_json_object(
+    path: str | os.PathLike[str], *, loads: Callable[[str], Any] = json.loads
+) -> dict[str, Any]:
     """The object in a JSON file.
+
+    Args:
+        path: The file.
+        loads: What reads its text.
 
     Raises:
         OSError: If it cannot be read.
         ValueError: If it is not JSON, or not an object; the message names the file.
     """
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        data = loads(Path(path).read_text(encoding="utf-8"))
     except (RecursionError, ValueError) as error:  # nested too deep, bad UTF-8, bad JSON
         raise ValueError(f"{path}: not valid JSON: {error}") from error
     if not isinstance(data, dict):

@@ -95,6 +95,12 @@ class Shape:
         object.__setattr__(self, "core", json.dumps(core, sort_keys=True) if any(tells) else None)
 
     @property
+    def refused(self) -> frozenset[bytes]:
+        """The single bytes that text must not have."""
+        steps = (step for step in self.normalizers if step["type"] == "Refuse")
+        return frozenset(bytes([byte]) for step in steps for byte in step["bytes"])
+
+    @property
     def decides(self) -> str:
         """All of it that decides ids; "" if nothing does."""
         if self.core is None and not self.before and not self.after:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 from bytemill import _core, patterns
 from bytemill._arguments import (
+    IN_NO_TEXT,
     check_id,
     check_ranks,
     check_special_token,
@@ -29,8 +30,8 @@ class Vocabulary:
 
     Args:
         mergeable_ranks: Tokens with their ids, all 256 single bytes among them; with a shape, those
-            that UTF-8 never has may be missing. Ids may have holes. What the Rust core has read,
-            and checked, becomes Python's when first asked for; ranks are ids there.
+            that UTF-8 never has, or that it refuses, may be missing. Ids may have holes. What the
+            Rust core has read, and checked, becomes Python's when asked for; ranks are ids there.
         special_tokens: Special tokens with their ids. Two may share an id, as in tiktoken's
             o200k_harmony; it decodes to the first of them.
         pattern: A named pattern ("gpt2", "cl100k", "o200k", "nanochat") or a regex in the syntax of
@@ -67,7 +68,7 @@ class Vocabulary:
             self._read = ranks = taken = mergeable_ranks
         else:
             self.__dict__["mergeable_ranks"] = ranks = dict(mergeable_ranks)
-            check_ranks(ranks, all_bytes=shape is None)
+            check_ranks(ranks, () if shape is None else (*IN_NO_TEXT, *shape.refused))
             taken = set(ranks.values())
         # An added token may be an ordinary one as well.
         tokens = special.items() if shape is not None else ()

@@ -21,7 +21,7 @@ def small(monkeypatch):
 
 def test_table_and_json(tmp_path, capsys):
     run = make_chat_run(tmp_path / "talker")
-    words = ("--device", "cpu", "--batch-sizes", 1, 3, "--runs", 1)
+    words = ("--device", "cpu", "--batch-sizes", 1, "--batch-sizes", 3, "--runs", 1)
     status, out, err = call(capsys, "infer-bench", run, *words)
     assert (status, err) == (0, "")
     *table, last = out.splitlines()

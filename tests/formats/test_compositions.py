@@ -1,5 +1,7 @@
 """Random compositions of a tokenizer.json's components; see fuzz.compositions too."""
 
+import json
+import pickle
 import random
 from collections import Counter
 
@@ -11,7 +13,7 @@ from bytemill.formats.tokenizer_json import content
 from tests.support import compositions
 from tests.support.families import byte_level, token
 
-pytest.importorskip("tokenizers", reason="tokenizers is not installed")
+tokenizers = pytest.importorskip("tokenizers", reason="tokenizers is not installed")
 
 
 def test_random_compositions_are_equal_or_refused():
@@ -105,3 +107,39 @@ def test_tokens_that_are_not_in_the_byte_alphabet(tmp_path):
     vocab["中文"] = -1
     with pytest.raises(ValueError, match="the id of '中文' is -1"):
         content.vocabulary(data, "negative")
+
+
+@pytest.mark.parametrize("normalizer", [None, {"type": "NFC"}])
+def test_bytes_that_are_rare_in_text_may_be_missing(tmp_path, normalizer):
+    """StarCoder lacks 0xf1, Falcon control characters. tokenizers leaves them out; here
+    text with them is refused."""
+    lacking = (1, 0x7F, 0xF1)
+    tokens = [*(to_text(bytes([b])) for b in range(256) if b not in lacking), "ab"]
+    vocab = {text: i for i, text in enumerate(tokens)}
+    data = compositions.document(random.Random(3), vocab, [["a", "b"]])
+    data.update(added_tokens=[], normalizer=normalizer, post_processor=None)
+    data["pre_tokenizer"] = byte_level()
+    rng = random.Random(2)
+    texts = ["", "ab a\x02b", "e\u0301" * 3, "\U0003ffff\U00080000"]
+    texts += [compositions.text(rng) for _ in range(30)]
+    texts = [text for text in texts if not any(byte in text.encode() for byte in lacking)]
+    assert compositions.compare(data, texts) == "equal"
+    file = tmp_path / "tokenizer.json"
+    file.write_text(compositions.dumped(data), encoding="utf-8")
+    theirs, ours = tokenizers.Tokenizer.from_file(str(file)), Tokenizer.from_huggingface(file)
+    assert theirs.encode("a\x01b", add_special_tokens=False).ids == [vocab["a"], vocab["b"]]
+    ours.save(tmp_path / "saved")
+    ours.to_huggingface(tmp_path / "again.json")
+    assert json.loads((tmp_path / "again.json").read_text(encoding="utf-8")) == data
+    for one in (ours, Tokenizer.load(tmp_path / "saved"), pickle.loads(pickle.dumps(ours))):
+        assert one.fingerprint == ours.fingerprint
+        assert one.encode("ab" * 9) == [vocab["ab"]] * 9
+        for text, byte in (("a\x01b", "0x01"), ("\x7f", "0x7f"), ("ab" * 9 + "\U00040000", "0xf1")):
+            for call in (one.encode, one.encode_ordinary, one.encode_with_offsets, one.count):
+                with pytest.raises(ValueError, match=f"it has the byte {byte}"):
+                    call(text)
+            for calls in (one.encode_batch, lambda t, one=one: list(one.encode_iterable(t))):
+                with pytest.raises(ValueError, match=f"it has the byte {byte}"):
+                    calls(["fine", text])
+    with pytest.raises(ValueError, match="fewer than all bytes"):
+        ours.to_tiktoken(tmp_path / "o.tiktoken")

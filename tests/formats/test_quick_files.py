@@ -158,6 +158,20 @@ def test_random_compositions_are_read_alike():
     assert n_read > 20
 
 
+@pytest.mark.parametrize("constant", [float("nan"), float("-inf")])
+@pytest.mark.parametrize("place", ["extra", "truncation"])
+def test_what_json_lacks_is_refused_by_both_readers(tmp_path, place, constant):
+    """It would be kept, and written into files that other programs do not read."""
+    for which, data in enumerate(small()[:2]):
+        path = tmp_path / "tokenizer.json"
+        path.write_text(json.dumps({**data, place: constant}))
+        assert quick.vocabulary(path.read_bytes(), "some") is None
+        if which:  # as it is, the core reads it
+            path.write_text(path.read_text().replace('"model"', '"mod\\u0065l"'))
+        with pytest.raises(ValueError, match=r"not valid JSON: (NaN|-Infinity) is not a number"):
+            Tokenizer.from_huggingface(path)
+
+
 @pytest.mark.parametrize("which", range(3))
 def test_frequent_files_are_not_parsed_again(tmp_path, monkeypatch, which):
     """Neither by Python, which takes a hundred times as long, nor by `tokenizers`."""

@@ -196,7 +196,7 @@ def read(path: StrPath) -> Vocabulary:
     name = file.parent.name or "bytemill"
     vocabulary = quick.vocabulary(file.read_bytes(), name)
     if vocabulary is None:
-        data = files.read_json_object(file)
+        data = files.read_json_object(file, loads=files.strict_json)
         try:
             vocabulary = content.vocabulary(data, name)
         except (TypeError, ValueError) as error:

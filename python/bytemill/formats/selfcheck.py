@@ -66,7 +66,10 @@ def check(vocabulary: Vocabulary, other: Callable[[str], list[int]], library: st
     Raises:
         ValueError: With the first text that it encodes differently, or fails on.
     """
+    refused = vocabulary.shape.refused if vocabulary.shape is not None else frozenset()
     for text in sample(vocabulary):
+        if any(byte in text.encode() for byte in refused):
+            continue
         ours = vocabulary.encoder.encode(text)
         with panics_caught(library, text):
             theirs = other(text)
@@ -140,7 +143,7 @@ def refuse_shape(vocabulary: Vocabulary, target: str) -> None:
     shape = vocabulary.shape
     told = []
     if shape is not None and shape.core is not None:
-        kinds = ", ".join(step["type"] for step in shape.normalizers)
+        kinds = ", ".join(step["type"] for step in shape.normalizers if step["type"] != "Refuse")
         told += [f"a normalizer ({kinds})"] * bool(kinds)
         told += ["a space put before the text"] * (shape.prefix_space or shape.prefix_first)
         told += ["merging that begins with characters"] * shape.of_characters
@@ -149,6 +152,7 @@ def refuse_shape(vocabulary: Vocabulary, target: str) -> None:
         )
         told += ["ids that do not follow the merges"] * (shape.n_merged is not None)
         told += ["tokens that no merge makes"] * (not shape.whole_tokens)
+        told += ["fewer than all bytes"] * bool(shape.refused)
     if vocabulary.pat_str.startswith('{"splits":'):
         told.append("several splits in a row")
     if told:

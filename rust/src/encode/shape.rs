@@ -96,6 +96,12 @@ fn step(value: &Value) -> Result<Step> {
         }
         "Replace" => Step::replace_matches(text("regex"), text("content"))?,
         "Prepend" => Step::Prepend(text("prepend").to_owned()),
+        "Refuse" => {
+            let bytes = value["bytes"].as_array().into_iter().flatten();
+            let byte = |b: &Value| b.as_u64().and_then(|b| u8::try_from(b).ok());
+            let bytes: Option<_> = bytes.map(byte).collect();
+            Step::Refuse(bytes.ok_or_else(|| bad(value, "not all of them are bytes"))?)
+        }
         _ => return Err(bad(value, "there is no such normalizer")),
     })
 }

@@ -119,6 +119,7 @@ impl Aligned {
                 (self.text, self.from) = (text, from);
             }
             Step::Prepend(before) => self.prepend(before)?,
+            Step::Refuse(bytes) => Step::check(&self.text, bytes)?,
         }
         Ok(())
     }

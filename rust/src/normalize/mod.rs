@@ -35,6 +35,8 @@ pub enum Step {
     ReplaceMatches(Box<Regex>, String),
     /// Put before text that is not empty.
     Prepend(String),
+    /// Text with one of these bytes is refused; the vocabulary has no token for them.
+    Refuse(Box<[u8]>),
 }
 
 impl Step {
@@ -74,6 +76,27 @@ impl Step {
             _ => {}
         }
         Ok(found)
+    }
+
+    /// Looks for bytes that are refused.
+    fn check(text: &str, refused: &[u8]) -> Result<()> {
+        let mut is_refused = [false; 256];
+        for &byte in refused {
+            is_refused[usize::from(byte)] = true;
+        }
+        let Some(at) = text.bytes().position(|byte| is_refused[usize::from(byte)]) else {
+            return Ok(());
+        };
+        let value = text[at..].chars().next().map(|c| format!("{c:?}"));
+        Err(Error::argument(
+            "text",
+            value.unwrap_or_default(),
+            format!(
+                "it has the byte 0x{:02x}, for which the vocabulary has no token; `tokenizers` would leave it \
+                 out without a word; take it out",
+                text.as_bytes()[at]
+            ),
+        ))
     }
 
     fn apply<'a>(&self, text: Cow<'a, str>) -> Result<Cow<'a, str>> {
@@ -118,6 +141,10 @@ impl Step {
                 true => None,
                 false => Some(memory::string(&[before, &text])?),
             },
+            Self::Refuse(bytes) => {
+                Self::check(&text, bytes)?;
+                None
+            }
         };
         Ok(changed.map_or(text, Cow::Owned))
     }
@@ -168,6 +195,7 @@ impl Normalizer {
         let is_local = |step: &Step| match step {
             Step::Form(_) => true,
             Step::ReplaceText(old, _) => old.bytes().all(|byte| !byte.is_ascii()),
+            Step::Refuse(_) => true,
             _ => false,
         };
         self.steps.iter().all(is_local)

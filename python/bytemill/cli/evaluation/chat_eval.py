@@ -93,6 +93,7 @@ def parser() -> argparse.ArgumentParser:
         "--pass-at",
         type=int,
         nargs="+",
+        action="extend",
         metavar="K",
         help="the k of pass@k, up to --samples (default: 1 and --samples)",
     )

@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
         "--batch-sizes",
         type=int,
         nargs="+",
-        default=list(_BATCH_SIZES),
+        action="extend",
         metavar="N",
         help=f"rows computed together (default: {' '.join(map(str, _BATCH_SIZES))})",
     )
@@ -68,8 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> None:
     """Measures and prints."""
+    sizes = list(_BATCH_SIZES) if args.batch_sizes is None else args.batch_sizes
     for name, value in (
-        *(("--batch-sizes", size) for size in args.batch_sizes),
+        *(("--batch-sizes", size) for size in sizes),
         *((f"--{name}", getattr(args, name)) for name in ("prompt", "tokens", "runs")),
     ):
         if value is not None and not 1 <= value <= 1_000_000:
@@ -86,7 +87,7 @@ def run(args: argparse.Namespace) -> None:
     weights = DecodingWeights(loaded.model, dtype)
     limits = device_limits(weights.device, dtype)
     speeds: list[Speed] = []
-    for size in args.batch_sizes:
+    for size in sizes:
         speeds += measure(weights, limits, size, n_prompt=n_prompt, n_new=n_new, runs=args.runs)
     name = device_name(weights.device)
     print(_text(name, str(dtype).removeprefix("torch."), limits, speeds))

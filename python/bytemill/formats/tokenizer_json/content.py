@@ -1,7 +1,7 @@
 """What a tokenizer.json says, as a vocabulary with a shape, and back."""
 
-from collections.abc import Callable, Collection
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, Final, NamedTuple
 
 from bytemill import _core
 from bytemill._arguments import check_id
@@ -16,6 +16,10 @@ from bytemill.formats.tokenizer_json import added_tokens, characters, pipeline, 
 from bytemill.formats.tokenizer_json.order import Merging
 from bytemill.shape import MARK, AddedToken, Shape
 from bytemill.vocabulary import Pair, Vocabulary
+
+_RARE: Final = (*range(9), 0x0B, 0x0C, *range(0x0E, 0x20), 0x7F, *range(0xF1, 0xF5))
+"""Control characters but for tabs and line breaks, and what code points from U+40000 on begin with:
+none of them is a character, but for private ones."""
 
 
 class Known(NamedTuple):
@@ -70,7 +74,7 @@ def vocabulary(data: dict[str, Any], name: str, known: Known | None = None) -> V
     shape = Shape(
         document=_document(data, model, vocab, dead.keys() | (special.keys() & vocab.keys())),
         added=tuple(added),
-        normalizers=steps,
+        normalizers=(*steps, *_refused(ranks)) if known is None else steps,
         spellings=tuple(dead.items()),
         prefix_space=cutting.prefix_space,
         passes=added_tokens.need_passes(added, normalizes=bool(steps)),
@@ -80,6 +84,17 @@ def vocabulary(data: dict[str, Any], name: str, known: Known | None = None) -> V
     if known is not None:
         return Vocabulary(known.ranks, special, pattern=cutting.pattern, name=name, shape=shape)
     return _ranked(Merging(ranks, special, cutting.pattern, name, shape, pairs, whole_tokens))
+
+
+def _refused(ranks: Mapping[bytes, int]) -> Iterator[dict[str, Any]]:
+    """The step that refuses text with bytes that the tokens lack, if these are rare in text.
+
+    StarCoder lacks 0xf1, Falcon 14 control characters and 0xf2. `tokenizers` leaves such a byte out
+    of a pretoken, and merges what is beside it.
+    """
+    lacking = [byte for byte in _RARE if bytes([byte]) not in ranks]
+    if lacking:
+        yield {"type": "Refuse", "bytes": lacking}
 
 
 def _check_dead(dead: dict[str, int], others: dict[str, int]) -> None:

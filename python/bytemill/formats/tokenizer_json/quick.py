@@ -3,10 +3,9 @@
 It is used only where it is shown to give what reading all of it here would give.
 """
 
-import json
 from typing import Any
 
-from bytemill import _core
+from bytemill import _core, files
 from bytemill.formats import selfcheck
 from bytemill.formats.tokenizer_json import characters, content
 from bytemill.vocabulary import Vocabulary
@@ -24,7 +23,7 @@ def vocabulary(file: bytes, name: str) -> Vocabulary | None:
     if found is None:
         return None
     try:
-        data = json.loads(found.rest.decode("utf-8"))
+        data = files.strict_json(found.rest.decode("utf-8"))
         if characters.applies(data["model"], data.get("pre_tokenizer")):
             return None
         added = _added(data.get("added_tokens"))
