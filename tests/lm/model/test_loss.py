@@ -62,6 +62,8 @@ def test_the_mean_is_of_those_that_count():
     hidden = torch.eye(2)
     chunked = chunked_cross_entropy(hidden, logits.t().contiguous(), targets)
     assert chunked.item() == pytest.approx(expected, rel=1e-6)
+    # Of a single id there is nothing to learn, and places that do not count need not have it.
+    assert cross_entropy(torch.zeros(2, 1), targets).item() == 0
 
 
 def test_softcap_is_what_its_docstring_says():
