@@ -35,6 +35,7 @@ pub(crate) enum Goal {
     /// Ids as they are.
     Ids,
     /// Ids packed to a width.
+    #[cfg_attr(not(feature = "python"), expect(dead_code, reason = "for shards"))]
     Packed(Width),
     /// How many ids there are.
     Count,
@@ -144,6 +145,10 @@ impl<'a> TextFeed<'_, 'a> {
     ///
     /// # Errors
     /// As there.
+    #[cfg_attr(
+        not(feature = "python"),
+        expect(dead_code, reason = "for Python's texts")
+    )]
     pub fn owned(&mut self, text: String, watch: &mut Watch) -> Result<()> {
         let text = Arc::new(text);
         self.each_part(&text, watch, |range| {
