@@ -26,9 +26,11 @@ class RankError(AssertionError):
 def _context():
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
-    # One process imports torch, and the ranks are forked from it.
+    # One process imports torch, and ranks are forked from it. It has what the first optimizer of
+    # a process would import as well, which takes as long again.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pytest", "tests.support.ranks", "bytemill.lm.train"])
+    modules = ["pytest", "tests.support.ranks", "bytemill.lm.train", "torch._dynamo"]
+    context.set_forkserver_preload(modules)
     return context
 
 
