@@ -20,7 +20,8 @@ pytestmark = [
     pytest.mark.skipif(os.name == "nt", reason="needs process groups"),
 ]
 
-# The first `bytemill sft` kills all that the script has started, in the third step, where a test wants it.
+# Where a test wants it, the first `bytemill sft` kills all that the script started, in its third
+# step.
 KILLED = """
 import os, signal
 from pathlib import Path

@@ -1,9 +1,10 @@
-"""A Python that has imported torch already: programs of which a test starts many begin as forks of it.
+"""A Python that has imported torch already: what tests start by the dozen are forks of it.
 
-To import torch and what the first optimizer of a process imports takes four seconds of a processor, and
-`runs/speedrun.sh` starts 27 processes. What these do is done as ever: arguments, environment, folder, standard
-streams, signals, exit and its status are those of a process of its own. Not so what a start decides: an import
-that is forgotten, and another order of hashes. Tests of the programs themselves start them afresh.
+To import torch and what the first optimizer of a process imports takes four seconds of a processor,
+and `runs/speedrun.sh` starts 27 processes. What these do is done as ever: arguments, environment,
+folder, standard streams, signals, exit and its status are those of a process of its own. Not so
+what a start decides: a forgotten import, and another order of hashes. Tests of the programs
+themselves start them afresh.
 """
 
 import contextlib
