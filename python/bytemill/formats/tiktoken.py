@@ -4,9 +4,10 @@ import base64
 import binascii
 import hashlib
 import importlib.util
+import operator
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -46,12 +47,17 @@ _SHA256: Final = {
 
 def ranks_to_bytes(ranks: dict[bytes, int]) -> bytes:
     """Tokens in tiktoken's format: a line "base64 id" for each, by id."""
-    return ranks_in_order(dict(sorted(ranks.items(), key=lambda item: item[1])))
+    return _lines(sorted(ranks.items(), key=operator.itemgetter(1)))
 
 
 def ranks_in_order(ranks: dict[bytes, int]) -> bytes:
     """As `ranks_to_bytes`, in the order given."""
-    return b"".join(b"%b %d\n" % (base64.b64encode(token), id_) for token, id_ in ranks.items())
+    return _lines(ranks.items())
+
+
+def _lines(tokens: Iterable[tuple[bytes, int]]) -> bytes:
+    encoded = binascii.b2a_base64
+    return b"".join([b"%b %d\n" % (encoded(token, newline=False), id_) for token, id_ in tokens])
 
 
 def ranks_from_bytes(data: bytes, source: str) -> dict[bytes, int]:
