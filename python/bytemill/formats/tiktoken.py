@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import tiktoken
 
 # Files that OpenAI publishes, by stem: pattern and special tokens (the files hold neither).
-_PUBLISHED: Final[dict[str, tuple[str, dict[str, int]]]] = {
+PUBLISHED: Final[dict[str, tuple[str, dict[str, int]]]] = {
     "r50k_base": ("gpt2", {"<|endoftext|>": 50256}),
     "p50k_base": ("gpt2", {"<|endoftext|>": 50256}),
     "cl100k_base": (
@@ -113,7 +113,7 @@ def from_tiktoken(
     """
     if isinstance(source, os.PathLike) or (isinstance(source, str) and _is_path(source)):
         path = Path(source)
-        known, known_special = _PUBLISHED.get(path.stem, (None, {}))
+        known, known_special = PUBLISHED.get(path.stem, (None, {}))
         chosen = known if pattern is None else pattern
         if chosen is None:
             raise ValueError(
@@ -127,7 +127,7 @@ def from_tiktoken(
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
     if isinstance(source, str) and (data := _cached(source)) is not None:
-        known, known_special = _PUBLISHED[source]
+        known, known_special = PUBLISHED[source]
         return Vocabulary(
             read_ranks(data, source),
             known_special if special_tokens is None else special_tokens,

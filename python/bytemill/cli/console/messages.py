@@ -33,6 +33,7 @@ _PHRASES = {
     "or remove this one to begin again": "or add --overwrite to begin again",
     "resume it, or choose another folder": "add --resume to go on with it, or name another folder",
     "load takes a folder that Tokenizer.save wrote": "name a folder that tok-train has written",
+    "a folder that Tokenizer.save wrote": "a folder that tok-train has written",
 }
 
 # name='text', name[0]=1, part.name=[1, 2], and `name=` with nothing after it.

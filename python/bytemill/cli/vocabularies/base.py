@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from bytemill import Tokenizer
+from bytemill.cli.vocabularies.given import HELP, read
 from bytemill.tokenizer.extending import check_extensible
 
 
@@ -12,9 +13,10 @@ def add_extend(parser: argparse.ArgumentParser) -> None:
     """--extend."""
     parser.add_argument(
         "--extend",
-        metavar="DIR",
-        help="a tokenizer's folder: its tokens keep their ids, and merges are added up to "
-        "--vocab-size, with its pattern and special tokens (default: begin with the bytes)",
+        metavar="TOKENIZER",
+        help="a tokenizer whose tokens keep their ids, and whose pattern and special tokens are "
+        f"kept; merges are added up to --vocab-size. {HELP[0].upper()}{HELP[1:]} (default: begin "
+        "with the bytes)",
     )
 
 
@@ -54,7 +56,7 @@ def base_of(args: argparse.Namespace) -> Tokenizer | None:
             f"--superwords-from {args.superwords_from}: --extend goes on within the pattern of "
             f"{args.extend}; leave one of them out"
         )
-    base = Tokenizer.load(args.extend)
+    base = read(args.extend)
     check_extensible(base.vocabulary, args.vocab_size)
     args.pattern, args.special = base.pat_str, list(base.special_tokens)
     return base
