@@ -170,19 +170,7 @@ def refuse_shape(vocabulary: Vocabulary, target: str) -> None:
     Raises:
         ValueError: Naming what it is.
     """
-    shape = vocabulary.shape
-    told = []
-    if shape is not None and shape.core is not None:
-        kinds = ", ".join(step["type"] for step in shape.normalizers if step["type"] != "Refuse")
-        told += [f"a normalizer ({kinds})"] * bool(kinds)
-        told += ["a space put before the text"] * (shape.prefix_space or shape.prefix_first)
-        told += ["merging that begins with characters"] * shape.of_characters
-        told += ["added tokens with manners of their own"] * (
-            shape.passes or not all(token.special for token in shape.added)
-        )
-        told += ["ids that do not follow the merges"] * (shape.n_merged is not None)
-        told += ["tokens that no merge makes"] * (not shape.whole_tokens)
-        told += ["fewer than all bytes"] * bool(shape.refused)
+    told = [] if vocabulary.shape is None else beyond(vocabulary.shape)
     if vocabulary.pat_str.startswith('{"splits":'):
         told.append("several splits in a row")
     if told:
@@ -190,6 +178,23 @@ def refuse_shape(vocabulary: Vocabulary, target: str) -> None:
             f"{target} cannot hold {' and '.join(told)}: to_huggingface writes all of this "
             "vocabulary"
         )
+
+
+def beyond(shape: Shape) -> list[str]:
+    """What a shape says beyond tokens, special tokens, a pattern and a template, in words."""
+    if shape.core is None:
+        return []
+    kinds = ", ".join(step["type"] for step in shape.normalizers if step["type"] != "Refuse")
+    manners = shape.passes or not all(token.special for token in shape.added)
+    return [
+        *[f"a normalizer ({kinds})"] * bool(kinds),
+        *["a space put before the text"] * (shape.prefix_space or shape.prefix_first),
+        *["merging that begins with characters"] * shape.of_characters,
+        *["added tokens with manners of their own"] * manners,
+        *["ids that do not follow the merges"] * (shape.n_merged is not None),
+        *["tokens that no merge makes"] * (not shape.whole_tokens),
+        *["fewer than all bytes"] * bool(shape.refused),
+    ]
 
 
 def _cut(text: str) -> str:
