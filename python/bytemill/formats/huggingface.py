@@ -204,10 +204,13 @@ def read(path: StrPath) -> Vocabulary:
             if (said := other_files.of_file(file)) is None:
                 raise
             raise ValueError(f"{source}: it is not a tokenizer.json. {said}") from error
+        selfcheck.refuse_depth(data, source)
         try:
             vocabulary = content.vocabulary(data, name)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{source}: {error}") from error
+    elif vocabulary.shape is not None:
+        selfcheck.refuse_depth(vocabulary.shape.document, source)
     if selfcheck.is_plain(vocabulary):
         return vocabulary
     library = (
