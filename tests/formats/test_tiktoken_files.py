@@ -105,7 +105,7 @@ def test_from_tiktoken_of_something_else(tmp_path):
 def test_published_special_tokens_are_tiktokens():
     from tiktoken_ext import openai_public
 
-    for name, (pattern, special) in tiktoken_format._PUBLISHED.items():
+    for name, (pattern, special) in tiktoken_format.PUBLISHED.items():
         if not name.startswith(("r50k", "p50k")):
             encoding = tiktoken_encoding(name)
             assert encoding.special_tokens == special

@@ -172,10 +172,9 @@ def read(path: StrPath) -> Vocabulary:
     text that a Split leaves unmatched is pretokens of its own where it is there ("Isolated"):
     see `bytemill.formats.oniguruma` and `regex_gaps`.
 
-    A file that holds nothing but tokens, merges, special tokens, a template and a pattern known
-    here (those with names, and those of Llama 3, Qwen, DeepSeek and StarCoder) is settled by its
-    parts. Of any other, where `tokenizers` is installed, it encodes a sample to compare with;
-    elsewhere a file with a pattern that is not known is read with a warning.
+    A file of a published shape is settled by its parts (`selfcheck.is_plain`). Of any other, where
+    `tokenizers` is installed, it encodes a sample to compare with; elsewhere a file with a pattern
+    that is not known is read with a warning.
 
     Tokens and merges are read by the Rust core, and where that finds anything unusual, by Python,
     with the same result.

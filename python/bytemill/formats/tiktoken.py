@@ -4,9 +4,10 @@ import base64
 import binascii
 import hashlib
 import importlib.util
+import operator
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import tiktoken
 
 # Files that OpenAI publishes, by stem: pattern and special tokens (the files hold neither).
-_PUBLISHED: Final[dict[str, tuple[str, dict[str, int]]]] = {
+PUBLISHED: Final[dict[str, tuple[str, dict[str, int]]]] = {
     "r50k_base": ("gpt2", {"<|endoftext|>": 50256}),
     "p50k_base": ("gpt2", {"<|endoftext|>": 50256}),
     "cl100k_base": (
@@ -48,12 +49,17 @@ _SHA256: Final = {
 
 def ranks_to_bytes(ranks: dict[bytes, int]) -> bytes:
     """Tokens in tiktoken's format: a line "base64 id" for each, by id."""
-    return ranks_in_order(dict(sorted(ranks.items(), key=lambda item: item[1])))
+    return _lines(sorted(ranks.items(), key=operator.itemgetter(1)))
 
 
 def ranks_in_order(ranks: dict[bytes, int]) -> bytes:
     """As `ranks_to_bytes`, in the order given."""
-    return b"".join(b"%b %d\n" % (base64.b64encode(token), id_) for token, id_ in ranks.items())
+    return _lines(ranks.items())
+
+
+def _lines(tokens: Iterable[tuple[bytes, int]]) -> bytes:
+    encoded = binascii.b2a_base64
+    return b"".join([b"%b %d\n" % (encoded(token, newline=False), id_) for token, id_ in tokens])
 
 
 def ranks_from_bytes(data: bytes, source: str) -> dict[bytes, int]:
@@ -117,7 +123,7 @@ def from_tiktoken(
     """
     if isinstance(source, os.PathLike) or (isinstance(source, str) and _is_path(source)):
         path = named("source", source)
-        known, known_special = _PUBLISHED.get(path.stem, (None, {}))
+        known, known_special = PUBLISHED.get(path.stem, (None, {}))
         chosen = known if pattern is None else pattern
         if chosen is None:
             raise ValueError(
@@ -132,7 +138,7 @@ def from_tiktoken(
             raise ValueError(f"{path}: {error}") from error
     check_special_ids(special_tokens)
     if isinstance(source, str) and (data := _cached(source)) is not None:
-        known, known_special = _PUBLISHED[source]
+        known, known_special = PUBLISHED[source]
         return Vocabulary(
             read_ranks(data, source),
             known_special if special_tokens is None else special_tokens,
