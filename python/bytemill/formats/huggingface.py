@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from bytemill import files, patterns
-from bytemill.formats import oniguruma, other_files, selfcheck
+from bytemill.formats import oniguruma, selfcheck
 from bytemill.formats.byte_alphabet import from_text, to_text
-from bytemill.formats.tokenizer_json import content, quick
+from bytemill.formats.tokenizer_json import content, other_files, quick
 from bytemill.vocabulary import Pair, Vocabulary
 
 StrPath = str | os.PathLike[str]
