@@ -7,7 +7,7 @@ from typing import Final
 
 from bytemill import files
 from bytemill._arguments import check_str
-from bytemill.formats import other_files
+from bytemill.formats.tokenizer_json import other_files
 
 _NAME: Final = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _FILE: Final = "tokenizer.json"

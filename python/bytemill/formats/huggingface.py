@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from bytemill import files, patterns
-from bytemill.formats import oniguruma, other_files, selfcheck
+from bytemill.formats import oniguruma, selfcheck
 from bytemill.formats.byte_alphabet import from_text, to_text
-from bytemill.formats.tokenizer_json import content, quick
+from bytemill.formats.tokenizer_json import content, other_files, quick
 from bytemill.vocabulary import Pair, Vocabulary
 
 StrPath = str | os.PathLike[str]
@@ -203,10 +203,13 @@ def read(path: StrPath) -> Vocabulary:
             if (said := other_files.of_file(file)) is None:
                 raise
             raise ValueError(f"{source}: it is not a tokenizer.json. {said}") from error
+        selfcheck.refuse_depth(data, source)
         try:
             vocabulary = content.vocabulary(data, name)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{source}: {error}") from error
+    elif vocabulary.shape is not None:
+        selfcheck.refuse_depth(vocabulary.shape.document, source)
     if selfcheck.is_plain(vocabulary):
         return vocabulary
     library = (

@@ -1,9 +1,10 @@
 """Comparing with the other library before an export is trusted: a sample of texts, both ways."""
 
 import contextlib
+import itertools
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 from unicodedata import is_normalized
 
@@ -11,6 +12,9 @@ from bytemill import _core, patterns
 from bytemill.formats import published
 from bytemill.shape import Shape
 from bytemill.vocabulary import Vocabulary
+
+MAX_DEPTH: Final = 127
+"""How deep objects and lists may lie in each other in what `tokenizers` reads, by its library."""
 
 _PIECES: Final = (
     "Hello, world! The quick brown fox jumps over the lazy dog.",
@@ -162,6 +166,26 @@ def tokenizers_or_warning(path: str | os.PathLike[str], action: str) -> Any:
             stacklevel=4,
         )
     return library
+
+
+def refuse_depth(document: Mapping[str, Any], source: str) -> None:
+    """Refuses a tokenizer.json that is nested deeper than `tokenizers` reads any JSON. One that is
+    several times as deep could not be pickled.
+
+    Raises:
+        ValueError: If it is, with its section.
+    """
+    for section, content in document.items():
+        level, depth = [content], 1
+        while level := [part for part in level if isinstance(part, (dict, list))]:
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise ValueError(
+                    f"{source}: {section} is nested more than {MAX_DEPTH} deep, which tokenizers "
+                    "does not read; write sequences in sequences as one"
+                )
+            inside = (part.values() if isinstance(part, dict) else part for part in level)
+            level = list(itertools.chain.from_iterable(inside))
 
 
 def refuse_shape(vocabulary: Vocabulary, target: str) -> None:

@@ -15,7 +15,7 @@ from bytemill import _core, patterns
 from bytemill._arguments import check_special_ids, check_str, shown
 from bytemill.files import named, raising_memory_error
 from bytemill.formats import regex_parser, regex_tree, selfcheck
-from bytemill.formats.other_files import is_sentencepiece
+from bytemill.formats.tokenizer_json.other_files import is_sentencepiece
 from bytemill.vocabulary import Vocabulary
 
 if TYPE_CHECKING:

@@ -50,9 +50,10 @@ def with_tokens(vocabulary: Vocabulary, tokens: Iterable[AddedToken]) -> tuple[V
         return content.vocabulary(document, vocabulary.name), changed
     except ValueError as error:
         new = [t.content for t in tokens if t.content in vocab and t.content not in known]
-        text = next((text for text in new if not _is_its_text(text, vocabulary)), None)
-        if text is None:
+        others = [text for text in new if not _is_its_text(text, vocabulary)]
+        if not others:
             raise
+        text = others[0]
         raise ValueError(
             f"the token {text!r} (id {vocab[text]}) is an ordinary one, and cannot be an added "
             f"one as well here ({error}): in transformers it is then looked for in texts as "
