@@ -36,12 +36,16 @@ def read(
 
     Raises:
         OSError: If a file cannot be read.
-        TypeError: If `special_tokens` is a str, or holds anything else.
-        ValueError: If a file is damaged; if a merge's tokens are not in the vocabulary; if ids do
-            not follow the order of the merges, since ids decide which merge goes first here.
+        TypeError: If `special_tokens` is a str, or holds anything else; for what is not a path.
+        ValueError: For an empty path; if a file is damaged; if a merge's tokens are not in the
+            vocabulary; if ids do not follow the order of the merges, since ids decide which merge
+            goes first here.
     """
     if special_tokens is not None:
         special_tokens = check_special_tokens(special_tokens)
+    vocab_path = files.named("vocab_filepath", vocab_path)
+    merges_path = files.named("merges_filepath", merges_path)
+    pattern = patterns.canonical(pattern)
     source = os.fspath(vocab_path)
     vocab = files.read_json_object(vocab_path)
     merges = _read_merges(merges_path)

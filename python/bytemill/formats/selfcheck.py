@@ -5,8 +5,10 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, Final
+from unicodedata import is_normalized
 
 from bytemill import _core, patterns
+from bytemill.formats import published
 from bytemill.shape import Shape
 from bytemill.vocabulary import Vocabulary
 
@@ -27,18 +29,45 @@ _ENDS: Final = ("", " ", "  ", "\n", " \n ", "\r\n\r\n", "a ", "a  \n", "'s", "\
 
 
 def knows_pattern(vocabulary: Vocabulary) -> bool:
-    """Whether the pattern is one that the core has a scanner for, known by its text."""
-    return _core.has_scanner(vocabulary.pat_str)
+    """Whether the pattern is one whose pretokens the tests compare, known by its text: the core
+    has a scanner for it, or it is a published one."""
+    return _core.has_scanner(vocabulary.pat_str) or vocabulary.pat_str in published.TESTED
 
 
 def is_plain(vocabulary: Vocabulary) -> bool:
-    """Whether there is nothing in it but tokens, special tokens and a pattern that the core knows.
+    """Whether what another library's file says is decided by its parts, of which no sample of texts
+    could say more: tokens, merges and ids are compared when the file is read, and how all else on
+    this list works, the tests compare with that library.
 
-    What another library's file says is then decided by its parts, all of which are compared when it
-    is read; no sample of texts could say more.
+    It is: a known pattern; no normalizer, or NFC; ids that follow the merges; rare bytes that are
+    no tokens; added tokens that are found beside letters too and that NFC leaves as they are.
     """
     shape = vocabulary.shape
-    return knows_pattern(vocabulary) and (shape is None or shape.core is None)
+    if not knows_pattern(vocabulary):
+        return False
+    return shape is None or shape.core is None or _is_settled(shape)
+
+
+def _is_settled(shape: Shape) -> bool:
+    steps = [step["type"] for step in shape.normalizers if step["type"] != "Refuse"]
+    model = shape.document["model"]
+    others = (
+        shape.prefix_space,
+        shape.prefix_first,
+        shape.n_merged is not None,
+        not shape.whole_tokens,
+        shape.of_characters,
+        shape.spellings,
+        model.get("byte_fallback"),
+        steps and model.get("ignore_merges"),
+    )
+    if any(others) or steps not in ([], ["NFC"]):
+        return False
+    return not any(
+        token.single_word
+        or (steps and token.normalized and not is_normalized("NFC", token.content))
+        for token in shape.added
+    )
 
 
 def sample(vocabulary: Vocabulary) -> list[str]:
