@@ -8,8 +8,7 @@ use crate::error::OutOfMemory;
 use crate::system::memory;
 use crate::train::pair_table::{NONE, Pair};
 use crate::train::tokens::{Candidate, Tokens};
-use std::collections::BinaryHeap;
-use std::collections::binary_heap::PeekMut;
+use dary_heap::{OctonaryHeap, PeekMut};
 
 /// Binary digits that tell buckets apart.
 const DIGITS: u32 = 10;
@@ -29,7 +28,7 @@ pub struct Queue<'a> {
     first: Vec<u32>,
     /// The bucket whose pairs are in the heap; no higher one has any.
     highest: usize,
-    heap: BinaryHeap<Candidate<'a>>,
+    heap: OctonaryHeap<Candidate<'a>>,
 }
 
 impl<'a> Queue<'a> {
@@ -43,7 +42,7 @@ impl<'a> Queue<'a> {
             tokens,
             first: memory::filled(NONE, n_buckets)?,
             highest: n_buckets,
-            heap: BinaryHeap::new(),
+            heap: OctonaryHeap::new(),
         })
     }
 
@@ -67,7 +66,9 @@ impl<'a> Queue<'a> {
             return Ok(());
         }
         let candidate = Candidate::new(pair.count, pair.ids, number, self.tokens);
-        memory::push_heap(&mut self.heap, candidate)
+        self.heap.try_reserve(1)?;
+        self.heap.push(candidate);
+        Ok(())
     }
 
     /// Takes out the pair that is next; `None` if none reaches the threshold. `drop` is given those that don't.
