@@ -26,7 +26,7 @@ mod trie;
 
 use crate::error::OutOfMemory;
 use crate::system::memory;
-pub(crate) use across::Across;
+pub(crate) use across::{Across, Joints};
 pub(crate) use borders::Borders;
 pub(crate) use merge_longest::Scratch;
 pub(crate) use merge_short::{CONCURRENT, MergeShort, MergedPiece};

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from bytemill import Tokenizer
+from bytemill.chat.render import with_special_tokens
 from bytemill.cli.vocabularies.given import HELP, read
 from bytemill.tokenizer.extending import check_extensible
 
@@ -38,13 +39,12 @@ def add_superwords(parser: argparse.ArgumentParser) -> None:
 
 
 def base_of(args: argparse.Namespace) -> Tokenizer | None:
-    """The tokenizer of --extend, whose pattern and special tokens become those of `args`.
+    """The tokenizer of --extend, with --chat after it has got what it lacks; None without.
 
     Raises:
         ValueError: It cannot be extended to --vocab-size; --pattern or --special is given, too.
     """
     if args.extend is None:
-        args.pattern = "gpt2" if args.pattern is None else args.pattern
         return None
     if args.pattern is not None or args.special:
         given = "--special" if args.pattern is None else "--pattern"
@@ -57,6 +57,7 @@ def base_of(args: argparse.Namespace) -> Tokenizer | None:
             f"{args.extend}; leave one of them out"
         )
     base = read(args.extend)
+    if args.chat:
+        base = with_special_tokens(base)
     check_extensible(base.vocabulary, args.vocab_size)
-    args.pattern, args.special = base.pat_str, list(base.special_tokens)
     return base

@@ -16,12 +16,13 @@ from bytemill.cli.command import EPILOG, check_new, exit_status
 from bytemill.cli.console import inputs
 from bytemill.cli.console.interrupts import held
 from bytemill.cli.progress import Progress
+from bytemill.cli.vocabularies import saved
 from bytemill.cli.vocabularies.given import HELP, read
 from bytemill.data import expand_inputs, iter_documents
 from bytemill.data.readers import check_packages
 from bytemill.files import new_folder
 from bytemill.folder_lock import locked
-from bytemill.formats.folder import CONFIG_NAME, DOING, write
+from bytemill.formats.folder import CONFIG_NAME, DOING
 from bytemill.tokenizer.pruning import separators
 
 
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace, out: Path) -> None:
             )
             smaller = whole.pruned(documents, min_count=args.min_count)
         with held():
-            write(smaller.vocabulary, out)  # the folder is locked
+            written = saved.save(smaller, out)
             args.was_saved = True
     seconds = time.perf_counter() - began
     went = len(whole) - len(smaller)
@@ -91,6 +92,6 @@ def run(args: argparse.Namespace, out: Path) -> None:
             f"{len(smaller):,} of {formatting.count(len(whole), 'token')}; {went:,} went",
         ),
         ("fingerprint", smaller.fingerprint),
-        ("written", f"{out / CONFIG_NAME}"),
+        *saved.told(written),
     ]
     print(formatting.rows(rows))
