@@ -5,6 +5,7 @@ use crate::error::OutOfMemory;
 use crate::system::memory;
 use crate::system::pages::Pages;
 use crate::system::prefetch::prefetch;
+use std::sync::{Mutex, PoisonError};
 
 /// No value.
 pub const NONE: u32 = u32::MAX;
@@ -213,5 +214,26 @@ impl Merges {
     pub(crate) fn join(&mut self, left: u32, right: u32, token: u32) -> Result<(), OutOfMemory> {
         Origin::join(&mut self.origins, (left, right), token);
         self.pairs.insert(left, right, token)
+    }
+}
+
+/// Merges that are kept for whoever takes them first; a copy has none.
+#[derive(Debug, Default)]
+pub(crate) struct Kept(Mutex<Option<Merges>>);
+
+impl Kept {
+    pub(crate) fn new(merges: Merges) -> Self {
+        Self(Mutex::new(Some(merges)))
+    }
+
+    pub(crate) fn take(&self) -> Option<Merges> {
+        let mut merges = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        merges.take()
+    }
+}
+
+impl Clone for Kept {
+    fn clone(&self) -> Self {
+        Self::default()
     }
 }

@@ -3,12 +3,12 @@
 use crate::error::{Error, OutOfMemory, Result};
 use crate::system::memory;
 use crate::system::prefetch::prefetch;
-use crate::vocabulary::pair_map::{Merges, NONE};
+use crate::vocabulary::pair_map::{Kept, Merges, NONE};
 use crate::vocabulary::symbols::{Symbols, is_long_char};
 use crate::vocabulary::token_map::{ById, Key, TokenMap};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// Tokens whose places in memory are asked for together.
 const AHEAD: usize = 32;
@@ -18,7 +18,7 @@ const AHEAD: usize = 32;
 ///
 /// All tokens lie in one piece of memory, the 256 single bytes first, then characters that merging begins with,
 /// if it does ([`Ranks::of_characters`]), and then the others by rank; `index` below is a place in that order.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Ranks {
     /// Tokens from this index on are found as whole pretokens only: no merge makes them.
     n_merged: usize,
@@ -30,7 +30,7 @@ pub struct Ranks {
     by_bytes: TokenMap,
     by_id: ById,
     /// What the tokens are merged from, if whoever read them has found it, until a table takes it.
-    merges: Mutex<Option<Merges>>,
+    merges: Kept,
 }
 
 fn bad(value: impl ToString, reason: &str) -> Error {
@@ -127,7 +127,7 @@ impl Ranks {
             ids,
             by_bytes: TokenMap::with_capacity(tokens.len())?,
             by_id,
-            merges: Mutex::default(),
+            merges: Kept::default(),
         };
         ranks.starts.push(0);
         for (token, _) in &tokens {
@@ -175,14 +175,13 @@ impl Ranks {
 
     /// Keeps what the tokens are merged from for the first table that is made of them.
     pub(super) fn with_merges(self, merges: Merges) -> Self {
-        let merges = Mutex::new(Some(merges));
+        let merges = Kept::new(merges);
         Self { merges, ..self }
     }
 
     /// What the tokens are merged from, if it is known and nobody has taken it.
     pub(super) fn take_merges(&self) -> Option<Merges> {
-        let mut merges = self.merges.lock().unwrap_or_else(PoisonError::into_inner);
-        merges.take()
+        self.merges.take()
     }
 
     /// Tokens from this index on are found as whole pretokens only.

@@ -56,8 +56,16 @@ impl<'a> Key<'a> {
     pub(super) fn hash(&self) -> u64 {
         let mut hash = mix(self.head, self.bytes.len() as u64);
         if self.bytes.len() > 8 {
-            for chunk in self.bytes[8..].chunks(8) {
-                hash = mix(hash, head(chunk));
+            let mut rest = &self.bytes[8..];
+            while let Some((eight, after)) = rest.split_first_chunk() {
+                hash = mix(hash, u64::from_le_bytes(*eight));
+                rest = after;
+            }
+            // Those that are left over come with some of those before.
+            if let Some(eight) = self.bytes.last_chunk()
+                && !rest.is_empty()
+            {
+                hash = mix(hash, u64::from_le_bytes(*eight));
             }
         }
         hash
@@ -67,10 +75,13 @@ impl<'a> Key<'a> {
 /// Up to eight bytes as a number, the first the lowest.
 #[inline]
 fn head(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .take(8)
-        .rfold(0, |word, &byte| word << 8 | u64::from(byte))
+    match bytes.first_chunk() {
+        Some(eight) => u64::from_le_bytes(*eight),
+        None => bytes
+            .iter()
+            .rev()
+            .fold(0, |word, &byte| word << 8 | u64::from(byte)),
+    }
 }
 
 /// A number from two that depends on every bit of either.
@@ -81,7 +92,7 @@ fn mix(a: u64, b: u64) -> u64 {
 }
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct TokenMap {
     /// Zero, or half of a hash and an index plus 1. At most two thirds are taken.
     slots: Pages<u64>,
@@ -145,7 +156,7 @@ impl TokenMap {
 }
 
 /// Id -> index.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum ById {
     /// At place `id` the index, or `u32::MAX`.
     Dense(Vec<u32>),
