@@ -184,8 +184,7 @@ def test_random_merges(tmp_path):
                 vocab += [] if "".join(pair) in vocab else ["".join(pair)]
         if seed % 3 == 0:
             rng.shuffle(merges)
-        ignores = seed % 4 == 1
-        data = of(vocab, merges, model={"ignore_merges": ignores})
+        data = of(vocab, merges)
         ours = read(tmp_path, data)
         other = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
         letters = [text.replace(MARK, " ") for text in (*alphabet, "b")]
@@ -223,6 +222,7 @@ def test_what_is_cut():
 
 REFUSED = {
     "no byte to fall back on": (lambda d: d["model"]["vocab"].pop("<0x41>"), "<0x41>"),
+    "whole tokens": (lambda d: d["model"].update(ignore_merges=True), "ignore_merges"),
     "no fallback": (lambda d: d["model"].update(byte_fallback=False), "byte_fallback"),
     "no space": (
         lambda d: (d["model"]["vocab"].pop(MARK), d["model"]["merges"].clear()), "U\\+2581"

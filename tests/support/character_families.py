@@ -102,7 +102,6 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "decoder": decoder(marked=False),
         "first": FIRST,
         "train": None,
-        "model": {"ignore_merges": True},
     },
 }
 

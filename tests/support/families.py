@@ -35,8 +35,14 @@ KIMI = (
     r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 DEEPSEEK_WORDS = (
-    r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
+    r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"""
     r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+).replace(r"\r\n", "\r\n")
+QWEN_3_5 = ONE_DIGIT.replace(r"\p{L}+", r"[\p{L}\p{M}]+").replace(r"\s\p{L}", r"\s\p{L}\p{M}")
+DEEPSEEK_CASED = (
+    "A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕ"
+    "ἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳ"
+    "Ꙁ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃"
 )
 BLOOM = r" ?[^(\s|[.,!?…。，、।۔،])]+"
 
@@ -186,6 +192,13 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "post_processor": byte_level(trim_offsets=False, use_regex=False),
         "model": {"continuing_subword_prefix": "", "end_of_word_suffix": ""},
     },
+    "qwen-3.5": {
+        "normalizer": NFC,
+        "pre_tokenizer": one_split(QWEN_3_5),
+        "last": [token("<|endoftext|>"), *map(token, IM), token("<think>", special=False)],
+        "post_processor": byte_level(trim_offsets=False, use_regex=False),
+        "model": {"continuing_subword_prefix": "", "end_of_word_suffix": ""},
+    },
     "deepseek-v3": {
         "normalizer": {"type": "Sequence", "normalizers": []},
         "pre_tokenizer": DEEPSEEK,
@@ -207,6 +220,27 @@ FAMILIES: dict[str, dict[str, Any]] = {
         ),
         "last": [token("<｜end▁of▁sentence｜>"), token("<｜fim▁hole｜>", special=False)],
         "post_processor": template(["<｜end▁of▁sentence｜>"]),
+    },
+    "deepseek-v2": {
+        "normalizer": {"type": "Sequence", "normalizers": []},
+        "pre_tokenizer": row(
+            split("[\r\n]"),
+            split(rf"\s?[{DEEPSEEK_CASED}]+"),
+            split(r"\s?[!-/:-~！-／：-～‘-‟　-。]+"),
+            split(r"\s+$"),
+            split("[一-龥ࠀ-一가-퟿]+"),
+            digits(True),
+            byte_level(use_regex=False),
+        ),
+        "first": [token("<｜begin▁of▁sentence｜>", normalized=True)],
+        "last": [token("<｜fim▁hole｜>", special=False, normalized=True)],
+        "post_processor": byte_level(),
+    },
+    "minimax": {
+        "normalizer": NFC,
+        "pre_tokenizer": row(split(O200K, "Removed", invert=True), byte_level(use_regex=False)),
+        "last": [token("<end_of_document>"), token("<think>", special=False)],
+        "model": {"continuing_subword_prefix": "", "end_of_word_suffix": ""},
     },
     "gpt-oss": {
         "pre_tokenizer": one_split(O200K),

@@ -9,7 +9,7 @@ import re
 from typing import Final
 
 from bytemill import _core, patterns
-from bytemill.formats import regex_gaps
+from bytemill.formats import published, regex_gaps
 from bytemill.formats.regex_parser import parse
 from bytemill.formats.regex_tree import Engine, Node, emit, may_be_empty
 
@@ -47,6 +47,12 @@ def from_oniguruma(text: str, *, keeps_gaps: bool) -> str:
     """
     if text == _CL100K:
         return _core.pat_str("cl100k")
+    if text in published.TAKEN_OVER and (keeps_gaps or text in published.KEPT):
+        return published.TAKEN_OVER[text] if keeps_gaps else text
+    return _taken_over(text, keeps_gaps)
+
+
+def _taken_over(text: str, keeps_gaps: bool) -> str:
     regex, tree = _translate(text, "oniguruma", "fancy-regex")
     if re.fullmatch(r"[\w-]*", regex):  # not to be taken for a name
         regex = f"(?:{regex})"
@@ -69,7 +75,7 @@ def may_match_nothing(text: str) -> bool:
     Raises:
         ValueError: As `from_oniguruma`.
     """
-    return may_be_empty(parse(text, "oniguruma"))
+    return text not in published.TAKEN_OVER and may_be_empty(parse(text, "oniguruma"))
 
 
 def _translate(text: str, source: Engine, target: Engine) -> tuple[str, Node]:

@@ -9,8 +9,10 @@ other match changes.
 
 from __future__ import annotations
 
+import array
 import functools
 import itertools
+import sys
 from typing import Final, NamedTuple
 
 from bytemill import _core
@@ -213,7 +215,8 @@ _EVERY: Final = (1 << 0x110000) - 1 & ~(((1 << 0x800) - 1) << 0xD800)
 
 @functools.cache
 def _every_character() -> str:
-    return "".join(map(chr, itertools.chain(range(0xD800), range(0xE000, 0x110000))))
+    codes = array.array("I", itertools.chain(range(0xD800), range(0xE000, 0x110000)))
+    return codes.tobytes().decode(f"utf-32-{sys.byteorder[0]}e")
 
 
 @functools.cache
@@ -250,6 +253,7 @@ def _members(of: Class | Range | Property) -> int:
     return _EVERY & ~bits if negated else bits
 
 
+@functools.lru_cache(4096)
 def is_empty(of: Class) -> bool:
     """Whether no character is in the class."""
     return _members(of) & _EVERY == 0

@@ -1,12 +1,14 @@
 """A tokenizer.json's added tokens, numbered as `tokenizers` numbers them."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from bytemill.formats.byte_alphabet import from_text
 from bytemill.shape import AddedToken
 
 _FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
+_SHORT: Final = 200
+"""Characters of a token of which all beginnings and ends may be kept."""
 
 
 def read(
@@ -71,7 +73,7 @@ def need_passes(added: list[AddedToken], *, normalizes: bool) -> bool:
     return (
         any(token.single_word or token.lstrip or token.rstrip for token in added)
         or (normalizes and bool(late))
-        or any(_overlap(a, b) for a in late for b in early)
+        or _any_overlap(late, early)
     )
 
 
@@ -97,7 +99,22 @@ def as_ordinary(token: AddedToken) -> bytes | None:
     return read_as if read_as == token.content.encode() else None
 
 
+def _any_overlap(some: list[str], others: list[str]) -> bool:
+    """Whether occurrences of one of `some` and of one of `others` can share characters."""
+    if any(a in b or b in a for a in some for b in others):
+        return True
+    if max(map(len, (*some, *others)), default=0) > _SHORT:  # all ends would be many bytes
+        return any(_overlap(a, b) for a in some for b in others)
+    return not (_heads(some).isdisjoint(_tails(others)) and _tails(some).isdisjoint(_heads(others)))
+
+
 def _overlap(a: str, b: str) -> bool:
-    """Whether occurrences of `a` and `b` can share characters."""
-    ends = (a.endswith(b[:n]) or b.endswith(a[:n]) for n in range(1, min(len(a), len(b)) + 1))
-    return a in b or b in a or any(ends)
+    return any(a.endswith(b[:n]) or b.endswith(a[:n]) for n in range(1, min(len(a), len(b)) + 1))
+
+
+def _heads(texts: list[str]) -> set[str]:
+    return {text[:n] for text in texts for n in range(1, len(text) + 1)}
+
+
+def _tails(texts: list[str]) -> set[str]:
+    return {text[n:] for text in texts for n in range(len(text))}

@@ -144,6 +144,11 @@ def _of_characters(
     data: dict[str, Any], model: dict[str, Any], vocab: dict[str, int], merges: Any, name: str
 ) -> Vocabulary:
     """As `vocabulary`, of a file whose merging begins with characters."""
+    if model.get("ignore_merges"):
+        raise ValueError(
+            "model.ignore_merges has no counterpart in bytemill in a BPE of characters, where it "
+            'makes a text of "<0x41>" alone the token of that byte; with false it has'
+        )
     entries = data.get("added_tokens")
     ids = added_tokens.read([] if entries is None else entries, vocab, len(vocab), "added_tokens")
     added = list(ids)
@@ -152,19 +157,15 @@ def _of_characters(
     pairs = characters.merges(merges, vocab, front.marked)
     of_merges = {left + right for left, right in pairs}
     needed = of_merges.union(*zip(*pairs, strict=True))
-    whole_tokens, normalizes = bool(model.get("ignore_merges")), bool(front.normalizers)
-    missed = added_tokens.pretokens(added, whole_tokens=whole_tokens, normalizes=normalizes)
     alone = frozenset(
         text
         for text in special
-        if len(text) > 1
-        and characters.spelled(text, front.marked) not in needed
-        and text not in missed
+        if len(text) > 1 and characters.spelled(text, front.marked) not in needed
     )
     tokens = characters.tokens(vocab, alone, front.marked)
     before, after = templates.around(data.get("post_processor"), {**vocab, **special})
     drops_space = characters.decoder(data.get("decoder"), front.marked)
-    pattern = front.pattern or (characters.WHOLE if whole_tokens else characters.finest(of_merges))
+    pattern = front.pattern or characters.finest(of_merges)
     as_spaces = tuple((t.replace(MARK, " "), i) for t, i in special.items() if MARK in t)
     shape = Shape(
         document=_document(data, model, vocab, tokens.left | (special.keys() & vocab.keys())),
@@ -172,7 +173,7 @@ def _of_characters(
         normalizers=front.normalizers,
         prefix_space=front.prefix_space,
         prefix_first=front.prefix_first,
-        passes=added_tokens.need_passes(added, normalizes=normalizes),
+        passes=added_tokens.need_passes(added, normalizes=bool(front.normalizers)),
         of_characters=True,
         marked=front.marked,
         spellings=tokens.spellings + as_spaces * front.marked,
@@ -182,7 +183,7 @@ def _of_characters(
     )
     ranks = {**tokens.symbols, **tokens.others}
     longer = [token for token in tokens.symbols if len(token) > 1]
-    merging = Merging(ranks, special, pattern, name, shape, pairs, whole_tokens, longer)
+    merging = Merging(ranks, special, pattern, name, shape, pairs, False, longer)
     return merging.by_merges()
 
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from bytemill import _core
+from bytemill.formats import published
 from bytemill.formats.regex_gaps import is_empty
 from bytemill.formats.regex_parser import parse
 from bytemill.formats.regex_tree import (
@@ -45,6 +47,14 @@ def as_one(splits: list[dict[str, Any]]) -> str | None:
         return None
     if not last["covers"]:
         return None
+    isolated = all(item["behavior"] == "Isolated" and not item["invert"] for item in splits)
+    known = published.AS_ONE.get(tuple((item["pattern"], item["covers"]) for item in splits))
+    if isolated and known is not None:
+        return _core.pat_str(known)
+    return _worked_out(before, last)
+
+
+def _worked_out(before: list[dict[str, Any]], last: dict[str, Any]) -> str | None:
     try:
         tree = parse(last["pattern"], "fancy-regex")
         for split in reversed(before):
