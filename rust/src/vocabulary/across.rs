@@ -151,8 +151,7 @@ impl Across {
         joints: &mut Joints,
     ) -> Result<(), OutOfMemory> {
         joints.0.clear();
-        // One more, so that 64 bits from any place on can be read.
-        let n_words = tokens.len() / 64 + 2;
+        let n_words = tokens.len() / 64 + 1;
         joints.0.try_reserve(n_words)?;
         joints.0.resize(n_words, Bits::default());
         let next = tokens.get(1..).unwrap_or_default();
