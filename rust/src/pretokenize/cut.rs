@@ -165,7 +165,7 @@ fn last_line(text: &[u8], from: usize, mut to: usize) -> Option<usize> {
         let bytes = &text[start..=to];
         if bytes.iter().fold(false, |any, b| any | is_line_end(b)) {
             let mut end = to + 1;
-            while let Some(at) = text[start..end].iter().rposition(|b| is_line_end(b)) {
+            while let Some(at) = text[start..end].iter().rposition(&is_line_end) {
                 let at = start + at;
                 // Behind the line end, and before it.
                 for c in [at + 1, at] {
