@@ -2,9 +2,11 @@
 
 use crate::error::OutOfMemory;
 use crate::vocabulary::merge_longest::is_valid_pair;
+use crate::vocabulary::merge_table::MergeTable;
 use crate::vocabulary::pair_map::{LIMIT, Merges, NONE};
 use crate::vocabulary::ranks::Ranks;
 use crate::vocabulary::token_map::Key;
+use std::borrow::Borrow;
 
 /// Merges whose tokens are looked up together.
 const AHEAD: usize = 32;
@@ -29,32 +31,126 @@ impl Merge<'_> {
 }
 
 /// What the tokens are merged from, if `list` holds for each of them the pair that merging its bytes by rank makes it
-/// from, once, and those pairs by rank. Further pairs of tokens that join to a token are passed over, as they are never side
+/// from, and those pairs by rank; perhaps `None` where one comes twice. Further pairs of tokens that join to a token are passed over, as they are never side
 /// by side in an encoding. With `whole_tokens` there may be tokens that no merging makes.
 ///
-/// `None` for a few lists of which this is true: where a token is made from one of higher rank, or a pair
-/// comes twice.
+/// # Errors
+/// [`OutOfMemory`].
+pub(super) fn what_ranks_say<'a>(
+    ranks: &Ranks,
+    list: impl Iterator<Item = Merge<'a>> + Clone,
+    whole_tokens: bool,
+) -> Result<Option<Merges>, OutOfMemory> {
+    if ranks.len() >= LIMIT {
+        return Ok(None);
+    }
+    if let Some(merges) = say_without_merging(ranks, list.clone(), whole_tokens)? {
+        return Ok(Some(merges));
+    }
+    // Seldom, but Llama 3 and GLM-4 have some tokens that are made from one of higher rank.
+    let merges = MergeTable::find_merges(ranks)?;
+    Ok(lists(ranks, list, &merges, whole_tokens)?.then_some(merges))
+}
+
+/// As [`what_ranks_say`]; also `None` where a token is made from one of higher rank.
 ///
 /// **Why no merging is needed.** While the tokens of lower rank are all there is, a pair (l, r) of them is what
 /// is left of its bytes in the end if and only if l and r may stand side by side
 /// ([`is_valid_pair`]), which is known from the pairs of the tokens so far. What is made of two parts in
 /// this way is made of them with all ranks, too (`merge_table.rs`).
-///
-/// # Errors
-/// [`OutOfMemory`].
-pub(super) fn what_ranks_say<'a>(
+fn say_without_merging<'a>(
     ranks: &Ranks,
     list: impl Iterator<Item = Merge<'a>>,
     whole_tokens: bool,
 ) -> Result<Option<Merges>, OutOfMemory> {
     let n = ranks.len();
     let n_symbols = ranks.symbols().len();
-    if n >= LIMIT {
-        return Ok(None);
-    }
     let mut merges = Merges::new(n)?;
     // The last token whose pair was found. No later merge gives one of lower rank its pair.
     let mut now = n_symbols - 1;
+    let goes_on = each(ranks, list, &mut merges, |merges, left, right, joined| {
+        let is = |token: usize| token < n && ranks.key(token as u32).is(&joined);
+        let token = if is(now + 1) {
+            now + 1
+        } else if is(now) {
+            now
+        } else {
+            match ranks.index(joined.bytes()) {
+                Some(token) => token as usize,
+                None => return Ok(false),
+            }
+        };
+        let origins = &merges.origins;
+        if origins[token].parts() == Some((left, right)) {
+            return Ok(false);
+        }
+        let is_made =
+            |part: u32| (part as usize) < n_symbols || origins[part as usize].parts().is_some();
+        // What is made is of lower rank: nothing behind `now` is.
+        if token > now
+            && is_made(left)
+            && is_made(right)
+            && is_valid_pair(&merges.pairs, origins, n_symbols as u32, left, right)
+        {
+            merges.join(left, right, token as u32)?;
+            now = token;
+        }
+        Ok(true)
+    })?;
+    if !goes_on {
+        return Ok(None);
+    }
+    // A pair that was taken for that of its token because others were not known leaves these without theirs.
+    for (token, origin) in merges.origins.iter().enumerate().skip(n_symbols) {
+        if origin.parts().is_some() {
+            continue;
+        }
+        if !whole_tokens || ranks.last_merge(ranks.at(token))?.is_some() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(merges))
+}
+
+/// Whether the list holds `merges`, each once and by rank, and beside them only pairs that join to a token.
+fn lists<'a>(
+    ranks: &Ranks,
+    list: impl Iterator<Item = Merge<'a>>,
+    merges: &Merges,
+    whole_tokens: bool,
+) -> Result<bool, OutOfMemory> {
+    let n_symbols = ranks.symbols().len();
+    let (mut now, mut n_listed) = (n_symbols as u32 - 1, 0);
+    let goes_on = each(
+        ranks,
+        list,
+        &mut { merges },
+        |merges, left, right, joined| match merges.pairs.get(left, right) {
+            NONE => Ok(ranks.index(joined.bytes()).is_some()),
+            token if token > now => {
+                now = token;
+                n_listed += 1;
+                Ok(true)
+            }
+            _ => Ok(false),
+        },
+    )?;
+    let made = merges.origins[n_symbols..]
+        .iter()
+        .filter(|o| o.parts().is_some());
+    let n_made = made.count();
+    let all_made = n_made == ranks.len() - n_symbols;
+    Ok(goes_on && n_listed == n_made && (whole_tokens || all_made))
+}
+
+/// Calls `visit` with the two tokens of each merge and what they join to, until it says false; returns what it says
+/// last. False if there is one of something that is not a token.
+fn each<'a, M: Borrow<Merges>>(
+    ranks: &Ranks,
+    list: impl Iterator<Item = Merge<'a>>,
+    merges: &mut M,
+    mut visit: impl FnMut(&mut M, u32, u32, Key<'a>) -> Result<bool, OutOfMemory>,
+) -> Result<bool, OutOfMemory> {
     let mut list = list.fuse();
     let mut ahead = [Merge::NONE; AHEAD];
     let mut parts = [Key::EMPTY; 2 * AHEAD];
@@ -69,63 +165,28 @@ pub(super) fn what_ranks_say<'a>(
             n_ahead += 1;
         }
         if n_ahead == 0 {
-            break;
+            return Ok(true);
         }
         ranks.indices(&parts[..2 * n_ahead], &mut found);
         if found[..2 * n_ahead].contains(&NONE) {
-            return Ok(None);
+            return Ok(false);
         }
         for two in found[..2 * n_ahead].chunks(2) {
-            merges.fetch(two[0], two[1]);
+            (*merges).borrow().fetch(two[0], two[1]);
         }
         for (merge, two) in ahead[..n_ahead].iter().zip(found.chunks(2)) {
-            let (left, right) = (two[0], two[1]);
             let joined = Key::new(merge.bytes, 0, merge.end);
-            let is = |token: usize| token < n && ranks.key(token as u32).is(&joined);
-            let token = if is(now + 1) {
-                now + 1
-            } else if is(now) {
-                now
-            } else {
-                match ranks.index(joined.bytes()) {
-                    Some(token) => token as usize,
-                    None => return Ok(None),
-                }
-            };
-            let origins = &merges.origins;
-            if origins[token].parts() == Some((left, right)) {
-                return Ok(None);
-            }
-            let is_made =
-                |part: u32| (part as usize) < n_symbols || origins[part as usize].parts().is_some();
-            // What is made is of lower rank: nothing behind `now` is.
-            if token > now
-                && is_made(left)
-                && is_made(right)
-                && is_valid_pair(&merges.pairs, origins, n_symbols as u32, left, right)
-            {
-                merges.join(left, right, token as u32)?;
-                now = token;
+            if !visit(merges, two[0], two[1], joined)? {
+                return Ok(false);
             }
         }
     }
-    // A pair that was taken for that of its token because others were not known leaves these without theirs.
-    for (token, origin) in merges.origins.iter().enumerate().skip(n_symbols) {
-        if origin.parts().is_some() {
-            continue;
-        }
-        if !whole_tokens || ranks.last_merge(ranks.at(token))?.is_some() {
-            return Ok(None);
-        }
-    }
-    Ok(Some(merges))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::error::Result;
-    use crate::vocabulary::merge_table::MergeTable;
 
     /// A generator of numbers below the one given.
     fn generator(seed: u64) -> impl FnMut(usize) -> usize {
@@ -138,8 +199,7 @@ mod tests {
         }
     }
 
-    /// The same by merging each token's bytes: whether the list says it, and whether it does so with no pair
-    /// twice and no token of higher rank.
+    /// The same by merging each token's bytes: whether the list says it, and whether it does so with no pair twice.
     fn naive(ranks: &Ranks, list: &[(Vec<u8>, usize)], whole_tokens: bool) -> (bool, bool) {
         let pair = |(joined, middle): &(Vec<u8>, usize)| {
             let (left, right) = joined.split_at(*middle);
@@ -149,27 +209,27 @@ mod tests {
         let Some(pairs) = list.iter().map(pair).collect::<Option<Vec<_>>>() else {
             return (false, false);
         };
-        let (mut says, mut plain, mut last) = (true, true, 0);
+        let (mut says, mut once, mut last) = (true, true, 0);
         for token in 256..ranks.len() {
             let Some((left, right)) = ranks.last_merge(ranks.at(token)).unwrap() else {
                 says &= whole_tokens;
                 continue;
             };
-            plain &= left.max(right) < token as u32;
             let at = |p: &(u32, u32)| *p == (left, right);
-            plain &= pairs.iter().filter(|p| at(p)).count() < 2;
+            once &= pairs.iter().filter(|p| at(p)).count() < 2;
+            // Of a pair that comes twice the last place counts.
             match pairs.iter().rposition(at) {
                 Some(place) if place >= last => last = place,
                 _ => says = false,
             }
         }
-        (says, says && plain)
+        (says, says && once)
     }
 
     #[test]
     fn lists_are_judged_as_by_merging() -> Result<()> {
         let mut below = generator(1);
-        let mut n_said = [0; 2];
+        let (mut n_said, mut n_ordered) = ([0; 2], [0; 2]);
         for _ in 0..4000 {
             let mut tokens: Vec<Vec<u8>> = (0..=255).map(|byte| vec![byte]).collect();
             for _ in 0..below(12) {
@@ -203,8 +263,7 @@ mod tests {
                     }
                 }
             }
-            let what = below(8);
-            match what {
+            match below(8) {
                 0 if list.len() > 1 => {
                     let (a, b) = (below(list.len()), below(list.len()));
                     list.swap(a, b);
@@ -229,9 +288,9 @@ mod tests {
             });
             let merges = what_ranks_say(&ranks, merges, whole_tokens)?;
             let found = merges.is_some();
-            let (says, plainly) = naive(&ranks, &list, whole_tokens);
+            let (says, says_once) = naive(&ranks, &list, whole_tokens);
             assert!(says || !found, "{list:?}");
-            assert!(found || !plainly || what < 5, "{list:?}");
+            assert!(found || !says_once, "{list:?}");
             n_said[usize::from(found)] += 1;
             let Some(merges) = merges else { continue };
             // A table made of them is that of ranks whose merges are found by merging.
@@ -241,7 +300,8 @@ mod tests {
             let merged = MergeTable::new(&ranks)?.expect("few tokens");
             assert_eq!(given.origins, merged.origins);
             assert_eq!(given.shorter, merged.shorter);
-            assert_eq!((given.ordered, merged.ordered), (true, true));
+            assert_eq!(given.ordered, merged.ordered);
+            n_ordered[usize::from(given.ordered)] += 1;
             for (token, origin) in (0..).zip(&given.origins) {
                 let parts = origin.parts();
                 let joined = |table: &MergeTable| parts.map(|(a, b)| table.pairs.get(a, b));
@@ -253,6 +313,7 @@ mod tests {
             }
         }
         assert!(n_said.iter().all(|&n| n > 500), "{n_said:?}");
+        assert!(n_ordered.iter().all(|&n| n > 20), "{n_ordered:?}");
         Ok(())
     }
 }

@@ -104,28 +104,13 @@ impl MergeTable {
 
     fn without_trie(ranks: &Ranks) -> Result<Self, OutOfMemory> {
         let n = ranks.len();
-        let n_symbols = ranks.symbols().len();
-        let known = ranks.take_merges();
-        let is_known = known.is_some();
-        let merges = match known {
+        let merges = match ranks.take_merges() {
             Some(merges) => merges,
-            None => Merges::new(n)?,
+            None => Self::find_merges(ranks)?,
         };
-        let mut table = Self {
-            symbols: ranks.symbols().clone(),
-            n_symbols: n_symbols as u32,
-            pairs: merges.pairs,
-            trie: Trie::new(0, |_| &[], |_, _| ())?,
-            origins: merges.origins,
-            shorter: Vec::new(),
-            len: memory::collect((0..n).map(|i| ranks.at(i).len() as u32))?,
-            unmerged: FxHashMap::default(),
-            ordered: true,
-        };
-        if !is_known {
-            table.find_merges(ranks)?;
-        }
-        for index in n_symbols..n {
+        let mut table = Self::with(ranks, merges)?;
+        table.len = memory::collect((0..n).map(|i| ranks.at(i).len() as u32))?;
+        for index in ranks.symbols().len()..n {
             if table.origins[index].parts().is_none() {
                 table.unmerged.try_reserve(1)?;
                 let token = memory::boxed_slice(ranks.at(index))?;
@@ -135,22 +120,41 @@ impl MergeTable {
         Ok(table)
     }
 
-    /// Finds what each token is merged from.
-    fn find_merges(&mut self, ranks: &Ranks) -> Result<(), OutOfMemory> {
-        let n_symbols = self.n_symbols as usize;
+    /// What merging takes.
+    fn with(ranks: &Ranks, merges: Merges) -> Result<Self, OutOfMemory> {
+        Ok(Self {
+            symbols: ranks.symbols().clone(),
+            n_symbols: ranks.symbols().len() as u32,
+            pairs: merges.pairs,
+            trie: Trie::new(0, |_| &[], |_, _| ())?,
+            origins: merges.origins,
+            shorter: Vec::new(),
+            len: Vec::new(),
+            unmerged: FxHashMap::default(),
+            ordered: merges.ordered,
+        })
+    }
+
+    /// What each token is merged from, found by merging its bytes.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub(super) fn find_merges(ranks: &Ranks) -> Result<Merges, OutOfMemory> {
+        let n_symbols = ranks.symbols().len();
+        // Only tokens of lower rank are in it at any time.
+        let mut table = Self::with(ranks, Merges::new(ranks.len())?)?;
         let mut parts = Vec::new();
         let mut ahead = [MergedPiece::EMPTY; AHEAD];
         for index in n_symbols..ranks.len().min(ranks.n_merged()) {
             let token = ranks.at(index);
-            // Only tokens of lower rank are in the table by now.
             parts.clear();
             let place = (index - n_symbols) % AHEAD;
-            if place == 0 && self.symbols.are_bytes() {
-                self.merge_ahead(ranks, index, &mut ahead);
+            if place == 0 && table.symbols.are_bytes() {
+                table.merge_ahead(ranks, index, &mut ahead);
             }
             match ahead[place].tokens() {
                 two @ [_, _] => memory::append(&mut parts, two)?,
-                _ => self.merge_by_rank(token, &mut parts)?,
+                _ => table.merge_by_rank(token, &mut parts)?,
             }
             let two = match parts[..] {
                 [left, right] => Some((left, right)),
@@ -158,12 +162,16 @@ impl MergeTable {
                 _ => ranks.last_merge(token)?,
             };
             if let Some((left, right)) = two {
-                self.ordered &= parts.len() == 2;
-                Origin::join(&mut self.origins, (left, right), index as u32);
-                self.pairs.insert(left, right, index as u32)?;
+                table.ordered &= left.max(right) < index as u32;
+                Origin::join(&mut table.origins, (left, right), index as u32);
+                table.pairs.insert(left, right, index as u32)?;
             }
         }
-        Ok(())
+        Ok(Merges {
+            pairs: table.pairs,
+            origins: table.origins,
+            ordered: table.ordered,
+        })
     }
 
     /// Takes the tokens that are not merged out of the trie.

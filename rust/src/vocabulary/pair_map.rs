@@ -185,6 +185,8 @@ pub(crate) struct Merges {
     pub(crate) pairs: PairMap,
     /// By token.
     pub(crate) origins: Vec<Origin>,
+    /// Whether all come from tokens of lower rank.
+    pub(crate) ordered: bool,
 }
 
 impl Merges {
@@ -196,6 +198,7 @@ impl Merges {
         Ok(Self {
             pairs: PairMap::with_capacity(n)?,
             origins: memory::collect((0..n as u32).map(Origin::of_byte))?,
+            ordered: true,
         })
     }
 
@@ -213,6 +216,7 @@ impl Merges {
     /// [`OutOfMemory`].
     pub(crate) fn join(&mut self, left: u32, right: u32, token: u32) -> Result<(), OutOfMemory> {
         Origin::join(&mut self.origins, (left, right), token);
+        self.ordered &= left.max(right) < token;
         self.pairs.insert(left, right, token)
     }
 }
