@@ -250,3 +250,24 @@ def test_without_the_library_the_error_has_the_remedy(version):
     assert "pip install 'transformers>=5'" in message
     assert (version or "") in message
     assert imported == "False"
+
+
+@pytest.mark.parametrize("name", ["phi-2", "bart", "longformer"])
+def test_places_outside_of_a_text(both, name):
+    """Negative ones, and a second sequence where there is none, which is all that there is."""
+    tokenizers_of = both(name)
+    told = []
+    for tokenizer in tokenizers_of:
+        told.append([])
+        for texts in (("the cat",), ("the cat", "a b"), ("",), ("a", "")):
+            (encoding,) = tokenizer(*texts).encodings
+            for call in ("char_to_token", "char_to_word", "word_to_tokens", "word_to_chars"):
+                for place in (-1, 0, 1, 4, 99):
+                    for sequence in (0, 1):
+                        try:
+                            found = getattr(encoding, call)(place, sequence)
+                        except OverflowError:
+                            found = "refused"
+                        told[-1].append((texts, call, place, sequence, found))
+    assert told[0] == told[1]
+    assert any(found == "refused" for *_, found in told[0])

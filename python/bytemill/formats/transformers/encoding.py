@@ -179,7 +179,8 @@ class Encoding:
         return part.source.words[at]
 
     def char_to_token(self, char_pos: int, sequence_index: int = 0) -> int | None:
-        """The first token that has a character."""
+        """The first token that has a character; of all tokens where there is no such sequence."""
+        _check_index("char_pos", char_pos)
         for i, span, _ in self._of_sequence(sequence_index, words=False):
             if span[0] <= char_pos < span[1]:
                 return i
@@ -187,11 +188,13 @@ class Encoding:
 
     def word_to_tokens(self, word_index: int, sequence_index: int = 0) -> Span | None:
         """The tokens of a word: the first, and the one after the last."""
+        _check_index("word_index", word_index)
         found = [i for i, _, word in self._of_sequence(sequence_index) if word == word_index]
         return (found[0], found[-1] + 1) if found else None
 
     def word_to_chars(self, word_index: int, sequence_index: int = 0) -> Span | None:
         """The characters of a word."""
+        _check_index("word_index", word_index)
         spans = [s for _, s, word in self._of_sequence(sequence_index) if word == word_index]
         return (spans[0][0], spans[-1][1]) if spans else None
 
@@ -217,8 +220,7 @@ class Encoding:
         return list(itertools.chain.from_iterable(items))
 
     def _at(self, index: int) -> tuple[Part, int] | None:
-        if index < 0:
-            raise OverflowError(f"token_index={index}: it must be at least 0")
+        _check_index("token_index", index)
         for part in self.parts:
             if index < len(part):
                 return part, part.start + index
@@ -228,13 +230,21 @@ class Encoding:
     def _of_sequence(
         self, sequence: int, *, words: bool = True
     ) -> Iterator[tuple[int, Span, int | None]]:
+        _check_index("sequence_index", sequence)
         before = 0
+        # As in tokenizers: a sequence that is not there is all of them.
+        is_there = any(part.sequence == sequence for part in self.parts)
         for part in self.parts:
-            if part.sequence == sequence:
+            if part.sequence == sequence or not is_there:
                 for i, span in enumerate(part.offsets):
                     word = part.source.words[part.start + i] if words else None
                     yield before + i, span, word
             before += len(part)
+
+
+def _check_index(name: str, index: int) -> None:
+    if index < 0:
+        raise OverflowError(f"{name}={index}: it must be at least 0")
 
 
 def whole(source: Source, sequence: int) -> Encoding:
