@@ -8,7 +8,8 @@ BIN := .venv/bin
 export PIP_QUIET := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo demo-gpu gpu-check test models sanitize lint workflows docs wheel wheel-check bench fuzz build clean
+.PHONY: demo demo-gpu gpu-check test test-rust test-python models sanitize lint lint-rust lint-python \
+  workflows docs wheel wheel-check bench fuzz build clean
 
 # The whole way on the Python standard library's source: tokenizer, shards, a small model, an assistant.
 # ARGS=--quick shows that it runs, ARGS=--resume goes on after a kill; --help lists what else there is.
@@ -24,8 +25,12 @@ gpu-check: .venv/lm build
 	$(BIN)/python -m bytemill.gpu_check $(ARGS)
 
 # All tests: the Rust core's, then the Python package's, a process for each core and eight at most.
-test: .venv/dev build
+test: test-rust test-python
+
+test-rust:
 	cargo test --quiet
+
+test-python: .venv/dev build
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 # Models of the cache that threads share and of the threads themselves, under loom and shuttle: the core's
@@ -34,13 +39,17 @@ models:
 	cargo run --quiet --manifest-path rust/models/Cargo.toml --target-dir target/models -- $(MODELS)
 
 # Formatting, lints and types; the floors: which room may import which; the workflows.
-lint: .venv/dev workflows
+lint: lint-rust lint-python workflows
+
+lint-rust:
 	cargo fmt --check
 	cargo fmt --check --manifest-path rust/models/Cargo.toml
 	cargo fmt --check --manifest-path rust/unsafe_parts/Cargo.toml
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --quiet --all-targets --features python -- -D warnings
 	cargo test --quiet --test floors
+
+lint-python: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -93,15 +102,16 @@ sanitize:
 	BYTEMILL_CASES=1 RUSTFLAGS="$(AVX2)" MIRIFLAGS=-Zmiri-disable-isolation \
 	  cargo $(NIGHTLY) miri test $(UNSAFE) --lib --target-dir target/miri -- --skip a_larger_table
 
+# Into python/, where what was installed with an extra finds it.
 build: .venv/base
-	$(BIN)/maturin develop --release --strip --quiet
+	$(BIN)/maturin develop --release --strip --quiet --skip-install
 
 .venv/base:
 	$(PYTHON) -m venv $$($(PYTHON) -c "import torch" 2>/dev/null && echo --system-site-packages) .venv
 	$(BIN)/python -m pip install "maturin>=1.9,<2"
 	touch $@
 
-# What an extra of pyproject.toml names.
+# What an extra of pyproject.toml names, or several with commas between them.
 .venv/%: .venv/base pyproject.toml
 	$(BIN)/maturin develop --release --strip --quiet --extras $*
 	touch $@

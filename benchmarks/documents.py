@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,23 @@ class Corpus:
     def n_bytes(self) -> int:
         """Size on disk."""
         return sum(Path(path).stat().st_size for path in self.paths)
+
+
+def check_files(parser: argparse.ArgumentParser, paths: Iterable[Path]) -> None:
+    """Ends the program with the parser's error where `--corpus` names what cannot be read."""
+    for path in paths:
+        if not path.is_file():
+            parser.error(f"--corpus: {path} is not a file")
+        if path.suffix in (".gz", ".zst"):
+            parser.error(f"--corpus: {path} is compressed; unpack it, not all libraries can")
+
+
+def corpora_of(paths: Iterable[Path], together: bool = True) -> list[Corpus]:
+    """Each file as a corpus and, if there are several and it is wanted, all `together`."""
+    corpora = [Corpus(path.name, [str(path.resolve())]) for path in paths]
+    if together and len(corpora) > 1:
+        corpora.append(Corpus("together", [corpus.paths[0] for corpus in corpora]))
+    return corpora
 
 
 def _pieces(path: str, separator: bytes) -> Iterator[bytes]:

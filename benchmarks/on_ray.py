@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bytemill import BpeTrainer, Tokenizer
-from bytemill.data import on_ray
+from bytemill.data import expand_inputs, on_ray
 
 SPECIAL = "<|endoftext|>"
 MEMORY = 400 << 20
@@ -74,7 +74,12 @@ def compare(
             flush=True,
         )
     ratio = min(r[1] for r in sides["threads"]) / min(r[1] for r in sides["ray"])
-    print(f"{name}: ray has {ratio:.2f} of the threads' speed by processor time", flush=True)
+    rounds_ = zip(sides["threads"], sides["ray"], strict=True)
+    by_round = ", ".join(f"{one[1] / other[1]:.2f}" for one, other in rounds_)
+    print(
+        f"{name}: ray has {ratio:.2f} of the threads' speed by processor time; by round {by_round}",
+        flush=True,
+    )
     return sides["ray"][-1][2]
 
 
@@ -93,7 +98,7 @@ def main() -> None:
     cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
     cluster.add_node(**node)
     ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
-    n_bytes = sum(Path(path).stat().st_size for path in args.corpus)
+    n_bytes = sum(file.size for file in expand_inputs(args.corpus))
     options: dict[str, Any] = {"pattern": "cl100k", "special_tokens": [SPECIAL]}
 
     def count_here() -> Any:

@@ -44,7 +44,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.documents import Corpus
+from benchmarks.documents import Corpus, check_files, corpora_of
 from benchmarks.encode_tables import MEASUREMENTS, Measurement, Row, linear_table, rows_of
 from benchmarks.encoders import LIBRARIES, OWN, Vocabulary
 from benchmarks.families import FAMILIES
@@ -301,11 +301,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
             if name not in known:
                 parser.error(f"--{option}: {name!r} is none of {', '.join(known)}")
         setattr(args, option, chosen)
-    for path in args.corpus:
-        if not path.is_file():
-            parser.error(f"--corpus: {path} is not a file")
-        if path.suffix in (".gz", ".zst"):
-            parser.error(f"--corpus: {path} is compressed; unpack it, not all libraries can")
+    check_files(parser, args.corpus)
     for name, least in (("threads", 1), ("runs", 1), ("linear_chars", 1), ("memory_strings", 10)):
         if (value := getattr(args, name)) is not None and value < least:
             parser.error(f"--{name.replace('_', '-')}: {value} is less than {least}")
@@ -316,9 +312,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit status: 1 if bytemill failed or does not give tiktoken's ids."""
     args = parse(argv)
     bench = Bench(args)
-    corpora = [Corpus(path.name, [str(path.resolve())]) for path in args.corpus]
-    if len(corpora) > 1:
-        corpora.append(Corpus("together", [corpus.paths[0] for corpus in corpora]))
+    corpora = corpora_of(args.corpus)
     note_load()
     cores = f"{args.threads} cores" if args.threads else "all cores"
     print(f"{machine_line(bench.machine)}; {cores} used; {args.runs} runs each")

@@ -34,7 +34,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.documents import Corpus, write_share
+from benchmarks.documents import Corpus, check_files, corpora_of, write_share
 from benchmarks.equality import Verdict, compare
 from benchmarks.measure import Run, run_fresh, spread
 from benchmarks.peers import TRAINERS
@@ -351,11 +351,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         if name not in TRAINERS:
             parser.error(f"--libraries: {name!r} is none of {', '.join(TRAINERS)}")
     args.libraries = names
-    for path in args.corpus:
-        if not path.is_file():
-            parser.error(f"--corpus: {path} is not a file")
-        if path.suffix in (".gz", ".zst"):
-            parser.error(f"--corpus: {path} is compressed; unpack it, not all libraries can")
+    check_files(parser, args.corpus)
     for name in ("threads", "runs", "repeat_feed"):
         if (value := getattr(args, name)) is not None and value < 1:
             parser.error(f"--{name.replace('_', '-')}: {value} is less than 1")
@@ -370,9 +366,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImportError as error:
         note(f"bytemill is not installed ({error}); build it: maturin develop --release")
         return 1
-    corpora = [Corpus(path.name, [str(path.resolve())]) for path in args.corpus]
-    if args.together and len(corpora) > 1:
-        corpora.append(Corpus("together", [corpus.paths[0] for corpus in corpora]))
+    corpora = corpora_of(args.corpus, args.together)
     cores = f"{args.threads} cores" if args.threads else "all cores"
     line = f"{machine_line(bench.machine)}; {cores} used"
     note_load()

@@ -41,12 +41,6 @@ step() {
     mv "$mark.new" "$mark"
 }
 
-# The nine special tokens of conversations, in their order.
-SPECIAL=(
-    '<|bos|>' '<|user_start|>' '<|user_end|>' '<|assistant_start|>' '<|assistant_end|>'
-    '<|python_start|>' '<|python_end|>' '<|output_start|>' '<|output_end|>'
-)
-
 # The published conversations and questions, from the hub, unless CHAT_DATA names a folder of them.
 get_chat_data() {
     [[ -n ${CHAT_DATA:-} ]] && return

@@ -24,7 +24,7 @@ if [[ -z ${TEXT:-} ]]; then
     step get-text bytemill download fineweb-edu --shards 2 --out "$TEXT"
 fi
 step tokenizer bytemill tok-train --input "$TEXT" --vocab-size "$VOCAB_SIZE" --pattern nanochat \
-    --special "${SPECIAL[@]}" --max-chars 100000000 --doc-cap 10000 \
+    --chat --max-chars 100000000 --doc-cap 10000 \
     --out "$OUT/tokenizer" --overwrite
 
 # 2. A base model.

@@ -23,7 +23,7 @@ if [[ -z ${TEXT:-} ]]; then
     step get-text bytemill download climbmix --shards "$SHARDS" --out "$TEXT"
 fi
 step tokenizer bytemill tok-train --input "$TEXT" --vocab-size "$VOCAB_SIZE" --pattern nanochat \
-    --special "${SPECIAL[@]}" --max-chars 1000000000 --doc-cap 10000 \
+    --chat --max-chars 1000000000 --doc-cap 10000 \
     --out "$OUT/tokenizer" --overwrite
 
 # 2. A base model.

@@ -5,4 +5,4 @@ import sys
 from scripts import enter
 
 if __name__ == "__main__":
-    sys.exit(enter("sft"))
+    sys.exit(enter("sft", "chat_sft"))

@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 
 import pytest
 
@@ -14,38 +13,38 @@ pytest.importorskip("torch")
 
 from tests.support.lm_runs import documents
 from tests.support.programs import ROOT
+from tests.support.warm import warm_python
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash"),
     pytest.mark.skipif(os.name == "nt", reason="needs process groups"),
 ]
 
-# A Python whose first `bytemill sft` kills all that the script has started, in the third step.
+# Where a test wants it, the first `bytemill sft` kills all that the script started, in its third
+# step.
 KILLED = """
-import os, signal, sys
+import os, signal
 from pathlib import Path
 
 from bytemill.lm.train.steps.pace import Pace
 
-stepped = Pace.stepped
+mark, stepped = os.environ.get("KILLED_ONCE"), Pace.stepped
 
 def killed(self, *timed):
     stepped(self, *timed)
     if self.step == 3:
-        Path(sys.argv[0]).with_name("killed").touch()
-        os.killpg(0, signal.SIGKILL)
+        Path(mark).touch()
+        os.killpg(group, signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
 
-if sys.argv[3] == "sft" and not Path(sys.argv[0]).with_name("killed").exists():
+if mark and words[1:3] == ["bytemill", "sft"] and not Path(mark).exists():
     Pace.stepped = killed
-from bytemill.cli.main import main
-
-sys.exit(main(sys.argv[3:]))
 """
 COMMON = "--steps 4 --batch-size 2 --checkpoint-every 1 --device cpu --dtype float32 --threads 1"
 TASKS = "0.5=arithmetic; 0.5=identity"
 
 
-def settings(folder, **changes):
+def settings(folder, python, **changes):
     """The environment of a run of seconds."""
     text = folder / "text"
     text.mkdir()
@@ -55,7 +54,8 @@ def settings(folder, **changes):
     rl = "--questions 2 --samples 2 --max-new-tokens 4 --eval-problems 2 --eval-samples 2"
     return {
         **os.environ,
-        "PYTHON": sys.executable,
+        "PYTHON": str(python),
+        "PYTHON_EXEC": str(python),  # torchrun's
         "OUT": str(folder / "run"),
         "TEXT": str(text),
         "CHAT_DATA": str(folder),
@@ -94,12 +94,14 @@ def stages(folder):
     return {run["stage"]: run for run in report["runs"]}
 
 
-def test_killed_and_started_again(tmp_path):
-    (tmp_path / "worker.py").write_text(KILLED)
-    python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{tmp_path}/worker.py" "$@"\n')
-    python.chmod(0o755)
-    environment = settings(tmp_path, MINUTES="30", PYTHON=str(python))
+@pytest.fixture(scope="module")
+def python(tmp_path_factory):
+    with warm_python(tmp_path_factory.mktemp("python"), KILLED) as program:
+        yield program
+
+
+def test_killed_and_started_again(tmp_path, python):
+    environment = settings(tmp_path, python, MINUTES="30", KILLED_ONCE=str(tmp_path / "killed"))
     killed = start("cpu.sh", environment)
     killed.communicate(timeout=3000)
     assert killed.returncode == -signal.SIGKILL
@@ -119,16 +121,16 @@ def test_killed_and_started_again(tmp_path):
     assert other.returncode == 2 and "error: step sft was done as:" in refused
 
 
-def test_on_two_ranks(tmp_path):
-    finished("speedrun.sh", settings(tmp_path, GPUS="2"))
+def test_on_two_ranks(tmp_path, python):
+    finished("speedrun.sh", settings(tmp_path, python, GPUS="2"))
     told = stages(tmp_path)
     assert list(told) == ["base", "mid", "sft", "rl"]
     assert all("2 processes" in run["machine"] for run in told.values())
     assert set(told["mid"]["scores"]) == {"arithmetic", "identity"}
 
 
-def test_the_recipe_of_2026(tmp_path):
-    environment = settings(tmp_path)
+def test_the_recipe_of_2026(tmp_path, python):
+    environment = settings(tmp_path, python)
     environment["BASE"] = environment["BASE"].replace("--d-model 32 --n-head 1 ", "")
     finished("one_gpu.sh", environment)
     told = stages(tmp_path)

@@ -3,13 +3,51 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Collection, Iterable, Sequence
-from typing import Final, get_args
+import reprlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Final, cast, get_args
 
 from bytemill._types import TieBreak
 
 MAX_VOCAB_SIZE = 2**32
 """Ids are 32-bit."""
+
+_REPR: Final = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = 100
+
+
+def shown(value: object) -> str:
+    """A value as messages name it: its repr, shortened if it is long."""
+    return _REPR.repr(value)
+
+
+def check_str(name: str, value: object, expected: str = "a str") -> str:
+    """`value`, if it is a str; TypeError otherwise, which says what was `expected`."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name}={shown(value)}: expected {expected}")
+    return value
+
+
+def check_iterable(name: str, value: object, expected: str) -> Iterable[Any]:
+    """`value`, if it can be iterated over and is neither text nor bytes; TypeError otherwise."""
+    # Without `iter`, as some can be iterated over once; by index is Python's older way.
+    can = isinstance(value, Iterable) or hasattr(type(value), "__getitem__")
+    if isinstance(value, (str, bytes, bytearray)) or not can:
+        raise TypeError(f"{name}={shown(value)}: expected {expected}")
+    return cast("Iterable[Any]", value)
+
+
+def check_mapping(name: str, value: object, expected: str) -> Mapping[Any, Any]:
+    """`value`, if it is a mapping; TypeError otherwise."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name}={shown(value)}: expected {expected}")
+    return value
+
+
+def check_callable(name: str, value: object) -> None:
+    """Refuses with TypeError what can neither be called nor is None."""
+    if value is not None and not callable(value):
+        raise TypeError(f"{name}={shown(value)}: expected a function, or None")
 
 
 def check_special_token(where: str, token: object) -> str:
@@ -20,7 +58,7 @@ def check_special_token(where: str, token: object) -> str:
         ValueError: It is empty, or cannot be written in UTF-8.
     """
     if not isinstance(token, str):
-        raise TypeError(f"{where}{token!r}: a special token must be a str")
+        raise TypeError(f"{where}{shown(token)}: a special token must be a str")
     if not token:
         raise ValueError(f"{where}'': a special token must not be empty")
     if any("\ud800" <= char <= "\udfff" for char in token):
@@ -32,13 +70,22 @@ def check_special_tokens(special_tokens: Iterable[str]) -> list[str]:
     """The special tokens as a list.
 
     Raises:
-        TypeError: One of them is not a str, or all together are a str.
+        TypeError: One of them is not a str; or together they are a str, a set or a dict, or cannot
+            be iterated over.
         ValueError: One is empty, comes twice, or cannot be written in UTF-8.
     """
     if isinstance(special_tokens, (str, bytes)):
         raise TypeError(
-            f"special_tokens={special_tokens!r}: pass a list of strings: [{special_tokens!r}]"
+            f"special_tokens={shown(special_tokens)}: pass a list of strings: "
+            f"[{shown(special_tokens)}]"
         )
+    if isinstance(special_tokens, (set, frozenset, Mapping)):
+        # The order of a set is another in each process.
+        raise TypeError(
+            f"special_tokens={shown(special_tokens)}: pass a list of strings, as their order "
+            "decides their ids"
+        )
+    check_iterable("special_tokens", special_tokens, "a list of strings; [] or () for none")
     tokens = list(special_tokens)
     seen = set()
     for i, token in enumerate(tokens):
@@ -49,12 +96,32 @@ def check_special_tokens(special_tokens: Iterable[str]) -> list[str]:
     return tokens
 
 
+def check_special_ids(special_tokens: Mapping[str, int] | None) -> dict[str, int]:
+    """A copy of special tokens with their ids; TypeError for what is neither a mapping nor None."""
+    wanted = "a dict of special tokens and their ids, or None"
+    given = {} if special_tokens is None else special_tokens
+    return dict(check_mapping("special_tokens", given, wanted))
+
+
+def check_pairs(name: str, pairs: object) -> list[tuple[bytes, bytes]]:
+    """A list of pairs of bytes; TypeError for what holds anything else."""
+    checked = []
+    for pair in check_iterable(name, pairs, "a list of pairs of bytes"):
+        is_pair = isinstance(pair, (tuple, list)) and len(pair) == 2
+        if not is_pair or not all(isinstance(part, bytes) for part in pair):
+            raise TypeError(f"{name}: {shown(pair)} is not a pair of bytes")
+        checked.append((pair[0], pair[1]))
+    return checked
+
+
 def check_tie_break(tie_break: str) -> TieBreak:
     """`tie_break`, or ValueError with the choices."""
     for choice in get_args(TieBreak):
         if tie_break == choice:
             return choice  # type: ignore[no-any-return]
-    raise ValueError(f"tie_break={tie_break!r}: it must be one of {_listed(get_args(TieBreak))}")
+    raise ValueError(
+        f"tie_break={shown(tie_break)}: it must be one of {_listed(get_args(TieBreak))}"
+    )
 
 
 def check_vocab_size(vocab_size: int, special_tokens: Sequence[str]) -> int:
@@ -116,7 +183,7 @@ def check_integer(name: str, value: int) -> int:
             return operator.index(value)
         except TypeError:
             pass
-    raise TypeError(f"{name}={value!r}: it must be an integer")
+    raise TypeError(f"{name}={shown(value)}: it must be an integer")
 
 
 def _listed(choices: Sequence[str]) -> str:
@@ -140,7 +207,7 @@ def check_ranks(ranks: dict[bytes, int], may_lack: Collection[bytes] = ()) -> No
     """
     for token, id_ in ranks.items():
         if not isinstance(token, bytes):
-            raise TypeError(f"{token!r} (id {id_!r}) is not a token; expected bytes")
+            raise TypeError(f"{shown(token)} (id {shown(id_)}) is not a token; expected bytes")
         if not token:
             raise ValueError(f"b'' (id {id_!r}) is not a token; expected at least one byte")
         check_id("", token, id_)
@@ -189,6 +256,6 @@ def check_id(where: str, token: object, id_: object) -> None:
         TypeError, ValueError: For an id that is not an int, or is out of range.
     """
     if not isinstance(id_, int) or isinstance(id_, bool):
-        raise TypeError(f"{where}the id of {token!r} is {id_!r}; expected an int")
+        raise TypeError(f"{where}the id of {token!r} is {shown(id_)}; expected an int")
     if not 0 <= id_ < 2**32 - 1:
-        raise ValueError(f"{where}the id of {token!r} is {id_}; expected 0 to 2**32 - 2")
+        raise ValueError(f"{where}the id of {token!r} is {shown(id_)}; expected 0 to 2**32 - 2")

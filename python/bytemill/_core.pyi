@@ -298,10 +298,11 @@ def encode_corpus(
 ) -> tuple[bytearray, bytearray, int]:
     """Encodes documents, which the encoder's special tokens separate; empty ones are left out.
 
-    `sources` yields (kind, name for messages, content): a "file" with its path, "chunks" with
-    an iterable of the bytes of one text, "texts" with an iterable of str. `progress` is called with
-    the bytes taken in of the source that is being read, a few times a second. Space for the ids of
-    `expected_bytes` of text is reserved beforehand.
+    `sources` yields (kind, name for messages, content): a "file" with its path, a "range" with a
+    path, its first byte and the one behind its last, "chunks" with an iterable of the bytes of one
+    text, "texts" with an iterable of str. `progress` is called with the bytes taken in of the
+    source that is being read, a few times a second. Space for the ids of `expected_bytes` of text
+    is reserved beforehand.
 
     Returns ids (`dtype` is "uint16" or "uint32"; little endian), where each document's end
     (uint64, native), and the bytes of text.

@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import re
+import reprlib
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -155,11 +156,25 @@ def lock(fd: int) -> None:
 
 
 def named(what: str, path: str | os.PathLike[str]) -> Path:
-    """`path`, given as the argument `what`; ValueError if it is empty, which means "." to pathlib.
+    """`path`, given as the argument `what`.
 
-    A program's unset variable is not to write into the folder where it happens to run.
+    Raises:
+        TypeError: It is not a path; bytes, which not every system can name files by, are not.
+        ValueError: It is empty, which means "." to pathlib: a program's unset variable is not to
+            write into the folder where it happens to run. It holds what no path does.
     """
-    if not os.fspath(path):
+    try:
+        text = os.fspath(path)
+    except TypeError:
+        text = None
+    if not isinstance(text, str):
+        raise TypeError(
+            f"{what}={reprlib.repr(path)}: expected a path, a str or an os.PathLike such as "
+            "pathlib.Path"
+        )
+    if "\0" in text:
+        raise ValueError(f"{what}={reprlib.repr(text)}: a path cannot hold a null character")
+    if not text:
         raise ValueError(f"{what}={path!r}: the path is empty; for the current folder pass '.'")
     return Path(path)
 

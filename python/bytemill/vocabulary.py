@@ -9,10 +9,15 @@ from bytemill import _core, patterns
 from bytemill._arguments import (
     IN_NO_TEXT,
     check_id,
+    check_mapping,
+    check_pairs,
     check_ranks,
+    check_special_ids,
     check_special_token,
     check_special_tokens,
+    check_str,
     check_utf8,
+    shown,
     with_all_bytes,
 )
 from bytemill.shape import Shape
@@ -61,12 +66,13 @@ class Vocabulary:
         shape: Shape | None = None,
     ) -> None:
         self._trained, self._read, self._shape = None, None, shape
-        special = dict(special_tokens or {})
+        special = check_special_ids(special_tokens)
         ranks: dict[bytes, int] | _core.Ranks
         taken: Container[int]
         if isinstance(mergeable_ranks, _core.Ranks):
             self._read = ranks = taken = mergeable_ranks
         else:
+            check_mapping("mergeable_ranks", mergeable_ranks, "a dict of bytes and their ids")
             self.__dict__["mergeable_ranks"] = ranks = dict(mergeable_ranks)
             check_ranks(ranks, () if shape is None else (*IN_NO_TEXT, *shape.refused))
             taken = set(ranks.values())
@@ -88,7 +94,7 @@ class Vocabulary:
     ) -> "Vocabulary":
         """From tokens by id and merges in their order; `Tokenizer` says what is accepted."""
         ids = _ids_of(vocab)
-        pairs = [_check_pair(merge) for merge in merges]
+        pairs = check_pairs("merges", merges)
         if special_tokens is None:
             made = {left + right for left, right in pairs}
             special = [check_utf8(t, ids[t]) for t in ids if len(t) > 1 and t not in made]
@@ -126,7 +132,7 @@ class Vocabulary:
         self._special_tokens = dict(special)
         _check_special(self._special_tokens, taken, both)
         self._pat_str = patterns.canonical(pattern)
-        self._name = name
+        self._name = check_str("name", name)
 
     @property
     def name(self) -> str:
@@ -350,25 +356,17 @@ def check_merges(
 
 def _ids_of(vocab: Mapping[int, bytes]) -> dict[bytes, int]:
     ids: dict[bytes, int] = {}
-    for id_, token in vocab.items():
+    for id_, token in check_mapping("vocab", vocab, "a dict of ids and their bytes").items():
         if not isinstance(token, bytes):
             raise TypeError(
-                f"vocab: the token of id {id_!r} is {token!r}; expected bytes by id. From ids by "
-                "bytes a tokenizer is made by Tokenizer.from_ranks"
+                f"vocab: the token of id {shown(id_)} is {shown(token)}; expected bytes by id. "
+                "From ids by bytes a tokenizer is made by Tokenizer.from_ranks"
             )
         check_id("vocab: ", token, id_)
         if token in ids:
             raise ValueError(f"vocab: the ids {ids[token]} and {id_} have the same token {token!r}")
         ids[token] = id_
     return ids
-
-
-def _check_pair(merge: object) -> Pair:
-    if isinstance(merge, (tuple, list)) and len(merge) == 2:
-        left, right = merge
-        if isinstance(left, bytes) and isinstance(right, bytes):
-            return left, right
-    raise TypeError(f"merges: {merge!r} is not a pair of bytes")
 
 
 def _listing(tokens: Iterable[tuple[int, bytes]]) -> bytes:

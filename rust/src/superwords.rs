@@ -91,7 +91,7 @@ struct Share<'a, W> {
 
 impl<'a> Spans<'a> {
     fn new(table: &'a CountTable, team: &'a Team) -> Result<Self> {
-        let mut spans = table.words()?;
+        let (mut spans, _) = table.words()?;
         // Those of equal counts as they lie in memory.
         spans.sort_unstable_by_key(|&(n, word)| (std::cmp::Reverse(n), word));
         Ok(Self { table, spans, team })

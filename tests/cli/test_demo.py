@@ -15,7 +15,7 @@ from bytemill.chat.conversation import Message, Part
 from bytemill.chat.render import SPECIAL_TOKENS
 from bytemill.cli.demo import questions
 from bytemill.cli.demo.program import MADE, clear
-from tests.support.programs import ROOT, is_one_line, run
+from tests.support.programs import ROOT, call, is_one_line, run
 
 # A demo that ends in the third step of fine-tuning, as if it had been killed.
 KILLED = """
@@ -90,17 +90,17 @@ def test_demo_killed_and_resumed(tmp_path):
     assert [path.name for path in out.iterdir()] == ["notes.txt"]
 
 
-def test_demo_deletes_nothing_else(tmp_path):
+def test_demo_deletes_nothing_else(tmp_path, capsys):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "precious.txt").write_text("kept")
-    done = run("demo", "--quick", "--out", tmp_path)
-    assert done.returncode == 2
-    is_one_line(done.stderr, "demo's", tmp_path / "model")
+    status, _, err = call(capsys, "demo", "--quick", "--out", tmp_path)
+    assert status == 2
+    is_one_line(err, "demo's", tmp_path / "model")
     assert [path.name for path in (tmp_path / "model").iterdir()] == ["precious.txt"]
     for flags in (("--steps", 0), ("--resume",)):
-        done = run("demo", "--quick", *flags, "--out", tmp_path / "new")
-        assert done.returncode == 2 and not (tmp_path / "new").exists()
-        is_one_line(done.stderr, flags[0], tmp_path / "new" if len(flags) == 1 else "--steps 0")
+        status, _, err = call(capsys, "demo", "--quick", *flags, "--out", tmp_path / "new")
+        assert status == 2 and not (tmp_path / "new").exists()
+        is_one_line(err, flags[0], tmp_path / "new" if len(flags) == 1 else "--steps 0")
 
 
 def test_the_table(tmp_path):

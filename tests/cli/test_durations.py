@@ -9,6 +9,7 @@ pytest.importorskip("torch")
 
 from bytemill.cli.demo.program import command
 from bytemill.cli.progress import Progress, duration
+from bytemill.cli.train import time_rows
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,11 @@ from bytemill.cli.progress import Progress, duration
 )
 def test_durations(seconds, text):
     assert duration(seconds) == text
+
+
+def test_only_long_runs_are_estimated():
+    assert time_rows(60) == []
+    assert time_rows(3900) == [("time", "about 1 h 5 min, estimated from the device's speed")]
 
 
 def test_the_callers_time_left_is_shown(monkeypatch):

@@ -1,6 +1,7 @@
 """The door: `bytemill COMMAND`, its help, its mistakes, its exit statuses, what it imports."""
 
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -190,10 +191,10 @@ class TestStatuses:
         ],
     )
     def test_bad_input(self, error, told, capsys, monkeypatch):
-        def work():
-            raise error
-
-        replace(monkeypatch, "tok-train", work)
+        # In a module of bytemill's: a TypeError of another package would be a fault.
+        of_ours = {"__name__": "bytemill.checks", "error": error}
+        exec("def work():\n    raise error\n", of_ours)
+        replace(monkeypatch, "tok-train", of_ours["work"])
         status, _, err = call(capsys, "tok-train", "--vocab-size", 3, "--out", "x")
         assert status == Status.BAD_INPUT == 2
         is_one_line(err, told)
@@ -206,6 +207,7 @@ class TestStatuses:
             lambda: None.name,
             lambda: __import__("bytemill.no_such_module"),
             lambda: [][0],
+            lambda: json.dumps(object()),
         ],
     )
     def test_a_fault_of_the_program(self, work, capsys, monkeypatch):

@@ -1,10 +1,13 @@
 """`bytemill tok-train --extend` and `bytemill tok-prune`, run as a user runs them."""
 
+import re
 from functools import partial
 
 import pytest
 
 from bytemill import Tokenizer
+from bytemill.chat import SPECIAL_TOKENS, with_special_tokens
+from tests.support.families import document
 from tests.support.programs import SPECIAL, TEXT, call, is_one_line
 
 OTHER = "a newer, wider text with other words, which other merges suit: otherwise, whichever " * 20
@@ -63,6 +66,31 @@ def test_what_cannot_be_extended(places, more, told):
     assert not (folder / "new").exists()
 
 
+def test_extended_for_conversations(places):
+    folder, run = places
+    small = Tokenizer.load(folder / "small")
+    options = ["--extend", folder / "small", "--input", folder / "b.txt", "--chat"]
+    status, _, err = run("tok-train", *options, "--vocab-size", 320, "--out", folder / "new")
+    assert (status, err) == (0, "")
+    ours = Tokenizer.load(folder / "new")
+    assert ours == with_special_tokens(small).extended([OTHER], 320)
+    assert list(ours.special_tokens) == [SPECIAL, *SPECIAL_TOKENS]
+    # One more would be one too many.
+    status, _, err = run("tok-train", *options, "--vocab-size", 298, "--out", folder / "x")
+    assert status == 2
+    is_one_line(err, "--vocab-size 298: the vocabulary has 299 tokens already")
+
+
+def test_what_keeps_a_published_one_from_being_extended(places):
+    pytest.importorskip("tokenizers", reason="tokenizers is not installed")
+    folder, run = places
+    (folder / "tokenizer.json").write_text(document("qwen-2"), encoding="utf-8")
+    options = ["--extend", folder, "--input", folder / "b.txt", "--vocab-size", 9999]
+    status, _, err = run("tok-train", *options, "--out", folder / "new")
+    assert status == 2
+    is_one_line(err, "cannot be extended; this one says a normalizer (NFC)")
+
+
 def test_prune(places):
     folder, run = places
     small = Tokenizer.load(folder / "small")
@@ -73,6 +101,10 @@ def test_prune(places):
     assert ours == small.pruned([OTHER])
     assert 257 < len(ours) < 290
     assert f"{len(ours)} of 290 tokens; {290 - len(ours)} went" in out
+    written = out[out.index("written") :]
+    assert sorted(path.name for path in (folder / "new").iterdir()) == sorted(
+        name.partition(" ")[0] for name in re.findall(r"new.(.*)", written)
+    )
     status, out, err = run("tok-prune", *options)
     is_one_line(err, "error: ", "add --overwrite")
     assert status == 2

@@ -143,7 +143,7 @@ def test_plot(tokenizer, tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["no-such-thing"], "no-such-thing: no folder"),
+        (["no-such-thing"], "no-such-thing: there is nothing of this name"),
         (["TMP/x.tiktoken"], "x.tiktoken"),
         (["TMP/mine", "TMP/mine"], "two tokenizers are called 'mine'"),
         (["TMP/mine", "--text", "nothing"], "--text nothing: expected NAME=PATH"),

@@ -5,13 +5,11 @@ import json
 import os
 import re
 import subprocess
-import zlib
 from functools import partial
 
 import pytest
 
-from bytemill import Counts, Tokenizer, train_bpe
-from tests.support import naive
+from bytemill import Tokenizer, train_bpe
 from tests.support.programs import (
     ROOT,
     SPECIAL,
@@ -61,24 +59,6 @@ def test_trains_saves_and_tells(corpus, tmp_path, train):
         assert path.name in done[1]
 
 
-def test_counts_are_saved_and_used_again(corpus, tmp_path, train):
-    counts = tmp_path / "c.counts"
-    options = ["--special", SPECIAL, "--counts", counts]
-    first = train("--input", corpus, "--vocab-size", 280, *options, "--out", tmp_path / "a")
-    assert first[0] == 0, first[2]
-    assert "c.counts" in first[1]
-    corpus.unlink()
-    second = train("--vocab-size", 300, *options, "--out", tmp_path / "b")
-    assert second[0] == 0, second[2]
-    large, small = Tokenizer.load(tmp_path / "b"), Tokenizer.load(tmp_path / "a")
-    assert large.merges[: len(small.merges)] == small.merges
-    for other, word in ((["--pattern", "cl100k"], "cl100k"), (["--special", "<|x|>"], "<|x|>")):
-        done = train("--vocab-size", 300, *options, *other, "--out", tmp_path / "c")
-        assert done[0] == 2
-        is_one_line(done[2], counts, word)
-    assert not (tmp_path / "c").exists()
-
-
 def test_held_out_files_are_not_trained_on(corpus, tmp_path, train):
     held_out = tmp_path / "held_out.txt"
     held_out.write_text("qqqq " * 1000)
@@ -101,48 +81,6 @@ def test_a_fraction_of_the_documents_is_held_out(corpus, tmp_path, train):
         assert 100 < n_documents < 300
         counted.append((n_documents, Tokenizer.load(tmp_path / out).fingerprint))
     assert counted[0] == counted[1]
-
-
-def test_counts_remember_what_was_held_out(corpus, tmp_path, train):
-    counts = tmp_path / "c.counts"
-    options = ["--special", SPECIAL, "--input", corpus, "--counts", counts, "--held-out"]
-    first = train(*options, 0.1, "--vocab-size", 300, "--out", tmp_path / "a")
-    assert first[0] == 0, first[2]
-    kept = [text for text in TEXT.split(SPECIAL) if zlib.crc32(text.encode()) >= 0.1 * 2**32]
-    loaded = Counts.load(counts)
-    assert (dict(loaded.items()), loaded.held_out) == (naive.count(kept), 0.1)
-    # The same documents again, of which none was counted, with another size.
-    again = train(*options, 0.1, "--vocab-size", 300, "--out", tmp_path / "b")
-    assert again[0] == 0, again[2]
-    line = r"^compression .*$"
-    told = [re.search(line, done[1], re.MULTILINE)[0] for done in (first, again)]
-    assert told[0] == told[1] and told[0].endswith("held out")
-    larger = train(*options, 0.1, "--vocab-size", 310, "--out", tmp_path / "c")
-    assert larger[0] == 0 and Tokenizer.load(tmp_path / "c").n_vocab == 310
-    # Of fewer none was counted either; of more some were.
-    fewer = train(*options, 0.05, "--vocab-size", 300, "--out", tmp_path / "d")
-    assert fewer[0] == 0
-    n = [int(re.search(r"\(([\d,]+) documents, .*held out", done[1])[1]) for done in (again, fewer)]
-    assert n == [
-        2000 - len(kept),
-        sum(zlib.crc32(t.encode()) < 0.05 * 2**32 for t in TEXT.split(SPECIAL)),
-    ]
-    more = train(*options, 0.2, "--vocab-size", 300, "--out", tmp_path / "e")
-    assert more[0] == 2
-    is_one_line(more[2][more[2].index("error: ") :], "--held-out 0.2", "with 0.1 of the documents")
-    without = [word for word in options if word not in ("--input", corpus)]
-    nothing = train(*without, 0.1, "--vocab-size", 300, "--out", tmp_path / "e")
-    assert nothing[0] == 2
-    is_one_line(nothing[2], "--held-out 0.1", "name the --input")
-    assert not (tmp_path / "e").exists()
-
-
-def test_counts_of_all_documents_hold_nothing_out(corpus, tmp_path, train):
-    options = ["--input", corpus, "--counts", tmp_path / "c.counts", "--vocab-size", 300]
-    assert train(*options, "--out", tmp_path / "a")[0] == 0
-    done = train(*options, "--held-out", 0.1, "--out", tmp_path / "b")
-    assert done[0] == 2
-    is_one_line(done[2][done[2].index("error: ") :], "with no documents held out")
 
 
 def test_held_out_text_on_stdin(corpus, tmp_path):

@@ -4,6 +4,7 @@ import functools
 import json
 import random
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,9 @@ trained = functools.partial(small_vocabulary, special_tokens=SPECIAL)
 
 def written(tokenizer: Tokenizer, folder: Path) -> tuple[Path, Path]:
     paths = folder / "vocab.json", folder / "merges.txt"
-    tokenizer.to_files(*paths)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".* do not say the split pattern")
+        tokenizer.to_files(*paths)
     return paths
 
 
@@ -52,6 +55,18 @@ def test_round_trip(pattern, listed, tmp_path):
     assert again == tokenizer
     assert list(again.special_tokens.items()) == list(tokenizer.special_tokens.items())
     assert sorted(p.name for p in tmp_path.iterdir()) == ["merges.txt", "vocab.json"]
+
+
+def test_a_pattern_that_readers_do_not_expect_is_told(tmp_path):
+    paths = tmp_path / "vocab.json", tmp_path / "merges.txt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trained("gpt2").to_files(*paths)
+    for pattern in ("o200k", CUSTOM[0]):
+        with pytest.warns(UserWarning, match="do not say the split pattern") as told:
+            trained(pattern).to_files(*paths)
+        assert f"pass pattern={pattern!r} to from_files" in str(told[0].message)
+        assert told[0].filename == __file__
 
 
 def test_tokenizers_reads_the_same(tmp_path):
@@ -123,7 +138,7 @@ def test_without_tokenizers_the_files_are_written_with_a_warning(tmp_path, monke
         UserWarning, match=r"merges\.txt has not been checked.*pip install"
     ) as warned:
         tokenizer.to_files(*paths)
-    assert [w.filename for w in warned] == [__file__]
+    assert [w.filename for w in warned] == [__file__] * 2  # and one of the pattern
     for path, other in zip(paths, checked, strict=True):
         assert path.read_bytes() == other.read_bytes()
 

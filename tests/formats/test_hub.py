@@ -54,3 +54,39 @@ def test_the_hub_is_asked_by_its_package(cache, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ImportError, match="pip install huggingface_hub"):
         Tokenizer.from_pretrained("org/name", download=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        ("LocalEntryNotFoundError", ConnectionError, r"could not be reached.*pass the folder to"),
+        (
+            "EntryNotFoundError",
+            FileNotFoundError,
+            r"no tokenizer\.json on the hub.*AutoTokenizer",
+        ),
+        ("HFValidationError", ValueError, "HFValidationError: the first line$"),
+        ("OfflineModeIsEnabled", OSError, r"could not be fetched: .*first line.*hf auth login"),
+    ],
+)
+def test_what_the_hub_does_not_give(cache, monkeypatch, error, kind, message):
+    hub = pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
+    from huggingface_hub import errors
+
+    def fails(*_, **__):
+        raise getattr(errors, error)("the first line\nand many more")
+
+    monkeypatch.setattr(hub, "hf_hub_download", fails)
+    with pytest.raises(kind, match=rf"^org/name, revision main: .*{message}") as caught:
+        Tokenizer.from_pretrained("org/name", download=True)
+    assert "many more" not in str(caught.value)
+
+
+def test_a_damaged_cache(cache):
+    (cache / "refs" / "main").write_bytes(b"\xff\xfe\0")
+    with pytest.raises(FileNotFoundError, match=r"org/name.*hub's cache.*download=True"):
+        Tokenizer.from_pretrained("org/name")
+    file = cache / "snapshots" / "def" / "tokenizer.json"
+    file.write_text(file.read_text()[:500])
+    with pytest.raises(ValueError, match=r"tokenizer\.json: not valid JSON"):
+        Tokenizer.from_pretrained("org/name", revision="def")

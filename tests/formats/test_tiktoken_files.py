@@ -105,7 +105,7 @@ def test_from_tiktoken_of_something_else(tmp_path):
 def test_published_special_tokens_are_tiktokens():
     from tiktoken_ext import openai_public
 
-    for name, (pattern, special) in tiktoken_format._PUBLISHED.items():
+    for name, (pattern, special) in tiktoken_format.PUBLISHED.items():
         if not name.startswith(("r50k", "p50k")):
             encoding = tiktoken_encoding(name)
             assert encoding.special_tokens == special
@@ -119,3 +119,59 @@ def test_special_tokens_of_one_id():
     text = "<|endofprompt|><|reserved_200018|>"
     assert tokenizer.encode(text) == encoding.encode(text, allowed_special="all") == [200018] * 2
     assert tokenizer.decode([200018]) == "<|endofprompt|>"
+
+
+class NetworkError(OSError):
+    """As those of requests, which name no file."""
+
+
+@pytest.fixture
+def no_network(tmp_path, monkeypatch):
+    """An empty cache of tiktoken's, and nothing to be fetched; gives a way to fetch something."""
+    from tiktoken import load, registry
+
+    def fails(address):
+        raise NetworkError(f"no way to {address}\n and so on")
+
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(registry, "ENCODINGS", {})
+    monkeypatch.setattr(load, "read_file", fails)
+    return lambda data: monkeypatch.setattr(load, "read_file", lambda _: data)
+
+
+@pytest.mark.parametrize("name", ["o200k_base", "p50k_edit", "gpt2"])
+def test_an_encoding_that_cannot_be_fetched(no_network, name):
+    message = rf"{name}' is not in tiktoken's cache .*NetworkError: no way.*CACHE_DIR.*from_"
+    with pytest.raises(ConnectionError, match=message) as caught:
+        Tokenizer.from_tiktoken(name)
+    assert isinstance(caught.value.__cause__, NetworkError)
+    assert "and so on" not in str(caught.value)
+
+
+def test_a_damaged_file_in_the_cache(no_network, tmp_path):
+    (tmp_path / "cache").mkdir()
+    address = b"https://openaipublic.blob.core.windows.net/encodings/o200k_base.tiktoken"
+    file = tmp_path / "cache" / hashlib.sha1(address).hexdigest()
+    file.write_bytes(b"YQ== 97\n")
+    with pytest.raises(ConnectionError, match=r"o200k_base' is damaged in tiktoken's cache.*from_"):
+        Tokenizer.from_tiktoken("o200k_base")
+    no_network(b"also damaged")
+    with pytest.raises(ConnectionError, match=r"o200k_base'.*Hash mismatch"):
+        Tokenizer.from_tiktoken("o200k_base")
+
+
+def test_a_cache_that_cannot_be_written_to(no_network, tmp_path, monkeypatch):
+    from tiktoken import load
+
+    no_network(b"")
+    monkeypatch.setattr(load, "check_hash", lambda *_: True)
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    with pytest.raises(OSError, match=r"o200k_base'.*could not be written.*CACHE_DIR to a"):
+        Tokenizer.from_tiktoken("o200k_base")
+
+
+def test_names_that_tiktoken_does_not_know(no_network):
+    with pytest.raises(ValueError, match=r"source='nope': .*it knows .*cl100k_base.*by its path"):
+        Tokenizer.from_tiktoken("nope")
+    with pytest.raises(ValueError, match=r"'gpt-4o' is a model of the encoding 'o200k_base'"):
+        Tokenizer.from_tiktoken("gpt-4o")

@@ -1,7 +1,9 @@
 """tokenizer.json: what is taken over, and what is refused."""
 
 import json
+import pickle
 import random
+import re
 
 import pytest
 
@@ -199,3 +201,46 @@ def test_tokenizer_json_with_all_splits_of_each_token(tmp_path):
     for _ in range(200):
         text = "".join(rng.choices(PIECES, k=40))
         assert again.encode(text) == other.encode(text).ids
+
+
+@pytest.mark.parametrize(
+    "section, key, leaf",
+    [
+        ("normalizer", "normalizers", {"type": "NFC"}),
+        ("pre_tokenizer", "pretokenizers", None),
+        ("decoder", "decoders", None),
+    ],
+)
+def test_nested_as_deep_as_tokenizers_reads(tmp_path, section, key, leaf):
+    document = huggingface.to_dict(Vocabulary(BYTES))
+    leaf = document[section] if leaf is None else leaf
+
+    def read(n: int) -> Tokenizer:
+        document[section] = leaf
+        for _ in range(n):
+            document[section] = {"type": "Sequence", key: [document[section]]}
+        (tmp_path / "tokenizer.json").write_text(json.dumps(document))
+        return Tokenizer.from_huggingface(tmp_path)
+
+    def is_read_by_theirs() -> bool:
+        try:
+            tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+        except Exception:
+            return False
+        return True
+
+    outcomes = []
+    for n in (61, 62, 63, 64):
+        try:
+            tokenizer = read(n)
+        except ValueError as error:
+            assert re.search(rf"tokenizer\.json: {section} is nested more than 127", str(error))
+            outcomes.append(False)
+        else:
+            assert pickle.loads(pickle.dumps(tokenizer)) == tokenizer
+            outcomes.append(True)
+        assert outcomes[-1] == is_read_by_theirs()
+    assert {*outcomes} == {True, False}
+    # So deep that a pickle of it would not end well.
+    with pytest.raises(ValueError, match=rf"{section} is nested more than 127 deep"):
+        read(300)

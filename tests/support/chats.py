@@ -1,6 +1,7 @@
 """Random conversations, and a tokenizer for them."""
 
 import functools
+import json
 
 from bytemill import Tokenizer
 from bytemill.chat import SPECIAL_TOKENS, Conversation, Message, Part
@@ -16,6 +17,17 @@ HOSTILE = (
 @functools.lru_cache
 def chat_tokenizer() -> Tokenizer:
     return train([generated_text()], 600, SPECIAL_TOKENS)
+
+
+def with_added_text(folder, content) -> Tokenizer:
+    """The tokenizer as a tokenizer.json has it that adds a token which is text, no special one."""
+    chat_tokenizer().to_huggingface(folder / "a.json")
+    data = json.loads((folder / "a.json").read_text(encoding="utf-8"))
+    entry = {**data["added_tokens"][0], "content": content, "special": False}
+    entry["id"] = chat_tokenizer().n_vocab
+    data["added_tokens"].append(entry)
+    (folder / "b.json").write_text(json.dumps(data), encoding="utf-8")
+    return Tokenizer.from_huggingface(folder / "b.json")
 
 
 def text(random, words=6):

@@ -8,7 +8,10 @@ from bytemill.lm.distributed.ranks import Ranks
 from bytemill.lm.train import Trainer
 from bytemill.lm.train.events import MemoryRanOut, Stepped
 from bytemill.lm.train.steps.world import Alone
-from tests.support.lm_runs import config
+from tests.support.lm_runs import config, make_ids, make_shards
+
+EVERY = 20
+"""A run is validated after so many steps, and has twice as many."""
 
 # With eight Newton-Schulz steps the directions in which a gradient has nothing but rounding are
 # multiplied by up to 70,000 (`reach`): two runs that round differently part, on ranks or not.
@@ -18,10 +21,18 @@ KINDS = {
 }
 
 
+def make_data(folder):
+    """What the runs read; returns the folder."""
+    make_ids(folder)
+    make_shards(folder)
+    return folder
+
+
 def settings(folder, kind, **changes):
     fields = {
         "data": str(folder / "shards"), "tokenizer": str(folder / "tokenizer"), "n_layer": 2,
-        "batch_size": 6, "steps": 100, "micro_batch_size": 2, "eval_every": 50, **KINDS[kind],
+        "batch_size": 6, "steps": 2 * EVERY, "micro_batch_size": 2, "eval_every": EVERY,
+        **KINDS[kind],
     }  # fmt: skip
     return config(folder, **{**fields, **changes})
 

@@ -23,12 +23,15 @@ class RankError(AssertionError):
     """A rank has raised; the message is its traceback."""
 
 
-def _context():
+def forking():
+    """How a process begins that imports torch: as a fork, where that is safe."""
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
-    # One process imports torch, and the ranks are forked from it.
+    # One process imports torch, and ranks are forked from it. It has what the first optimizer of
+    # a process would import as well, which takes as long again.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pytest", "tests.support.ranks", "bytemill.lm.train"])
+    modules = ["tests.support.ranks", "bytemill.lm.train", "torch._dynamo", "matplotlib.figure"]
+    context.set_forkserver_preload(modules)
     return context
 
 
@@ -46,7 +49,7 @@ def on_ranks(size, work, *args, expect_death=()):
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "WORLD_SIZE": str(size),
         "LOCAL_WORLD_SIZE": str(size), "TORCHELASTIC_USE_AGENT_STORE": "True",
     }  # fmt: skip
-    context = _context()
+    context = forking()
     call = pickle.dumps((work, args))  # plainly: tensors are copied, not shared
     answers = [None] * size
     threads_left[:] = [None] * size

@@ -14,9 +14,14 @@ from tests.support.against_tiktoken import TEXT, trained
 TASKS = Path("/proc/self/task")
 WORDS = random.Random(0).choices("abcdefghij" * 5 + " ", k=50_000)
 LINE = "".join(WORDS) + "\n"
-LONG = LINE * 3000  # 150 MB, which take some seconds
 MANY = [LINE[:20_000]] * 200_000  # 4 GB, for which there is one object
-SHORT = [LINE[i : i + 20] for i in range(10_000)] * 2000  # 20 million texts
+
+
+@pytest.fixture(scope="module")
+def large():
+    """What takes some seconds, and memory that other tests do without: a text of 150 MB, and 20
+    million texts."""
+    return LINE * 3000, [LINE[i : i + 20] for i in range(10_000)] * 2000
 
 
 @pytest.fixture
@@ -50,24 +55,24 @@ def threads():
 
 
 CALLS = {
-    "encode_batch": lambda t: t.encode_batch(MANY, 3),
-    "encode_batch, one thread": lambda t: t.encode_batch(MANY, 1),
-    "encode_batch, short texts": lambda t: t.encode_batch(SHORT, 2),
-    "encode_batch, long texts": lambda t: t.encode_batch([LONG] * 3, 2),
-    "encode_batch, one thread, long texts": lambda t: t.encode_batch([LONG] * 3, 1),
-    "encode_ordinary_batch": lambda t: t.encode_ordinary_batch(MANY, 2),
-    "encode_batch_to_numpy": lambda t: t.encode_batch_to_numpy(MANY, 2),
-    "count_batch": lambda t: t.count_batch(MANY, 2),
-    "encode": lambda t: t.encode(LONG),
-    "encode_ordinary": lambda t: t.encode_ordinary(LONG),
-    "encode_to_numpy": lambda t: t.encode_to_numpy(LONG),
-    "count": lambda t: t.count(LONG),
+    "encode_batch": lambda t, long, short: t.encode_batch(MANY, 3),
+    "encode_batch, one thread": lambda t, long, short: t.encode_batch(MANY, 1),
+    "encode_batch, short texts": lambda t, long, short: t.encode_batch(short, 2),
+    "encode_batch, long texts": lambda t, long, short: t.encode_batch([long] * 3, 2),
+    "encode_batch, one thread, long texts": lambda t, long, short: t.encode_batch([long] * 3, 1),
+    "encode_ordinary_batch": lambda t, long, short: t.encode_ordinary_batch(MANY, 2),
+    "encode_batch_to_numpy": lambda t, long, short: t.encode_batch_to_numpy(MANY, 2),
+    "count_batch": lambda t, long, short: t.count_batch(MANY, 2),
+    "encode": lambda t, long, short: t.encode(long),
+    "encode_ordinary": lambda t, long, short: t.encode_ordinary(long),
+    "encode_to_numpy": lambda t, long, short: t.encode_to_numpy(long),
+    "count": lambda t, long, short: t.count(long),
 }
 
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("seconds", [0.02, 0.3])
-def test_ctrl_c(call, seconds, interrupt):
+def test_ctrl_c(call, seconds, interrupt, large):
     if call.startswith("encode_batch_to_numpy"):
         pytest.importorskip("numpy", reason="numpy is not installed")
     tokenizer = trained("cl100k")
@@ -75,7 +80,7 @@ def test_ctrl_c(call, seconds, interrupt):
     n_threads = threads()
     with pytest.raises(KeyboardInterrupt):
         interrupt(seconds)
-        CALLS[call](tokenizer)
+        CALLS[call](tokenizer, *large)
         pytest.fail("it was done before")
     # About 0.1 s of each of three threads; each call takes many seconds.
     late = time.process_time() - interrupt.sent[0]
@@ -152,18 +157,20 @@ def test_a_handler_sees_no_list_that_is_not_full():
     calls = []
 
     def look(number, frame):
-        # Reading an empty place would crash.
+        # Reading an empty place would crash. What was there before is not looked at.
         long = [x for x in gc.get_objects() if type(x) is list and len(x) > 2**20]
         calls.append([x.count(None) for x in long])
         signal.setitimer(signal.ITIMER_REAL, 1e-3)
 
     before = signal.signal(signal.SIGALRM, look)
+    gc.freeze()
     signal.setitimer(signal.ITIMER_REAL, 1e-3)
     try:
         ids = tokenizer.encode(text)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        gc.unfreeze()
     assert calls
     assert gc.is_tracked(ids)
     assert np.array_equal(ids, expected)

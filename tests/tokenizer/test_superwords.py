@@ -154,6 +154,46 @@ def test_long_runs_of_superwords():
         assert sum(b" " in token.strip() for token in tokens) > n // 20
 
 
+def random_merges(rng):
+    """Merges as training could give them: some within words, then twice as many across them."""
+    parts = [b"a", b"b", b"c", b" ", b",", "é".encode()]
+    merges = [("é".encode()[:1], "é".encode()[1:])]
+    while len(merges) < 46:
+        token = (pair := (rng.choice(parts), rng.choice(parts)))[0] + pair[1]
+        if len(merges) < 16 and b" " in token[1:]:
+            continue
+        if token in parts or len(token) > 16 or apply([*merges, pair], token.decode()) != [token]:
+            continue
+        merges.append(pair)
+        parts.append(token)
+    return merges
+
+
+@QUIET
+@pytest.mark.parametrize("seed", range(6))
+def test_random_merges_across_words(seed):
+    """Runs of all lengths, with neighbours that only some other token has side by side."""
+    rng = random.Random(900 + seed)
+    merges = random_merges(rng)
+    tokens = [bytes([byte]) for byte in range(256)] + [left + right for left, right in merges]
+    ids = dict(zip(tokens, itertools.count()))
+    tokenizer = Tokenizer.from_ranks(ids, pattern=trained("gpt2").pat_str)
+    assert tokenizer.merges == merges
+    pieces = [token.decode() for token in tokens[257:]]
+    lengths = Counter()
+    for n in (1, 2, 3, 4, 20, 40, 64, 150, 300):
+        for _ in range(4):
+            # Ends of spans, at times many.
+            ends = ["\n", " 1", "7"] * rng.choice([0, 1, 10])
+            text = "".join(rng.choice([*pieces, *ends]) for _ in range(n))
+            spans = spans_of(text, tokenizer.pat_str)
+            found = [token for span in spans for token in apply(merges, span)]
+            assert tokenizer.encode_ordinary(text) == [ids[token] for token in found]
+            assert tokenizer.count(text) == len(found)
+            lengths.update(ids[token] > 271 for token in found)
+    assert lengths[True] > 500
+
+
 @QUIET
 def test_first_stage_is_training_without_superwords():
     plain = BpeTrainer(pattern="cl100k")

@@ -110,12 +110,15 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def _is_raised(error: Exception) -> bool:
-    """Whether a `raise` made this error: a check of ours, and not Python at some operation."""
+    """Whether a `raise` of bytemill's made this error: a check, and neither Python at some
+    operation nor another package that was given what it does not take."""
     at = error.__traceback__
     if at is None:
         return False
     while at.tb_next is not None:
         at = at.tb_next
+    if not str(at.tb_frame.f_globals.get("__name__")).startswith("bytemill."):
+        return False
     return dis.opname[at.tb_frame.f_code.co_code[at.tb_lasti]] == "RAISE_VARARGS"
 
 

@@ -7,6 +7,7 @@ import argparse
 import torch
 
 from bytemill import Tokenizer
+from bytemill.cli.vocabularies.given import add_tokenizer, read
 from bytemill.lm.checkpoint.loading import LoadedModel, load_model
 from bytemill.lm.device import runtime
 from bytemill.lm.device.threads import MOST_THREADS
@@ -32,11 +33,7 @@ def add_flags(parser: argparse.ArgumentParser, *, by_place: bool = False) -> Non
         metavar="WHICH",
         help='of a run: "best" (by validation loss), "last", or a step (default: %(default)s)',
     )
-    add(
-        "--tokenizer",
-        metavar="DIR",
-        help="a folder that tok-train has written (default: the one saved with the run)",
-    )
+    add_tokenizer(parser, default="the one saved with the run")
     add(
         "--device",
         default="auto",
@@ -80,7 +77,7 @@ def tokenizer_of(args: argparse.Namespace, loaded: LoadedModel) -> Tokenizer:
         if own is None:
             raise ValueError(f"{args.model}: no tokenizer was saved with it; give --tokenizer")
         return own
-    given = Tokenizer.load(args.tokenizer)
+    given = read(args.tokenizer)
     if own is not None and given.fingerprint != own.fingerprint:
         raise ValueError(
             f"--tokenizer {args.tokenizer}: its fingerprint is {given.fingerprint}, but the model "

@@ -12,11 +12,12 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bytemill import Tokenizer, __version__
+from bytemill import __version__
 from bytemill.cli import formatting
 from bytemill.cli.command import EPILOG, exit_status
 from bytemill.cli.console import inputs
 from bytemill.cli.progress import Progress
+from bytemill.cli.vocabularies.given import add_tokenizer, read
 from bytemill.data import iter_documents, open_shards
 from bytemill.files import write_bytes
 from bytemill.overlap import Index, ItemOverlap, N, Overlap, TestItem, find_overlap
@@ -34,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
     )
     add = result.add_argument
-    add("--tokenizer", required=True, metavar="DIR", help="a folder that tok-train has written")
+    add_tokenizer(result)
     inputs.add_input(result, required=False)
     inputs.add_flags(result)
     add(
@@ -103,7 +104,7 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError("nothing to look for: give --core, --tasks or --items")
     if args.out and not Path(args.out).absolute().parent.is_dir():
         raise ValueError(f"--out {args.out}: there is no folder {Path(args.out).parent}; make it")
-    tokenizer = Tokenizer.load(args.tokenizer)
+    tokenizer = read(args.tokenizer)
     index = Index(_items(args), tokenizer.encode_ordinary, args.n)
     began = time.perf_counter()
     unit = "tokens" if args.shards else "MB"

@@ -19,6 +19,7 @@ from bytemill.cli import formatting
 from bytemill.cli.command import EPILOG, check_new, exit_status
 from bytemill.cli.console import inputs, on_cluster
 from bytemill.cli.progress import Progress
+from bytemill.cli.vocabularies.given import add_tokenizer, read
 from bytemill.data import expand_inputs
 from bytemill.data.download.manifest import validation_files
 from bytemill.data.encode_files import SHARD_TOKENS, check_fraction, check_separator, choose_dtype
@@ -35,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
     )
     add = result.add_argument
-    add("--tokenizer", required=True, metavar="DIR", help="a folder that tok-train has written")
+    add_tokenizer(result)
     inputs.add_input(result, required=True)
     add("--out", required=True, metavar="DIR", help="the folder to write the shards to")
     add(
@@ -107,7 +108,7 @@ def run(args: argparse.Namespace, out: Path) -> None:
     goes_on = is_ours and "-" not in args.input
     marks = (MANIFEST_NAME, STATE_NAME)
     check_new(out, overwrite=args.overwrite or goes_on, kind="shards", marks=marks)
-    tokenizer = Tokenizer.load(args.tokenizer)
+    tokenizer = read(args.tokenizer)
     cluster = None if args.ray is None else on_cluster.connected(args)
     began = time.perf_counter()
     with inputs.named(args.input, args.format) as named, Progress("encode", "MB") as bar:

@@ -16,6 +16,7 @@ from bytemill import Tokenizer
 from bytemill.cli.command import EPILOG, exit_status
 from bytemill.cli.console import inputs
 from bytemill.cli.console.streams import tell
+from bytemill.cli.vocabularies.given import HELP, read
 from bytemill.files import replacing, write_bytes
 from bytemill.patterns import NAMES
 
@@ -88,8 +89,7 @@ def parser() -> argparse.ArgumentParser:
         "tokenizers",
         nargs="*",
         metavar="TOKENIZER",
-        help="a folder that tok-train has written, a .tiktoken file, a tokenizer.json, or the name "
-        "of an encoding of tiktoken; NAME=TOKENIZER gives it a name in the tables",
+        help=f"{HELP}; NAME=TOKENIZER gives it a name in the tables",
     )
     add(
         "--pattern",
@@ -218,27 +218,20 @@ def read_texts(given: Sequence[str], samples: bool) -> dict[str, str]:
 def load(given: str, pattern: str | None) -> tuple[str, Tokenizer]:
     """A tokenizer from what the command line says, with its name for the tables.
 
-    Raises OSError, ImportError and ValueError as `Tokenizer`'s readers do; ValueError also for
-    what is neither a path nor an encoding's name.
+    Raises OSError, ImportError and ValueError as `read` does.
     """
     name, equals, source = given.partition("=")
     if not equals or Path(given).exists():
         name, source = "", given
     path = Path(source)
-    if path.is_dir():
-        return name or path.name or source, Tokenizer.load(path)
-    if path.suffix == ".tiktoken":
-        return name or path.stem, Tokenizer.from_tiktoken(path, pattern=pattern)
-    if path.suffix == ".json" or path.is_file():
-        stem = path.parent.name if path.stem == "tokenizer" and path.parent.name else path.stem
-        return name or stem, Tokenizer.from_huggingface(path)
-    try:
-        return name or source, Tokenizer.from_tiktoken(source)
-    except ValueError as error:
-        raise ValueError(
-            f"{source}: no folder, .tiktoken file or tokenizer.json is there, and tiktoken says: "
-            f"{str(error).splitlines()[0]}"
-        ) from error
+    if path.is_dir() or not path.suffix:
+        name = name or path.name or source
+    elif not name:
+        is_inside = path.stem in ("tokenizer", "bytemill") and path.parent.name
+        name = path.parent.name if is_inside else path.stem
+    if path.suffix == ".tiktoken":  # which alone does not say its pattern
+        return name, Tokenizer.from_tiktoken(path, pattern=pattern)
+    return name, read(source)
 
 
 def measure(tokenizer: Tokenizer, text: str) -> Result:

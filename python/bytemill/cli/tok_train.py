@@ -14,23 +14,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import get_args
 
-from bytemill import BpeTrainer, Counts, Tokenizer
-from bytemill._arguments import check_superwords, check_vocab_size
+from bytemill import Tokenizer
 from bytemill._types import TieBreak
 from bytemill.cli import formatting
-from bytemill.cli.command import EPILOG, check_new, check_out, check_writable, exit_status
+from bytemill.cli.command import EPILOG, check_new, check_out, exit_status
 from bytemill.cli.console import inputs, on_cluster
 from bytemill.cli.console.interrupts import held
 from bytemill.cli.console.messages import in_flags
 from bytemill.cli.console.streams import tell
 from bytemill.cli.progress import Progress
-from bytemill.cli.vocabularies.base import add_extend, add_superwords, base_of
-from bytemill.data import InputFile, expand_inputs, iter_documents
-from bytemill.data.readers import check_packages
-from bytemill.files import new_folder, read_json_object
+from bytemill.cli.vocabularies import saved
+from bytemill.cli.vocabularies.base import add_extend, add_superwords
+from bytemill.cli.vocabularies.plan import plan
+from bytemill.data import InputFile, iter_documents
+from bytemill.files import new_folder
 from bytemill.folder_lock import locked
-from bytemill.formats.folder import CONFIG_NAME, DOING, write
-from bytemill.patterns import NAMES, name_of
+from bytemill.formats.folder import CONFIG_NAME, DOING
+from bytemill.patterns import NAMES
 
 # What compression is measured on, at most: enough for three digits, and no wait.
 SAMPLE_BYTES = 8_000_000
@@ -47,14 +47,24 @@ def parser() -> argparse.ArgumentParser:
     add("--vocab-size", type=int, required=True, metavar="N", help="tokens, special ones included")
     add("--out", required=True, metavar="DIR", help="the folder to write the tokenizer to")
     add("--overwrite", action="store_true", help="replace a tokenizer that is in --out")
-    add("--pattern", help=f"{', '.join(NAMES)}, or a regex (default: gpt2)")
+    add(
+        "--pattern",
+        help=f"{', '.join(NAMES)}, or a regex (default: gpt2, or that of the counts in --counts)",
+    )
     add(
         "--special",
         nargs="+",
         action="extend",
         default=[],
         metavar="TOKEN",
-        help="special tokens, which separate documents (default: none)",
+        help="special tokens, which separate documents (default: none, or those of "
+        "the counts in --counts)",
+    )
+    add(
+        "--chat",
+        action="store_true",
+        help="also the nine special tokens of conversations, <|bos|> the first, without which a "
+        "model cannot be made an assistant",
     )
     add_extend(result)
     add(
@@ -138,48 +148,15 @@ def run(args: argparse.Namespace, made: list[Path]) -> None:
 
 
 class Job:
-    """One training run. All that can be wrong with the arguments is found before text is read."""
+    """One training run, as it is planned."""
 
     def __init__(self, args: argparse.Namespace, made: list[Path]) -> None:
         self.args = args
         self.made = made
         self.out = Path(args.out)
         check_new(self.out, overwrite=args.overwrite, kind="a tokenizer", marks=(CONFIG_NAME,))
-        self.base = base_of(args)
-        self.trainer = BpeTrainer(
-            pattern=args.pattern,
-            special_tokens=args.special,
-            tie_break=args.tie_break,
-            doc_cap=args.doc_cap,
-            max_chars=args.max_chars,
-            min_frequency=args.min_frequency,
-            max_token_length=args.max_token_length,
-            superwords_from=args.superwords_from,
-            superwords_pattern=args.superwords_pattern,
-            num_threads=args.threads,
-        )
-        check_vocab_size(args.vocab_size, args.special)
-        check_superwords(args.superwords_from, args.vocab_size, args.special)
-        self.counts_file = Path(args.counts) if args.counts else None
-        self.has_counts = self.counts_file is not None and self.counts_file.exists()
-        if self.counts_file is not None and not self.has_counts:
-            check_writable(self.counts_file.parent)
-        if not args.input and not self.has_counts:
-            raise ValueError("--input is missing: there is nothing to train on")
-        self.fraction, held_out = parse_held_out(args.held_out or [])
-        self.held_out = expand_inputs(held_out) if held_out else []
-        check_packages(self.held_out)
-        kept_apart = {file.path.resolve() for file in self.held_out}
-        self.counts = (
-            self.load_counts(self.counts_file) if self.counts_file and self.has_counts else None
-        )
-        reads = args.input and (self.counts is None or self.fraction)
-        files = expand_inputs(args.input) if reads else []
-        self.inputs = [file for file in files if file.path.resolve() not in kept_apart]
-        if files and not self.inputs:
-            raise ValueError("--held-out takes all files of --input: nothing is left to train on")
-        if self.fraction and self.counts is not None:
-            self.check_held_out(self.counts)
+        self.plan = plan(args)
+        self.trainer = self.plan.trainer
         self.sample: list[str] = []
         self.kept = 0
 
@@ -192,19 +169,17 @@ class Job:
         trained = time.perf_counter()
         counts = self.trainer.counts
         what = "pretokens" if self.args.superwords_from is None else "spans"
-        n_bytes = counts.n_bytes
+        if self.plan.counts is None:
+            told = ("counted", formatting.phase(counted - began, counts.n_bytes))
+        else:
+            told = (
+                "counts",
+                f"read from {self.plan.counts_file}: of {formatting.megabytes(counts.n_bytes)}",
+            )
+        merges = formatting.count(len(tokenizer.merges) - self.n_before(), "merge")
         table = [
-            (
-                "counts" if self.has_counts else "counted",
-                (f"read from {self.counts_file}; " if self.has_counts else "")
-                + f"{formatting.phase(counted - began, n_bytes)}; {counts.total:,} {what}, "
-                f"{len(counts):,} distinct",
-            ),
-            (
-                "merged",
-                f"{formatting.phase(trained - counted, n_bytes)}; "
-                f"{formatting.count(len(tokenizer.merges) - self.n_before(), 'merge')}",
-            ),
+            (told[0], f"{told[1]}; {counts.total:,} {what}, {len(counts):,} distinct"),
+            ("merged", f"{merges} in {trained - counted:.2f} s"),
         ]
         if peak := formatting.peak_memory():
             table.append(("peak memory", formatting.megabytes(peak)))
@@ -216,96 +191,57 @@ class Job:
             ("fingerprint", tokenizer.fingerprint),
         ]
         with held():
-            write(tokenizer.vocabulary, self.out)  # the folder is locked
-            ranks = read_json_object(self.out / CONFIG_NAME)["ranks_file"]
-            self.made[:0] = [self.out / CONFIG_NAME, self.out / ranks]
-        sizes = [f"{path} ({formatting.megabytes(path.stat().st_size)})" for path in self.made]
-        print(formatting.rows([*table, *formatting.labelled("written", sizes)]))
+            self.made[:0] = saved.save(tokenizer, self.out)
+        print(formatting.rows([*table, *saved.told(self.made)]))
 
     def count(self) -> None:
         """Fills the trainer's counts."""
         args = self.args
-        if self.counts is not None:
-            self.trainer.add_counts(self.counts)
-            if self.fraction:
+        if self.plan.counts is not None:
+            self.trainer.add_counts(self.plan.counts)
+            if self.plan.fraction:
                 with Progress("held out", "MB") as bar:
                     self.find_held_out(bar)
             return
         with Progress("count", "MB") as bar:
             if args.ray is not None:
-                on_cluster.count(args, self.inputs, self.trainer, bar.update)
-            elif self.fraction:
-                documents = self.documents(self.inputs, progress=bar.update)
+                on_cluster.count(args, self.plan.inputs, self.trainer, bar.update)
+            elif self.plan.fraction:
+                documents = self.documents(self.plan.inputs, progress=bar.update)
                 self.trainer.feed(self.keep_apart(documents))
             else:
                 self.trainer.feed_files(
-                    [file.path for file in self.inputs],
+                    [file.path for file in self.plan.inputs],
                     text_column=args.text_column,
                     errors=args.errors,
                     progress=bar.update,
                 )
         self.check_enough()
-        if self.counts_file:
-            counts = self.trainer.counts.with_held_out(self.fraction)
-            counts.save(str(self.counts_file))
-            self.made.append(self.counts_file)
+        if self.plan.counts_file:
+            counts = self.trainer.counts.with_held_out(self.plan.fraction)
+            counts.save(str(self.plan.counts_file))
+            self.made.append(self.plan.counts_file)
 
     def check_enough(self) -> None:
         """Raises if there is no text and merges are wanted: the vocabulary would be bytes alone."""
-        least = 256 + len(self.args.special) if self.base is None else len(self.base)
+        least = 256 + len(self.args.special) if self.plan.base is None else len(self.plan.base)
         if len(self.trainer.counts) or self.args.vocab_size == least:
             return
         named = " ".join(["--input", *self.args.input])
-        rest = " besides what is held out" if self.fraction else ""
+        rest = " besides what is held out" if self.plan.fraction else ""
         raise ValueError(f"{named}: there is no text to train on{rest}")
-
-    def check_held_out(self, counts: Counts) -> None:
-        """Raises unless the documents to measure on can be read, and are not in the counts."""
-        fraction, path = self.fraction, self.counts_file
-        if counts.held_out < fraction:
-            theirs = f"{counts.held_out:g} of the documents" if counts.held_out else "no documents"
-            raise ValueError(
-                f"--held-out {fraction:g}: the counts in {path} were made with {theirs} held out; "
-                "name held-out files instead, or another file for --counts"
-            )
-        if not self.inputs:
-            raise ValueError(
-                f"--held-out {fraction:g}: to measure on these documents, name the --input that "
-                f"{path} was made from; or leave --held-out out"
-            )
 
     def find_held_out(self, bar: Progress) -> None:
         """Reads the inputs until there are enough held-out documents."""
-        rest = self.keep_apart(self.documents(self.inputs, progress=bar.update))
+        rest = self.keep_apart(self.documents(self.plan.inputs, progress=bar.update))
         while self.kept < SAMPLE_BYTES and next(rest, None) is not None:
             pass
-
-    def load_counts(self, path: Path) -> Counts:
-        """The saved counts, if they were made as this run would make them."""
-        counts = Counts.load(str(path))
-        for option, theirs, ours in (
-            ("--pattern", shown(counts.pat_str), shown(self.trainer.pat_str)),
-            ("--special", counts.special_tokens, self.trainer.special_tokens),
-        ):
-            if theirs != ours:
-                raise ValueError(
-                    f"--counts {path}: it was made with {option} {theirs}, not {ours}; "
-                    "name another file to count again"
-                )
-        args = self.args
-        if args.input or args.max_chars or args.doc_cap:
-            note = f"note: training on the counts in {path}, whatever they were made from; "
-            unused = "--input, --max-chars and --doc-cap are not used"
-            if self.fraction:
-                unused = "--input is for --held-out alone, --max-chars and --doc-cap are not used"
-            tell(note + unused)
-        return counts
 
     def keep_apart(self, documents: Iterable[str]) -> Iterator[str]:
         """Passes documents on but for the held-out ones, of which it keeps some."""
         for document in documents:
             digest = zlib.crc32(document.encode("utf-8", "surrogatepass"))
-            if digest >= self.fraction * 2**32:
+            if digest >= self.plan.fraction * 2**32:
                 yield document
             elif self.kept < SAMPLE_BYTES:
                 self.kept += len(document)
@@ -315,10 +251,10 @@ class Job:
         """Learns the merges; a vocabulary smaller than asked for is told on stderr."""
         with warnings.catch_warnings(record=True) as caught, Progress("merge", "merges") as bar:
             warnings.simplefilter("always")
-            if self.base is None:
+            if self.plan.base is None:
                 tokenizer = self.trainer.train(self.args.vocab_size, progress=bar.update)
             else:
-                tokenizer = self.base.extended(
+                tokenizer = self.plan.base.extended(
                     self.trainer.counts,
                     self.args.vocab_size,
                     tie_break=self.args.tie_break,
@@ -332,19 +268,19 @@ class Job:
 
     def n_before(self) -> int:
         """How many merges there were to begin with."""
-        return 0 if self.base is None else len(self.base.merges)
+        return 0 if self.plan.base is None else len(self.plan.base.merges)
 
     def compression(self, tokenizer: Tokenizer) -> str:
         """Bytes per token of held-out documents, or else of some that were trained on."""
-        if self.fraction:
+        if self.plan.fraction:
             return f"{formatting.compression(tokenizer, self.sample)}, held out"
-        if self.held_out:
-            documents = self.documents(self.held_out)
-            how = "of --held-out" if self.has_counts else "held out"
+        if self.plan.held_out:
+            documents = self.documents(self.plan.held_out)
+            how = "of --held-out" if self.plan.counts is not None else "held out"
             return f"{formatting.compression(tokenizer, documents)}, {how}"
-        if not self.inputs:
+        if not self.plan.inputs:
             return "not measured: no --held-out"
-        again = [file for file in self.inputs if file.path.is_file()]
+        again = [file for file in self.plan.inputs if file.path.is_file()]
         if not again:
             return "not measured: the text came through a pipe; name --held-out"
         some = again[:: -(-len(again) // SAMPLE_FILES)]
@@ -378,21 +314,3 @@ def first(documents: Iterable[str], n_chars: int) -> Iterator[str]:
         n_chars -= len(document)
         if n_chars <= 0:
             return
-
-
-def shown(pat_str: str) -> str:
-    """A pattern as a user writes it."""
-    return name_of(pat_str) or repr(pat_str)
-
-
-def parse_held_out(words: Sequence[str]) -> tuple[float, list[str]]:
-    """The fraction, or 0 and the paths."""
-    if len(words) == 1 and not Path(words[0]).exists():
-        try:
-            fraction = float(words[0])
-        except ValueError:
-            return 0.0, list(words)
-        if not 0 < fraction < 1:
-            raise ValueError(f"--held-out {words[0]}: a fraction must lie between 0 and 1")
-        return fraction, []
-    return 0.0, list(words)

@@ -48,6 +48,7 @@ from bytemill.lm.train.steps.world import ALONE, World
 
 C = TypeVar("C", bound=RunTree)
 
+LONG_SECONDS: Final = 60.0
 NOT_SAVED: Final = "nothing was saved since the last save"
 PARTS: Final = {
     "data": "data",
@@ -298,9 +299,17 @@ def overview(event: Started) -> list[tuple[str, str]]:
         *plan_rows(plan, event.rates, event.micro_batch_size),
         ("epochs", f"{formatting.figure(event.epochs, 2)}: how often the data is read"),
         ("device", f"{event.device}, {event.dtype}{', compiled' if event.is_compiled else ''}"),
-        ("time", f"about {duration(event.seconds)}, estimated from the device's speed"),
+        *time_rows(event.seconds),
     ]
     return [*table, ("goes on", f"from step {event.step:,}")] if event.step else table
+
+
+def time_rows(seconds: float) -> list[tuple[str, str]]:
+    """How long a run will take, where that is long: in short ones much else than the arithmetic
+    that the estimate counts takes its time. `Timed` tells what the first steps show."""
+    if seconds <= LONG_SECONDS:
+        return []
+    return [("time", f"about {duration(seconds)}, estimated from the device's speed")]
 
 
 def plan_rows(

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from bytemill._arguments import check_limit, check_special_tokens
+from bytemill._arguments import check_callable, check_limit, check_special_tokens, check_str
 from bytemill.data import sniff
 from bytemill.data.inputs import InputFile, Paths, expand_inputs
 from bytemill.data.readers import (
@@ -94,9 +94,11 @@ def check_readable(files: Sequence[InputFile], text_column: str, errors: str) ->
 
     Raises:
         ImportError: Reading one needs a package that is not installed.
+        TypeError: `text_column` is not a str.
         ValueError: One that is read as plain text is JSON lines; `errors` is not known.
     """
     check_errors(errors)
+    check_str("text_column", text_column)
     check_packages(files)
     for file in files:
         if file.format == "text" and file.path.is_file():
@@ -184,6 +186,7 @@ class _Meter:
     """Bytes on disk that have been read, of several files."""
 
     def __init__(self, files: Sequence[InputFile], report: Progress | None) -> None:
+        check_callable("progress", report)
         self._report = report
         self._total = sum(file.size for file in files)
         self._before = 0

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from bytemill import _core, files
 from bytemill.folder_lock import locked
+from bytemill.formats import selfcheck
 from bytemill.formats.tiktoken import (
     ranks_from_bytes,
     ranks_in_order,
@@ -116,7 +117,11 @@ def _read_ranks(data: bytes, source: str, shape: Shape | None) -> dict[bytes, in
 
 
 def _shape(state: dict[str, Any]) -> Shape | None:
-    return None if state.get("shape") is None else Shape.from_state(state["shape"])
+    if state.get("shape") is None:
+        return None
+    shape = Shape.from_state(state["shape"])
+    selfcheck.refuse_depth(shape.document, "its shape")
+    return shape
 
 
 def from_state(state: dict[str, Any]) -> Vocabulary:

@@ -2,11 +2,12 @@
 
 import json
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bytemill import files
+from bytemill import files, patterns
 from bytemill._arguments import check_special_tokens
 from bytemill.formats import huggingface, selfcheck
 from bytemill.formats.byte_alphabet import from_text, parse_merge, parse_ranks, shown, to_text
@@ -16,6 +17,8 @@ StrPath = str | os.PathLike[str]
 
 # Some readers skip the first line, whatever it holds, others all lines that begin so.
 _HEADER = "#version: 0.2"
+# What readers cut text by if nothing else is said.
+_PATTERN = "gpt2"
 
 
 def read(
@@ -33,12 +36,16 @@ def read(
 
     Raises:
         OSError: If a file cannot be read.
-        TypeError: If `special_tokens` is a str, or holds anything else.
-        ValueError: If a file is damaged; if a merge's tokens are not in the vocabulary; if ids do
-            not follow the order of the merges, since ids decide which merge goes first here.
+        TypeError: If `special_tokens` is a str, or holds anything else; for what is not a path.
+        ValueError: For an empty path; if a file is damaged; if a merge's tokens are not in the
+            vocabulary; if ids do not follow the order of the merges, since ids decide which merge
+            goes first here.
     """
     if special_tokens is not None:
         special_tokens = check_special_tokens(special_tokens)
+    vocab_path = files.named("vocab_filepath", vocab_path)
+    merges_path = files.named("merges_filepath", merges_path)
+    pattern = patterns.canonical(pattern)
     source = os.fspath(vocab_path)
     vocab = files.read_json_object(vocab_path)
     merges = _read_merges(merges_path)
@@ -75,8 +82,9 @@ def write(vocabulary: Vocabulary, vocab_path: StrPath, merges_path: StrPath) -> 
     The files hold neither the split pattern nor which tokens are special: a reader has to be told,
     unless it is GPT-2's pattern and no entry that merges do not make is ordinary. Where
     `tokenizers` is installed it reads the files first, with the pattern and the special tokens, and
-    encodes a sample; elsewhere they are written unchecked, with a warning. Each file replaces what
-    was there in one step, the vocabulary first.
+    encodes a sample; elsewhere they are written unchecked, with a warning. A pattern other than
+    GPT-2's gets a warning that says what to pass to `read`. Each file replaces what was there in
+    one step, the vocabulary first.
 
     Args:
         vocabulary: What to write.
@@ -107,6 +115,15 @@ def write(vocabulary: Vocabulary, vocab_path: StrPath, merges_path: StrPath) -> 
         huggingface.check(vocabulary, other)
     files.write_bytes(vocab_path, contents["vocab.json"])
     files.write_bytes(merges_path, contents["merges.txt"])
+    if patterns.name_of(vocabulary.pat_str) != _PATTERN:
+        pattern = patterns.name_of(vocabulary.pat_str) or vocabulary.pat_str
+        warnings.warn(
+            f"{vocab_path} and {merges_path} do not say the split pattern, and readers take "
+            f"GPT-2's: pass pattern={pattern!r} to from_files, or write a tokenizer.json "
+            "(to_huggingface), which says it",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _entries(vocabulary: Vocabulary) -> tuple[dict[str, int], list[Pair]]:

@@ -14,7 +14,7 @@ from typing import Any
 from bytemill import files, patterns
 from bytemill.formats import oniguruma, selfcheck
 from bytemill.formats.byte_alphabet import from_text, to_text
-from bytemill.formats.tokenizer_json import content, quick
+from bytemill.formats.tokenizer_json import content, other_files, quick
 from bytemill.vocabulary import Pair, Vocabulary
 
 StrPath = str | os.PathLike[str]
@@ -190,16 +190,26 @@ def read(path: StrPath) -> Vocabulary:
     """
     file = files.named("path", path)
     if file.is_dir():
+        if not (file / "tokenizer.json").is_file():
+            raise FileNotFoundError(other_files.of_folder(file))
         file = file / "tokenizer.json"
     source = os.fspath(file)
     name = file.parent.name or "bytemill"
     vocabulary = quick.vocabulary(file.read_bytes(), name)
     if vocabulary is None:
-        data = files.read_json_object(file, loads=files.strict_json)
+        try:
+            data = files.read_json_object(file, loads=files.strict_json)
+        except ValueError as error:
+            if (said := other_files.of_file(file)) is None:
+                raise
+            raise ValueError(f"{source}: it is not a tokenizer.json. {said}") from error
+        selfcheck.refuse_depth(data, source)
         try:
             vocabulary = content.vocabulary(data, name)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{source}: {error}") from error
+    elif vocabulary.shape is not None:
+        selfcheck.refuse_depth(vocabulary.shape.document, source)
     if selfcheck.is_plain(vocabulary):
         return vocabulary
     library = (

@@ -1,9 +1,10 @@
 """Comparing with the other library before an export is trusted: a sample of texts, both ways."""
 
 import contextlib
+import itertools
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 from unicodedata import is_normalized
 
@@ -11,6 +12,9 @@ from bytemill import _core, patterns
 from bytemill.formats import published
 from bytemill.shape import Shape
 from bytemill.vocabulary import Vocabulary
+
+MAX_DEPTH: Final = 127
+"""How deep objects and lists may lie in each other in what `tokenizers` reads, by its library."""
 
 _PIECES: Final = (
     "Hello, world! The quick brown fox jumps over the lazy dog.",
@@ -164,25 +168,33 @@ def tokenizers_or_warning(path: str | os.PathLike[str], action: str) -> Any:
     return library
 
 
+def refuse_depth(document: Mapping[str, Any], source: str) -> None:
+    """Refuses a tokenizer.json that is nested deeper than `tokenizers` reads any JSON. One that is
+    several times as deep could not be pickled.
+
+    Raises:
+        ValueError: If it is, with its section.
+    """
+    for section, content in document.items():
+        level, depth = [content], 1
+        while level := [part for part in level if isinstance(part, (dict, list))]:
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise ValueError(
+                    f"{source}: {section} is nested more than {MAX_DEPTH} deep, which tokenizers "
+                    "does not read; write sequences in sequences as one"
+                )
+            inside = (part.values() if isinstance(part, dict) else part for part in level)
+            level = list(itertools.chain.from_iterable(inside))
+
+
 def refuse_shape(vocabulary: Vocabulary, target: str) -> None:
     """Refuses what only a tokenizer.json can hold.
 
     Raises:
         ValueError: Naming what it is.
     """
-    shape = vocabulary.shape
-    told = []
-    if shape is not None and shape.core is not None:
-        kinds = ", ".join(step["type"] for step in shape.normalizers if step["type"] != "Refuse")
-        told += [f"a normalizer ({kinds})"] * bool(kinds)
-        told += ["a space put before the text"] * (shape.prefix_space or shape.prefix_first)
-        told += ["merging that begins with characters"] * shape.of_characters
-        told += ["added tokens with manners of their own"] * (
-            shape.passes or not all(token.special for token in shape.added)
-        )
-        told += ["ids that do not follow the merges"] * (shape.n_merged is not None)
-        told += ["tokens that no merge makes"] * (not shape.whole_tokens)
-        told += ["fewer than all bytes"] * bool(shape.refused)
+    told = [] if vocabulary.shape is None else beyond(vocabulary.shape)
     if vocabulary.pat_str.startswith('{"splits":'):
         told.append("several splits in a row")
     if told:
@@ -190,6 +202,23 @@ def refuse_shape(vocabulary: Vocabulary, target: str) -> None:
             f"{target} cannot hold {' and '.join(told)}: to_huggingface writes all of this "
             "vocabulary"
         )
+
+
+def beyond(shape: Shape) -> list[str]:
+    """What a shape says beyond tokens, special tokens, a pattern and a template, in words."""
+    if shape.core is None:
+        return []
+    kinds = ", ".join(step["type"] for step in shape.normalizers if step["type"] != "Refuse")
+    manners = shape.passes or not all(token.special for token in shape.added)
+    return [
+        *[f"a normalizer ({kinds})"] * bool(kinds),
+        *["a space put before the text"] * (shape.prefix_space or shape.prefix_first),
+        *["merging that begins with characters"] * shape.of_characters,
+        *["added tokens with manners of their own"] * manners,
+        *["ids that do not follow the merges"] * (shape.n_merged is not None),
+        *["tokens that no merge makes"] * (not shape.whole_tokens),
+        *["fewer than all bytes"] * bool(shape.refused),
+    ]
 
 
 def _cut(text: str) -> str:

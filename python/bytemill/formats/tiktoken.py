@@ -4,22 +4,25 @@ import base64
 import binascii
 import hashlib
 import importlib.util
+import operator
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bytemill import _core, patterns
-from bytemill.files import raising_memory_error
+from bytemill._arguments import check_special_ids, check_str, shown
+from bytemill.files import named, raising_memory_error
 from bytemill.formats import regex_parser, regex_tree, selfcheck
+from bytemill.formats.tokenizer_json.other_files import is_sentencepiece
 from bytemill.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import tiktoken
 
 # Files that OpenAI publishes, by stem: pattern and special tokens (the files hold neither).
-_PUBLISHED: Final[dict[str, tuple[str, dict[str, int]]]] = {
+PUBLISHED: Final[dict[str, tuple[str, dict[str, int]]]] = {
     "r50k_base": ("gpt2", {"<|endoftext|>": 50256}),
     "p50k_base": ("gpt2", {"<|endoftext|>": 50256}),
     "cl100k_base": (
@@ -46,12 +49,17 @@ _SHA256: Final = {
 
 def ranks_to_bytes(ranks: dict[bytes, int]) -> bytes:
     """Tokens in tiktoken's format: a line "base64 id" for each, by id."""
-    return ranks_in_order(dict(sorted(ranks.items(), key=lambda item: item[1])))
+    return _lines(sorted(ranks.items(), key=operator.itemgetter(1)))
 
 
 def ranks_in_order(ranks: dict[bytes, int]) -> bytes:
     """As `ranks_to_bytes`, in the order given."""
-    return b"".join(b"%b %d\n" % (base64.b64encode(token), id_) for token, id_ in ranks.items())
+    return _lines(ranks.items())
+
+
+def _lines(tokens: Iterable[tuple[bytes, int]]) -> bytes:
+    encoded = binascii.b2a_base64
+    return b"".join([b"%b %d\n" % (encoded(token, newline=False), id_) for token, id_ in tokens])
 
 
 def ranks_from_bytes(data: bytes, source: str) -> dict[bytes, int]:
@@ -69,9 +77,15 @@ def ranks_from_bytes(data: bytes, source: str) -> dict[bytes, int]:
             token = base64.b64decode(encoded, validate=True)
             rank = int(id_)
         except (ValueError, binascii.Error):
-            shown = line[:60]
+            beginning = line[:60]
+            if not ranks and is_sentencepiece(data):
+                raise ValueError(
+                    f"{source}: it is a model of SentencePiece's, not a .tiktoken file. Let "
+                    "transformers write it as tokenizer.json (AutoTokenizer.from_pretrained(folder)"
+                    ".save_pretrained(folder)), which from_huggingface reads"
+                ) from None
             raise ValueError(
-                f"{source}, line {number}: {shown!r} is not a base64 token and its id; "
+                f"{source}, line {number}: {beginning!r} is not a base64 token and its id; "
                 "the file is damaged or not a .tiktoken file"
             ) from None
         if token in ranks:
@@ -102,12 +116,14 @@ def from_tiktoken(
 
     Raises:
         ImportError: For a name, if tiktoken is not installed.
-        OSError: For a file that cannot be read.
+        OSError: For a file that cannot be read; for an encoding that is not in tiktoken's cache and
+            cannot be fetched (ConnectionError), or that cannot be written there.
+        TypeError: For what is neither, or special tokens that are not a dict.
         ValueError: For an unknown name, a damaged file, a file without a pattern.
     """
     if isinstance(source, os.PathLike) or (isinstance(source, str) and _is_path(source)):
-        path = Path(source)
-        known, known_special = _PUBLISHED.get(path.stem, (None, {}))
+        path = named("source", source)
+        known, known_special = PUBLISHED.get(path.stem, (None, {}))
         chosen = known if pattern is None else pattern
         if chosen is None:
             raise ValueError(
@@ -120,24 +136,23 @@ def from_tiktoken(
             return Vocabulary(ranks, special, pattern=chosen, name=path.stem)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
+    check_special_ids(special_tokens)
     if isinstance(source, str) and (data := _cached(source)) is not None:
-        known, known_special = _PUBLISHED[source]
+        known, known_special = PUBLISHED[source]
         return Vocabulary(
             read_ranks(data, source),
             known_special if special_tokens is None else special_tokens,
             pattern=known if pattern is None else pattern,
             name=source,
         )
-    encoding: Any = (
-        _import(f"encoding {source!r}").get_encoding(source) if isinstance(source, str) else source
-    )
+    encoding: Any = _fetched(source) if isinstance(source, str) else source
     try:
         # Private in tiktoken, but what its own documentation says to extend an encoding with.
         ranks, special = encoding._mergeable_ranks, encoding._special_tokens
         text, name = encoding._pat_str, encoding.name
     except AttributeError:
         raise TypeError(
-            f"source={source!r}: expected an encoding's name, a tiktoken.Encoding or a path"
+            f"source={shown(source)}: expected an encoding's name, a tiktoken.Encoding or a path"
         ) from None
     chosen_special = special if special_tokens is None else special_tokens
     return Vocabulary(
@@ -153,20 +168,71 @@ def _cached(name: str) -> bytes | None:
     sha256 = _SHA256.get(name)
     if sha256 is None or importlib.util.find_spec("tiktoken") is None:
         return None
-    folder = os.environ.get("TIKTOKEN_CACHE_DIR", os.environ.get("DATA_GYM_CACHE_DIR"))
-    if folder is None:
-        folder = str(Path(tempfile.gettempdir()) / "data-gym-cache")
-    address = f"https://openaipublic.blob.core.windows.net/encodings/{name}.tiktoken"
-    key = hashlib.sha1(address.encode(), usedforsecurity=False).hexdigest()
+    file = _cache_file(name)
     try:
-        data = Path(folder, key).read_bytes() if folder else None
+        data = None if file is None else file.read_bytes()
     except OSError:
         return None
     return data if data and hashlib.sha256(data).hexdigest() == sha256 else None
 
 
+def _cache_file(name: str) -> Path | None:
+    """Where the file of a published encoding is, if tiktoken has it in its cache."""
+    folder = _cache_folder()
+    if not folder or name not in _SHA256:
+        return None
+    address = f"https://openaipublic.blob.core.windows.net/encodings/{name}.tiktoken"
+    return Path(folder, hashlib.sha1(address.encode(), usedforsecurity=False).hexdigest())
+
+
+def _cache_folder() -> str:
+    """Where tiktoken keeps what it has fetched; "" if nowhere."""
+    folder = os.environ.get("TIKTOKEN_CACHE_DIR", os.environ.get("DATA_GYM_CACHE_DIR"))
+    return str(Path(tempfile.gettempdir()) / "data-gym-cache") if folder is None else folder
+
+
+def _fetched(name: str) -> Any:
+    """The `tiktoken.Encoding` of a name."""
+    module = _import(f"encoding {name!r}")
+    known = module.list_encoding_names()
+    if name not in known:
+        raise ValueError(
+            f"source={name!r}: tiktoken knows no encoding of this name; it knows {', '.join(known)}"
+            f"{_of_model(module, name)}; a file is given by its path, which ends in .tiktoken or "
+            "has a folder before its name"
+        )
+    file = _cache_file(name)
+    damaged = file is not None and file.is_file()
+    try:
+        return module.get_encoding(name)
+    except (OSError, ValueError) as error:
+        folder = _cache_folder()
+        place = f"tiktoken's cache ({folder})" if folder else "any cache"
+        state = f"is damaged in {place}" if damaged else f"is not in {place}"
+        said = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]:.200}"
+        # Of the network's errors, which are OSErrors, none names a file.
+        if getattr(error, "filename", None) is not None:
+            raise OSError(
+                f"the encoding {name!r} {state}, and what was fetched could not be written there "
+                f"({said}): set TIKTOKEN_CACHE_DIR to a folder that can be written to, or to "
+                "nothing for no cache"
+            ) from error
+        raise ConnectionError(
+            f"the encoding {name!r} {state}, and tiktoken could not fetch it ({said}). Where there "
+            "is no network, set TIKTOKEN_CACHE_DIR to a copy of the cache of a machine that has "
+            f"it, or pass from_tiktoken the path of {name}.tiktoken"
+        ) from error
+
+
+def _of_model(module: Any, name: str) -> str:
+    try:
+        return f"; {name!r} is a model of the encoding {module.encoding_name_for_model(name)!r}"
+    except KeyError:
+        return ""
+
+
 def _is_path(source: str) -> bool:
-    return source.endswith(".tiktoken") or "/" in source or os.sep in source
+    return source.endswith((".tiktoken", ".model")) or "/" in source or os.sep in source
 
 
 def to_tiktoken(vocabulary: Vocabulary, name: str) -> "tiktoken.Encoding":
@@ -185,6 +251,7 @@ def to_tiktoken(vocabulary: Vocabulary, name: str) -> "tiktoken.Encoding":
         ValueError: If tiktoken would give other ids or fail, with the first text that shows it; if
             the pattern may match nothing, on which tiktoken panics.
     """
+    check_str("name", name)
     selfcheck.refuse_shape(vocabulary, "a tiktoken encoding")
     module = _import("to_tiktoken")
     if _may_match_nothing(vocabulary.pat_str):

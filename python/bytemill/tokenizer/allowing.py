@@ -1,12 +1,16 @@
 """Which special tokens become their ids in a text: what the encoding half of `Tokenizer` checks."""
 
 import functools
+import re
 from collections.abc import Iterable
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from bytemill import _core
+from bytemill._arguments import check_iterable, check_str, shown
 from bytemill._types import SpecialChoice
 from bytemill.tokenizer.contents import Contents
+
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 _MAX_SETS = 64
 """How many sets of special tokens a tokenizer remembers."""
@@ -20,24 +24,24 @@ class Allowing(Contents):
     ) -> _core.SpecialSet | None:
         """What to pass to the core for `allowed`, once no text holds what is disallowed."""
         specials = self.special_tokens
-        some = None if _is_all("allowed_special", allowed) else frozenset(allowed)
-        if _is_all("disallowed_special", disallowed):
+        some = _chosen("allowed_special", allowed)
+        chosen = _chosen("disallowed_special", disallowed)
+        if chosen is None:
             refused = frozenset() if some is None else frozenset(specials) - some
         else:
-            refused = frozenset(disallowed)
+            # As in tiktoken, also what is no token here.
+            refused = chosen
         if refused:
             finder = self._finder(refused)
-            for text in texts:
+            for i, text in enumerate(texts):
+                if not isinstance(text, str):
+                    raise TypeError(f"texts[{i}] is of {type(text)}; expected a str")
                 found = finder.find(text)
                 if found is not None:
                     _refuse(found)
         if some is None:
             return None
-        known = some.intersection(specials)
-        for text in some - known:
-            if not isinstance(text, str):
-                raise TypeError(f"allowed_special: {text!r} is not a str")
-        return self._set(known)
+        return self._set(some.intersection(specials))
 
     def _set(self, tokens: frozenset[str]) -> _core.SpecialSet:
         """A searcher, which costs more to make than to use."""
@@ -66,10 +70,23 @@ class Allowing(Contents):
         return {}
 
 
-def _is_all(name: str, choice: SpecialChoice) -> bool:
-    if isinstance(choice, str) and choice != "all":
-        raise TypeError(f'{name}={choice!r}: expected "all" or a set of special tokens')
-    return choice == "all"
+def check_text(text: object) -> None:
+    """Refuses what is not one text with TypeError."""
+    check_str("text", text, "a str; for several texts there are encode_batch and count_batch")
+
+
+def _chosen(name: str, choice: SpecialChoice) -> frozenset[str] | None:
+    """The tokens that a choice names; None for "all"."""
+    if choice == "all":
+        return None
+    wanted = '"all" or a set of special tokens, () for none'
+    tokens = list(check_iterable(name, choice, wanted))
+    for token in tokens:
+        if not isinstance(token, str):
+            raise TypeError(f"{name}: {shown(token)} is not a str; expected {wanted}")
+        if _SURROGATE.search(token):
+            raise ValueError(f"{name}: {shown(token)} holds a surrogate, which no token does")
+    return frozenset(tokens)
 
 
 def _refuse(token: str) -> NoReturn:

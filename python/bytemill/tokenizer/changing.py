@@ -6,7 +6,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from bytemill._arguments import check_integer, check_limit, check_tie_break
+from bytemill._arguments import (
+    check_callable,
+    check_integer,
+    check_iterable,
+    check_limit,
+    check_tie_break,
+    shown,
+)
 from bytemill._core import Counts
 from bytemill._types import TieBreak
 from bytemill.tokenizer import extending, pruning
@@ -30,6 +37,11 @@ class Changing(Unstable):
     @classmethod
     def from_vocabulary(cls: type[Own], vocabulary: Vocabulary) -> Own:
         """What encodes and decodes with `vocabulary`."""
+        if not isinstance(vocabulary, Vocabulary):
+            raise TypeError(
+                f"vocabulary={shown(vocabulary)}: expected a bytemill.vocabulary.Vocabulary; from "
+                "a dict of bytes and their ids a tokenizer is made by from_ranks"
+            )
         tokenizer = cls.__new__(cls)
         tokenizer._vocabulary = vocabulary
         return tokenizer
@@ -51,6 +63,7 @@ class Changing(Unstable):
                 "a vocabulary from a tokenizer.json that says more than tokens, special tokens "
                 "and a pattern cannot be truncated"
             )
+        vocab_size = check_integer("vocab_size", vocab_size)
         n_special, n_ranks = len(self.special_tokens), len(self.mergeable_ranks)
         if not 256 + n_special <= vocab_size <= n_ranks + n_special:
             raise ValueError(
@@ -103,6 +116,7 @@ class Changing(Unstable):
         rule = check_tie_break(tie_break)
         frequency = check_limit("min_frequency", min_frequency) or 1
         longest = check_limit("max_token_length", max_token_length)
+        check_callable("progress", progress)
         extending.check_extensible(self._vocabulary, size)
         if (start := options.get("superwords_from")) is not None:
             raise ValueError(
@@ -117,7 +131,7 @@ class Changing(Unstable):
             trainer = VocabularyTrainer(
                 pattern=self.pat_str, special_tokens=list(self.special_tokens), **options
             )
-            if (files := _files(input)) is not None:
+            if (files := files_in(input)) is not None:
                 trainer.feed_files(files)
             else:
                 trainer.feed(cast("Iterable[str]", input))
@@ -163,7 +177,7 @@ class Changing(Unstable):
         """How often each id occurs in texts."""
         import numpy as np
 
-        if (files := _files(input)) is not None:
+        if (files := files_in(input)) is not None:
             from bytemill.data.documents import iter_documents
 
             # Cut at special tokens, so that a file need not be in memory.
@@ -178,12 +192,17 @@ class Changing(Unstable):
         return counts
 
 
-def _files(input: object) -> Sequence[StrPath] | None:
-    """The files that an argument stands for; None if it is texts."""
+def files_in(input: object) -> Sequence[StrPath] | None:
+    """The files that an argument stands for; None if it is texts.
+
+    Raises:
+        TypeError: It is neither.
+    """
     if isinstance(input, (str, os.PathLike)):
         return [input]
     if isinstance(input, (list, tuple)) and input and isinstance(input[0], os.PathLike):
         return input
+    check_iterable("input", input, "a path, a list of pathlib.Path, or an iterable of texts (str)")
     return None
 
 
@@ -192,7 +211,7 @@ def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
     n_chars = 0
     for text in texts:
         if not isinstance(text, str):
-            raise TypeError(f"input: {text!r} is not a str")
+            raise TypeError(f"input: {shown(text)} is not a str")
         some.append(text)
         n_chars += len(text)
         if n_chars >= _BATCH:

@@ -1,9 +1,10 @@
 """Ids to text: the decoding half of `Tokenizer`."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Literal
 
 from bytemill import _core
+from bytemill._arguments import check_iterable, check_str, shown
 from bytemill._types import Ids
 from bytemill.tokenizer.contents import Contents
 
@@ -37,7 +38,11 @@ class Decoding(Contents):
             TypeError: For what is not an int.
             UnicodeDecodeError: For bytes that are not UTF-8, with errors="strict".
         """
-        return self._decoder.decode(ids, errors)
+        try:
+            return self._decoder.decode(ids, errors)
+        except (TypeError, UnicodeEncodeError):
+            _check_errors(errors)
+            raise
 
     def decode_bytes(self, ids: Ids) -> bytes:
         """The bytes of `ids`, joined.
@@ -58,7 +63,8 @@ class Decoding(Contents):
             batch: Sequences of ids, each as for `decode`.
             errors: What to do with bytes that are not UTF-8, as for `bytes.decode`.
         """
-        return self._decoder.decode_batch(batch, errors)
+        _check_errors(errors)
+        return self._decoder.decode_batch(_batch(batch), errors)
 
     def decode_bytes_batch(self, batch: Iterable[Ids]) -> list[bytes]:
         """The bytes of each of several sequences of ids. Errors are those of `decode_bytes`.
@@ -66,7 +72,7 @@ class Decoding(Contents):
         Args:
             batch: Sequences of ids, each as for `decode`.
         """
-        return [self._decoder.decode_bytes(ids) for ids in batch]
+        return [self._decoder.decode_bytes(ids) for ids in _batch(batch)]
 
     def decode_tokens_bytes(self, ids: Ids) -> list[bytes]:
         """The bytes of each id. Errors are those of `decode_bytes`.
@@ -86,8 +92,7 @@ class Decoding(Contents):
             KeyError, TypeError: As `decode`.
             UnicodeDecodeError: If the bytes of all ids are not UTF-8, as in tiktoken.
         """
-        # They are read twice: once for the offsets, once for the text.
-        return self._decoder.decode_with_offsets(list(ids) if isinstance(ids, Iterator) else ids)
+        return self._decoder.decode_with_offsets(ids)
 
     def decode_single_token_bytes(self, id: int) -> bytes:
         """The bytes of one id; special tokens as their UTF-8.
@@ -111,9 +116,20 @@ class Decoding(Contents):
             errors: What to do with bytes that are not UTF-8: read U+FFFD, or raise.
 
         Raises:
-            ValueError: For another `errors`.
+            TypeError, ValueError: For another `errors`.
         """
+        _check_errors(errors)
         return self._encoder.stream_decoder(errors)
+
+
+def _batch(batch: Iterable[Ids]) -> Iterable[Ids]:
+    return check_iterable("batch", batch, "lists of ids; for one list there is decode")
+
+
+def _check_errors(errors: object) -> None:
+    wanted = 'the name of an error handler, such as "replace" or "strict"'
+    if any("\ud800" <= char <= "\udfff" for char in check_str("errors", errors, wanted)):
+        raise ValueError(f"errors={shown(errors)}: expected {wanted}")
 
 
 StreamDecoder = _core.StreamDecoder

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from bytemill import _core
-from bytemill._arguments import check_integer, check_limit
+from bytemill._arguments import check_integer, check_iterable, check_limit, shown
 from bytemill._types import IdArray, SpecialChoice
-from bytemill.tokenizer.allowing import Allowing
+from bytemill.tokenizer.allowing import Allowing, check_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,9 +56,14 @@ class Encoding(Allowing):
             TypeError: If a text is not a str, or a set of special tokens is a str but "all".
             ValueError: If a text holds what is disallowed; if a custom pattern backtracks too far.
         """
-        if allowed_special == "all" and not disallowed_special:
-            ids = self._encoder.encode(text)
+        if allowed_special == "all" and disallowed_special == ():
+            try:
+                ids = self._encoder.encode(text)
+            except TypeError:
+                check_text(text)
+                raise
         else:
+            check_text(text)
             allowed = self._check([text], allowed_special, disallowed_special)
             ids = self._encoder.encode(text, allowed)
         return self._surrounded(ids) if add_special_tokens else ids
@@ -72,7 +77,11 @@ class Encoding(Allowing):
         Raises:
             TypeError, ValueError: As `encode`.
         """
-        return self._encoder.encode_ordinary(text)
+        try:
+            return self._encoder.encode_ordinary(text)
+        except TypeError:
+            check_text(text)
+            raise
 
     def encode_to_numpy(
         self,
@@ -96,6 +105,7 @@ class Encoding(Allowing):
         Returns:
             uint16 if `n_vocab` is at most 65,536, else uint32.
         """
+        check_text(text)
         allowed = self._check([text], allowed_special, disallowed_special)
         return self._array(self._encoder.encode_to_array(text, self._width, allowed))
 
@@ -123,6 +133,7 @@ class Encoding(Allowing):
             tokens share a character, each has the whole of it in its span. Spans follow each other
             without a gap, unless a custom pattern leaves text out.
         """
+        check_text(text)
         allowed = self._check([text], allowed_special, disallowed_special)
         ids, offsets = self._encoder.encode_with_offsets(text, allowed)
         if add_special_tokens:
@@ -153,9 +164,14 @@ class Encoding(Allowing):
         Raises:
             TypeError, ValueError: As `encode`.
         """
-        if allowed_special == "all" and not disallowed_special:
-            count = self._encoder.count(text)
+        if allowed_special == "all" and disallowed_special == ():
+            try:
+                count = self._encoder.count(text)
+            except TypeError:
+                check_text(text)
+                raise
         else:
+            check_text(text)
             allowed = self._check([text], allowed_special, disallowed_special)
             count = self._encoder.count(text, allowed)
         return count + sum(map(len, self._around)) if add_special_tokens else count
@@ -187,6 +203,7 @@ class Encoding(Allowing):
             TypeError, ValueError: For a negative `max_tokens` and one that is not an integer;
                 further as `encode`.
         """
+        check_text(text)
         check_limit("max_tokens", check_integer("max_tokens", max_tokens), least=0)
         allowed = self._check([text], allowed_special, disallowed_special)
         return text[: self._encoder.truncate(text, max_tokens, allowed)]
@@ -208,7 +225,7 @@ class Encoding(Allowing):
         elif isinstance(text_or_bytes, bytes):
             token, text = text_or_bytes, text_or_bytes.decode(errors="surrogateescape")
         else:
-            raise TypeError(f"{text_or_bytes!r}: a token is a str or bytes")
+            raise TypeError(f"text_or_bytes={shown(text_or_bytes)}: a token is a str or bytes")
         id_ = self.mergeable_ranks.get(token)
         if id_ is None:
             id_ = self.special_tokens.get(text)
@@ -333,6 +350,8 @@ class Encoding(Allowing):
         Raises:
             TypeError, ValueError: As `encode`, when the piece is reached.
         """
+        if not isinstance(iterable, str):  # which is pieces, if small ones
+            check_iterable("iterable", iterable, "pieces of a text, such as an open file")
         stream = self._encoder.stream(self._check((), allowed_special, ()))
         return itertools.chain.from_iterable(_stream(stream, iterable))
 
@@ -361,11 +380,8 @@ class Encoding(Allowing):
 
 
 def _batch(texts: Iterable[str]) -> list[str]:
-    if isinstance(texts, (str, bytes)):
-        raise TypeError(
-            f"texts={texts[:40]!r}: expected a list of str; for one text there are encode and count"
-        )
-    return texts if isinstance(texts, list) else list(texts)
+    wanted = "a list of str; for one text there are encode and count"
+    return texts if isinstance(texts, list) else list(check_iterable("texts", texts, wanted))
 
 
 def _stream(stream: _core.StreamEncoder, pieces: Iterable[str]) -> Iterator[list[int]]:

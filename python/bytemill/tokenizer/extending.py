@@ -13,6 +13,7 @@ from bytemill import _core
 from bytemill._arguments import IN_NO_TEXT
 from bytemill._core import Counts
 from bytemill._types import TieBreak
+from bytemill.formats import selfcheck
 from bytemill.shape import Shape
 from bytemill.vocabulary import Vocabulary
 
@@ -93,9 +94,10 @@ def check_extensible(vocabulary: Vocabulary, vocab_size: int) -> None:
     if vocab_size - n + vocabulary.n_vocab > 2**32:
         raise ValueError(f"vocab_size={vocab_size} is too large: ids are 32-bit")
     if vocabulary.shape is not None and vocabulary.shape.core is not None:
+        told = selfcheck.beyond(vocabulary.shape) or ["tokens that no text has"]
         raise ValueError(
             "a vocabulary from a tokenizer.json that says more than tokens, special tokens and a "
-            "pattern cannot be extended"
+            f"pattern cannot be extended; this one says {' and '.join(told)}"
         )
     lacking = [byte for byte in IN_NO_TEXT if byte not in vocabulary.mergeable_ranks]
     if lacking:

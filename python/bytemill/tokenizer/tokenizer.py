@@ -5,12 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from bytemill import patterns
+from bytemill._arguments import check_vocab_size
 from bytemill._types import TieBreak
 from bytemill.files import raising_memory_error
 from bytemill.formats import folder, gpt2, hub, huggingface
 from bytemill.formats import tiktoken as tiktoken_format
 from bytemill.formats.transformers.doors import as_transformers
-from bytemill.tokenizer.changing import Changing
+from bytemill.tokenizer.changing import Changing, files_in
 from bytemill.tokenizer.tiktoken_surface import TiktokenSurface
 from bytemill.vocabulary import Vocabulary
 
@@ -131,6 +132,7 @@ class Tokenizer(Changing):
             **options: Further arguments of `BpeTrainer`.
 
         Raises:
+            TypeError: For arguments of another type.
             ValueError: For arguments out of range; for a list of str that are all paths; further
                 as `BpeTrainer`.
         """
@@ -139,10 +141,10 @@ class Tokenizer(Changing):
         trainer = VocabularyTrainer(
             pattern=pattern, special_tokens=special_tokens, tie_break=tie_break, **options
         )
-        if isinstance(input, (str, os.PathLike)):
-            trainer.feed_files([input])
-        elif isinstance(input, (list, tuple)) and input and isinstance(input[0], os.PathLike):
-            trainer.feed_files(input)
+        # Before the text is read, not after.
+        check_vocab_size(vocab_size, trainer.special_tokens)
+        if (files := files_in(input)) is not None:
+            trainer.feed_files(files)
         else:
             trainer.feed(cast("Iterable[str]", input))
         return cls.from_vocabulary(trainer.train_vocabulary(vocab_size, stacklevel=3))

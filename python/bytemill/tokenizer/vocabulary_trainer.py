@@ -6,9 +6,9 @@ import contextlib
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from bytemill import _arguments, _core, patterns
 from bytemill._core import Counts
@@ -19,6 +19,8 @@ from bytemill.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from bytemill.data.documents import Progress
     from bytemill.data.inputs import Paths
+
+_TEXTS: Final = "an iterable of str; for a single text pass [text]"
 
 
 class VocabularyTrainer:
@@ -99,7 +101,7 @@ class VocabularyTrainer:
             ValueError: They were made with another pattern or other special tokens.
         """
         if not isinstance(counts, Counts):
-            raise TypeError(f"counts must be a bytemill.Counts, not {type(counts).__name__}")
+            raise TypeError(f"counts={_arguments.shown(counts)}: expected a bytemill.Counts")
         with self._lock:
             self._counts.merge(counts)
 
@@ -111,14 +113,15 @@ class VocabularyTrainer:
         counted.
 
         Raises:
-            TypeError: `texts` is a str or not iterable, or an item is not a str.
+            TypeError: `texts` is a str, a dict or not iterable, or an item is not a str.
             ValueError: `texts` is a list or tuple of nothing but paths that exist.
             Exception: Whatever the iterable raises, unchanged.
         """
-        if isinstance(texts, (str, bytes)):
+        _arguments.check_iterable("texts", texts, _TEXTS)
+        if isinstance(texts, Mapping):
             raise TypeError(
-                f"feed takes an iterable of str, not one {type(texts).__name__}; "
-                "for a single text pass [text]"
+                f"texts={_arguments.shown(texts)}: expected {_TEXTS}; counts of pretokens are "
+                "given to add_counts, as Counts"
             )
         if isinstance(texts, (list, tuple)) and texts and all(map(_is_path, texts)):
             raise ValueError(
@@ -186,6 +189,7 @@ class VocabularyTrainer:
             stacklevel: Whose line a warning names; 2 is the caller's.
         """
         size = _arguments.check_vocab_size(vocab_size, self._special_tokens)
+        _arguments.check_callable("progress", progress)
         start = self._superwords_from
         _arguments.check_superwords(start, size, self._special_tokens)
         superwords = None if start is None else (self._pretoken_pattern, start)

@@ -3,11 +3,11 @@
 
 use crate::encode::groups::{Groups, MAX_ENDS, State};
 use crate::encode::sink::IdSink;
-use crate::encode::spans::Adjacent;
+use crate::encode::spans::{Adjacent, Marks};
 use crate::encode::tables::Tables;
 use crate::error::Result;
 use crate::pretokenize::PretokenSink;
-use crate::pretokenize::spans::End;
+use crate::pretokenize::spans::Row;
 use crate::simd::level::{self, Job, Level};
 use crate::system::memory;
 use crate::vocabulary::Vocabulary;
@@ -49,23 +49,24 @@ impl FirstLevel {
         }
     }
 
-    /// Appends the tokens of pretokens that spans are made of, of all bytes of `text`. Where spans end goes to `ends`.
+    /// Appends the tokens of pretokens that spans are made of, of all bytes of `text`. Where spans end is marked in
+    /// `ends`, which has room for it.
     ///
     /// # Errors
     /// [`crate::error::Error::Memory`].
     pub(crate) fn encode_pretokens(
         &self,
         text: &[u8],
-        pretokens: &[End],
-        ends: &mut Vec<usize>,
+        pretokens: &[Row],
+        ends: &mut Marks,
         state: &mut State,
         out: &mut Vec<u32>,
     ) -> Result<()> {
-        level::run(self.job(text, pretokens, ends, state, out))
+        let parts = Pretokens { pretokens, ends };
+        level::run(self.job(text, parts, state, out))
     }
 
-    /// Appends the tokens of stretches of `text`, each of whole characters. Up to where each of them reaches goes
-    /// to `ends`, in bytes of all of them.
+    /// Appends the tokens of stretches of `text`, each of whole characters.
     ///
     /// # Errors
     /// [`crate::error::Error::Memory`].
@@ -73,18 +74,16 @@ impl FirstLevel {
         &self,
         text: &[u8],
         stretches: &[(usize, usize)],
-        ends: &mut Vec<usize>,
         state: &mut State,
         out: &mut Vec<u32>,
     ) -> Result<()> {
-        level::run(self.job(text, stretches, ends, state, out))
+        level::run(self.job(text, stretches, state, out))
     }
 
     fn job<'a, T>(
         &'a self,
         text: &'a [u8],
-        parts: &'a [T],
-        ends: &'a mut Vec<usize>,
+        parts: T,
         state: &'a mut State,
         out: &'a mut Vec<u32>,
     ) -> Encode<'a, T> {
@@ -92,7 +91,6 @@ impl FirstLevel {
             parts,
             tables: &self.tables,
             adjacent: &self.adjacent,
-            ends,
             state,
             text,
             out,
@@ -102,62 +100,73 @@ impl FirstLevel {
 
 /// The encoding of parts of a text: of pretokens or of stretches.
 struct Encode<'a, T> {
-    parts: &'a [T],
+    parts: T,
     tables: &'a Tables,
     adjacent: &'a Adjacent,
-    ends: &'a mut Vec<usize>,
     state: &'a mut State,
     text: &'a [u8],
     out: &'a mut Vec<u32>,
 }
 
+/// Pretokens that spans are made of, and marks of where these end.
+struct Pretokens<'a> {
+    pretokens: &'a [Row],
+    ends: &'a mut Marks,
+}
+
 /// Pretokens are pieces by themselves where the bytes around their ends are not joined by a token. That is nearly
 /// everywhere, and places within pretokens need not be looked at: cutting at fewer places gives the same.
-impl Job for Encode<'_, End> {
+impl Job for Encode<'_, Pretokens<'_>> {
     type Output = Result<()>;
 
     #[inline(always)]
     fn run<L: Level>(self, level: L) -> Result<()> {
         let text = self.text;
-        self.ends.try_reserve(self.parts.len())?;
+        let Pretokens { pretokens, ends } = self.parts;
         let mut groups = Groups::new(level, self.tables, self.state, text, self.out);
         let (mut start, mut is_ascii) = (0, true);
-        for &pretoken in self.parts {
-            let end = pretoken.at();
-            is_ascii &= pretoken.is_ascii();
-            if pretoken.ends_span() {
-                self.ends.push(end);
-            } else if self.adjacent.has(text[end - 1], text[end]) {
-                continue;
+        for row in pretokens {
+            ends.set_all(row.base, row.spans);
+            let mut cuts = row.starts & !self.adjacent.joined(text, row);
+            if row.base == 0 {
+                // Nothing ends there.
+                cuts &= !1;
             }
-            match is_ascii {
-                true => groups.add(end),
-                false => {
-                    groups.put(start, end, 1);
-                }
+            if cuts != 0 && !is_ascii {
+                let end = row.base + cuts.trailing_zeros() as usize;
+                groups.put(start, end, 1);
+                (start, is_ascii) = (end, true);
+                cuts &= cuts - 1;
             }
-            (start, is_ascii) = (end, true);
+            if cuts != 0 {
+                start = groups.add_all(row.base, cuts);
+            }
+            is_ascii &= row.is_ascii;
+        }
+        ends.set(text.len(), true);
+        match is_ascii {
+            true if start < text.len() => groups.add(text.len()),
+            true => {}
+            false => {
+                groups.put(start, text.len(), 1);
+            }
         }
         groups.finish()
     }
 }
 
 /// Stretches are cut wherever they may be.
-impl Job for Encode<'_, (usize, usize)> {
+impl Job for Encode<'_, &[(usize, usize)]> {
     type Output = Result<()>;
 
     #[inline(always)]
     fn run<L: Level>(self, level: L) -> Result<()> {
-        self.ends.try_reserve(self.parts.len())?;
         let mut pieces = Pieces {
             groups: Groups::new(level, self.tables, self.state, self.text, self.out),
             text: self.text,
             adjacent: self.adjacent,
         };
-        let mut reached = 0;
         for &(mut start, end) in self.parts {
-            reached += end - start;
-            self.ends.push(reached);
             while start < end {
                 start = pieces.next(start, end);
             }

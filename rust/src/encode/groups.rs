@@ -106,7 +106,7 @@ pub(crate) struct Groups<'a, L, I> {
 
 impl<L: Level, I: IdSink> PretokenSink for Groups<'_, L, I> {
     #[inline(always)]
-    fn put(&mut self, start: usize, base: usize, mut ends: u64) -> usize {
+    fn put(&mut self, start: usize, base: usize, ends: u64) -> usize {
         if start != self.last {
             // With some patterns there is text between pretokens.
             self.look_up();
@@ -115,22 +115,7 @@ impl<L: Level, I: IdSink> PretokenSink for Groups<'_, L, I> {
             self.look_up();
         }
         if base == start {
-            self.last = base + ends.ilog2() as usize;
-            let n = ends.count_ones() as usize;
-            if let Some(room) = self.state.ends[self.n..].first_chunk_mut::<MAX_ENDS>() {
-                // Eight at a time: a branch for each end would be foreseen less often.
-                for eight in room.as_chunks_mut::<8>().0 {
-                    for end in eight {
-                        // One too many is overwritten by the next block.
-                        *end = base + ends.trailing_zeros() as usize;
-                        ends &= ends.wrapping_sub(1);
-                    }
-                    if ends == 0 {
-                        break;
-                    }
-                }
-            }
-            self.n += n;
+            self.expand(base, ends);
         } else {
             self.one(start, base);
         }
@@ -183,6 +168,38 @@ impl<'a, L: Level, I: IdSink> Groups<'a, L, I> {
             return borders.split(&self.text[start..end], |_, to| self.add(start + to));
         }
         self.add(end);
+    }
+
+    /// Takes pretokens that begin where the last one ended, and that need not be taken apart. Each bit of `ends` is an
+    /// end, counted from `base`. Returns the last of them.
+    #[inline(always)]
+    pub(crate) fn add_all(&mut self, base: usize, ends: u64) -> usize {
+        if self.n > GROUP - MAX_ENDS {
+            self.look_up();
+        }
+        self.expand(base, ends);
+        self.last
+    }
+
+    /// Puts ends into a group that has room for them.
+    #[inline(always)]
+    fn expand(&mut self, base: usize, mut ends: u64) {
+        self.last = base + ends.ilog2() as usize;
+        let n = ends.count_ones() as usize;
+        if let Some(room) = self.state.ends[self.n..].first_chunk_mut::<MAX_ENDS>() {
+            // Eight at a time: a branch for each end would be foreseen less often.
+            for eight in room.as_chunks_mut::<8>().0 {
+                for end in eight {
+                    // One too many is overwritten by the next block.
+                    *end = base + ends.trailing_zeros() as usize;
+                    ends &= ends.wrapping_sub(1);
+                }
+                if ends == 0 {
+                    break;
+                }
+            }
+        }
+        self.n += n;
     }
 
     /// Takes a pretoken that begins where the last one ended, and that need not be taken apart: an ASCII one.

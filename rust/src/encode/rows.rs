@@ -24,7 +24,6 @@ pub(crate) struct RowWorker {
     /// Spans that have not been merged yet, one after the other.
     text: Vec<u8>,
     spans: Vec<(usize, usize)>,
-    reached: Vec<usize>,
     /// Tokens of all spans.
     tokens: Vec<u32>,
     /// Where the tokens of each span end.
@@ -81,18 +80,16 @@ impl RowEncoder {
             state,
             text,
             spans,
-            reached,
             tokens,
             ends,
             ..
         } = worker;
-        reached.clear();
         memory::append(text, &[0; PADDING])?;
         let mut at = tokens.len();
-        self.level.encode(text, spans, reached, state, tokens)?;
+        self.level.encode(text, spans, state, tokens)?;
         ends.try_reserve(spans.len())?;
         let mut bytes = 0;
-        for &end in &*reached {
+        for &(_, end) in &*spans {
             while bytes < end {
                 bytes += self.level.len(tokens[at]);
                 at += 1;
@@ -114,7 +111,6 @@ impl RowWorker {
             scratch: Scratch::default(),
             text: Vec::new(),
             spans: Vec::new(),
-            reached: Vec::new(),
             tokens: Vec::new(),
             ends: Vec::new(),
         })

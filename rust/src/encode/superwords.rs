@@ -17,7 +17,7 @@
 //! its own bytes alone, for the first tokens that its bytes are merged to: nothing crosses its ends.
 //! So two neighbouring first tokens that stand side by side in no token's first tokens stay apart, and
 //! only runs between such places are merged. Side by side in T are those in its two parts, and
-//! where these meet.
+//! where these meet. A run's first merge is of two first tokens, and most runs that have none are a single token.
 
 use crate::encode::first_level::FirstLevel;
 use crate::encode::groups::State;
@@ -34,10 +34,12 @@ pub(crate) struct Superwords {
     /// The tokens below R.
     first: FirstLevel,
     across: Across,
+    /// Whether ids are indices, as after training.
+    same_ids: bool,
 }
 
 /// Bytes that are encoded together, or a few more.
-const PART: usize = 1 << 15;
+const PART: usize = 1 << 16;
 
 /// Working memory beyond this many tokens is given back.
 const KEEP: usize = 1 << 18;
@@ -67,6 +69,7 @@ impl Superwords {
         Ok(Some(Self {
             first: FirstLevel::new((0..n_first).map(|i| ranks.at(i)))?,
             across,
+            same_ids: ranks.ids().iter().zip(0..).all(|(&id, i)| id == i),
         }))
     }
 
@@ -98,9 +101,16 @@ impl Superwords {
             };
             let part;
             (part, rest) = rest.split_at(cut);
-            self.encode_part(pretokenizer, state, &mut scratch, part)?;
-            vocabulary.make_ids(&mut scratch.tokens);
-            out.append(&scratch.tokens)?;
+            self.first_tokens(pretokenizer, state, &mut scratch, part)?;
+            if let Some(list) = out.as_list() {
+                self.merge(vocabulary, &mut scratch, list)?;
+                continue;
+            }
+            let mut merged = std::mem::take(&mut scratch.merged);
+            merged.clear();
+            self.merge(vocabulary, &mut scratch, &mut merged)?;
+            out.append(&merged)?;
+            scratch.merged = merged;
         }
         if scratch.tokens.capacity() <= KEEP {
             state.spans = scratch;
@@ -108,7 +118,8 @@ impl Superwords {
         Ok(())
     }
 
-    fn encode_part(
+    /// Puts a text's first tokens into `scratch`, and where stretches end in it.
+    fn first_tokens(
         &self,
         pretokenizer: &Pretokenizer,
         state: &mut State,
@@ -120,29 +131,55 @@ impl Superwords {
             stretches,
             ends,
             tokens,
+            ..
         } = scratch;
-        pretokens.clear();
-        stretches.clear();
-        ends.clear();
         tokens.clear();
+        ends.clear(text.len())?;
         let (first, bytes) = (&self.first, text.as_bytes());
         match pretokenizer.pretokens_of_spans(text, std::mem::take(pretokens))? {
             Some(found) => {
                 *pretokens = found;
-                first.encode_pretokens(bytes, pretokens, ends, state, tokens)?;
+                first.encode_pretokens(bytes, pretokens, ends, state, tokens)
             }
             None => {
+                stretches.clear();
                 let mut done = Ok(());
+                let mut reached = 0;
                 pretokenizer.split(text, |start, end| {
+                    reached += end - start;
+                    ends.set(reached, true);
                     if let Err(error) = memory::push(stretches, (start, end)) {
                         done = Err(error);
                     }
                 })?;
                 done?;
-                first.encode(bytes, stretches, ends, state, tokens)?;
+                first.encode(bytes, stretches, state, tokens)
             }
         }
-        let len = |token| first.len(token);
-        Ok(self.across.merge(tokens, ends, len)?)
+    }
+
+    /// Appends the ids of what the first tokens merge to.
+    fn merge(
+        &self,
+        vocabulary: &Vocabulary,
+        scratch: &mut SpanScratch,
+        out: &mut Vec<u32>,
+    ) -> Result<()> {
+        let SpanScratch {
+            ends,
+            tokens,
+            joints,
+            ..
+        } = scratch;
+        let (from, mut reached) = (out.len(), 0);
+        let ends_stretch = |token| {
+            reached += self.first.len(token);
+            ends.has(reached)
+        };
+        self.across.merge(tokens, ends_stretch, joints, out)?;
+        if !self.same_ids {
+            vocabulary.make_ids(&mut out[from..]);
+        }
+        Ok(())
     }
 }

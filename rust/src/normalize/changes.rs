@@ -129,6 +129,20 @@ impl Changes {
     }
 }
 
+/// Random texts of so many of some characters, the same each time.
+#[cfg(test)]
+pub(super) fn mixtures(some: &str, length: usize) -> impl Iterator<Item = String> {
+    let some: Vec<char> = some.chars().collect();
+    let mut random = 1u64;
+    let mut next = move || {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        some[(random >> 33) as usize % some.len()]
+    };
+    std::iter::repeat_with(move || (0..length).map(|_| next()).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,18 +169,8 @@ mod tests {
         {
             texts.push(format!("{c}e{c}\u{327}\u{301}{c}a\u{1161}{c}\u{11a8}"));
         }
-        let some: Vec<char> = "ae \u{301}\u{327}\u{323}\u{345}\u{1100}\u{1161}\u{11a8}가각é\u{344}\u{958}ﬁ½\u{fb2a}\u{9bc}\u{9be}\u{9c7}\u{fdfa}\u{fb1}\u{f900}K".chars().collect();
-        let mut random = 1u64;
-        for _ in 0..30_000 {
-            let mut text = String::new();
-            for _ in 0..16 {
-                random = random
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1);
-                text.push(some[(random >> 33) as usize % some.len()]);
-            }
-            texts.push(text);
-        }
+        let some = "ae \u{301}\u{327}\u{323}\u{345}\u{1100}\u{1161}\u{11a8}가각é\u{344}\u{958}ﬁ½\u{fb2a}\u{9bc}\u{9be}\u{9c7}\u{fdfa}\u{fb1}\u{f900}K";
+        texts.extend(mixtures(some, 16).take(30_000));
         let mut changes = Changes::default();
         for form in ALL {
             for text in &texts {

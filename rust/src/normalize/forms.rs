@@ -144,7 +144,7 @@ fn next_inert(table: &Inert, text: &str, from: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::normalize::changes::ALL;
+    use crate::normalize::changes::{ALL, mixtures};
 
     #[test]
     fn the_tables_are_right_above_their_end_too() {
@@ -169,18 +169,8 @@ mod tests {
         {
             texts.push(format!("xe{c}\u{301}{c}\u{327}a\u{1161}{c}\u{11a8} {c}"));
         }
-        let some: Vec<char> = "ae \u{301}\u{327}\u{323}\u{1100}\u{1161}\u{11a8}가각é\u{344}\u{958}ﬁ½\u{fb2a}\u{9bc}\u{9be}\u{9c7}中\u{f900}K\u{0}\u{200d}".chars().collect();
-        let mut random = 1u64;
-        for _ in 0..20_000 {
-            let mut text = String::new();
-            for _ in 0..12 {
-                random = random
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1);
-                text.push(some[(random >> 33) as usize % some.len()]);
-            }
-            texts.push(text);
-        }
+        let some = "ae \u{301}\u{327}\u{323}\u{1100}\u{1161}\u{11a8}가각é\u{344}\u{958}ﬁ½\u{fb2a}\u{9bc}\u{9be}\u{9c7}中\u{f900}K\u{0}\u{200d}";
+        texts.extend(mixtures(some, 12).take(20_000));
         let mut changes = Changes::default();
         for form in ALL {
             for text in &texts {

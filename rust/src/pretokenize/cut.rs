@@ -48,7 +48,7 @@ impl Cuts {
         match self {
             Cuts::Nowhere => None,
             Cuts::Named => last_named(text, from, to),
-            Cuts::Lines => (from + 1..=to).rev().find(|&c| is_line_cut(text, c)),
+            Cuts::Lines => last_line(text, from, to),
             Cuts::BetweenAscii(cuts) => {
                 let mut to = to;
                 loop {
@@ -154,6 +154,31 @@ fn is_cut(text: &[u8], c: usize) -> bool {
                 && !ends_in_space(&text[..c - 1])
         }
     }
+}
+
+/// The last `c` with `from < c <= to < text.len()` that [`is_line_cut`], which has a line end on one side.
+fn last_line(text: &[u8], from: usize, mut to: usize) -> Option<usize> {
+    while to > from {
+        let start = from.max(to.saturating_sub(2 * WINDOW));
+        let is_line_end = |&b: &u8| (b == b'\n') | (b == b'\r');
+        // Without branches, for the compiler to look at many at once.
+        let bytes = &text[start..=to];
+        if bytes.iter().fold(false, |any, b| any | is_line_end(b)) {
+            let mut end = to + 1;
+            while let Some(at) = text[start..end].iter().rposition(|b| is_line_end(b)) {
+                let at = start + at;
+                // Behind the line end, and before it.
+                for c in [at + 1, at] {
+                    if start < c && c <= to && is_line_cut(text, c) {
+                        return Some(c);
+                    }
+                }
+                end = at;
+            }
+        }
+        to = start;
+    }
+    None
 }
 
 /// Whether [`is_cut`] and at the end of a line.

@@ -36,7 +36,7 @@ pub use scan_cl100k::{Cl100k, Llama3, Nanochat, Qwen2};
 pub use scan_deepseek::DeepSeek;
 pub use scan_gpt2::{Gpt2, StarCoder};
 pub use scan_o200k::O200k;
-use spans::{End, Spans};
+use spans::{Row, Spans};
 use steps::Matcher;
 pub use steps::Splits;
 
@@ -114,18 +114,18 @@ impl Pretokenizer {
         })
     }
 
-    /// Where the pretokens end that a named pattern's spans are made of, in `ends`, which is empty; `None` for
-    /// anything but such spans.
+    /// The pretokens that a named pattern's spans are made of, in `rows`, in place of what is there;
+    /// `None` for anything but such spans.
     ///
     /// # Errors
     /// [`OutOfMemory`].
     pub(crate) fn pretokens_of_spans(
         &self,
         text: &str,
-        ends: Vec<End>,
-    ) -> Result<Option<Vec<End>>, OutOfMemory> {
+        rows: Vec<Row>,
+    ) -> Result<Option<Vec<Row>>, OutOfMemory> {
         match *self {
-            Self::Spans(named) => level::run(SplitSpans { named, text, ends }).map(Some),
+            Self::Spans(named) => level::run(SplitSpans { named, text, rows }).map(Some),
             _ => Ok(None),
         }
     }
@@ -160,11 +160,11 @@ impl Matcher for Pretokenizer {
         match self {
             Self::Named(named) => split_named(*named, level, text, sink),
             Self::Spans(named) => {
-                let (named, ends) = (*named, Vec::new());
-                let ends = level::run(SplitSpans { named, text, ends })?;
+                let (named, rows) = (*named, Vec::new());
+                let rows = level::run(SplitSpans { named, text, rows })?;
                 let mut start = 0;
-                for end in ends.iter().filter(|end| end.ends_span()) {
-                    start = sink.put(start, end.at(), 1);
+                for end in spans::ends_of(&rows, text) {
+                    start = sink.put(start, end, 1);
                 }
             }
             Self::Compiled(s) => s.split(text, |start, end| {
@@ -200,17 +200,17 @@ fn split_named<L: Level>(named: Named, level: L, text: &str, sink: &mut impl Pre
 struct SplitSpans<'a> {
     named: Named,
     text: &'a str,
-    ends: Vec<End>,
+    rows: Vec<Row>,
 }
 
 impl Job for SplitSpans<'_> {
-    type Output = Result<Vec<End>, OutOfMemory>;
+    type Output = Result<Vec<Row>, OutOfMemory>;
 
     #[inline(always)]
-    fn run<L: Level>(self, level: L) -> Result<Vec<End>, OutOfMemory> {
-        let mut spans = Spans::new(self.text, self.ends);
+    fn run<L: Level>(self, level: L) -> Result<Vec<Row>, OutOfMemory> {
+        let mut spans = Spans::new(level, self.named, self.text, self.rows);
         split_named(self.named, level, self.text, &mut spans);
-        spans.into_ends()
+        spans.into_rows()
     }
 }
 

@@ -17,6 +17,8 @@ use super::pattern::Named;
 use super::scan::PretokenSink;
 use super::unicode::{ClassTable, NUMBER, SPACE};
 use crate::error::OutOfMemory;
+use crate::simd::block::{AsciiBlock, flood};
+use crate::simd::level::Level;
 use crate::system::memory;
 
 /// The regex of a named pattern's spans, which fancy-regex and Oniguruma read alike. None for the patterns
@@ -52,113 +54,164 @@ pub fn find(regex: &str) -> Option<Named> {
     Named::ALL.into_iter().find(|&n| regex_of(n) == Some(regex))
 }
 
-/// Where a pretoken ends, and whether a span ends there, too.
+/// Pretokens that lie next to each other: those of a block of ASCII bytes, or one that may hold others.
+///
+/// Each bit of a set is a place, counted from `base`, where a pretoken begins.
 #[derive(Clone, Copy, Debug)]
-pub struct End(usize);
+pub struct Row {
+    /// Where the first begins, in bytes.
+    pub base: usize,
+    /// Whether they are ASCII. The last one ends where the next row begins, or the text ends.
+    pub is_ascii: bool,
+    /// All of them.
+    pub starts: u64,
+    /// Those that a span begins with.
+    pub spans: u64,
+    /// Of all of them, some that begin with a space behind an ASCII character that is not white space.
+    pub spaced: u64,
+}
 
-impl End {
-    const SPAN: usize = 1;
-    const ASCII: usize = 2;
-    const BITS: u32 = 2;
-
-    /// Where it is, in bytes.
-    #[inline(always)]
-    pub fn at(self) -> usize {
-        self.0 >> Self::BITS
-    }
-
-    /// Whether a span ends there.
-    #[inline(always)]
-    pub fn ends_span(self) -> bool {
-        self.0 & Self::SPAN != 0
-    }
-
-    /// Whether the pretoken is known to be ASCII.
-    #[inline(always)]
-    pub fn is_ascii(self) -> bool {
-        self.0 & Self::ASCII != 0
-    }
+/// Where the spans end that rows make of a text.
+pub fn ends_of(rows: &[Row], text: &str) -> impl Iterator<Item = usize> {
+    let of_row = |row: &Row| {
+        let (base, mut spans) = (row.base, row.spans);
+        std::iter::from_fn(move || {
+            let at = (spans != 0).then(|| base + spans.trailing_zeros() as usize);
+            spans &= spans.wrapping_sub(1);
+            at
+        })
+    };
+    // The first span ends where the second begins.
+    let starts = rows.iter().flat_map(of_row);
+    starts.chain([text.len()]).filter(|&end| end > 0)
 }
 
 /// Joins the pretokens of a named pattern. It keeps them: handing them on at once would have the compiler
 /// make every scanner anew for everyone that they may go to.
-pub struct Spans<'a> {
+pub struct Spans<'a, L> {
+    level: L,
     text: &'a [u8],
     table: &'static ClassTable,
+    /// Whether slashes may follow the line ends behind punctuation.
+    slashes: bool,
     /// Whether the last span may go on.
     open: bool,
-    /// Where pretokens end; each begins where the one before ends.
-    ends: Vec<End>,
+    rows: Vec<Row>,
     done: Result<(), OutOfMemory>,
 }
 
-impl<'a> Spans<'a> {
-    /// None yet; `ends`, which is empty, is where they will be.
-    pub fn new(text: &'a str, ends: Vec<End>) -> Self {
+impl<'a, L: Level> Spans<'a, L> {
+    /// None yet; they will be in `rows`, in place of what is there.
+    pub fn new(level: L, named: Named, text: &'a str, mut rows: Vec<Row>) -> Self {
+        rows.clear();
         Self {
+            level,
             text: text.as_bytes(),
             table: Default::default(),
+            slashes: matches!(named, Named::O200k),
             open: false,
-            ends,
+            rows,
             done: Ok(()),
         }
     }
 
-    /// Where the pretokens end.
+    /// All pretokens.
     ///
     /// # Errors
     /// [`OutOfMemory`].
-    pub fn into_ends(mut self) -> Result<Vec<End>, OutOfMemory> {
-        if let Some(last) = self.ends.last_mut() {
-            last.0 |= End::SPAN;
-        }
-        self.done.map(|()| self.ends)
+    pub fn into_rows(self) -> Result<Vec<Row>, OutOfMemory> {
+        self.done.map(|()| self.rows)
     }
 
-    /// Whether a pretoken is a word or punctuation.
     #[inline(always)]
-    fn joins(&self, start: usize, end: usize) -> bool {
-        let (class, len) = self.table.at(self.text, start);
-        if class & SPACE == 0 {
-            return class & NUMBER == 0;
+    fn push(&mut self, row: Row) {
+        if let Err(error) = memory::push(&mut self.rows, row) {
+            self.done = Err(error);
         }
+    }
+
+    /// One that is not known to be ASCII.
+    fn put_one(&mut self, start: usize, end: usize) {
+        let (first, len) = self.table.at(self.text, start);
         let second = start + len;
-        second < end && self.table.at(self.text, second).0 & (SPACE | NUMBER) == 0
+        let class = match first & SPACE {
+            0 => first,
+            _ if second < end => self.table.at(self.text, second).0,
+            _ => SPACE,
+        };
+        // Whether it is a word or punctuation.
+        let joins = class & (SPACE | NUMBER) == 0;
+        self.push(Row {
+            base: start,
+            is_ascii: false,
+            starts: 1,
+            spans: u64::from(!(self.open & joins)),
+            spaced: 0,
+        });
+        self.open = joins && !self.ends_line(start, end);
     }
 
     /// Whether a word or punctuation has line ends behind it, and maybe slashes behind them, as in `o200k`.
-    #[inline(always)]
     fn ends_line(&self, start: usize, end: usize) -> bool {
         match self.text[end - 1] {
             b'\r' | b'\n' => true,
-            b'/' => self.text[start..end]
+            b'/' if self.slashes => self.text[start..end]
                 .iter()
                 .any(|b| matches!(b, b'\r' | b'\n')),
             _ => false,
         }
     }
+
+    /// As [`Self::ends_line`] for the pretokens of a block whose last bytes are `last`: those that have slashes there,
+    /// and line ends before them.
+    #[cold]
+    fn end_lines(block: &AsciiBlock, starts: u64, last: u64) -> u64 {
+        let (mut slashes, mut found) = (block.slash & last, 0);
+        while slashes != 0 {
+            let up_to = slashes & slashes.wrapping_neg();
+            let start = starts & (up_to | (up_to - 1));
+            let bytes = (up_to | (up_to - 1)) & !((1 << start.ilog2()) - 1);
+            if block.newline & bytes != 0 {
+                found |= up_to;
+            }
+            slashes &= slashes - 1;
+        }
+        found
+    }
 }
 
-impl PretokenSink for Spans<'_> {
+impl<L: Level> PretokenSink for Spans<'_, L> {
     #[inline(always)]
-    fn put(&mut self, mut start: usize, base: usize, mut ends: u64) -> usize {
-        let is_ascii = match base == start {
-            true => End::ASCII,
-            false => 0,
+    fn put(&mut self, start: usize, base: usize, ends: u64) -> usize {
+        let Some(bytes) = self.text[start..].first_chunk().filter(|_| base == start) else {
+            self.put_one(start, base);
+            return base;
         };
-        while ends != 0 {
-            let end = base + ends.trailing_zeros() as usize;
-            let joins = self.joins(start, end);
-            if let Some(last) = self.ends.last_mut() {
-                last.0 |= usize::from(!(self.open & joins)) * End::SPAN;
-            }
-            if let Err(error) = memory::push(&mut self.ends, End(end << End::BITS | is_ascii)) {
-                self.done = Err(error);
-            }
-            self.open = joins && !self.ends_line(start, end);
-            start = end;
-            ends &= ends - 1;
+        // As in the functions above, for all pretokens of the block at a time. A bit for the byte where each...
+        let block = self.level.classes(bytes);
+        // ... begins, ends with or goes on;
+        let end = ends.ilog2();
+        let starts = (ends | 1) & !(1 << end);
+        let last = ends >> 1;
+        let inner = !(ends | 1);
+        // begins, of words and punctuation;
+        let text = !(block.space | block.number);
+        let joining = starts & (text | block.space & (text & inner) >> 1);
+        // ends with, of those that a span goes on behind.
+        let words = flood(joining | inner, joining);
+        let mut open = words & last & !block.newline;
+        if self.slashes && block.slash & last != 0 && block.newline != 0 {
+            open &= !Self::end_lines(&block, starts, last);
         }
-        start
+        let goes_on = joining & (open << 1 | u64::from(self.open));
+        self.push(Row {
+            base,
+            is_ascii: true,
+            starts,
+            spans: starts & !goes_on,
+            spaced: starts & block.blank & (block.known & !block.space) << 1,
+        });
+        self.open = open >> (end - 1) & 1 != 0;
+        base + end as usize
     }
 }

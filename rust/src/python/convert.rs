@@ -133,21 +133,34 @@ pub fn array_of<'py>(
 /// `tolist` (torch's tensors), or from another iterable.
 ///
 /// # Errors
-/// KeyError for an int that is not an id; TypeError for anything but ints, for arrays and tensors of
-/// bools, which are masks, and for sets and dicts, which have no order of ids.
+/// As [`each_of`].
 pub fn ids_of(ids: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
+    // What has a length need not be grown into.
+    let mut found = memory::with_capacity(ids.len().unwrap_or(0).min(LIKELY))?;
+    each_of(ids, |some| Ok(memory::append(&mut found, some)?))?;
+    Ok(found)
+}
+
+/// A length that is not believed beyond this before the ids are there.
+const LIKELY: usize = 1 << 20;
+
+/// Calls `f` with ids, some at a time, those of an iterator as they come; what they may be, [`ids_of`] says.
+/// They are read once.
+///
+/// # Errors
+/// KeyError for an int that is not an id; TypeError for anything but ints, for arrays and tensors of
+/// bools, which are masks, and for sets and dicts, which have no order of ids; those of `f`.
+pub fn each_of(ids: &Bound<'_, PyAny>, mut f: impl FnMut(&[u32]) -> PyResult<()>) -> PyResult<()> {
     if let Ok(list) = ids.cast::<PyList>() {
-        let mut found = memory::with_capacity(list.len())?;
-        each_in_list(list, |ids| Ok(memory::append(&mut found, ids)?))?;
-        return Ok(found);
+        return each_in_list(list, f);
     }
     if let Ok(tuple) = ids.cast::<PyTuple>() {
-        return collect(tuple.iter().map(|item| id_of(&item)));
+        return in_groups(tuple.iter().map(|item| id_of(&item)), f);
     }
     if let Ok(view) = PyMemoryView::from(ids)
         && let Some(found) = ids_in_view(&view)?
     {
-        return Ok(found);
+        return f(&found);
     }
     if !ids.is_instance_of::<PyString>() && !has_no_order(ids) {
         if let Ok(list) = ids.call_method0("tolist")
@@ -158,16 +171,33 @@ pub fn ids_of(ids: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
                 let reason = "the ids are an array of bools, which is a mask; expected ints";
                 return Err(PyTypeError::new_err(reason));
             }
-            return ids_of(list);
+            return each_in_list(list, f);
         }
         if let Ok(items) = ids.try_iter() {
-            return collect(items.map(|item| id_of(&item?)));
+            return in_groups(items.map(|item| id_of(&item?)), f);
         }
     }
     let kind = ids.get_type();
     Err(PyTypeError::new_err(format!(
         "the ids are of {kind}; expected a list, an array or a tensor of ints, of one dimension"
     )))
+}
+
+/// Calls `f` with ids, some at a time, up to the first error.
+fn in_groups(
+    ids: impl Iterator<Item = PyResult<u32>>,
+    mut f: impl FnMut(&[u32]) -> PyResult<()>,
+) -> PyResult<()> {
+    let (mut group, mut n) = ([0; 256], 0);
+    for id in ids {
+        group[n] = id?;
+        n += 1;
+        if n == group.len() {
+            f(&group)?;
+            n = 0;
+        }
+    }
+    f(&group[..n])
 }
 
 /// All ids, or the first error.

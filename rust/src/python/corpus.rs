@@ -152,6 +152,13 @@ fn feed_sources(feed: &mut Feed, sources: &Py<PyIterator>, pulse: &mut Pulse) ->
                 let path: PathBuf = Python::attach(|py| what.extract(py))?;
                 feed.file(&path, &mut |n_bytes| pulse.beat(&[n_bytes - before]))?;
             }
+            "range" => {
+                let (path, start, end): (PathBuf, u64, u64) =
+                    Python::attach(|py| what.extract(py))?;
+                feed.file_range(&name, &path, start..end, &mut |n_bytes| {
+                    pulse.beat(&[n_bytes - before])
+                })?;
+            }
             "chunks" => {
                 let chunks = Python::attach(|py| what.bind(py).try_iter().map(Bound::unbind))?;
                 let mut n_bytes = 0;

@@ -1,6 +1,6 @@
 //! Decoding.
 
-use super::convert::{each_in_list, id_of, ids_of, list_of};
+use super::convert::{each_of, id_of, list_of};
 use super::objects::{bytes_of, list_of as list_of_items, pair_of};
 use crate::decode::{self, DecodeError, Joined, UnknownId};
 use crate::system::memory;
@@ -46,17 +46,29 @@ impl Decoder {
         }
     }
 
-    /// Calls `f` with the bytes of `ids`.
+    /// Calls `f` with the bytes of `ids`, which are read once.
     fn bytes<R>(&self, ids: &Bound<'_, PyAny>, f: impl FnOnce(&[u8]) -> R) -> PyResult<R> {
+        self.bytes_and(ids, |_| Ok(()), f)
+    }
+
+    /// As [`Self::bytes`]; `each` is called with the ids, some at a time, all of which are tokens.
+    fn bytes_and<R>(
+        &self,
+        ids: &Bound<'_, PyAny>,
+        mut each: impl FnMut(&[u32]) -> PyResult<()>,
+        f: impl FnOnce(&[u8]) -> R,
+    ) -> PyResult<R> {
         let spare = self
             .spare
             .try_lock()
             .map(|mut spare| std::mem::take(&mut *spare));
         let mut joined = Joined::new(&self.inner, spare.unwrap_or_default());
-        match ids.cast::<PyList>() {
-            Ok(list) => each_in_list(list, |ids| Ok(joined.extend(ids)?))?,
-            Err(_) => joined.extend(&ids_of(ids)?)?,
-        }
+        each_of(ids, |some| {
+            joined.extend(some)?;
+            // An iterator that has no end has to end where an id is not a token.
+            joined.bytes()?;
+            each(some)
+        })?;
         let result = f(self.inner.begun(joined.bytes()?));
         let buffer = joined.into_buffer();
         if buffer.capacity() <= SPARE
@@ -110,31 +122,35 @@ impl Decoder {
     }
 
     fn decode_tokens_bytes<'py>(&self, ids: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
-        let found = ids_of(ids)?;
-        let tokens = found.iter().map(|&id| {
-            let token = self.inner.token(id).ok_or(UnknownId(id))?;
-            bytes_of(ids.py(), token)
-        });
-        list_of_items(ids.py(), tokens)
+        let tokens = list_of_items::<PyAny>(ids.py(), std::iter::empty())?;
+        each_of(ids, |some| {
+            some.iter().try_for_each(|&id| {
+                let token = self.inner.token(id).ok_or(UnknownId(id))?;
+                tokens.append(bytes_of(ids.py(), token)?)
+            })
+        })?;
+        Ok(tokens)
     }
 
     fn decode_with_offsets<'py>(&self, ids: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
-        let found = ids_of(ids)?;
-        let mut offsets = memory::with_capacity(found.len())?;
-        let mut n_chars: u32 = 0;
-        for (i, &id) in found.iter().enumerate() {
-            let token = self.inner.token(id).ok_or(UnknownId(id))?;
-            let token = if i == 0 {
-                self.inner.begun(token)
-            } else {
-                token
-            };
-            let inside = token.first().is_some_and(|&b| utf8::is_continuation(b));
-            offsets.push(n_chars.saturating_sub(u32::from(inside)));
-            n_chars += utf8::count_chars(token) as u32;
-        }
-        let text = self.text(ids, c"strict")?;
-        pair_of(ids.py(), text, list_of(ids.py(), &offsets)?)
+        let (mut offsets, mut n_chars) = (Vec::new(), 0u32);
+        let each = |some: &[u32]| {
+            for &id in some {
+                let token = self.inner.token(id).ok_or(UnknownId(id))?;
+                let token = if offsets.is_empty() {
+                    self.inner.begun(token)
+                } else {
+                    token
+                };
+                let inside = token.first().is_some_and(|&b| utf8::is_continuation(b));
+                memory::push(&mut offsets, n_chars.saturating_sub(u32::from(inside)))?;
+                n_chars += utf8::count_chars(token) as u32;
+            }
+            Ok(())
+        };
+        let py = ids.py();
+        let text = self.bytes_and(ids, each, |bytes| text_from(py, bytes, c"strict"))??;
+        pair_of(py, text, list_of(py, &offsets)?)
     }
 
     fn decode_single_token_bytes<'py>(

@@ -73,6 +73,16 @@ pub(crate) fn append<T: Copy>(list: &mut Vec<T>, items: &[T]) -> Result<(), OutO
     Ok(())
 }
 
+/// Appends `n` zeros.
+pub(crate) fn append_zeros<T: Zeroable + Copy>(
+    list: &mut Vec<T>,
+    n: usize,
+) -> Result<(), OutOfMemory> {
+    list.try_reserve(n)?;
+    list.resize(list.len() + n, T::zeroed());
+    Ok(())
+}
+
 /// The texts, joined.
 pub(crate) fn string(parts: &[&str]) -> Result<String, OutOfMemory> {
     let mut text = String::new();

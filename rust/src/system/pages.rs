@@ -14,7 +14,7 @@ const HUGE: usize = 2 << 20;
 const WORTH_IT: usize = 1 << 20;
 
 /// Numbers that are zero at first. Those of a large table begin at a large page's beginning.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Pages<T> {
     /// Zeros from the system cost nothing until they are used, but come with only the usual
     /// alignment; so there are more of them than needed.

@@ -5,7 +5,8 @@ use crate::system::memory;
 use crate::text::documents::{Splitter, TextBlock};
 use crate::utf8;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -157,19 +158,40 @@ impl<'a> Feed<'a> {
         path: &Path,
         tick: &mut impl FnMut(u64) -> Result<(), E>,
     ) -> Result<(), E> {
+        self.file_range(&path.display().to_string(), path, 0..u64::MAX, tick)
+    }
+
+    /// As [`Self::file`], of some bytes of a file, which errors call `name`.
+    ///
+    /// # Errors
+    /// As [`Self::file`].
+    pub fn file_range<E: From<Error>>(
+        &mut self,
+        name: &str,
+        path: &Path,
+        range: Range<u64>,
+        tick: &mut impl FnMut(u64) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut file = File::open(path).map_err(Error::io(path))?;
+        if range.start > 0 {
+            // What cannot seek, as a pipe, can still be read whole.
+            file.seek(SeekFrom::Start(range.start))
+                .map_err(Error::io(path))?;
+        }
+        let mut left = range.end.saturating_sub(range.start);
         let mut done = *self.n_bytes;
         let block_size = self.options.block_size as u64;
         let room = self.options.block_size + MORE;
-        self.pieces(&path.display().to_string(), |buffer| {
+        self.pieces(name, |buffer| {
             // A list that may become just full is made larger by `read_to_end` itself, which aborts the process
             // where there is no memory.
             buffer.try_reserve(room).map_err(Error::from)?;
             let n_read = (&mut file)
-                .take(block_size)
+                .take(block_size.min(left))
                 .read_to_end(buffer)
-                .map_err(Error::io(path))?;
-            done += n_read as u64;
+                .map_err(Error::io(path))? as u64;
+            left -= n_read;
+            done += n_read;
             tick(done)
         })
     }

@@ -5,6 +5,7 @@
 
 use crate::error::OutOfMemory;
 use crate::system::memory;
+use crate::system::prefetch::prefetch;
 use crate::text::key::Key;
 use hashbrown::HashTable;
 use rustc_hash::FxHasher;
@@ -311,21 +312,32 @@ impl CountTable {
         }
     }
 
-    /// Handles to all pretokens of two bytes and more, with their counts, in no particular order.
+    /// Handles to all pretokens of two bytes and more, with their counts, in no particular order; and how many bytes
+    /// they have together.
     ///
     /// # Errors
     /// [`OutOfMemory`].
-    pub fn words(&self) -> Result<Vec<(u64, Word)>, OutOfMemory> {
+    pub fn words(&self) -> Result<(Vec<(u64, Word)>, usize), OutOfMemory> {
         let mut words = memory::with_capacity(self.len())?;
+        let mut n_bytes = self.arena.len();
         for (at, slot) in self.slots.iter().enumerate() {
             if slot.key.len() > 1 {
                 words.push((slot.count, Word(at as u32)));
+                n_bytes += slot.key.len();
             }
         }
         for (i, long) in self.longs.iter().enumerate() {
             words.push((long.count, Word(LONG | i as u32)));
         }
-        Ok(words)
+        Ok((words, n_bytes))
+    }
+
+    /// Has a pretoken fetched from memory ahead of its use.
+    #[inline]
+    pub fn prefetch(&self, word: Word) {
+        if word.0 & LONG == 0 {
+            prefetch(&raw const self.slots[word.0 as usize]);
+        }
     }
 
     /// Calls `visit` with a pretoken's bytes.

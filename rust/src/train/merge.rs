@@ -5,7 +5,7 @@
 //! and a pair that starts out with fewer occurrences than the last merge of the training will have
 //! needs no list at all. That count is not known, so training goes in epochs: each guesses a threshold,
 //! tracks the pairs that reach it, and ends when no pair does any more; the next epoch scans the words as
-//! they then are, with a lower threshold. A wrong guess costs time, never exactness.
+//! they then are, laid out anew with a slot for each token, with a lower threshold. A wrong guess costs time, never exactness.
 //!
 //! No two merges make the same bytes, so every merge makes a new token. For look at a stretch of a
 //! word whose ends no token crosses. All merges so far, leftmost first, have done inside it what
@@ -16,10 +16,13 @@
 use crate::error::{OutOfMemory, Result};
 use crate::system::memory;
 use crate::system::threads::Team;
+use crate::train::lists::List;
 use crate::train::neighbours::Side;
+use crate::train::pair_table::Pair;
 use crate::train::pairs::Pairs;
 use crate::train::tokens::Tokens;
 use crate::train::words::{Symbol, Weights, Words};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// The pair being merged and its result.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +64,7 @@ impl<S: Symbol> Share<S> {
     ///
     /// `at` are ascending slots where the pair may be; there must be room for as many in `merged`. Where two new tokens meet, the left neighbour
     /// is not counted: its pair with `a` is none of the pairs that were.
-    fn replace(&mut self, slots: &[S::Cell], weights: &Weights, merge: Merge, at: &[u32]) {
+    fn replace(&mut self, slots: &[S::Cell], weights: &Weights, merge: Merge, at: &[AtomicU32]) {
         let Merge {
             a,
             b,
@@ -78,7 +81,8 @@ impl<S: Symbol> Share<S> {
         for batch in at.chunks(BATCH) {
             // Without branches: these loads go out together.
             let mut n_live = 0;
-            for &position in batch {
+            for position in batch {
+                let position = position.load(Relaxed);
                 live[n_live] = position;
                 n_live += usize::from(is_live(position as usize));
             }
@@ -141,7 +145,8 @@ pub struct Trainer<'a, S: Symbol> {
     pairs: Pairs<'a>,
     /// One a thread.
     shares: Vec<Share<S>>,
-    lists: Vec<Vec<u32>>,
+    /// The lists of new pairs, with how many occurrences they have so far; the first is none.
+    new_lists: Vec<(List, u32)>,
 }
 
 /// A list of occurrences shorter than this is not worth a second thread.
@@ -174,9 +179,9 @@ impl<'a, S: Symbol> Trainer<'a, S> {
             lens,
             merges: memory::with_capacity(n_tokens)?,
             counts: memory::with_capacity(n_tokens)?,
-            pairs: Pairs::new(tokens),
+            pairs: Pairs::new(tokens)?,
             shares,
-            lists: Vec::new(),
+            new_lists: Vec::new(),
             limits,
         })
     }
@@ -191,9 +196,9 @@ impl<'a, S: Symbol> Trainer<'a, S> {
             let done = self.merges.len();
             self.next_epoch(floor, &mut || tick(done))?;
             while self.lens.len() < self.limits.n_tokens
-                && let Some((a, b, pair)) = self.pairs.pop()
+                && let Some(pair) = self.pairs.pop()?
             {
-                self.merge(a, b, pair.count, &pair.at)?;
+                self.merge(pair)?;
                 tick(self.merges.len())?;
             }
         }
@@ -201,26 +206,32 @@ impl<'a, S: Symbol> Trainer<'a, S> {
     }
 
     fn next_epoch(&mut self, floor: u64, tick: &mut dyn FnMut() -> Result<()>) -> Result<()> {
-        let (lens, tokens) = (&self.lens[..], self.tokens);
+        if !self.merges.is_empty() {
+            self.words.compact(&self.lens)?;
+            self.lens.fill(1);
+        }
+        let tokens = self.tokens;
         let max_len = self.limits.max_token_length;
         let below = self.pairs.threshold() - 1;
         let (counts, n_merges) = (&self.counts[..], self.limits.n_tokens - self.n_first);
+        let weights = &self.words.weights;
         self.pairs.rebuild(
             &self.words,
-            lens,
+            self.lens.len(),
             self.team,
-            |highest| guess(counts, n_merges, highest.min(below)).clamp(floor, below),
+            |highest| guess(counts, n_merges, highest.min(below), weights).clamp(floor, below),
             |a, b| tokens.len(a) + tokens.len(b) <= max_len,
             tick,
         )
     }
 
-    /// Merges a pair everywhere; `at` is where it may be.
-    fn merge(&mut self, a: usize, b: usize, count: u64, at: &[u32]) -> Result<(), OutOfMemory> {
-        let (left, right) = (self.tokens.bytes(a as u32), self.tokens.bytes(b as u32));
+    /// Merges a pair everywhere.
+    fn merge(&mut self, pair: Pair) -> Result<(), OutOfMemory> {
+        let (left, right) = (self.tokens.bytes(pair.ids.0), self.tokens.bytes(pair.ids.1));
         let mut joined = memory::with_capacity(left.len() + right.len())?;
         joined.extend_from_slice(left);
         joined.extend_from_slice(right);
+        let (a, b) = (pair.ids.0 as usize, pair.ids.1 as usize);
         let merge = Merge {
             a,
             b,
@@ -228,32 +239,33 @@ impl<'a, S: Symbol> Trainer<'a, S> {
             len_a: self.lens[a] as usize,
             len: (self.lens[a] + self.lens[b]) as usize,
         };
-        self.replace(merge, at)?;
+        self.replace(merge, pair.at)?;
         let first = &mut self.shares[0];
-        for &x in &first.left.touched {
-            let weight = first.left.by_id[x as usize].weight;
-            self.pairs.decrease(x as usize, a, weight);
+        for x in &first.left.touched {
+            self.pairs.decrease(x.id as usize, a, x.weight);
         }
-        for &y in &first.right.touched {
-            let weight = first.right.by_id[y as usize].weight;
-            self.pairs.decrease(b, y as usize, weight);
+        for y in &first.right.touched {
+            self.pairs.decrease(b, y.id as usize, y.weight);
         }
         let (weight, n) = first.adjacent;
         if n > 0 {
             // There the left one's right neighbour is no longer `a` but a new token.
-            first.right.by_id[a].weight -= weight;
-            first.right.by_id[a].n -= n;
+            let next = first.right.get(a);
+            next.weight -= weight;
+            next.n -= n;
             first.right.add(merge.id, weight, n);
         }
         self.lens.push(merge.len as u32);
         self.tokens.add(merge.id, joined.into_boxed_slice());
-        self.merges.push((a as u32, b as u32));
-        self.counts.push(count);
+        self.merges.push(pair.ids);
+        self.counts.push(pair.count);
         self.track_new_pairs(merge)
     }
 
-    /// Replaces the occurrences, in several threads if there are many; the sums end up in the first share.
-    fn replace(&mut self, merge: Merge, at: &[u32]) -> Result<(), OutOfMemory> {
+    /// Replaces the occurrences, in several threads if there are many; the sums end up in the first share. The list is
+    /// gone then.
+    fn replace(&mut self, merge: Merge, list: List) -> Result<(), OutOfMemory> {
+        let at = self.pairs.lists.get(list);
         let n = if at.len() < WORTH_SHARING {
             1
         } else {
@@ -264,7 +276,11 @@ impl<'a, S: Symbol> Trainer<'a, S> {
         for (i, share) in self.shares.iter_mut().enumerate() {
             let mut end = if i < n { rest.len() / (n - i) } else { 0 };
             // Occurrences that touch stay together.
-            while end > 0 && end < rest.len() && (rest[end] - rest[end - 1]) as usize <= merge.len {
+            let position = |i: usize| rest[i].load(Relaxed);
+            while end > 0
+                && end < rest.len()
+                && (position(end) - position(end - 1)) as usize <= merge.len
+            {
                 end += 1;
             }
             let (part, later) = rest.split_at(end);
@@ -290,6 +306,7 @@ impl<'a, S: Symbol> Trainer<'a, S> {
                 first.adjacent.1 += other.adjacent.1;
             }
         }
+        self.pairs.lists.release(list);
         Ok(())
     }
 
@@ -304,49 +321,44 @@ impl<'a, S: Symbol> Trainer<'a, S> {
             ..
         } = &mut first[0];
         let id = merge.id;
-        self.lists.clear();
-        memory::push(&mut self.lists, Vec::new())?;
+        let lists = &mut self.pairs.lists;
+        self.new_lists.clear();
         for side in [&mut *left, &mut *right] {
-            for &other in &side.touched {
-                let neighbour = &mut side.by_id[other as usize];
+            for neighbour in &mut side.touched {
                 // Few reach the threshold, and looking lengths up takes time.
                 if neighbour.weight >= threshold
-                    && self.tokens.len(id) + self.tokens.len(other as usize) <= max_len
+                    && self.tokens.len(id) + self.tokens.len(neighbour.id as usize) <= max_len
                 {
-                    neighbour.list = self.lists.len() as u32;
-                    let list = memory::with_capacity(neighbour.n as usize)?;
-                    memory::push(&mut self.lists, list)?;
+                    memory::push(&mut self.new_lists, (lists.reserve(neighbour.n)?, 0))?;
+                    neighbour.list = self.new_lists.len() as u32;
                 }
             }
         }
-        if self.lists.len() > 1 {
+        if !self.new_lists.is_empty() {
+            let mut put = |number: u32, position: u32| {
+                if number > 0 {
+                    let (list, n) = &mut self.new_lists[number as usize - 1];
+                    lists.get(*list)[*n as usize].store(position, Relaxed);
+                    *n += 1;
+                }
+            };
             let others = others.iter().flat_map(|share| &share.merged);
             for &(position, x, y) in merged.iter().chain(others) {
                 if x != S::FILLER {
-                    let list = left.by_id[x.index()].list as usize;
-                    if list > 0 {
-                        self.lists[list].push(position - self.lens[x.index()]);
-                    }
+                    put(left.get(x.index()).list, position - self.lens[x.index()]);
                 }
                 if y != S::FILLER {
-                    let list = right.by_id[y.index()].list as usize;
-                    if list > 0 {
-                        self.lists[list].push(position);
-                    }
+                    put(right.get(y.index()).list, position);
                 }
             }
         }
         for (side, is_left) in [(left, true), (right, false)] {
-            for &other in &side.touched {
-                let neighbour = side.by_id[other as usize];
+            for neighbour in &side.touched {
                 if neighbour.list > 0 {
-                    let (a, b) = if is_left {
-                        (other as usize, id)
-                    } else {
-                        (id, other as usize)
-                    };
-                    let at = std::mem::take(&mut self.lists[neighbour.list as usize]);
-                    self.pairs.track(a, b, neighbour.weight, at)?;
+                    let other = neighbour.id as usize;
+                    let (a, b) = if is_left { (other, id) } else { (id, other) };
+                    let (list, _) = self.new_lists[neighbour.list as usize - 1];
+                    self.pairs.track(a, b, neighbour.weight, list)?;
                 }
             }
             side.clear();
@@ -355,15 +367,21 @@ impl<'a, S: Symbol> Trainer<'a, S> {
     }
 }
 
-/// A guess at the count of the last of `n_merges`, from the highest count now and the `counts` of the merges
-/// so far: they fall like a power of the number of merges.
-fn guess(counts: &[u64], n_merges: usize, highest: u64) -> u64 {
+/// A guess at the count of the last of `n_merges`, from the highest count now, the `counts` of the merges so far, which
+/// fall like a power of the number of merges, and the weights of the words as they are now; at most half the highest.
+///
+/// Each of the n heaviest words takes a merge at least that counts as often as the lightest of them is there: in n
+/// merges none counts less, unless tokens have a greatest length.
+fn guess(counts: &[u64], n_merges: usize, highest: u64, weights: &Weights) -> u64 {
     let done = counts.len();
-    if done < 64 {
-        return highest / (n_merges as u64).clamp(1, 1024);
-    }
-    let fall = counts[done / 2] as f64 / counts[done - 1] as f64;
-    let exponent = fall.log2().clamp(0.5, 2.0);
-    let last = highest as f64 * (done as f64 / n_merges as f64).powf(exponent);
-    (last * 0.6) as u64
+    let at_least = weights.of_word(n_merges - done);
+    let last = if done < 64 {
+        weights.of_word(n_merges / 16).saturating_mul(3)
+    } else {
+        let fall = counts[done / 2] as f64 / counts[done - 1] as f64;
+        let exponent = fall.log2().clamp(0.5, 2.0);
+        let last = highest as f64 * (done as f64 / n_merges as f64).powf(exponent);
+        (last * 0.4) as u64
+    };
+    last.max(at_least).min(highest / 2)
 }

@@ -1,18 +1,22 @@
 //! Documents -> pretoken counts -> merges.
 //!
 //! [`count`] counts pretokens in tables (`count_table`); [`counts`] are the sums, which [`counts_file`] keeps
-//! on disk and [`counts_bytes`] sends to other processes. [`train`] learns merges from them: `words` is all distinct pretokens in one array, `pairs` the
-//! pairs that may be merged next, found by `range_pairs`, `tokens` the bytes of the tokens so far, [`tie_break`] their order where
-//! counts are equal, and `merge` the loop (with `neighbours`, its sums), with the reason why it is exact.
+//! on disk and [`counts_bytes`] sends to other processes. [`train`] learns merges from them: `words` is all distinct
+//! pretokens in one array, `pairs` the pairs that may be merged next (`pair_table` has them by their ids, `lists` where they
+//! occur, and `queue` says which is next), found by `range_pairs`, `tokens` the bytes of the tokens so far, [`tie_break`]
+//! their order where counts are equal, and `merge` the loop (with `neighbours`, its sums), with the reason why it is exact.
 
 pub mod count;
 pub mod count_table;
 pub mod counts;
 pub mod counts_bytes;
 pub mod counts_file;
+mod lists;
 mod merge;
 mod neighbours;
+mod pair_table;
 mod pairs;
+mod queue;
 mod range_pairs;
 pub mod tie_break;
 mod tokens;

@@ -4,23 +4,26 @@ use crate::error::OutOfMemory;
 use crate::system::memory;
 
 /// What one merge adds up for one neighbouring token.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Neighbour {
     /// Of all its occurrences.
     pub weight: u64,
+    /// Which token it is.
+    pub id: u32,
     /// Its occurrences.
     pub n: u32,
     /// Which list its new pair's occurrences go to; 0 is none.
     pub list: u32,
 }
 
-/// Neighbours of the merged occurrences on one side, by id.
+/// Neighbours of the merged occurrences on one side.
 #[derive(Debug)]
 pub struct Side {
-    /// All there can be.
-    pub by_id: Vec<Neighbour>,
+    /// By id, the place among those there are, counted from 1; 0 for those that are none. Small numbers, as most
+    /// merges have few neighbours, all over this table.
+    places: Vec<u32>,
     /// Those that there are.
-    pub touched: Vec<u32>,
+    pub touched: Vec<Neighbour>,
 }
 
 impl Side {
@@ -30,7 +33,7 @@ impl Side {
     /// [`OutOfMemory`].
     pub fn new(n_tokens: usize) -> Result<Self, OutOfMemory> {
         Ok(Self {
-            by_id: memory::filled(Neighbour::default(), n_tokens)?,
+            places: memory::zeroed(n_tokens)?,
             touched: memory::with_capacity(n_tokens)?,
         })
     }
@@ -38,27 +41,40 @@ impl Side {
     /// Adds occurrences of one.
     #[inline]
     pub fn add(&mut self, id: usize, weight: u64, n: u32) {
-        let neighbour = &mut self.by_id[id];
-        if neighbour.n == 0 {
-            self.touched.push(id as u32);
+        let place = &mut self.places[id];
+        if *place > 0 {
+            let neighbour = &mut self.touched[*place as usize - 1];
+            neighbour.weight += weight;
+            neighbour.n += n;
+            return;
         }
-        neighbour.weight += weight;
-        neighbour.n += n;
+        self.touched.push(Neighbour {
+            weight,
+            id: id as u32,
+            n,
+            list: 0,
+        });
+        *place = self.touched.len() as u32;
+    }
+
+    /// One that there is.
+    #[inline]
+    pub fn get(&mut self, id: usize) -> &mut Neighbour {
+        &mut self.touched[self.places[id] as usize - 1]
     }
 
     /// Adds another side to this one and clears it.
     pub fn take(&mut self, other: &mut Side) {
-        for &id in &other.touched {
-            let more = std::mem::take(&mut other.by_id[id as usize]);
-            self.add(id as usize, more.weight, more.n);
+        for neighbour in &other.touched {
+            self.add(neighbour.id as usize, neighbour.weight, neighbour.n);
         }
-        other.touched.clear();
+        other.clear();
     }
 
     /// Forgets all.
     pub fn clear(&mut self) {
-        for &id in &self.touched {
-            self.by_id[id as usize] = Neighbour::default();
+        for neighbour in &self.touched {
+            self.places[neighbour.id as usize] = 0;
         }
         self.touched.clear();
     }

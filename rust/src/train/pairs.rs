@@ -3,42 +3,40 @@
 use crate::error::{OutOfMemory, Result};
 use crate::system::memory;
 use crate::system::threads::Team;
-use crate::train::range_pairs::{RangePairs, Sketch, ids, key, sketch_bits};
-use crate::train::tokens::{Candidate, Tokens};
+use crate::train::lists::{List, Lists, UNIT};
+use crate::train::pair_table::{NONE, Pair, PairTable};
+use crate::train::queue::Queue;
+use crate::train::range_pairs::{RangePairs, Sketch, divide_room, ids, sketch_bits};
+use crate::train::tokens::Tokens;
 use crate::train::words::{Symbol, Words};
-use dary_heap::{OctonaryHeap, PeekMut};
 use rustc_hash::FxHashMap;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Slots that a thread looks at before Ctrl-C is looked for.
 const ROUND: usize = 1 << 23;
 
-/// A pair that is tracked.
-#[derive(Debug)]
-pub struct Pair {
-    /// Occurrences, weighted; exact at any time.
-    pub count: u64,
-    /// Ascending slots where the left token was when the list was made; some may be out of date.
-    pub at: Box<[u32]>,
-}
-
 /// All pairs that are tracked: those that had `threshold` occurrences or more when they came into being.
 #[derive(Debug)]
 pub struct Pairs<'a> {
-    map: FxHashMap<u64, Pair>,
-    heap: OctonaryHeap<Candidate<'a>>,
-    tokens: &'a Tokens,
+    table: PairTable,
+    /// Their occurrences.
+    pub lists: Lists,
+    queue: Queue<'a>,
     threshold: u64,
 }
 
 impl<'a> Pairs<'a> {
     /// None yet.
-    pub fn new(tokens: &'a Tokens) -> Self {
-        Self {
-            map: FxHashMap::default(),
-            heap: OctonaryHeap::new(),
-            tokens,
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn new(tokens: &'a Tokens) -> Result<Self, OutOfMemory> {
+        Ok(Self {
+            table: PairTable::new()?,
+            lists: Lists::new(),
+            queue: Queue::new(tokens)?,
             threshold: u64::MAX,
-        }
+        })
     }
 
     /// Pairs below this count are not tracked.
@@ -46,52 +44,41 @@ impl<'a> Pairs<'a> {
         self.threshold
     }
 
-    /// Takes out the pair to merge next: of the highest count, ties broken by the tokens' rule.
+    /// Takes out the pair to merge next: of the highest count, ties broken by the tokens' rule. Its list is the
+    /// caller's to release.
     ///
     /// `None` if no tracked pair reaches the threshold: an untracked one may be greater then.
-    pub fn pop(&mut self) -> Option<(usize, usize, Pair)> {
-        loop {
-            let mut best = self.heap.peek_mut()?;
-            let (a, b) = (best.pair.0 as usize, best.pair.1 as usize);
-            match self.map.get(&key(a, b)).map(|pair| pair.count) {
-                Some(count) if count == best.count => {
-                    PeekMut::pop(best);
-                    let pair = self.map.remove(&key(a, b))?;
-                    return Some((a, b, pair));
-                }
-                // It sinks to its place when the borrow ends.
-                Some(count) if count >= self.threshold => best.count = count,
-                _ => {
-                    PeekMut::pop(best);
-                }
-            }
-        }
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn pop(&mut self) -> Result<Option<Pair>, OutOfMemory> {
+        let (pairs, lists) = (&mut self.table.pairs, &mut self.lists);
+        let next = self
+            .queue
+            .pop(pairs, self.threshold, |pair| lists.release(pair.at))?;
+        Ok(next.map(|number| pairs[number as usize]))
     }
 
     /// Starts tracking a pair.
     ///
     /// # Errors
     /// [`OutOfMemory`].
-    pub fn track(
-        &mut self,
-        a: usize,
-        b: usize,
-        count: u64,
-        at: Vec<u32>,
-    ) -> Result<(), OutOfMemory> {
-        let candidate = Candidate::new(count, (a as u32, b as u32), self.tokens);
-        self.heap.try_reserve(1)?;
-        self.map.try_reserve(1)?;
-        self.heap.push(candidate);
-        let at = at.into_boxed_slice();
-        self.map.insert(key(a, b), Pair { count, at });
-        Ok(())
+    pub fn track(&mut self, a: usize, b: usize, count: u64, at: List) -> Result<(), OutOfMemory> {
+        let ids = (a as u32, b as u32);
+        let next = NONE;
+        let number = self.table.insert(Pair {
+            count,
+            ids,
+            at,
+            next,
+        })?;
+        self.queue.push(&mut self.table.pairs, number)
     }
 
     /// Takes `weight` occurrences from a pair, if it is tracked.
     #[inline]
     pub fn decrease(&mut self, a: usize, b: usize, weight: u64) {
-        if let Some(pair) = self.map.get_mut(&key(a, b)) {
+        if let Some(pair) = self.table.get_mut(a, b) {
             pair.count -= weight;
         }
     }
@@ -104,25 +91,24 @@ impl<'a> Pairs<'a> {
     pub fn rebuild<S: Symbol>(
         &mut self,
         words: &Words<S>,
-        lens: &[u32],
+        n_tokens: usize,
         team: &Team,
         choose: impl Fn(u64) -> u64,
         may_join: impl Fn(usize, usize) -> bool,
         tick: &mut dyn FnMut() -> Result<()>,
     ) -> Result<()> {
-        self.map.clear();
-        self.heap.clear();
+        self.queue.clear();
         let n_rounds = 1 + words.slots.len() / (ROUND * team.size());
         let parts = words.divide(n_rounds * team.size());
         let ranges = parts.chunks(n_rounds).map(RangePairs::new);
         let mut ranges: Vec<RangePairs> = ranges.collect();
-        let bits = match lens.len() {
+        let bits = match n_tokens {
             256 => None,
             _ => Some(sketch_bits(words.slots.len())),
         };
         for round in 0..n_rounds {
             team.run(&mut ranges, |range| {
-                range.found = range.sketch(words, round, lens, bits)
+                range.found = range.sketch(words, round, bits)
             });
             ranges.iter().try_for_each(|range| range.found)?;
             tick()?;
@@ -130,69 +116,108 @@ impl<'a> Pairs<'a> {
         let sketch = Sketch::sum(&ranges, bits)?;
         self.threshold = choose(sketch.highest());
         let numbers = sketch.number(self.threshold)?;
+        let units = divide_room(&mut ranges, &numbers)?;
+        self.lists.restart(units[numbers.len] as usize)?;
+        let room = self.lists.first();
         for round in 0..n_rounds {
             team.run(&mut ranges, |range| {
-                range.found = range.find(words, round, lens, &numbers)
+                range.found = range.find(words, round, &numbers, room)
             });
             ranges.iter().try_for_each(|range| range.found)?;
             tick()?;
         }
-        Ok(self.track_found(ranges, numbers.len, may_join)?)
+        drop(numbers);
+        Ok(self.track_found(ranges, &units, may_join)?)
     }
 
-    /// Tracks what the ranges have found, put together.
+    /// Tracks what the ranges have found, put together; `units` as of [`divide_room`].
     fn track_found(
         &mut self,
         mut ranges: Vec<RangePairs>,
-        n_lists: usize,
+        units: &[u32],
         may_join: impl Fn(usize, usize) -> bool,
     ) -> Result<(), OutOfMemory> {
-        let mut track = |pair: u64, count: u64, at: Vec<u32>| {
-            let (a, b) = ids(pair);
-            match count >= self.threshold && may_join(a, b) {
-                true => self.track(a, b, count, at),
-                false => Ok(()),
-            }
-        };
+        self.table.restart(units.len())?;
         let mut disputed = Vec::new();
-        for number in 0..n_lists {
-            let lists = ranges.iter().map(|range| (range, range.lists[number]));
-            let lists = lists.filter(|(_, list)| list.n > 0);
-            let Some((_, first)) = lists.clone().next() else {
+        for (number, room) in units.windows(2).enumerate() {
+            let lists = ranges.iter().map(|range| range.lists[number]);
+            let lists = lists.filter(|list| list.n > 0);
+            let Some(first) = lists.clone().next() else {
                 continue;
             };
-            if lists.clone().any(|(_, list)| list.pair != first.pair) {
+            if lists.clone().any(|list| list.pair != first.pair) {
                 memory::push(&mut disputed, number)?;
                 continue;
             }
-            let n: u32 = lists.clone().map(|(_, list)| list.n).sum();
-            let mut at = memory::with_capacity(n as usize)?;
-            let mut count = 0;
-            for (range, list) in lists {
-                at.extend_from_slice(range.occurrences(list));
+            let ((a, b), mut count) = (ids(first.pair), 0);
+            let (place, n_units) = (room[0] as usize, (room[1] - room[0]) as usize);
+            let (start, mut n) = (place * UNIT, 0);
+            for list in lists {
                 count += list.count;
+                let from = list.start as usize;
+                if from > start + n {
+                    let room = self.lists.first();
+                    for i in 0..list.n as usize {
+                        room[start + n + i].store(room[from + i].load(Relaxed), Relaxed);
+                    }
+                }
+                n += list.n as usize;
             }
-            track(first.pair, count, at)?;
+            let is_tracked = count >= self.threshold && may_join(a, b);
+            let n = if is_tracked { n } else { 0 };
+            if let Some(at) = self.lists.take(place, n_units, n) {
+                self.track(a, b, count, at)?;
+            }
         }
-        // Where the ranges disagree on whose the list is, and for the pairs that found it taken.
+        self.track_others(&mut ranges, &disputed, may_join)
+    }
+
+    /// Tracks the pairs of lists that ranges disagree on, and those that found their bucket's list taken.
+    fn track_others(
+        &mut self,
+        ranges: &mut [RangePairs],
+        disputed: &[usize],
+        may_join: impl Fn(usize, usize) -> bool,
+    ) -> Result<(), OutOfMemory> {
         let mut others: FxHashMap<u64, (u64, Vec<u32>)> = FxHashMap::default();
-        for range in &mut ranges {
-            let collided = std::mem::take(&mut range.collided);
-            let disputed = disputed.iter().map(|&number| range.lists[number]);
-            let lists = disputed.map(|list| (list.pair, list.count, range.occurrences(list)));
-            let collided = collided
-                .iter()
-                .map(|(&pair, (count, at))| (pair, *count, &at[..]));
-            for (pair, count, at) in lists.chain(collided) {
-                others.try_reserve(1)?;
-                let other = others.entry(pair).or_default();
-                other.0 += count;
-                memory::append(&mut other.1, at)?;
+        let room = self.lists.first();
+        for range in ranges {
+            for number in disputed {
+                let list = range.lists[*number];
+                let found = room[list.start as usize..][..list.n as usize].iter();
+                let found = memory::collect(found.map(|position| position.load(Relaxed)))?;
+                add(&mut others, list.pair, list.count, &found)?;
+            }
+            for (pair, (count, found)) in std::mem::take(&mut range.collided) {
+                add(&mut others, pair, count, &found)?;
             }
         }
-        for (pair, (count, at)) in others {
-            track(pair, count, at)?;
+        for (pair, (count, found)) in others {
+            let (a, b) = ids(pair);
+            if count >= self.threshold && may_join(a, b) {
+                let at = self.lists.reserve(found.len() as u32)?;
+                for (place, position) in self.lists.get(at).iter().zip(found) {
+                    place.store(position, Relaxed);
+                }
+                self.track(a, b, count, at)?;
+            }
         }
         Ok(())
     }
+}
+
+/// Adds occurrences to those of a pair.
+fn add(
+    others: &mut FxHashMap<u64, (u64, Vec<u32>)>,
+    pair: u64,
+    count: u64,
+    found: &[u32],
+) -> Result<(), OutOfMemory> {
+    if found.is_empty() {
+        return Ok(());
+    }
+    others.try_reserve(1)?;
+    let other = others.entry(pair).or_default();
+    other.0 += count;
+    memory::append(&mut other.1, found)
 }

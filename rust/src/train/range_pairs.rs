@@ -3,9 +3,11 @@
 
 use crate::error::OutOfMemory;
 use crate::system::memory;
+use crate::train::lists::UNIT;
 use crate::train::words::{Symbol, Words};
 use rustc_hash::FxHashMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// A pair of ids as one number.
 pub fn key(left: usize, right: usize) -> u64 {
@@ -103,13 +105,13 @@ pub struct Numbers {
 
 /// The occurrences of one pair, the first of its bucket that was met.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct List {
+pub struct Found {
     /// The pair, as [`key`] makes it.
     pub pair: u64,
     /// Its occurrences, weighted.
     pub count: u64,
-    /// Where its room in [`RangePairs::at`] begins.
-    start: u32,
+    /// Where the range's part of the list begins, in the room for first lists.
+    pub start: u32,
     /// Its occurrences.
     pub n: u32,
 }
@@ -121,9 +123,7 @@ pub struct RangePairs<'a> {
     ranges: &'a [Range<usize>],
     bounds: Vec<Bound>,
     /// By number.
-    pub lists: Vec<List>,
-    /// The occurrences of all lists.
-    at: Vec<u32>,
+    pub lists: Vec<Found>,
     /// Pairs that found their bucket's list taken by another.
     pub collided: FxHashMap<u64, (u64, Vec<u32>)>,
     /// Whether there was memory for all that.
@@ -137,15 +137,9 @@ impl<'a> RangePairs<'a> {
             ranges,
             bounds: Vec::new(),
             lists: Vec::new(),
-            at: Vec::new(),
             collided: FxHashMap::default(),
             found: Ok(()),
         }
-    }
-
-    /// Where the pair of a list is.
-    pub fn occurrences(&self, list: List) -> &[u32] {
-        &self.at[list.start as usize..][..list.n as usize]
     }
 
     /// Adds up bounds in the range of a round.
@@ -156,7 +150,6 @@ impl<'a> RangePairs<'a> {
         &mut self,
         words: &Words<S>,
         round: usize,
-        lens: &[u32],
         bits: Option<u32>,
     ) -> Result<(), OutOfMemory> {
         if round == 0 {
@@ -167,30 +160,12 @@ impl<'a> RangePairs<'a> {
         };
         // Its length is said here so that no index has to be looked at below.
         let bounds = &mut self.bounds[..1 << bits.unwrap_or(16)];
-        words.for_each_pair(range.clone(), lens, |_, a, b, weight| {
+        words.for_each_pair(range.clone(), |_, a, b, weight| {
             let bound = &mut bounds[bucket(bits, a, b)];
             let weight = u32::try_from(weight).unwrap_or(u32::MAX);
             bound.count = bound.count.saturating_add(weight);
             bound.n += 1;
         });
-        Ok(())
-    }
-
-    /// Makes room for the occurrences that the bounds allow.
-    fn prepare(&mut self, numbers: &Numbers) -> Result<(), OutOfMemory> {
-        let mut start = 0;
-        let bounds = std::mem::take(&mut self.bounds);
-        self.lists = memory::with_capacity(numbers.len)?;
-        for (&number, bound) in numbers.by_bucket.iter().zip(&bounds) {
-            if number != NO_LIST {
-                self.lists.push(List {
-                    start,
-                    ..List::default()
-                });
-                start += bound.n;
-            }
-        }
-        self.at = memory::zeroed(start as usize)?;
         Ok(())
     }
 
@@ -202,19 +177,16 @@ impl<'a> RangePairs<'a> {
         &mut self,
         words: &Words<S>,
         round: usize,
-        lens: &[u32],
         numbers: &Numbers,
+        room: &[AtomicU32],
     ) -> Result<(), OutOfMemory> {
-        if round == 0 {
-            self.prepare(numbers)?;
-        }
         let Some(range) = self.ranges.get(round) else {
             return Ok(());
         };
         let mut done = Ok(());
-        let (lists, at) = (&mut self.lists[..], &mut self.at[..]);
+        let lists = &mut self.lists[..];
         let collided = &mut self.collided;
-        words.for_each_pair(range.clone(), lens, |position, a, b, weight| {
+        words.for_each_pair(range.clone(), |position, a, b, weight| {
             let number = numbers.by_bucket[bucket(numbers.bits, a, b)];
             if number == NO_LIST {
                 return;
@@ -226,7 +198,7 @@ impl<'a> RangePairs<'a> {
             }
             if list.pair == pair {
                 list.count += weight;
-                at[(list.start + list.n) as usize] = position;
+                room[(list.start + list.n) as usize].store(position, Relaxed);
                 list.n += 1;
             } else if done.is_ok() {
                 done = collide(collided, pair, weight, position);
@@ -234,6 +206,38 @@ impl<'a> RangePairs<'a> {
         });
         done
     }
+}
+
+/// Divides the room for first lists: by number, each list's first unit, and at the end how many units there are; within
+/// each list the ranges have as much as their bounds allow.
+///
+/// # Errors
+/// [`OutOfMemory`].
+pub fn divide_room(ranges: &mut [RangePairs], numbers: &Numbers) -> Result<Vec<u32>, OutOfMemory> {
+    for range in ranges.iter_mut() {
+        range.lists = memory::filled(Found::default(), numbers.len)?;
+    }
+    let mut units = memory::with_capacity(numbers.len + 1)?;
+    let mut start = 0;
+    for (bucket, &number) in numbers.by_bucket.iter().enumerate() {
+        if number == NO_LIST {
+            continue;
+        }
+        units.push((start / UNIT) as u32);
+        for range in ranges.iter_mut() {
+            range.lists[number as usize].start = start as u32;
+            start += range.bounds[bucket].n as usize;
+        }
+        start = start.next_multiple_of(UNIT);
+    }
+    if u32::try_from(start).is_err() {
+        return Err(OutOfMemory);
+    }
+    units.push((start / UNIT) as u32);
+    for range in ranges.iter_mut() {
+        range.bounds = Vec::new();
+    }
+    Ok(units)
 }
 
 /// Adds an occurrence of a pair whose bucket is another's. Apart, as it is rare.

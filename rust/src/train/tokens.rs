@@ -93,17 +93,20 @@ pub struct Candidate<'a> {
     prefix: u64,
     /// Left and right id.
     pub pair: (u32, u32),
+    /// The pair's number.
+    pub number: u32,
     tokens: &'a Tokens,
 }
 
 impl<'a> Candidate<'a> {
     /// A candidate; the tokens decide ties.
-    pub fn new(count: u64, pair: (u32, u32), tokens: &'a Tokens) -> Self {
+    pub fn new(count: u64, pair: (u32, u32), number: u32, tokens: &'a Tokens) -> Self {
         let prefix = tokens.prefix(pair);
         Self {
             count,
             prefix,
             pair,
+            number,
             tokens,
         }
     }

@@ -72,6 +72,8 @@ symbol!(u32, AtomicU32);
 #[derive(Clone, Copy, Debug)]
 struct Step {
     end: u32,
+    /// Words up to its end.
+    n_words: u32,
     weight: u64,
 }
 
@@ -83,6 +85,7 @@ struct Layout<S: Symbol> {
     slots: Vec<S::Cell>,
     steps: Vec<Step>,
     starts: Vec<u32>,
+    n_words: u32,
 }
 
 impl<S: Symbol> Layout<S> {
@@ -93,6 +96,7 @@ impl<S: Symbol> Layout<S> {
             slots,
             steps: Vec::new(),
             starts: Vec::new(),
+            n_words: 0,
         })
     }
 
@@ -108,30 +112,39 @@ impl<S: Symbol> Layout<S> {
         }
         self.slots.extend(tokens.map(|token| S::new(token).cell()));
         self.slots.push(S::FILLER.cell());
-        let end = self.slots.len() as u32;
-        match self.steps.last_mut() {
-            Some(step) if step.weight == weight => step.end = end,
-            _ => memory::push(&mut self.steps, Step { end, weight })?,
-        }
-        Ok(())
+        self.n_words += 1;
+        add_step(&mut self.steps, weight, self.slots.len(), self.n_words)
     }
 
     fn finish(self) -> Result<Words<S>> {
-        let mut first = Vec::new();
-        for (i, step) in self.steps.iter().enumerate() {
-            while (first.len() << WEIGHT_BLOCK_BITS) < step.end as usize {
-                memory::push(&mut first, i as u32)?;
-            }
-        }
         Ok(Words {
             slots: self.slots,
-            weights: Weights {
-                steps: self.steps,
-                first,
-            },
+            weights: Weights::new(self.steps)?,
             starts: self.starts,
         })
     }
+}
+
+/// Extends the last step, or adds one: so many words end at `end`, and the last has this weight.
+fn add_step(
+    steps: &mut Vec<Step>,
+    weight: u64,
+    end: usize,
+    n_words: u32,
+) -> Result<(), OutOfMemory> {
+    let end = end as u32;
+    match steps.last_mut() {
+        Some(step) if step.weight == weight => (step.end, step.n_words) = (end, n_words),
+        _ => {
+            let step = Step {
+                end,
+                n_words,
+                weight,
+            };
+            memory::push(steps, step)?;
+        }
+    }
+    Ok(())
 }
 
 /// Positions are grouped by this many bits to find their step.
@@ -146,6 +159,24 @@ pub struct Weights {
 }
 
 impl Weights {
+    fn new(steps: Vec<Step>) -> Result<Self, OutOfMemory> {
+        let mut first = Vec::new();
+        for (i, step) in steps.iter().enumerate() {
+            while (first.len() << WEIGHT_BLOCK_BITS) < step.end as usize {
+                memory::push(&mut first, i as u32)?;
+            }
+        }
+        Ok(Self { steps, first })
+    }
+
+    /// The weight of word `n` of those that have the highest, counted from 1; 0 if there are fewer.
+    pub fn of_word(&self, n: usize) -> u64 {
+        let before = self
+            .steps
+            .partition_point(|step| (step.n_words as usize) < n);
+        self.steps.get(before).map_or(0, |step| step.weight)
+    }
+
     /// The weight at `position`; `step` remembers where, which is fast for ascending positions.
     #[inline]
     pub fn at(&self, position: u32, step: &mut usize) -> u64 {
@@ -178,12 +209,9 @@ impl<S: Symbol> Words<S> {
     /// # Errors
     /// [`Error::Argument`] if there are 4 GiB of distinct pretokens or more; [`Error::Memory`].
     pub fn new(table: &CountTable) -> Result<Self> {
-        let mut words = table.words()?;
+        let (mut words, n_bytes) = table.words()?;
         words.sort_unstable_by_key(|&(n, _)| std::cmp::Reverse(n));
-        let mut n_slots = 1;
-        for &(_, word) in &words {
-            n_slots += table.with_word(word, <[u8]>::len) + 1;
-        }
+        let n_slots = 1 + n_bytes + words.len();
         if u32::try_from(n_slots + 1).is_err() {
             return Err(Error::argument(
                 "counts",
@@ -193,7 +221,11 @@ impl<S: Symbol> Words<S> {
             ));
         }
         let mut layout = Layout::new(n_slots)?;
-        for &(weight, word) in &words {
+        for (i, &(weight, word)) in words.iter().enumerate() {
+            // They lie all over the table.
+            if let Some(&(_, later)) = words.get(i + 16) {
+                table.prefetch(later);
+            }
             table.with_word(word, |bytes| {
                 layout.word(weight, bytes.iter().map(|&b| u32::from(b)))
             })?;
@@ -231,30 +263,75 @@ impl<S: Symbol> Words<S> {
         bounds.windows(2).map(|w| w[0]..w[1]).collect()
     }
 
-    /// Calls `visit(position, left id, right id, weight)` for each adjacent pair in a range of whole words;
-    /// `lens` has the length of each token.
+    /// Lays the words out in the tokens that they have become, one slot each, and leaves out those of a single token;
+    /// `lens` has the slots that each token takes so far.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn compact(&mut self, lens: &[u32]) -> Result<(), OutOfMemory> {
+        let mut steps = memory::with_capacity(self.weights.steps.len())?;
+        let mut starts = memory::with_capacity(self.starts.len())?;
+        let slots = &self.slots[..];
+        let (mut at, mut to, mut n_words) = (1, 1, 0);
+        for step in &self.weights.steps {
+            while at < step.end as usize {
+                let start = to;
+                loop {
+                    let token = S::load(&slots[at]);
+                    if token == S::FILLER {
+                        break;
+                    }
+                    // It is not before what has been read.
+                    token.store(&slots[to]);
+                    to += 1;
+                    at += lens[token.index()] as usize;
+                }
+                at += 1;
+                if to < start + 2 {
+                    to = start;
+                    continue;
+                }
+                S::FILLER.store(&slots[to]);
+                to += 1;
+                n_words += 1;
+                if starts.len() * STRIDE < start {
+                    memory::push(&mut starts, start as u32)?;
+                }
+                add_step(&mut steps, step.weight, to, n_words)?;
+            }
+        }
+        self.slots.truncate(to);
+        if to <= self.slots.capacity() / 2 {
+            let mut fewer = memory::with_capacity(to)?;
+            fewer.extend(self.slots.iter().map(|slot| S::load(slot).cell()));
+            self.slots = fewer;
+        }
+        self.weights = Weights::new(steps)?;
+        self.starts = starts;
+        Ok(())
+    }
+
+    /// Calls `visit(position, left id, right id, weight)` for each adjacent pair in a range of whole words, of which
+    /// each token takes one slot.
     #[inline]
     pub fn for_each_pair(
         &self,
         range: Range<usize>,
-        lens: &[u32],
         mut visit: impl FnMut(u32, usize, usize, u64),
     ) {
-        let mut step = 0;
-        let mut at = range.start;
+        let (mut step, mut at) = (0, range.start);
         while at < range.end {
-            let left = S::load(&self.slots[at]);
-            if left == S::FILLER {
-                at += 1;
-                continue;
+            let weight = self.weights.at(at as u32, &mut step);
+            let end = range.end.min(self.weights.steps[step].end as usize);
+            let mut left = S::FILLER;
+            for (position, slot) in (at..end).zip(&self.slots[at..end]) {
+                let right = S::load(slot);
+                if left != S::FILLER && right != S::FILLER {
+                    visit(position as u32 - 1, left.index(), right.index(), weight);
+                }
+                left = right;
             }
-            let next = at + lens[left.index()] as usize;
-            let right = S::load(&self.slots[next]);
-            if right != S::FILLER {
-                let weight = self.weights.at(at as u32, &mut step);
-                visit(at as u32, left.index(), right.index(), weight);
-            }
-            at = next;
+            at = end;
         }
     }
 }

@@ -1,9 +1,9 @@
-//! Vocabularies as tiktoken writes them into files: a line "base64 id" for each token.
+//! Vocabularies as lists of tokens: as tiktoken writes them into files, a line "base64 id" for each token, and as they
+//! are to be compared.
 
 use crate::error::{Error, OutOfMemory};
 use crate::system::memory;
 use crate::vocabulary::ranks::Ranks;
-use std::ops::Range;
 
 /// What is not a digit of base64.
 const NONE: u8 = u8::MAX;
@@ -25,17 +25,26 @@ const VALUES: [u8; 256] = {
 /// # Errors
 /// [`OutOfMemory`].
 pub fn read(file: &[u8]) -> Result<Option<Ranks>, OutOfMemory> {
+    // So that a place fits into 32 bits.
+    if u32::try_from(file.len()).is_err() {
+        return Ok(None);
+    }
     let mut bytes = memory::with_capacity(file.len() / 4 * 3)?;
-    let mut tokens: Vec<(Range<usize>, u32)> = memory::with_capacity(file.len() / 16)?;
+    // Where each token ends, and its id.
+    let mut ends: Vec<(u32, u32)> = memory::with_capacity(file.len() / 16)?;
     let mut rest = file;
     while !rest.is_empty() {
-        let start = bytes.len();
         let Some(id) = read_line(&mut rest, &mut bytes) else {
             return Ok(None);
         };
-        memory::push(&mut tokens, (start..bytes.len(), id))?;
+        memory::push(&mut ends, (bytes.len() as u32, id))?;
     }
-    let tokens = tokens.into_iter().map(|(at, id)| (&bytes[at], id));
+    let mut from = 0;
+    let tokens = ends.into_iter().map(|(end, id)| {
+        let token = &bytes[from..end as usize];
+        from = end as usize;
+        (token, id)
+    });
     match Ranks::by_rank(memory::collect(tokens)?) {
         Ok(ranks) => Ok(Some(ranks)),
         Err(Error::Memory(error)) => Err(error),
@@ -77,6 +86,23 @@ fn read_line(rest: &mut &[u8], bytes: &mut Vec<u8>) -> Option<u32> {
     // The highest number stands for no id.
     let id = std::str::from_utf8(digits).ok()?.parse().ok()?;
     (id < u32::MAX).then_some(id)
+}
+
+impl Ranks {
+    /// "id length", a newline and the bytes of each token, by id: what says all about them.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn listing(&self) -> Result<Vec<u8>, OutOfMemory> {
+        let sorted = self.sorted()?;
+        let n_bytes: usize = sorted.iter().map(|(token, _)| token.len()).sum();
+        let mut listing = memory::with_capacity(n_bytes + 12 * sorted.len())?;
+        for (token, id) in sorted {
+            memory::append(&mut listing, format!("{id} {}\n", token.len()).as_bytes())?;
+            memory::append(&mut listing, token)?;
+        }
+        Ok(listing)
+    }
 }
 
 #[cfg(test)]

@@ -1,25 +1,38 @@
 //! A list of merges beside ranks: whether applying it in its order is what the ranks do.
 
 use crate::error::OutOfMemory;
-use crate::system::memory;
 use crate::vocabulary::merge_longest::is_valid_pair;
-use crate::vocabulary::merge_table::Origin;
-use crate::vocabulary::pair_map::{LIMIT, PairMap};
+use crate::vocabulary::pair_map::{LIMIT, Merges, NONE};
 use crate::vocabulary::ranks::Ranks;
+use crate::vocabulary::token_map::Key;
+
+/// Merges whose tokens are looked up together.
+const AHEAD: usize = 32;
 
 /// Two tokens, one after the other.
+#[derive(Clone, Copy)]
 pub(super) struct Merge<'a> {
-    /// Both.
-    pub joined: &'a [u8],
+    /// What begins with both.
+    pub bytes: &'a [u8],
     /// Where the second begins.
     pub middle: usize,
+    /// Where it ends.
+    pub end: usize,
 }
 
-/// Whether `merges` holds for each token the pair that merging its bytes by rank makes it from, once, and
-/// those pairs by rank. Further pairs of tokens that join to a token are passed over, as they are never side
+impl Merge<'_> {
+    const NONE: Self = Self {
+        bytes: &[],
+        middle: 0,
+        end: 0,
+    };
+}
+
+/// What the tokens are merged from, if `list` holds for each of them the pair that merging its bytes by rank makes it
+/// from, once, and those pairs by rank. Further pairs of tokens that join to a token are passed over, as they are never side
 /// by side in an encoding. With `whole_tokens` there may be tokens that no merging makes.
 ///
-/// False for a few lists of which this is true: where a token is made from one of higher rank, or a pair
+/// `None` for a few lists of which this is true: where a token is made from one of higher rank, or a pair
 /// comes twice.
 ///
 /// **Why no merging is needed.** While the tokens of lower rank are all there is, a pair (l, r) of them is what
@@ -29,68 +42,90 @@ pub(super) struct Merge<'a> {
 ///
 /// # Errors
 /// [`OutOfMemory`].
-pub(super) fn says_what_ranks_say<'a>(
+pub(super) fn what_ranks_say<'a>(
     ranks: &Ranks,
-    merges: impl Iterator<Item = Merge<'a>>,
+    list: impl Iterator<Item = Merge<'a>>,
     whole_tokens: bool,
-) -> Result<bool, OutOfMemory> {
+) -> Result<Option<Merges>, OutOfMemory> {
     let n = ranks.len();
     let n_symbols = ranks.symbols().len();
     if n >= LIMIT {
-        return Ok(false);
+        return Ok(None);
     }
-    let mut pairs = PairMap::with_capacity(n)?;
-    let mut origins = memory::collect((0..n as u32).map(Origin::of_byte))?;
+    let mut merges = Merges::new(n)?;
     // The last token whose pair was found. No later merge gives one of lower rank its pair.
     let mut now = n_symbols - 1;
-    for Merge { joined, middle } in merges {
-        let (left, right) = joined.split_at(middle);
-        let (Some(left), Some(right)) = (ranks.index(left), ranks.index(right)) else {
-            return Ok(false);
-        };
-        let is = |token: usize| token < n && ranks.at(token) == joined;
-        let token = if is(now + 1) {
-            now + 1
-        } else if is(now) {
-            now
-        } else {
-            match ranks.index(joined) {
-                Some(token) => token as usize,
-                None => return Ok(false),
-            }
-        };
-        if origins[token].parts() == Some((left, right)) {
-            return Ok(false);
+    let mut list = list.fuse();
+    let mut ahead = [Merge::NONE; AHEAD];
+    let mut parts = [Key::EMPTY; 2 * AHEAD];
+    let mut found = [NONE; 2 * AHEAD];
+    loop {
+        let mut n_ahead = 0;
+        for (place, merge) in ahead.iter_mut().zip(&mut list) {
+            let Merge { bytes, middle, end } = merge;
+            parts[2 * n_ahead] = Key::new(bytes, 0, middle);
+            parts[2 * n_ahead + 1] = Key::new(bytes, middle, end);
+            *place = merge;
+            n_ahead += 1;
         }
-        let is_made =
-            |part: u32| (part as usize) < n_symbols || origins[part as usize].parts().is_some();
-        let may_be = token > now && left.max(right) < token as u32;
-        if may_be
-            && is_made(left)
-            && is_made(right)
-            && is_valid_pair(&pairs, &origins, n_symbols as u32, left, right)
-        {
-            Origin::join(&mut origins, (left, right), token as u32);
-            pairs.insert(left, right, token as u32)?;
-            now = token;
+        if n_ahead == 0 {
+            break;
+        }
+        ranks.indices(&parts[..2 * n_ahead], &mut found);
+        if found[..2 * n_ahead].contains(&NONE) {
+            return Ok(None);
+        }
+        for two in found[..2 * n_ahead].chunks(2) {
+            merges.fetch(two[0], two[1]);
+        }
+        for (merge, two) in ahead[..n_ahead].iter().zip(found.chunks(2)) {
+            let (left, right) = (two[0], two[1]);
+            let joined = Key::new(merge.bytes, 0, merge.end);
+            let is = |token: usize| token < n && ranks.key(token as u32).is(&joined);
+            let token = if is(now + 1) {
+                now + 1
+            } else if is(now) {
+                now
+            } else {
+                match ranks.index(joined.bytes()) {
+                    Some(token) => token as usize,
+                    None => return Ok(None),
+                }
+            };
+            let origins = &merges.origins;
+            if origins[token].parts() == Some((left, right)) {
+                return Ok(None);
+            }
+            let is_made =
+                |part: u32| (part as usize) < n_symbols || origins[part as usize].parts().is_some();
+            // What is made is of lower rank: nothing behind `now` is.
+            if token > now
+                && is_made(left)
+                && is_made(right)
+                && is_valid_pair(&merges.pairs, origins, n_symbols as u32, left, right)
+            {
+                merges.join(left, right, token as u32)?;
+                now = token;
+            }
         }
     }
     // A pair that was taken for that of its token because others were not known leaves these without theirs.
-    for (token, origin) in origins.iter().enumerate().skip(n_symbols) {
+    for (token, origin) in merges.origins.iter().enumerate().skip(n_symbols) {
         if origin.parts().is_some() {
             continue;
         }
         if !whole_tokens || ranks.last_merge(ranks.at(token))?.is_some() {
-            return Ok(false);
+            return Ok(None);
         }
     }
-    Ok(true)
+    Ok(Some(merges))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::error::Result;
+    use crate::vocabulary::merge_table::MergeTable;
 
     /// A generator of numbers below the one given.
     fn generator(seed: u64) -> impl FnMut(usize) -> usize {
@@ -188,14 +223,34 @@ mod tests {
             }
             let whole_tokens = below(2) == 0;
             let merges = list.iter().map(|(joined, middle)| Merge {
-                joined,
+                bytes: joined,
                 middle: *middle,
+                end: joined.len(),
             });
-            let found = says_what_ranks_say(&ranks, merges, whole_tokens)?;
+            let merges = what_ranks_say(&ranks, merges, whole_tokens)?;
+            let found = merges.is_some();
             let (says, plainly) = naive(&ranks, &list, whole_tokens);
             assert!(says || !found, "{list:?}");
             assert!(found || !plainly || what < 5, "{list:?}");
             n_said[usize::from(found)] += 1;
+            let Some(merges) = merges else { continue };
+            // A table made of them is that of ranks whose merges are found by merging.
+            let ranks = ranks.with_merges(merges);
+            let given = MergeTable::new(&ranks)?.expect("few tokens");
+            assert!(ranks.take_merges().is_none());
+            let merged = MergeTable::new(&ranks)?.expect("few tokens");
+            assert_eq!(given.origins, merged.origins);
+            assert_eq!(given.shorter, merged.shorter);
+            assert_eq!((given.ordered, merged.ordered), (true, true));
+            for (token, origin) in (0..).zip(&given.origins) {
+                let parts = origin.parts();
+                let joined = |table: &MergeTable| parts.map(|(a, b)| table.pairs.get(a, b));
+                assert_eq!(joined(&given), parts.map(|_| token));
+                assert_eq!(joined(&given), joined(&merged));
+                let bytes = ranks.at(token as usize);
+                assert_eq!(given.unmerged(bytes), merged.unmerged(bytes));
+                assert_eq!(given.trie.longest(bytes), merged.trie.longest(bytes));
+            }
         }
         assert!(n_said.iter().all(|&n| n > 500), "{n_said:?}");
         Ok(())

@@ -12,8 +12,8 @@
 use crate::error::OutOfMemory;
 use crate::system::memory;
 use crate::vocabulary::merge_short::SHORT;
-use crate::vocabulary::merge_table::{MergeTable, Origin};
-use crate::vocabulary::pair_map::{NONE, PairMap};
+use crate::vocabulary::merge_table::MergeTable;
+use crate::vocabulary::pair_map::{NONE, Origin, PairMap};
 
 /// Working memory.
 #[derive(Clone, Debug, Default)]

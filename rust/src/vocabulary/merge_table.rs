@@ -13,10 +13,11 @@
 
 use crate::error::OutOfMemory;
 use crate::simd::level;
+use crate::system::beside::beside;
 use crate::system::memory;
 use crate::vocabulary::merge_by_rank;
 use crate::vocabulary::merge_short::{CONCURRENT, MergeShort, MergedPiece, SHORT, merge_short};
-use crate::vocabulary::pair_map::{LIMIT, NONE, PairMap};
+use crate::vocabulary::pair_map::{LIMIT, Merges, NONE, Origin, PairMap};
 use crate::vocabulary::ranks::Ranks;
 use crate::vocabulary::symbols::Symbols;
 use crate::vocabulary::trie::Trie;
@@ -30,57 +31,8 @@ const SCAN: usize = 64;
 /// Tokens whose parts are looked for together when the table is made.
 const AHEAD: usize = 32;
 
-/// What a token was merged from, and a hint at what it merges with.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Origin {
-    /// Symbols: themselves.
-    pub left: u32,
-    /// Symbols: [`NONE`].
-    pub right: u32,
-    /// One bit for each token that merges with this one on its right, or more tokens than one.
-    followers: u32,
-    /// The same for tokens on its left.
-    leaders: u32,
-}
-
-/// A token's bit in [`Origin::followers`] and [`Origin::leaders`].
-#[inline(always)]
-fn bit(token: u32) -> u32 {
-    1 << (token.wrapping_mul(0x9e37_79b9) >> 27)
-}
-
-impl Origin {
-    /// That of a single byte, or of a token of which nothing is known yet.
-    pub(crate) fn of_byte(token: u32) -> Self {
-        Self {
-            left: token,
-            right: NONE,
-            followers: 0,
-            leaders: 0,
-        }
-    }
-
-    /// Notes what a token is merged from.
-    pub(crate) fn join(origins: &mut [Self], (left, right): (u32, u32), token: u32) {
-        origins[left as usize].followers |= bit(right);
-        origins[right as usize].leaders |= bit(left);
-        let origin = &mut origins[token as usize];
-        (origin.left, origin.right) = (left, right);
-    }
-
-    /// The two tokens, if it was merged from two.
-    pub(crate) fn parts(&self) -> Option<(u32, u32)> {
-        (self.right != NONE).then_some((self.left, self.right))
-    }
-
-    /// False if `left` and `right`, whose origins these are, do not merge; true for few of the pairs
-    /// that do not. Most pairs do not, and a look-up in `pairs` is often a miss in all caches, while
-    /// origins are being read anyway.
-    #[inline(always)]
-    pub(crate) fn may_merge(left: (u32, &Origin), right: (u32, &Origin)) -> bool {
-        left.1.followers & bit(right.0) != 0 && right.1.leaders & bit(left.0) != 0
-    }
-}
+/// With so many tokens the trie is made in a thread of its own, in two milliseconds or more.
+const WORTH_A_THREAD: usize = 1 << 14;
 
 /// See the module.
 #[derive(Debug)]
@@ -102,6 +54,33 @@ pub struct MergeTable {
     pub(crate) ordered: bool,
 }
 
+/// What tokens begin with.
+struct Prefixes {
+    trie: Trie,
+    /// See [`MergeTable::shorter`].
+    shorter: Vec<u32>,
+}
+
+impl Prefixes {
+    /// Of the tokens that may be merged.
+    fn new(ranks: &Ranks) -> Result<Self, OutOfMemory> {
+        let n_symbols = ranks.symbols().len();
+        let n = ranks.len().min(ranks.n_merged()).max(n_symbols);
+        let mut shorter = memory::filled(NONE, ranks.len())?;
+        let trie = Trie::new(
+            n,
+            |i| ranks.at(i),
+            |token, other| {
+                // The first byte of a character that is a token is never alone.
+                if token as usize >= n_symbols {
+                    shorter[token as usize] = other;
+                }
+            },
+        )?;
+        Ok(Self { trie, shorter })
+    }
+}
+
 impl MergeTable {
     /// The table of a vocabulary; `None` if it has more than about two million tokens.
     ///
@@ -112,62 +91,101 @@ impl MergeTable {
         if n >= LIMIT {
             return Ok(None);
         }
+        // Neither needs anything of the other, and they take about as long.
+        let (table, prefixes) = match n >= WORTH_A_THREAD {
+            true => beside(|| Self::without_trie(ranks), || Prefixes::new(ranks)),
+            false => (Self::without_trie(ranks), Prefixes::new(ranks)),
+        };
+        let (mut table, prefixes) = (table?, prefixes?);
+        (table.trie, table.shorter) = (prefixes.trie, prefixes.shorter);
+        table.leave_out_unmerged(ranks);
+        Ok(Some(table))
+    }
+
+    fn without_trie(ranks: &Ranks) -> Result<Self, OutOfMemory> {
+        let n = ranks.len();
         let n_symbols = ranks.symbols().len();
+        let known = ranks.take_merges();
+        let is_known = known.is_some();
+        let merges = match known {
+            Some(merges) => merges,
+            None => Merges::new(n)?,
+        };
         let mut table = Self {
             symbols: ranks.symbols().clone(),
             n_symbols: n_symbols as u32,
-            pairs: PairMap::with_capacity(n)?,
-            trie: Trie::new(&[], |_, _| ())?,
-            origins: memory::collect((0..n as u32).map(Origin::of_byte))?,
-            shorter: memory::filled(NONE, n)?,
+            pairs: merges.pairs,
+            trie: Trie::new(0, |_| &[], |_, _| ())?,
+            origins: merges.origins,
+            shorter: Vec::new(),
             len: memory::collect((0..n).map(|i| ranks.at(i).len() as u32))?,
             unmerged: FxHashMap::default(),
             ordered: true,
         };
+        if !is_known {
+            table.find_merges(ranks)?;
+        }
+        for index in n_symbols..n {
+            if table.origins[index].parts().is_none() {
+                table.unmerged.try_reserve(1)?;
+                let token = memory::boxed_slice(ranks.at(index))?;
+                table.unmerged.insert(token, ranks.ids()[index]);
+            }
+        }
+        Ok(table)
+    }
+
+    /// Finds what each token is merged from.
+    fn find_merges(&mut self, ranks: &Ranks) -> Result<(), OutOfMemory> {
+        let n_symbols = self.n_symbols as usize;
         let mut parts = Vec::new();
         let mut ahead = [MergedPiece::EMPTY; AHEAD];
-        for index in n_symbols..n {
+        for index in n_symbols..ranks.len().min(ranks.n_merged()) {
             let token = ranks.at(index);
             // Only tokens of lower rank are in the table by now.
             parts.clear();
-            let is_merged = index < ranks.n_merged();
-            if is_merged {
-                let place = (index - n_symbols) % AHEAD;
-                if place == 0 && table.symbols.are_bytes() {
-                    table.merge_ahead(ranks, index, &mut ahead);
-                }
-                match ahead[place].tokens() {
-                    two @ [_, _] => memory::append(&mut parts, two)?,
-                    _ => table.merge_by_rank(token, &mut parts)?,
-                }
+            let place = (index - n_symbols) % AHEAD;
+            if place == 0 && self.symbols.are_bytes() {
+                self.merge_ahead(ranks, index, &mut ahead);
+            }
+            match ahead[place].tokens() {
+                two @ [_, _] => memory::append(&mut parts, two)?,
+                _ => self.merge_by_rank(token, &mut parts)?,
             }
             let two = match parts[..] {
-                [] => None,
                 [left, right] => Some((left, right)),
                 // Seldom: the token is out of reach, or made of parts of higher rank.
                 _ => ranks.last_merge(token)?,
             };
             if let Some((left, right)) = two {
-                table.ordered &= parts.len() == 2;
-                Origin::join(&mut table.origins, (left, right), index as u32);
-                table.pairs.insert(left, right, index as u32)?;
-            } else {
-                table.unmerged.try_reserve(1)?;
-                let token = memory::boxed_slice(token)?;
-                table.unmerged.insert(token, ranks.ids()[index]);
+                self.ordered &= parts.len() == 2;
+                Origin::join(&mut self.origins, (left, right), index as u32);
+                self.pairs.insert(left, right, index as u32)?;
             }
         }
-        let reached = |&i: &usize| i < n_symbols || table.origins[i].right != NONE;
-        let mut tokens = memory::with_capacity(n)?;
-        tokens.extend((0..n).filter(reached).map(|i| (ranks.at(i), i as u32)));
-        let shorter = &mut table.shorter;
-        table.trie = Trie::new(&tokens, |token, other| {
-            // The first byte of a character that is a token is never alone.
-            if token as usize >= n_symbols {
-                shorter[token as usize] = other;
+        Ok(())
+    }
+
+    /// Takes the tokens that are not merged out of the trie.
+    fn leave_out_unmerged(&mut self, ranks: &Ranks) {
+        if self.unmerged.is_empty() {
+            return;
+        }
+        let n_symbols = self.n_symbols as usize;
+        let is_left_out = |origins: &[Origin], token: u32| {
+            token as usize >= n_symbols && origins[token as usize].parts().is_none()
+        };
+        // Those behind have never been in it.
+        for index in n_symbols..ranks.len().min(ranks.n_merged()) {
+            if is_left_out(&self.origins, index as u32) {
+                self.trie.remove(ranks.at(index));
             }
-        })?;
-        Ok(Some(table))
+            let mut shorter = self.shorter[index];
+            while shorter != NONE && is_left_out(&self.origins, shorter) {
+                shorter = self.shorter[shorter as usize];
+            }
+            self.shorter[index] = shorter;
+        }
     }
 
     /// Merges the short ones of the tokens from `index` on with what is in the table so far, several at a
@@ -301,6 +319,51 @@ mod tests {
                     let tokens = alone.unwrap_or(baseline.tokens().to_vec());
                     assert_eq!(tokens, expected, "{piece:?}");
                     assert_eq!(baseline.tokens(), best.tokens(), "{piece:?}");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tokens that no merge makes are in neither the trie nor the chains of prefixes.
+    #[test]
+    fn prefixes_are_merged_tokens() -> Result<()> {
+        let mut state = 5_u64;
+        let mut below = |n: u64| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) % n
+        };
+        let mut letters = |n| (0..n).map(|_| b'a' + below(2) as u8).collect::<Vec<u8>>();
+        for case in 0..60 {
+            let mut tokens: Vec<Vec<u8>> = (0..=255).map(|b| vec![b]).collect();
+            for i in 0..40 {
+                let token = letters(2 + (i + case) % 12);
+                if !tokens.contains(&token) {
+                    tokens.push(token);
+                }
+            }
+            let n_merged = tokens.len() - 256 - case % 3 * 9;
+            let tokens = tokens.into_iter().zip(0..).collect();
+            let ranks = Ranks::ordered(tokens, n_merged)?;
+            let table = MergeTable::new(&ranks)?.expect("few tokens");
+            let made = |i: u32| i < 256 || table.origins[i as usize].parts().is_some();
+            let longest = |text: &[u8], other: u32| {
+                let all = (0..ranks.len() as u32).filter(|&i| i != other && made(i));
+                let prefixes = all.filter(|&i| text.starts_with(ranks.at(i as usize)));
+                prefixes.max_by_key(|&i| ranks.at(i as usize).len())
+            };
+            assert!(!table.gives_all());
+            for i in 256..ranks.len() as u32 {
+                let token = ranks.at(i as usize);
+                let text = [token, &letters(3)].concat();
+                let found = table.trie.longest(&text).0;
+                assert_eq!(Some(found), longest(&text, NONE), "{text:?}");
+                assert_eq!(table.trie.longest(token).0 == i, made(i), "{token:?}");
+                if made(i) {
+                    let shorter = table.shorter[i as usize];
+                    assert_eq!(Some(shorter), longest(token, i), "{token:?}");
                 }
             }
         }

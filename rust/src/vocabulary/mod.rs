@@ -1,6 +1,6 @@
 //! A vocabulary: its tokens and ranks, and the tables that encoding looks up in.
 //!
-//! [`ranks`] is the vocabulary as it is written down, in a file as [`listing`] reads it, or with a list of merges
+//! [`ranks`] is the vocabulary as it is written down (found by bytes in `token_map`), in a file as [`listing`] reads it, or with a list of merges
 //! (`merge_list`) in JSON (`json`) as [`tokenizer_json`] does. From it are made: what merges to what
 //! (`merge_table`, on `pair_map` and `trie`, from the `symbols` that merging begins with), with a way of merging for any
 //! piece (`merge_by_rank`), one for short ones (`merge_short`) and one for long ones (`merge_longest`); the merges of the
@@ -20,12 +20,13 @@ mod merge_table;
 mod pair_map;
 pub mod ranks;
 mod symbols;
+mod token_map;
 pub mod tokenizer_json;
 mod trie;
 
 use crate::error::OutOfMemory;
 use crate::system::memory;
-pub(crate) use across::Across;
+pub(crate) use across::{Across, Joints};
 pub(crate) use borders::Borders;
 pub(crate) use merge_longest::Scratch;
 pub(crate) use merge_short::{CONCURRENT, MergeShort, MergedPiece};

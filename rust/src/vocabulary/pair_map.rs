@@ -1,9 +1,11 @@
-//! (a, b) -> c, all three below 2**21, in one word each: what merges to what.
+//! (a, b) -> c, all three below 2**21, in one word each: what merges to what ([`PairMap`]); and what each token was
+//! merged from ([`Origin`]).
 
 use crate::error::OutOfMemory;
 use crate::system::memory;
 use crate::system::pages::Pages;
 use crate::system::prefetch::prefetch;
+use std::sync::{Mutex, PoisonError};
 
 /// No value.
 pub const NONE: u32 = u32::MAX;
@@ -121,5 +123,117 @@ impl PairMap {
         }
         self.len += 1;
         Ok(())
+    }
+}
+
+/// What a token was merged from, and a hint at what it merges with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Origin {
+    /// Symbols: themselves.
+    pub left: u32,
+    /// Symbols: [`NONE`].
+    pub right: u32,
+    /// One bit for each token that merges with this one on its right, or more tokens than one.
+    followers: u32,
+    /// The same for tokens on its left.
+    leaders: u32,
+}
+
+/// A token's bit in [`Origin::followers`] and [`Origin::leaders`].
+#[inline(always)]
+fn bit(token: u32) -> u32 {
+    1 << (token.wrapping_mul(0x9e37_79b9) >> 27)
+}
+
+impl Origin {
+    /// That of a single byte, or of a token of which nothing is known yet.
+    pub(crate) fn of_byte(token: u32) -> Self {
+        Self {
+            left: token,
+            right: NONE,
+            followers: 0,
+            leaders: 0,
+        }
+    }
+
+    /// Notes what a token is merged from.
+    pub(crate) fn join(origins: &mut [Self], (left, right): (u32, u32), token: u32) {
+        origins[left as usize].followers |= bit(right);
+        origins[right as usize].leaders |= bit(left);
+        let origin = &mut origins[token as usize];
+        (origin.left, origin.right) = (left, right);
+    }
+
+    /// The two tokens, if it was merged from two.
+    pub(crate) fn parts(&self) -> Option<(u32, u32)> {
+        (self.right != NONE).then_some((self.left, self.right))
+    }
+
+    /// False if `left` and `right`, whose origins these are, do not merge; true for few of the pairs
+    /// that do not. Most pairs do not, and a look-up in `pairs` is often a miss in all caches, while
+    /// origins are being read anyway.
+    #[inline(always)]
+    pub(crate) fn may_merge(left: (u32, &Origin), right: (u32, &Origin)) -> bool {
+        left.1.followers & bit(right.0) != 0 && right.1.leaders & bit(left.0) != 0
+    }
+}
+
+/// Merges, both ways.
+#[derive(Debug)]
+pub(crate) struct Merges {
+    /// What merges to what.
+    pub(crate) pairs: PairMap,
+    /// By token.
+    pub(crate) origins: Vec<Origin>,
+}
+
+impl Merges {
+    /// None yet, of `n` tokens.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub(crate) fn new(n: usize) -> Result<Self, OutOfMemory> {
+        Ok(Self {
+            pairs: PairMap::with_capacity(n)?,
+            origins: memory::collect((0..n as u32).map(Origin::of_byte))?,
+        })
+    }
+
+    /// Begins to load what is looked at and changed where two tokens are joined.
+    #[inline(always)]
+    pub(crate) fn fetch(&self, left: u32, right: u32) {
+        self.pairs.fetch(left, right);
+        prefetch(&raw const self.origins[left as usize]);
+        prefetch(&raw const self.origins[right as usize]);
+    }
+
+    /// Notes what a token is merged from.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub(crate) fn join(&mut self, left: u32, right: u32, token: u32) -> Result<(), OutOfMemory> {
+        Origin::join(&mut self.origins, (left, right), token);
+        self.pairs.insert(left, right, token)
+    }
+}
+
+/// Merges that are kept for whoever takes them first; a copy has none.
+#[derive(Debug, Default)]
+pub(crate) struct Kept(Mutex<Option<Merges>>);
+
+impl Kept {
+    pub(crate) fn new(merges: Merges) -> Self {
+        Self(Mutex::new(Some(merges)))
+    }
+
+    pub(crate) fn take(&self) -> Option<Merges> {
+        let mut merges = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        merges.take()
+    }
+}
+
+impl Clone for Kept {
+    fn clone(&self) -> Self {
+        Self::default()
     }
 }

@@ -2,20 +2,23 @@
 
 use crate::error::{Error, OutOfMemory, Result};
 use crate::system::memory;
+use crate::system::prefetch::prefetch;
+use crate::vocabulary::pair_map::{Kept, Merges, NONE};
 use crate::vocabulary::symbols::{Symbols, is_long_char};
-use hashbrown::HashTable;
-use rustc_hash::FxHasher;
+use crate::vocabulary::token_map::{ById, Key, TokenMap};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::hash::Hasher;
 use std::sync::Arc;
+
+/// Tokens whose places in memory are asked for together.
+const AHEAD: usize = 32;
 
 /// Tokens by their bytes, with their ids. A token's rank is its id, or else its place among those given in
 /// order ([`Ranks::ordered`]).
 ///
 /// All tokens lie in one piece of memory, the 256 single bytes first, then characters that merging begins with,
 /// if it does ([`Ranks::of_characters`]), and then the others by rank; `index` below is a place in that order.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Ranks {
     /// Tokens from this index on are found as whole pretokens only: no merge makes them.
     n_merged: usize,
@@ -24,58 +27,10 @@ pub struct Ranks {
     /// Token `index` is `bytes[starts[index]..starts[index + 1]]`.
     starts: Vec<u32>,
     ids: Vec<u32>,
-    by_bytes: HashTable<u32>,
+    by_bytes: TokenMap,
     by_id: ById,
-}
-
-/// Id -> index.
-#[derive(Clone, Debug)]
-enum ById {
-    /// At place `id` the index, or `u32::MAX`.
-    Dense(Vec<u32>),
-    /// For ids far beyond the number of tokens: (id, index), sorted.
-    Sparse(Vec<(u32, u32)>),
-}
-
-impl Default for ById {
-    fn default() -> Self {
-        Self::Dense(Vec::new())
-    }
-}
-
-impl ById {
-    fn new(ids: &[u32]) -> Result<Self, OutOfMemory> {
-        let highest = ids.iter().max().map_or(0, |&id| id as usize);
-        let pairs = ids.iter().enumerate().map(|(i, &id)| (id, i as u32));
-        if highest / 8 > ids.len() {
-            let mut pairs = memory::collect(pairs)?;
-            pairs.sort_unstable();
-            return Ok(Self::Sparse(pairs));
-        }
-        let mut places = memory::filled(u32::MAX, highest + 1)?;
-        for (id, index) in pairs {
-            places[id as usize] = index;
-        }
-        Ok(Self::Dense(places))
-    }
-
-    #[inline]
-    fn get(&self, id: u32) -> Option<usize> {
-        let index = match self {
-            Self::Dense(places) => *places.get(id as usize)?,
-            Self::Sparse(pairs) => {
-                let place = pairs.binary_search_by_key(&id, |p| p.0).ok()?;
-                pairs[place].1
-            }
-        };
-        (index != u32::MAX).then_some(index as usize)
-    }
-}
-
-fn hash(bytes: &[u8]) -> u64 {
-    let mut hasher = FxHasher::default();
-    hasher.write(bytes);
-    hasher.finish()
+    /// What the tokens are merged from, if whoever read them has found it, until a table takes it.
+    merges: Kept,
 }
 
 fn bad(value: impl ToString, reason: &str) -> Error {
@@ -85,17 +40,25 @@ fn bad(value: impl ToString, reason: &str) -> Error {
 /// Tokens with their ids.
 type Tokens<T> = Vec<(T, u32)>;
 
-/// The single bytes in their order, and all others in the order given.
-fn parted<T: AsRef<[u8]>>(mut tokens: Tokens<T>) -> Result<(Tokens<T>, Tokens<T>), OutOfMemory> {
-    let (mut bytes, mut longer) = (Vec::new(), memory::with_capacity(tokens.len())?);
-    for token in tokens.drain(..) {
-        match token.0.as_ref().len() {
-            1 => memory::push(&mut bytes, token)?,
-            _ => longer.push(token),
+/// The single bytes in their order, and all others in the order given; and how many are single bytes.
+fn parted<T: AsRef<[u8]>>(mut tokens: Tokens<T>) -> Result<(Tokens<T>, usize), OutOfMemory> {
+    let is_byte = |token: &(T, u32)| token.0.as_ref().len() == 1;
+    let mut n_bytes = tokens.iter().take_while(|token| is_byte(token)).count();
+    // Where bytes come first, as in most vocabularies, they need not be moved.
+    if tokens[n_bytes..].iter().any(is_byte) {
+        let mut longer = memory::with_capacity(tokens.len())?;
+        let mut bytes = Vec::new();
+        for token in tokens.drain(..) {
+            match is_byte(&token) {
+                true => memory::push(&mut bytes, token)?,
+                false => longer.push(token),
+            }
         }
+        n_bytes = bytes.len();
+        tokens.extend(bytes.into_iter().chain(longer));
     }
-    bytes.sort_unstable_by(|a, b| (a.0.as_ref(), a.1).cmp(&(b.0.as_ref(), b.1)));
-    Ok((bytes, longer))
+    tokens[..n_bytes].sort_unstable_by(|a, b| (a.0.as_ref(), a.1).cmp(&(b.0.as_ref(), b.1)));
+    Ok((tokens, n_bytes))
 }
 
 impl Ranks {
@@ -117,11 +80,9 @@ impl Ranks {
     /// # Errors
     /// As there.
     pub(crate) fn by_rank<T: AsRef<[u8]>>(tokens: Vec<(T, u32)>) -> Result<Self> {
-        let (mut bytes, mut longer) = parted(tokens)?;
-        longer.sort_unstable_by_key(|token| token.1);
-        bytes.try_reserve(longer.len())?;
-        bytes.append(&mut longer);
-        Self::of(bytes, usize::MAX)
+        let (mut tokens, n_bytes) = parted(tokens)?;
+        tokens[n_bytes..].sort_unstable_by_key(|token| token.1);
+        Self::of(tokens, usize::MAX)
     }
 
     /// A table from tokens and ids, where ranks are not ids: the tokens of two bytes and more are in the
@@ -130,11 +91,8 @@ impl Ranks {
     /// # Errors
     /// As [`Self::new`].
     pub fn ordered(tokens: Vec<(Vec<u8>, u32)>, n_merged: usize) -> Result<Self> {
-        let (mut bytes, mut longer) = parted(tokens)?;
-        let n_bytes = bytes.len();
-        bytes.try_reserve(longer.len())?;
-        bytes.append(&mut longer);
-        Self::of(bytes, n_bytes.saturating_add(n_merged))
+        let (tokens, n_bytes) = parted(tokens)?;
+        Self::of(tokens, n_bytes.saturating_add(n_merged))
     }
 
     /// As [`Self::ordered`], where those tokens that are one character of two bytes and more come first: merging
@@ -152,10 +110,10 @@ impl Ranks {
     }
 
     fn of<T: AsRef<[u8]>>(tokens: Vec<(T, u32)>, n_merged: usize) -> Result<Self> {
-        let mut ids: Vec<u32> = memory::collect(tokens.iter().map(|t| t.1))?;
-        ids.sort_unstable();
-        if let Some(twice) = ids.windows(2).find(|w| w[0] == w[1]) {
-            return Err(bad(twice[0], "two tokens have this rank"));
+        let ids: Vec<u32> = memory::collect(tokens.iter().map(|t| t.1))?;
+        let (by_id, twice) = ById::new(&ids)?;
+        if let Some(twice) = twice {
+            return Err(bad(twice, "two tokens have this rank"));
         }
         let n_bytes = tokens.iter().map(|t| t.0.as_ref().len()).sum();
         if u32::try_from(n_bytes).is_err() || u32::try_from(tokens.len()).is_err() {
@@ -166,40 +124,64 @@ impl Ranks {
             symbols: Arc::default(),
             bytes: memory::with_capacity(n_bytes)?,
             starts: memory::with_capacity(tokens.len() + 1)?,
-            ids: memory::with_capacity(tokens.len())?,
-            by_bytes: HashTable::new(),
-            by_id: ById::default(),
+            ids,
+            by_bytes: TokenMap::with_capacity(tokens.len())?,
+            by_id,
+            merges: Kept::default(),
         };
-        let made = ranks.by_bytes.try_reserve(tokens.len(), |_| 0);
-        made.map_err(|_| OutOfMemory)?;
         ranks.starts.push(0);
-        for (token, rank) in &tokens {
-            let token = token.as_ref();
-            if token.is_empty() {
-                return Err(bad(rank, "a token must not be empty"));
-            }
-            if let Some(other) = ranks.get(token) {
-                let reason = format!("the same bytes also have rank {other}");
-                return Err(bad(rank, &reason));
-            }
-            let index = ranks.ids.len() as u32;
-            ranks.bytes.extend_from_slice(token);
+        for (token, _) in &tokens {
+            ranks.bytes.extend_from_slice(token.as_ref());
             ranks.starts.push(ranks.bytes.len() as u32);
-            ranks.ids.push(*rank);
-            let (bytes, starts) = (&ranks.bytes, &ranks.starts);
-            ranks.by_bytes.insert_unique(hash(token), index, |&i| {
-                let (from, to) = (starts[i as usize], starts[i as usize + 1]);
-                hash(&bytes[from as usize..to as usize])
-            });
         }
+        ranks.find_places()?;
         for byte in 0..=255u8 {
             if ranks.get(&[byte]).is_none() {
                 let reason = "this single byte is missing; a byte-level vocabulary holds all 256";
                 return Err(bad(format!("0x{byte:02x}"), reason));
             }
         }
-        ranks.by_id = ById::new(&ranks.ids)?;
         Ok(ranks)
+    }
+
+    /// Puts all tokens into the table, which is empty.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if one is empty or comes twice.
+    fn find_places(&mut self) -> Result<()> {
+        let (bytes, starts, ids) = (&self.bytes, &self.starts, &self.ids);
+        let key = |i: usize| Key::new(bytes, starts[i] as usize, starts[i + 1] as usize);
+        let mut hashes = [0; AHEAD];
+        for index in 0..ids.len() {
+            if index % AHEAD == 0 {
+                for (hash, i) in hashes.iter_mut().zip(index..ids.len()) {
+                    *hash = key(i).hash();
+                    self.by_bytes.fetch(*hash);
+                }
+            }
+            let token = key(index);
+            if token.bytes().is_empty() {
+                return Err(bad(ids[index], "a token must not be empty"));
+            }
+            let is_it = |other: u32| token.is(&key(other as usize));
+            let hash = hashes[index % AHEAD];
+            if let Some(other) = self.by_bytes.insert(hash, index as u32, is_it) {
+                let reason = format!("the same bytes also have rank {}", ids[other as usize]);
+                return Err(bad(ids[index], &reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps what the tokens are merged from for the first table that is made of them.
+    pub(super) fn with_merges(self, merges: Merges) -> Self {
+        let merges = Kept::new(merges);
+        Self { merges, ..self }
+    }
+
+    /// What the tokens are merged from, if it is known and nobody has taken it.
+    pub(super) fn take_merges(&self) -> Option<Merges> {
+        self.merges.take()
     }
 
     /// Tokens from this index on are found as whole pretokens only.
@@ -231,8 +213,48 @@ impl Ranks {
     /// The index of a token.
     #[inline]
     pub(crate) fn index(&self, token: &[u8]) -> Option<u32> {
-        let is_it = |&i: &u32| self.at(i as usize) == token;
-        self.by_bytes.find(hash(token), is_it).copied()
+        let key = Key::new(token, 0, token.len());
+        let is_it = |i| key.is(&self.key(i));
+        self.by_bytes.find(key.hash(), is_it)
+    }
+
+    /// What the token at `index` is looked up by.
+    #[inline(always)]
+    pub(super) fn key(&self, index: u32) -> Key<'_> {
+        let at = index as usize;
+        Key::new(
+            &self.bytes,
+            self.starts[at] as usize,
+            self.starts[at + 1] as usize,
+        )
+    }
+
+    /// As [`Self::index`], of several tokens at a time; [`NONE`] for what is not one.
+    #[inline]
+    pub(super) fn indices<const N: usize>(&self, tokens: &[Key<'_>], found: &mut [u32; N]) {
+        let mut hashes = [0; N];
+        for (hash, token) in hashes.iter_mut().zip(tokens) {
+            *hash = token.hash();
+            self.by_bytes.fetch(*hash);
+        }
+        for (first, &hash) in found.iter_mut().zip(&hashes[..tokens.len()]) {
+            // Nearly always it is the first that might be.
+            *first = self.by_bytes.find(hash, |_| true).unwrap_or(0);
+            prefetch(&raw const self.starts[*first as usize]);
+        }
+        for &first in &found[..tokens.len()] {
+            prefetch(
+                self.bytes
+                    .as_ptr()
+                    .wrapping_add(self.starts[first as usize] as usize),
+            );
+        }
+        for ((found, hash), token) in found.iter_mut().zip(hashes).zip(tokens) {
+            if !token.is(&self.key(*found)) {
+                let index = self.by_bytes.find(hash, |i| token.is(&self.key(i)));
+                *found = index.unwrap_or(NONE);
+            }
+        }
     }
 
     /// The rank of a token.
@@ -244,7 +266,7 @@ impl Ranks {
     /// The bytes of the token of this rank.
     #[inline]
     pub fn token(&self, rank: u32) -> Option<&[u8]> {
-        self.by_id.get(rank).map(|i| self.at(i))
+        self.by_id.get(rank).map(|i| self.at(i as usize))
     }
 
     /// All tokens with their ranks, by rank.
@@ -260,19 +282,6 @@ impl Ranks {
     /// The highest id.
     pub fn highest(&self) -> u32 {
         self.ids.iter().max().copied().unwrap_or_default()
-    }
-
-    /// "id length", a newline and the bytes of each token, by id: what says all about them.
-    ///
-    /// # Errors
-    /// [`OutOfMemory`].
-    pub fn listing(&self) -> Result<Vec<u8>, OutOfMemory> {
-        let mut listing = memory::with_capacity(self.bytes.len() + 12 * self.len())?;
-        for (token, id) in self.sorted()? {
-            memory::append(&mut listing, format!("{id} {}\n", token.len()).as_bytes())?;
-            memory::append(&mut listing, token)?;
-        }
-        Ok(listing)
     }
 
     /// The pair of tokens each token was merged from, by rank of the result.

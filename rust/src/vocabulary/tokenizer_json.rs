@@ -3,9 +3,10 @@
 use crate::error::{Error, OutOfMemory};
 use crate::system::memory;
 use crate::vocabulary::json::{Place, Stop, or_aside};
-use crate::vocabulary::merge_list::{Merge, says_what_ranks_say};
+use crate::vocabulary::merge_list::{Merge, what_ranks_say};
 use crate::vocabulary::ranks::Ranks;
 use rustc_hash::FxHashMap;
+use std::mem::take;
 use std::ops::Range;
 
 /// What stands for no byte.
@@ -40,20 +41,109 @@ pub struct Model {
     /// The file with an empty object for the vocabulary and an empty array for the merges.
     rest: Vec<u8>,
     /// The vocabulary's entries, by id.
-    entries: Vec<(Text, u32)>,
-    /// For each merge where its second token begins, and where the two are.
-    merges: Vec<(usize, Range<usize>)>,
-    /// What the texts of the entries and merges say.
-    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+    /// The vocabulary's merges, in their order.
+    merges: Vec<TwoTokens>,
+    /// What the texts of the entries and merges say, those of the entries one after the other, and those of the
+    /// merges.
+    bytes: Bytes,
 }
 
-/// A place in [`Model::bytes`].
-#[derive(Debug)]
-enum Text {
-    /// What a text in the byte alphabet stands for.
-    Token(Range<usize>),
-    /// Any other text.
-    Other(Range<usize>),
+/// What an entry says.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    id: u32,
+    /// Where its text begins in [`Model::bytes`], and ends.
+    at: (u32, u32),
+    /// Whether that is what a text in the byte alphabet stands for, not any other text.
+    is_token: bool,
+}
+
+/// Where two tokens begin in [`Model::bytes`], and where the second ends.
+type TwoTokens = (u32, u32, u32);
+
+/// Bytes that are written one after the other, with room for as many as a file has: what a text says is never longer
+/// than the text.
+#[derive(Debug, Default)]
+struct Bytes {
+    all: Vec<u8>,
+    len: usize,
+}
+
+impl Bytes {
+    fn with_room(n: usize) -> Result<Self, OutOfMemory> {
+        let all = memory::zeroed(n + 8)?;
+        Ok(Self { all, len: 0 })
+    }
+
+    #[inline(always)]
+    fn push(&mut self, byte: u8) {
+        self.all[self.len] = byte;
+        self.len += 1;
+    }
+
+    /// Appends the bytes that a text in the byte alphabet stands for.
+    #[inline(always)]
+    fn append_token(&mut self, place: &mut Place<'_>) -> Result<(), Stop> {
+        place.take(b'"')?;
+        while let Some(code) = self.append_usual(place)? {
+            self.push(byte_of(code).ok_or(Stop::Aside)?);
+        }
+        Ok(())
+    }
+
+    /// As [`Self::append_token`], of two with a space between them; returns where the second begins.
+    #[inline(always)]
+    fn append_two_tokens(&mut self, place: &mut Place<'_>) -> Result<usize, Stop> {
+        let mut middle = None;
+        place.take(b'"')?;
+        while let Some(code) = self.append_usual(place)? {
+            match byte_of(code) {
+                Some(byte) => self.push(byte),
+                None if code == u32::from(b' ') => set(&mut middle, self.len)?,
+                None => return Err(Stop::Aside),
+            }
+        }
+        middle.ok_or(Stop::Aside)
+    }
+
+    /// Appends as much as is usual of a text in the byte alphabet, and takes what comes then: a character, or the text's
+    /// end.
+    #[inline(always)]
+    fn append_usual(&mut self, place: &mut Place<'_>) -> Result<Option<u32>, Stop> {
+        loop {
+            let from = place.at();
+            while let Some(code) = place.of_two_bytes() {
+                self.push(byte_of(code).ok_or(Stop::Aside)?);
+            }
+            // These stand for themselves.
+            let run = place.printed();
+            if let Some(eight) = self.all[self.len..].first_chunk_mut() {
+                *eight = run.bytes;
+                self.len += run.n;
+            }
+            if run.ends {
+                return Ok(None);
+            }
+            if place.at() == from {
+                return place.character();
+            }
+        }
+    }
+
+    /// Puts a text as it is after the first `from` bytes.
+    #[cold]
+    fn with_text(mut self, mut place: Place<'_>, from: usize) -> Result<(Place<'_>, Self), Stop> {
+        self.len = from;
+        place.take(b'"')?;
+        while let Some(code) = place.character()? {
+            let char = char::from_u32(code).ok_or(Stop::Aside)?;
+            for byte in char.encode_utf8(&mut [0; 4]).bytes() {
+                self.push(byte);
+            }
+        }
+        Ok((place, self))
+    }
 }
 
 /// A part of a file, and what is to stand there instead.
@@ -121,7 +211,14 @@ impl Model {
     }
 
     fn parse(file: &[u8]) -> Result<Self, Stop> {
-        let mut model = Self::default();
+        // So that a place fits into 32 bits.
+        if u32::try_from(file.len()).is_err() {
+            return Err(Stop::Aside);
+        }
+        let mut model = Self {
+            bytes: Bytes::with_room(file.len())?,
+            ..Self::default()
+        };
         let (mut place, mut parts) = (Place::new(file), None);
         members(&mut place, |place, key| match key {
             b"model" => set(&mut parts, model.parse_parts(place)?),
@@ -163,79 +260,59 @@ impl Model {
         })
     }
 
-    fn parse_vocab(&mut self, place: &mut Place<'_>) -> Result<(), Stop> {
+    fn parse_vocab(&mut self, begin: &mut Place<'_>) -> Result<(), Stop> {
+        // Of their own, so that what changes is in registers.
+        let (mut place, mut bytes) = (*begin, take(&mut self.bytes));
         let mut goes_on = place.opens(b'{', b'}')?;
+        let mut last = None;
         while goes_on {
-            let (from, before) = (self.bytes.len(), place.clone());
-            let is_token = or_aside(self.parse_token(place))?.is_some();
+            let (from, before) = (bytes.len, place);
+            let is_token = or_aside(bytes.append_token(&mut place))?.is_some();
             if !is_token {
-                *place = before;
-                self.bytes.truncate(from);
-                place.string(|code| {
-                    let char = char::from_u32(code).ok_or(Stop::Aside)?;
-                    let mut utf8 = [0; 4];
-                    let utf8 = char.encode_utf8(&mut utf8).as_bytes();
-                    Ok(memory::append(&mut self.bytes, utf8)?)
-                })?;
+                (place, bytes) = bytes.with_text(before, from)?;
             }
             place.take(b':')?;
             let id = place.id()?;
-            let rises = self.entries.last().is_none_or(|last| last.1 < id);
-            let at = from..self.bytes.len();
-            if at.is_empty() || !rises {
+            let to = bytes.len;
+            if from == to || last.is_some_and(|last| last >= id) {
                 return Err(Stop::Aside);
             }
-            let text = match is_token {
-                true => Text::Token(at),
-                false => Text::Other(at),
+            let entry = Entry {
+                id,
+                at: (from as u32, to as u32),
+                is_token,
             };
-            memory::push(&mut self.entries, (text, id))?;
+            memory::push(&mut self.entries, entry)?;
+            last = Some(id);
             goes_on = place.goes_on(b'}')?;
         }
+        (*begin, self.bytes) = (place, bytes);
         Ok(())
     }
 
-    fn parse_merges(&mut self, place: &mut Place<'_>) -> Result<(), Stop> {
+    fn parse_merges(&mut self, begin: &mut Place<'_>) -> Result<(), Stop> {
+        let (mut place, mut bytes) = (*begin, take(&mut self.bytes));
         let mut goes_on = place.opens(b'[', b']')?;
         while goes_on {
-            let from = self.bytes.len();
+            let from = bytes.len;
             let middle = match place.next()? {
-                b'"' => self.parse_two_tokens(place)?,
+                b'"' => bytes.append_two_tokens(&mut place)?,
                 _ => {
                     place.take(b'[')?;
-                    self.parse_token(place)?;
-                    let middle = self.bytes.len();
+                    bytes.append_token(&mut place)?;
+                    let middle = bytes.len;
                     place.take(b',')?;
-                    self.parse_token(place)?;
+                    bytes.append_token(&mut place)?;
                     place.take(b']')?;
                     middle
                 }
             };
-            memory::push(&mut self.merges, (middle, from..self.bytes.len()))?;
+            let two = (from as u32, middle as u32, bytes.len as u32);
+            memory::push(&mut self.merges, two)?;
             goes_on = place.goes_on(b']')?;
         }
+        (*begin, self.bytes) = (place, bytes);
         Ok(())
-    }
-
-    /// Appends the bytes that a text stands for.
-    #[inline]
-    fn parse_token(&mut self, place: &mut Place<'_>) -> Result<(), Stop> {
-        place.string(|code| {
-            let byte = byte_of(code).ok_or(Stop::Aside)?;
-            Ok(memory::push(&mut self.bytes, byte)?)
-        })
-    }
-
-    /// As [`Self::parse_token`], of two with a space between them; returns where the second begins.
-    #[inline]
-    fn parse_two_tokens(&mut self, place: &mut Place<'_>) -> Result<usize, Stop> {
-        let mut middle = None;
-        place.string(|code| match byte_of(code) {
-            Some(byte) => Ok(memory::push(&mut self.bytes, byte)?),
-            None if code == u32::from(b' ') => set(&mut middle, self.bytes.len()),
-            None => Err(Stop::Aside),
-        })?;
-        middle.ok_or(Stop::Aside)
     }
 
     fn find_ranks(
@@ -252,20 +329,17 @@ impl Model {
         }
         let mut is_entry = memory::filled(false, added.len())?;
         let mut tokens = memory::with_capacity(self.entries.len())?;
-        for (text, id) in &self.entries {
-            let of_this_id = by_id.get(id).copied();
-            match text {
-                Text::Token(at) => {
-                    let token = &self.bytes[at.clone()];
-                    match of_this_id {
-                        Some(i) if as_tokens[i].as_deref() == Some(token) => is_entry[i] = true,
-                        _ => tokens.push((token, *id)),
-                    }
+        for &Entry { id, at, is_token } in &self.entries {
+            let text = &self.bytes.all[at.0 as usize..at.1 as usize];
+            let of_this_id = by_id.get(&id).copied();
+            if is_token {
+                match of_this_id {
+                    Some(i) if as_tokens[i].as_deref() == Some(text) => is_entry[i] = true,
+                    _ => tokens.push((text, id)),
                 }
-                Text::Other(at) => {
-                    let is_it = |&i: &usize| added[i].0.as_bytes() == &self.bytes[at.clone()];
-                    is_entry[of_this_id.filter(is_it).ok_or(Stop::Aside)?] = true;
-                }
+            } else {
+                let is_it = |&i: &usize| added[i].0.as_bytes() == text;
+                is_entry[of_this_id.filter(is_it).ok_or(Stop::Aside)?] = true;
             }
         }
         let ranks = Ranks::by_rank(tokens).map_err(|error| match error {
@@ -273,15 +347,15 @@ impl Model {
             _ => Stop::Aside,
         })?;
         let mut as_tokens = as_tokens.iter().flatten();
-        let merges = self.merges.iter().map(|(middle, at)| Merge {
-            joined: &self.bytes[at.clone()],
-            middle: middle - at.start,
+        let merges = self.merges.iter().map(|&(from, middle, end)| Merge {
+            bytes: &self.bytes.all[from as usize..],
+            middle: (middle - from) as usize,
+            end: (end - from) as usize,
         });
-        if as_tokens.any(|token| ranks.get(token).is_some())
-            || !says_what_ranks_say(&ranks, merges, whole_tokens)?
-        {
+        if as_tokens.any(|token| ranks.get(token).is_some()) {
             return Err(Stop::Aside);
         }
-        Ok((ranks, is_entry))
+        let merges = what_ranks_say(&ranks, merges, whole_tokens)?.ok_or(Stop::Aside)?;
+        Ok((ranks.with_merges(merges), is_entry))
     }
 }

@@ -13,6 +13,7 @@ import pytest
 import bytemill
 from bytemill import BpeTrainer
 from bytemill.data import on_ray
+from bytemill.data.on_ray import cluster as tasks
 from tests.support.input_forms import SPECIAL, as_text
 from tests.support.shard_cases import BOS, contents
 from tests.support.vocabularies import generated_text
@@ -136,6 +137,16 @@ def test_a_worker_that_dies_each_time(cluster, texts, tmp_path, tokenizer):
     on_ray.encode(texts / "a.txt", Deadly(tokenizer, kills, 0), tmp_path / "out")
     tokenizer.encode_files(texts / "a.txt", tmp_path / "one")
     assert contents(tmp_path / "out") == contents(tmp_path / "one")
+
+
+def test_more_cpus_than_any_node_has(cluster, texts, monkeypatch):
+    monkeypatch.setattr(tasks, "LARGER_NODE_S", 1.0)
+    message = "num_cpus=2: no node of the cluster has as many; the largest has 1"
+    with (
+        pytest.warns(RuntimeWarning, match=message),
+        pytest.raises(on_ray.ClusterError, match=f"{message}, .* pass num_cpus=1, or start a node"),
+    ):
+        on_ray.count(texts, num_cpus=2)
 
 
 def test_a_node_that_is_lost(cluster, tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bytemill import _core
 from bytemill._core import CountingPass
 from bytemill.data import expand_inputs, iter_documents
 from bytemill.data.on_ray.checksum import combine
@@ -24,6 +25,7 @@ from bytemill.data.on_ray.parts import (
 from bytemill.data.on_ray.reading import FilePart, TextForm
 from bytemill.data.on_ray.work import feed
 from tests.support.input_forms import SPECIAL, as_text
+from tests.support.vocabularies import generated_text
 
 SIZES = (1, 7, 64, 1000, 40_000, 10**9)
 
@@ -37,6 +39,8 @@ def documents_in(parts, marks=(SPECIAL,)):
         for kind, _, what in FilePart(part, TextForm(marks=tuple(marks))).sources():
             if kind == "file":
                 texts.append(Path(what).read_bytes().decode())
+            elif kind == "range":
+                texts.append(Path(what[0]).read_bytes()[slice(*what[1:])].decode())
             elif kind == "chunks":
                 texts.append(b"".join(what).decode())
             else:
@@ -73,6 +77,26 @@ def written(name, texts):
         return "\n".join(json.dumps({"text": text}) for text in texts).encode()
     plain = as_text(texts)
     return gzip.compress(plain) if name.endswith(".gz") else plain
+
+
+def test_a_range_is_read_as_a_text_of_its_own(tmp_path, tokenizer):
+    """Over several blocks, to the file's end and beyond it; where text begins is not moved."""
+    data = (generated_text(5, 40_000) * 12).encode()
+    assert len(data) > 3 << 20
+    cuts = [0, 0, 5, 2_500_000, 2_500_001, len(data), len(data) + 9]
+    cuts = [at + next(i for i in range(99) if data[at + i : at + i + 1] < b"\x80") for at in cuts]
+    path = tmp_path / "a.txt"
+    path.write_bytes(data)
+    ranges = [("range", "a", (str(path), *pair)) for pair in itertools.pairwise(cuts)]
+    slices = [("chunks", "a", [data[start:end]]) for start, end in itertools.pairwise(cuts)]
+    encoder = tokenizer.vocabulary.encoder
+    found, want = (_core.encode_corpus(encoder, one, "uint16") for one in (ranges, slices))
+    assert found == want
+    assert want[2] == len(data)
+    path.write_bytes(data[:9] + b"\xff" + data[9:])
+    for name, (start, end), at in (("shown", (4, 99), 5), ("b", (9, 10), 0)):
+        with pytest.raises(ValueError, match=f"{name}: invalid UTF-8 at byte {at}"):
+            _core.encode_corpus(encoder, [("range", name, (str(path), start, end))], "uint16")
 
 
 def test_small_files_share_a_part_and_large_ones_are_cut(tmp_path):

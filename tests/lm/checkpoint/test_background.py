@@ -1,13 +1,9 @@
 """Checkpoints that a thread writes: what they hold, who waits for them, what a kill leaves."""
 
 import errno
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -18,6 +14,7 @@ from bytemill.lm.checkpoint.background import Writer
 from bytemill.lm.checkpoint.one_file import CheckpointStore, find_checkpoint, load_model
 from bytemill.lm.train import Trainer, events
 from tests.support.lm_runs import config, make_ids, tiny_model
+from tests.support.ranks import forking
 
 
 @pytest.fixture
@@ -169,39 +166,30 @@ def only_when_waiting():
     return lambda self, *, wait=True: finish(self) if wait else None
 
 
-CHILD = """
-import sys, time
-from pathlib import Path
-from bytemill.lm.checkpoint import state
-from bytemill.lm.train import Trainer, events
-from tests.support.lm_runs import config
+def write_slowly(folder, is_half_written):
+    """A run whose second checkpoint stays unfinished."""
+    write = state.write_file
 
-folder, write = Path(sys.argv[1]), state.write_file
+    def slowly(path, tensors):
+        digest = write(path, tensors)
+        if "step-00000004" in str(path):
+            is_half_written.set()
+            time.sleep(300)
+        return digest
 
-def slowly(path, tensors):
-    digest = write(path, tensors)
-    if "step-00000004" in str(path):
-        print("half", flush=True)
-        time.sleep(300)
-    return digest
-
-state.write_file = slowly
-Trainer(config(folder, checkpoint_every=2, steps=10**6)).run()
-"""
+    state.write_file = slowly
+    Trainer(config(folder, checkpoint_every=2, steps=10**6)).run()
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_a_kill_in_the_middle_leaves_the_one_before(tmp_path):
     make_ids(tmp_path)
-    root = Path(__file__).parents[3]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), *sys.path])}
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(tmp_path)], stdout=subprocess.PIPE, env=environment
-    )
-    assert child.stdout.readline() == b"half\n"
+    is_half_written = forking().Event()
+    child = forking().Process(target=write_slowly, args=(tmp_path, is_half_written))
+    child.start()
+    assert is_half_written.wait(timeout=600)
     child.kill()
-    child.wait()
-    child.stdout.close()
+    child.join()
     store = CheckpointStore(tmp_path / "run")
     assert store.steps() == [2] and load_model(store.path(2)).step == 2
     assert list(store.folder.glob(".step-00000004.*.tmp")), "it was in the middle"

@@ -15,8 +15,8 @@ from bytemill.lm.train import fit
 from bytemill.lm.train.events import Stepped
 from bytemill.lm.train.plan import plan
 from bytemill.lm.train.steps.world import Alone
-from tests.support.lm_runs import make_ids, make_shards
-from tests.support.rank_runs import Watched, close, same_rows
+from tests.support.one_thread import one_thread  # noqa: F401
+from tests.support.rank_runs import Watched, close, make_data, same_rows
 from tests.support.rank_runs import settings as any_settings
 from tests.support.ranks import RankError, on_ranks
 
@@ -27,19 +27,19 @@ KINDS = {
     "muon": {"optimizer": "muon", "loader": "documents", "preset": "gpt", "ns_steps": 5},
     "recipe": {"optimizer": "muon", "preset": "nanochat-2026", "steps": 5},
 }
-EVERY = 25
+EVERY = 15
 
 
 def settings(folder, kind, name, **changes):
     fields = {
-        "out": str(folder / f"{name}-{kind}"), "steps": 50, "batch_size": 8,
+        "out": str(folder / f"{name}-{kind}"), "steps": 2 * EVERY, "batch_size": 8,
         "eval_every": 0, "checkpoint_every": EVERY, **KINDS[kind],
     }  # fmt: skip
     return any_settings(folder, "adamw", **{**fields, **changes})
 
 
 def of_steps(kind):
-    return KINDS[kind].get("steps", 50)
+    return KINDS[kind].get("steps", 2 * EVERY)
 
 
 def sharded(folder, kind, name, **changes):
@@ -123,13 +123,7 @@ def fitted(group=None):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("fsdp")
-    make_ids(path)
-    make_shards(path)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield path
-    torch.set_num_threads(before)
+    return make_data(tmp_path_factory.mktemp("fsdp"))
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +166,7 @@ def test_what_fsdp_saved_goes_on_on_one_process_and_on_two_of_zero2(folder, alon
     expected = alone["muon"]["steps"][EVERY:]
     for name in ("single", "zero2"):
         shutil.copytree(folder / "two-muon", folder / f"{name}-muon")
-        shutil.rmtree(CheckpointStore(folder / f"{name}-muon").path(50))
+        shutil.rmtree(CheckpointStore(folder / f"{name}-muon").path(2 * EVERY))
     single = Watched(settings(folder, "muon", "single"), resume=True).run()
     close(single["steps"], expected)
     close(on_ranks(2, resumed, folder)[0]["steps"], expected)

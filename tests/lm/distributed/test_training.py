@@ -15,8 +15,8 @@ from bytemill.lm.train import TrainConfig, fit
 from bytemill.lm.train.events import Stepped
 from bytemill.lm.train.plan import plan
 from bytemill.lm.train.steps.world import Alone
-from tests.support.lm_runs import make_ids, make_shards
-from tests.support.rank_runs import KINDS, Watched, close, same_rows, settings
+from tests.support.one_thread import one_thread  # noqa: F401
+from tests.support.rank_runs import EVERY, KINDS, Watched, close, make_data, same_rows, settings
 from tests.support.ranks import on_ranks, threads_left
 
 
@@ -110,28 +110,22 @@ def on_four(group, folder):
 
 
 def killed(group, folder):
-    """Rank 1 is killed in the sixtieth step, ten after a checkpoint."""
+    """Rank 1 is killed four steps after a checkpoint."""
 
     def kill(watched):
-        if group.rank == 1 and len(watched.rows) == 60:
+        if group.rank == 1 and len(watched.rows) == EVERY + 4:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    Watched(settings(folder, "muon", checkpoint_every=50), group, on_step=kill).run()
+    Watched(settings(folder, "muon", checkpoint_every=EVERY), group, on_step=kill).run()
 
 
 def resumed(group, folder):
-    return Watched(settings(folder, "muon", checkpoint_every=50), group, resume=True).run()
+    return Watched(settings(folder, "muon", checkpoint_every=EVERY), group, resume=True).run()
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("ranks")
-    make_ids(path)
-    make_shards(path)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield path
-    torch.set_num_threads(before)
+    return make_data(tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +146,7 @@ def two(folder):
 def test_two_ranks_train_as_one_process_does(kind, alone, two):
     first, second = (found[kind] for found in two)
     one = alone[kind]
-    assert len(first["steps"]) == 100
+    assert len(first["steps"]) == 2 * EVERY
     close(first["steps"], one["steps"])
     close(first["validation"], one["validation"])
     close(second["validation"], one["validation"])
@@ -228,18 +222,18 @@ def test_a_run_of_two_ranks_that_is_killed_goes_on_on_four_and_on_one(folder, al
     with pytest.raises(AssertionError, match=lost):
         on_ranks(2, killed, folder, expect_death=[1])
     run = settings(folder, "muon").run
-    assert CheckpointStore(run.out).steps() == [50]
-    expected = {name: alone["muon"][name][50:] for name in ("steps", "rows")}
-    # On one, up to the next checkpoint's step but not into it, so that four begin at 50, too.
+    assert CheckpointStore(run.out).steps() == [EVERY]
+    expected = {name: alone["muon"][name][EVERY:] for name in ("steps", "rows")}
+    # On one, up to the next checkpoint's step but not into it, so that four begin there.
     one = Watched(
-        settings(folder, "muon", checkpoint_every=50), resume=True,
-        on_step=lambda watched: watched.trainer.stop() if len(watched.rows) == 19 else None,
+        settings(folder, "muon", checkpoint_every=EVERY), resume=True,
+        on_step=lambda watched: watched.trainer.stop() if len(watched.rows) == 9 else None,
     )  # fmt: skip
     found = one.run()
-    assert found["rows"] == expected["rows"][:20]
-    close(found["steps"], expected["steps"][:20])
-    assert CheckpointStore(run.out).steps() == [50, 70]
+    assert found["rows"] == expected["rows"][:10]
+    close(found["steps"], expected["steps"][:10])
+    assert CheckpointStore(run.out).steps() == [EVERY, EVERY + 10]
     by_rank = on_ranks(4, resumed, folder)
-    assert same_rows(by_rank, expected["rows"][20:])
-    close(by_rank[0]["steps"], expected["steps"][20:])
+    assert same_rows(by_rank, expected["rows"][10:])
+    close(by_rank[0]["steps"], expected["steps"][10:])
     assert isinstance(TrainConfig.load(f"{run.out}/config.json"), TrainConfig)

@@ -1,16 +1,14 @@
 """Text in pieces: whole characters, no stop string begun, parts as `reply` has them."""
 
-import json
 import random
 
 import pytest
 
 pytest.importorskip("torch")
 
-from bytemill import Tokenizer
 from bytemill.chat import Renderer
 from bytemill.lm.engine.pieces import ReplyPieces, TextPieces
-from tests.support.chats import HOSTILE, chat_tokenizer
+from tests.support.chats import HOSTILE, chat_tokenizer, with_added_text
 
 RENDERER = Renderer(chat_tokenizer())
 TOKENIZER = RENDERER.tokenizer
@@ -86,13 +84,7 @@ def test_what_is_certain_comes_at_once():
 
 def test_added_tokens_that_are_text_are_given_out(tmp_path):
     """As `reply` has them; special tokens are not."""
-    TOKENIZER.to_huggingface(tmp_path / "a.json")
-    data = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
-    entry = {**data["added_tokens"][0], "content": "<tool>", "special": False}
-    entry["id"] = TOKENIZER.n_vocab
-    data["added_tokens"].append(entry)
-    (tmp_path / "b.json").write_text(json.dumps(data), encoding="utf-8")
-    tokenizer = Tokenizer.from_huggingface(tmp_path / "b.json")
+    tokenizer = with_added_text(tmp_path, "<tool>")
     ids = tokenizer.encode_ordinary("a <tool> b<tool>")
     ids.insert(2, tokenizer.special_tokens["<|user_end|>"])
     for pieces in (ReplyPieces(Renderer(tokenizer)), TextPieces(tokenizer)):

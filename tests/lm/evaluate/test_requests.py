@@ -1,6 +1,5 @@
 """Requests as the lm-evaluation-harness makes them, against naive answers."""
 
-import json
 import random
 
 import pytest
@@ -10,7 +9,7 @@ torch = pytest.importorskip("torch")
 from bytemill import Tokenizer
 from bytemill.lm.evaluate.requests import Requests
 from bytemill.lm.generate.text import generate
-from tests.support.chats import chat_tokenizer
+from tests.support.chats import chat_tokenizer, with_added_text
 from tests.support.models import small_model
 from tests.support.one_thread import one_thread  # noqa: F401
 
@@ -112,20 +111,14 @@ def test_written_ends_where_it_is_told(model):
 
 def test_an_added_token_that_is_text_ends_nothing(tmp_path):
     """What a model writes goes on after a run of spaces, where a tokenizer.json adds such."""
-    TOKENIZER.to_huggingface(tmp_path / "a.json")
-    data = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
-    entry = {**data["added_tokens"][0], "content": "    ", "special": False}
-    entry["id"] = TOKENIZER.n_vocab
-    data["added_tokens"].append(entry)
-    (tmp_path / "b.json").write_text(json.dumps(data), encoding="utf-8")
-    tokenizer = Tokenizer.from_huggingface(tmp_path / "b.json")
+    tokenizer = with_added_text(tmp_path, "    ")
     model = small_model("gpt", vocab_size=tokenizer.n_vocab, context_length=T).eval()
     prompt = [BOS, *tokenizer.encode_ordinary("low")]
     with torch.no_grad():  # it says spaces, and what has the id 0
         model.lm_head.weight.zero_()
-        model.lm_head.weight[entry["id"]] = model.hidden(torch.tensor([prompt]))[0, -1]
+        model.lm_head.weight[TOKENIZER.n_vocab] = model.hidden(torch.tensor([prompt]))[0, -1]
     written = generate(model, [prompt], max_new_tokens=3, temperature=0)[0]
-    assert entry["id"] in written
+    assert TOKENIZER.n_vocab in written
     requests = Requests(model, tokenizer)
     assert requests.written(["low"], max_new_tokens=3) == [tokenizer.decode(written)]
 

@@ -1,9 +1,6 @@
 """Stages as runs: what they begin with, where they lead, and exact resume."""
 
-import os
 import signal
-import subprocess
-import sys
 
 import pytest
 
@@ -18,8 +15,8 @@ from bytemill.lm.stages.recipes import RECIPES, recipe_of
 from bytemill.lm.train.events import Validated, Warned
 from bytemill.lm.train.metrics import read_metrics
 from tests.support.chats import chat_tokenizer
+from tests.support.killed_runs import killed
 from tests.support.one_thread import one_thread  # noqa: F401
-from tests.support.programs import ROOT
 from tests.support.stage_runs import (
     BASE_RATES,
     T,
@@ -156,34 +153,6 @@ def test_an_average_is_what_is_kept(folder):
 
 # Exact resume
 
-KILLED = """
-import os, signal, sys, time
-from bytemill.lm.checkpoint.store import CheckpointStore
-from bytemill.lm.stages import MidConfig, MidTraining, Sft, SftConfig
-from bytemill.lm.train.events import Stepped
-
-kind, stage = {"mid": (MidConfig, MidTraining), "sft": (SftConfig, Sft)}[sys.argv[1]]
-
-def listen(event):
-    if isinstance(event, Stepped) and event.step == int(sys.argv[3]):
-        last = (event.step - 1) // config.run.checkpoint_every * config.run.checkpoint_every
-        while last and not CheckpointStore(config.run.out).path(last).is_dir():
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-config = kind.load(sys.argv[2])
-stage(config, on_event=listen, resume=len(sys.argv) > 4).run()
-"""
-
-
-def killed(name, settings, folder, step, *options):
-    path = folder / "settings.json"
-    settings.save(path)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", KILLED, name, str(path), str(step), *options]
-    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 @pytest.mark.parametrize(
@@ -202,8 +171,8 @@ def test_killed_and_resumed_is_the_same_bits(name, changes, kill_at, folder):
     run(stage, straight)
     torch.manual_seed(12345)
     if name == "mid":  # before the first checkpoint: all is made again
-        killed(name, settings, folder, 3)
-    killed(name, settings, folder, kill_at, "resume")
+        killed(stage, settings, 3)
+    killed(stage, settings, kill_at, resume=True)
     assert CheckpointStore(folder / name).steps() == [5]
     _, result, told = run(stage, settings, resume=True)
     assert of_kind(told, StageStarted)[0].step == 5 and result.step == 12

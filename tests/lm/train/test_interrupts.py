@@ -9,15 +9,17 @@ import pytest
 
 pytest.importorskip("torch")
 
+from bytemill.lm.train import interrupts as module
 from bytemill.lm.train.interrupts import interrupts
 
 # A call of C that does not come back to Python until a line is written to the program, as torch's
 # may not for seconds. No thread takes over from another unless that one is in C: who prints "ready"
-# does so during the call.
+# does so during the call. The module is loaded by itself: its package would take seconds for torch,
+# which this does without.
 PROGRAM = """
-import ctypes, sys, threading
-from bytemill.lm.train.interrupts import interrupts
+import ctypes, runpy, sys, threading
 
+interrupts = runpy.run_path(sys.argv[1])["interrupts"]
 sys.setswitchinterval(1000)
 system = ctypes.CDLL(None)
 mutex = ctypes.create_string_buffer(256)
@@ -52,7 +54,7 @@ def hear():
 def lines_after(*groups):
     """What the program prints when it gets groups of signals, each after the answer to the last."""
     with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM],
+        [sys.executable, "-c", PROGRAM, module.__file__],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -2,11 +2,8 @@
 
 import hashlib
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,37 +17,8 @@ from bytemill.lm.checkpoint import state
 from bytemill.lm.checkpoint.one_file import CheckpointStore
 from bytemill.lm.train import TrainConfig, Trainer, events
 from bytemill.lm.train.metrics import read_metrics
+from tests.support.killed_runs import killed
 from tests.support.lm_runs import BOS, TEXT, config, documents, edit_state, make_ids, make_shards
-
-ROOT = Path(__file__).parents[3]
-
-# A run that kills itself, without warning, after the given step, once the last save before it is
-# written.
-KILLED = """
-import os, signal, sys, time
-from bytemill.lm.checkpoint.one_file import CheckpointStore
-from bytemill.lm.train import TrainConfig, Trainer
-from bytemill.lm.train.events import Stepped
-
-def listen(event):
-    if isinstance(event, Stepped) and event.step == int(sys.argv[2]):
-        last = (event.step - 1) // config.run.checkpoint_every * config.run.checkpoint_every
-        while last and not CheckpointStore(config.run.out).path(last).is_dir():
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-config = TrainConfig.load(sys.argv[1])
-Trainer(config, on_event=listen, resume=len(sys.argv) > 3).run()
-"""
-
-
-def killed(settings, folder, step, *options):
-    path = folder / "settings.json"
-    settings.save(path)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", KILLED, str(path), str(step), *options]
-    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 def fingerprint(trainer):
@@ -88,10 +56,10 @@ def test_forty_steps_equal_twenty_a_kill_and_twenty(optimizer, loader, preset, k
     torch.manual_seed(12345)
     # Killed between the checkpoint at 20 and the end; what came after it is made again. (At step 20
     # itself the kill comes before the save: all is made again.)
-    killed(settings, tmp_path, kill_at)
+    killed(Trainer, settings, kill_at)
     assert CheckpointStore(tmp_path / "run").steps() == ([20] if kill_at > 20 else [])
     if kill_at == 20:
-        killed(settings, tmp_path, 21, "resume")
+        killed(Trainer, settings, 21, resume=True)
     told = []
     resumed = Trainer(settings, on_event=told.append, resume=True)
     resumed.run()

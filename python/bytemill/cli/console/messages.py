@@ -33,6 +33,9 @@ _PHRASES = {
     "or remove this one to begin again": "or add --overwrite to begin again",
     "resume it, or choose another folder": "add --resume to go on with it, or name another folder",
     "load takes a folder that Tokenizer.save wrote": "name a folder that tok-train has written",
+    "a folder that Tokenizer.save wrote": "a folder that tok-train has written",
+    "train it with those of bytemill.chat.SPECIAL_TOKENS, or add them with "
+    "bytemill.chat.with_special_tokens": "train one with tok-train --chat, and a model with it",
 }
 
 # name='text', name[0]=1, part.name=[1, 2], and `name=` with nothing after it.

@@ -96,5 +96,8 @@ def is_place(action: argparse.Action) -> bool:
 
 def did_you_mean(word: str, choices: Iterable[Any]) -> str:
     """'; did you mean X?' for the choice nearest to `word`, or nothing."""
-    near = difflib.get_close_matches(word, [str(choice) for choice in choices], n=1)
+    known = [str(choice) for choice in choices]
+    # What was cut short is known by its beginning.
+    near = [choice for choice in known if len(word) > 2 and choice.startswith(word)]
+    near = near or difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {near[0]}?" if near else ""

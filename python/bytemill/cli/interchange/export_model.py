@@ -13,6 +13,7 @@ from pathlib import Path
 from bytemill import Tokenizer
 from bytemill.cli.command import EPILOG, check_writable, exit_status
 from bytemill.cli.console.streams import tell
+from bytemill.cli.vocabularies.given import add_tokenizer, read
 from bytemill.lm.checkpoint.loading import LoadedModel, find_checkpoint, load_model
 from bytemill.lm.interchange import huggingface
 from bytemill.lm.interchange.gguf_file import export_gguf
@@ -50,11 +51,7 @@ def parser() -> argparse.ArgumentParser:
         choices=tuple(huggingface.DTYPES),
         help="the type of the weights in the file (default: float32, for gguf: float16)",
     )
-    add(
-        "--tokenizer",
-        metavar="DIR",
-        help="a folder that tok-train has written (default: the one saved with the run)",
-    )
+    add_tokenizer(result, default="the one saved with the run")
     add("--no-tokenizer", action="store_true", help="write the model without its tokenizer")
     return result
 
@@ -103,7 +100,7 @@ def tokenizer_of(args: argparse.Namespace, loaded: LoadedModel) -> Tokenizer | N
         return None
     if args.tokenizer is None:
         return loaded.tokenizer
-    given, own = Tokenizer.load(args.tokenizer), loaded.tokenizer
+    given, own = read(args.tokenizer), loaded.tokenizer
     if own is not None and given.fingerprint != own.fingerprint:
         raise ValueError(
             f"--tokenizer {args.tokenizer}: its fingerprint is {given.fingerprint}, but the model "

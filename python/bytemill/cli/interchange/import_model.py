@@ -9,9 +9,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from bytemill import Tokenizer
 from bytemill.cli.command import EPILOG, check_writable, exit_status
 from bytemill.cli.console.streams import tell
+from bytemill.cli.vocabularies.given import add_tokenizer, read
 from bytemill.lm.interchange.taking_in import take_in
 
 
@@ -26,11 +26,7 @@ def parser() -> argparse.ArgumentParser:
     add = result.add_argument
     add("source", metavar="FOLDER", help="the model's folder, as transformers reads it")
     add("--out", required=True, metavar="RUN", help="the run's folder, which must not be there yet")
-    add(
-        "--tokenizer",
-        metavar="DIR",
-        help="a folder that tok-train has written (default: that of the model's folder)",
-    )
+    add_tokenizer(result, default="that of the model's folder")
     add("--no-tokenizer", action="store_true", help="take in the model alone")
     add(
         "--context-length",
@@ -55,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
     done = take_in(
         args.source,
         args.out,
-        tokenizer=None if args.tokenizer is None else Tokenizer.load(args.tokenizer),
+        tokenizer=None if args.tokenizer is None else read(args.tokenizer),
         with_tokenizer=not args.no_tokenizer,
         context_length=args.context_length,
     )

@@ -11,9 +11,8 @@ import argparse
 from collections.abc import Sequence
 
 from bytemill.cli import formatting
-from bytemill.cli.progress import duration
 from bytemill.cli.stages.supervised import StageScreen, parser_of, trained
-from bytemill.cli.train import launched, plan_rows
+from bytemill.cli.train import launched, plan_rows, time_rows
 from bytemill.lm.stages.dpo.config import NOT_OF_DPO, DpoConfig
 from bytemill.lm.stages.dpo.stage import Dpo, DpoStarted, Preferred
 from bytemill.lm.train import Result
@@ -74,6 +73,6 @@ def overview(event: DpoStarted) -> list[tuple[str, str]]:
         ("horizon", f"{formatting.count(plan.steps, 'step')}, {event.epochs:.3g} epochs"),
         learning,
         ("device", f"{event.device}, {event.dtype}"),
-        ("time", f"about {duration(event.seconds)}, estimated from the device's speed"),
+        *time_rows(event.seconds),
     ]
     return [*table, ("goes on", f"from step {event.step:,}")] if event.step else table

@@ -9,8 +9,8 @@ from typing import Any, Final
 from bytemill.cli import formatting
 from bytemill.cli.command import EPILOG
 from bytemill.cli.flags import add_flags
-from bytemill.cli.progress import Progress, duration
-from bytemill.cli.train import Screen, in_ranks, line, plan_rows, told
+from bytemill.cli.progress import Progress
+from bytemill.cli.train import Screen, in_ranks, line, plan_rows, time_rows, told
 from bytemill.lm.stages import Asked, StageStarted
 from bytemill.lm.stages.config import NOT_OF_A_STAGE, StageTree
 from bytemill.lm.train import Result
@@ -109,7 +109,7 @@ def overview(event: StageStarted) -> list[tuple[str, str]]:
         horizon,
         learning,
         ("device", f"{event.device}, {event.dtype}{', compiled' if event.is_compiled else ''}"),
-        ("time", f"about {duration(event.seconds)}, estimated from the device's speed"),
+        *time_rows(event.seconds),
     ]
     if event.epochs:
         epochs = (

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 
 from bytemill import Tokenizer
+from bytemill.chat.render import with_special_tokens
+from bytemill.cli.vocabularies.given import HELP, read
 from bytemill.tokenizer.extending import check_extensible
 
 
@@ -12,9 +14,10 @@ def add_extend(parser: argparse.ArgumentParser) -> None:
     """--extend."""
     parser.add_argument(
         "--extend",
-        metavar="DIR",
-        help="a tokenizer's folder: its tokens keep their ids, and merges are added up to "
-        "--vocab-size, with its pattern and special tokens (default: begin with the bytes)",
+        metavar="TOKENIZER",
+        help="a tokenizer whose tokens keep their ids, and whose pattern and special tokens are "
+        f"kept; merges are added up to --vocab-size. {HELP[0].upper()}{HELP[1:]} (default: begin "
+        "with the bytes)",
     )
 
 
@@ -36,13 +39,12 @@ def add_superwords(parser: argparse.ArgumentParser) -> None:
 
 
 def base_of(args: argparse.Namespace) -> Tokenizer | None:
-    """The tokenizer of --extend, whose pattern and special tokens become those of `args`.
+    """The tokenizer of --extend, with --chat after it has got what it lacks; None without.
 
     Raises:
         ValueError: It cannot be extended to --vocab-size; --pattern or --special is given, too.
     """
     if args.extend is None:
-        args.pattern = "gpt2" if args.pattern is None else args.pattern
         return None
     if args.pattern is not None or args.special:
         given = "--special" if args.pattern is None else "--pattern"
@@ -54,7 +56,8 @@ def base_of(args: argparse.Namespace) -> Tokenizer | None:
             f"--superwords-from {args.superwords_from}: --extend goes on within the pattern of "
             f"{args.extend}; leave one of them out"
         )
-    base = Tokenizer.load(args.extend)
+    base = read(args.extend)
+    if args.chat:
+        base = with_special_tokens(base)
     check_extensible(base.vocabulary, args.vocab_size)
-    args.pattern, args.special = base.pat_str, list(base.special_tokens)
     return base

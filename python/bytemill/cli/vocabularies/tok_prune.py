@@ -10,18 +10,19 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bytemill import Tokenizer
 from bytemill._arguments import check_limit
 from bytemill.cli import formatting
 from bytemill.cli.command import EPILOG, check_new, exit_status
 from bytemill.cli.console import inputs
 from bytemill.cli.console.interrupts import held
 from bytemill.cli.progress import Progress
+from bytemill.cli.vocabularies import saved
+from bytemill.cli.vocabularies.given import HELP, read
 from bytemill.data import expand_inputs, iter_documents
 from bytemill.data.readers import check_packages
 from bytemill.files import new_folder
 from bytemill.folder_lock import locked
-from bytemill.formats.folder import CONFIG_NAME, DOING, write
+from bytemill.formats.folder import CONFIG_NAME, DOING
 from bytemill.tokenizer.pruning import separators
 
 
@@ -33,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
     )
     add = result.add_argument
-    add("tokenizer", metavar="DIR", help="a folder that tok-train has written")
+    add("tokenizer", metavar="TOKENIZER", help=HELP)
     inputs.add_input(result, required=True)
     add("--out", required=True, metavar="DIR", help="the folder to write the smaller one to")
     add("--overwrite", action="store_true", help="replace a tokenizer that is in --out")
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(args: argparse.Namespace, out: Path) -> None:
     """Reads, cuts, saves, and prints the summary."""
     check_limit("min_count", args.min_count)
-    whole = Tokenizer.load(args.tokenizer)
+    whole = read(args.tokenizer)
     began = time.perf_counter()
     with inputs.named(args.input, args.format) as paths, new_folder(out), locked(out, DOING):
         check_new(out, overwrite=args.overwrite, kind="a tokenizer", marks=(CONFIG_NAME,))
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace, out: Path) -> None:
             )
             smaller = whole.pruned(documents, min_count=args.min_count)
         with held():
-            write(smaller.vocabulary, out)  # the folder is locked
+            written = saved.save(smaller, out)
             args.was_saved = True
     seconds = time.perf_counter() - began
     went = len(whole) - len(smaller)
@@ -91,6 +92,6 @@ def run(args: argparse.Namespace, out: Path) -> None:
             f"{len(smaller):,} of {formatting.count(len(whole), 'token')}; {went:,} went",
         ),
         ("fingerprint", smaller.fingerprint),
-        ("written", f"{out / CONFIG_NAME}"),
+        *saved.told(written),
     ]
     print(formatting.rows(rows))

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import bytemill
 
-_TICK_S: Final = 0.2
+_TICK_S: Final = 1.0
 _FEWEST_PENDING: Final = 8
+LARGER_NODE_S: Final = 300.0
+"""How long tasks wait for a node with enough CPUs, as an autoscaler may start one."""
 
 
 class ClusterError(OSError):
@@ -112,9 +116,10 @@ class Tasks:
         self._ray = ray_module()
         self._ticket = Ticket(self._ray.put(job), job.key, bytemill.__version__)
         self._workers = workers
-        # Each is pickled and sent to the cluster when it is made.
-        self._functions: dict[Callable[..., Any], Any] = {}
+        # One for all functions, as each is taken apart, pickled and sent when it is made.
+        self._remote = self._ray.remote(num_returns=2, **workers._asdict())(_call)
         self._pending: dict[Any, tuple[Any, list[Any]]] = {}
+        self._too_small_since: float | None = None
 
     def start(self, tag: Any, function: Callable[..., Any], *args: Any) -> None:
         """Begins a task, which is known by `tag`.
@@ -122,11 +127,13 @@ class Tasks:
         Its function returns two values: a small one, which comes here, and one that stays where it
         was made until it is asked for.
         """
-        remote = self._functions.get(function)
-        if remote is None:
-            remote = self._ray.remote(num_returns=2, **self._workers._asdict())(function)
-            self._functions[function] = remote
-        refs = remote.remote(self._ticket, *args)
+        # Without SPREAD Ray fills one node first, and others may have nothing to do; but what is
+        # given data goes to where it lies.
+        has_data = any(isinstance(arg, self._ray.ObjectRef) for arg in args)
+        remote = self._remote.options(
+            name=function.__name__, scheduling_strategy="DEFAULT" if has_data else "SPREAD"
+        )
+        refs = remote.remote(function, self._ticket, *args)
         self._pending[refs[0]] = (tag, refs)
 
     def run(self, calls: Iterable[Call]) -> Iterator[tuple[Any, Any, Any]]:
@@ -151,7 +158,8 @@ class Tasks:
         """Those that are done by now, after a short wait.
 
         Raises:
-            ClusterError: A worker died each time, or is not fit for the work.
+            ClusterError: A worker died each time, or is not fit for the work; no node has enough
+                CPUs for a task.
             Exception: What the function raised, as it raised it.
         """
         if not self._pending:
@@ -159,9 +167,35 @@ class Tasks:
         ready, _ = self._ray.wait(
             list(self._pending), num_returns=1, timeout=_TICK_S, fetch_local=False
         )
+        if not ready:
+            self._check_size()
         for ref in ready:
             tag, (_, large) = self._pending.pop(ref)
             yield tag, self.get(ref), large
+
+    def _check_size(self) -> None:
+        """Warns if tasks wait for a larger node than there is, and gives it up in the end."""
+        wanted = self._workers.num_cpus
+        sizes = [node["Resources"].get("CPU", 0) for node in self._ray.nodes() if node["Alive"]]
+        largest = int(max(sizes, default=0))
+        if largest >= wanted:
+            self._too_small_since = None
+            return
+        found = f"num_cpus={wanted}: no node of the cluster has as many; the largest has {largest}"
+        now = time.monotonic()
+        if self._too_small_since is None:
+            self._too_small_since = now
+            warnings.warn(
+                f"{found}; an autoscaler has {LARGER_NODE_S:g} s to start one that has",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        if now - self._too_small_since >= LARGER_NODE_S:
+            remedy = f"pass num_cpus={largest}, or " if largest > 0 else ""
+            raise ClusterError(
+                f"{found}, and in {LARGER_NODE_S:g} s no larger one came; {remedy}start a node "
+                f"with {wanted} (`ray start --num-cpus`)"
+            )
 
     def get(self, ref: Any) -> Any:
         """A value; raises as `_finished`."""
@@ -195,6 +229,11 @@ class Tasks:
                 with contextlib.suppress(Exception):
                     self._ray.cancel(ref, force=True)
             raise
+
+
+def _call(function: Callable[..., Any], ticket: Ticket, *args: Any) -> Any:
+    """What a worker runs."""
+    return function(ticket, *args)
 
 
 def _cause(error: Any, wrapper: type) -> BaseException:

@@ -68,7 +68,8 @@ def count(
         errors: What to do with bytes that are not UTF-8: "strict" raises, "replace" reads U+FFFD.
         part_bytes: Bytes of a part, about; if None a 64th of all files, from 128 to 512 MiB, of a
             dataset 128 MiB. The result does not depend on it.
-        num_cpus: CPUs, and threads, of a task.
+        num_cpus: CPUs, and threads, of a task. While no node has as many, tasks wait five minutes,
+            with a warning, for one that an autoscaler may start.
         max_retries: How often a task is done again when its worker dies; -1 for ever.
         progress: Called a few times a second with the bytes counted and all bytes of the files, on
             disk; of a dataset those that are known. What it raises ends the call.
@@ -79,7 +80,7 @@ def count(
     Raises:
         ImportError: Ray is not installed, or a package that reading a file needs.
         ConnectionError: There is no cluster that could be reached; see `connect`.
-        ClusterError: A worker has another bytemill, or died each time.
+        ClusterError: A worker has another bytemill, or died each time; no node has `num_cpus`.
         FileNotFoundError, PermissionError: A path cannot be read, here or by a worker.
         ValueError: A file is truncated, corrupt, not UTF-8, or lacks the column, or so does the
             dataset; an argument is out of range; a pipe is named.

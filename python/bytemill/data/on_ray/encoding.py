@@ -28,7 +28,7 @@ from bytemill.data.shard_run import NOTHING_DONE, PARTS_NAME, ShardRun
 from bytemill.data.shards import SPLITS, Dtype, Manifest, Shard
 from bytemill.files import named, naming_full_disk, new_folder, write_bytes
 
-_PART_BYTES: Final = 1 << 24
+_PART_BYTES: Final = 1 << 25
 _DATASET: Final = "ray.data.Dataset"
 
 
@@ -71,8 +71,8 @@ def encode(
             `Tokenizer.encode_files`.
         text_column: The key (.jsonl) or column (.parquet, dataset) that holds the text.
         errors: What to do with bytes that are not UTF-8: "strict" raises, "replace" reads U+FFFD.
-        part_bytes: Bytes of a part, about; if None a 64th of all files, from 16 to 512 MiB, of a
-            dataset 16 MiB. What is written does not depend on it.
+        part_bytes: Bytes of a part, about; if None a 64th of all files, from 32 to 512 MiB, of a
+            dataset 32 MiB. What is written does not depend on it.
         num_cpus, max_retries: As for `count`.
         progress: As for `count`.
 

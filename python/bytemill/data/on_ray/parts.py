@@ -13,7 +13,10 @@ from typing import Final, NamedTuple, TypeAlias
 
 from bytemill.data.inputs import InputFile
 
-_PIECE: Final = 1 << 20
+_PIECE: Final = 1 << 18
+"""Bytes read at a time: few enough to lie in a core's cache until they have been looked at."""
+_MARK_BYTES: Final = 1 << 16, 1 << 20
+"""Bytes first read in search of a mark, and at most."""
 _PARTS: Final = 64
 
 
@@ -113,7 +116,9 @@ def _bound(segment: Segment, at: int, marks: Sequence[bytes]) -> int:
     with segment.file.path.open("rb") as raw:
         raw.seek(at)
         held, before = b"", at
-        while piece := raw.read(_PIECE):
+        n, most = _MARK_BYTES
+        while piece := raw.read(n):
+            n = min(2 * n, most)
             held += piece
             places = [(place, mark) for mark in marks if (place := held.find(mark)) >= 0]
             if places:
@@ -127,7 +132,7 @@ def _bound(segment: Segment, at: int, marks: Sequence[bytes]) -> int:
 
 def chunks(path: Path, start: int, end: int) -> Iterator[bytes]:
     """The bytes of a file from `start` to `end`, in pieces."""
-    with path.open("rb") as raw:
+    with path.open("rb", buffering=0) as raw:
         raw.seek(start)
         while start < end and (piece := raw.read(min(_PIECE, end - start))):
             start += len(piece)

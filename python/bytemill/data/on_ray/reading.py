@@ -60,8 +60,11 @@ class FilePart:
                 yield "texts", file.shown_path, self._texts(segment)
             elif segment.is_whole and file.compression is None:
                 yield "file", file.shown_path, str(file.path)
+            elif segment.is_whole:
+                yield "chunks", file.shown_path, read_chunks(file)
             else:
-                yield "chunks", file.shown_path, self._chunks(segment)
+                start, end = parts.bounds(segment, self._marks)
+                yield "range", file.shown_path, (str(file.path), start, end)
 
     @contextlib.contextmanager
     def placing_errors(self) -> Iterator[None]:
@@ -77,8 +80,9 @@ class FilePart:
     def _read_again(self, segment: Segment) -> None:
         file, column, errors = segment.file, self._form.text_column, self._form.errors
         if file.format == "text":
-            start, _ = parts.bounds(segment, self._marks)
-            texts: Iterator[object] = decoded(file, errors, self._chunks(segment), start)
+            start, end = parts.bounds(segment, self._marks)
+            here = parts.chunks(file.path, start, end)
+            texts: Iterator[object] = decoded(file, errors, here, start)
         elif file.format == "jsonl":
             start, end = parts.bounds(segment, _LINES)
             before = sum(chunk.count(b"\n") for chunk in parts.chunks(file.path, 0, start))
@@ -88,11 +92,6 @@ class FilePart:
             return  # row groups have their numbers
         for _ in texts:
             pass
-
-    def _chunks(self, segment: Segment) -> Iterator[bytes]:
-        if segment.is_whole:
-            return read_chunks(segment.file)
-        return parts.chunks(segment.file.path, *parts.bounds(segment, self._marks))
 
     def _texts(self, segment: Segment) -> Iterator[str]:
         file, column, errors = segment.file, self._form.text_column, self._form.errors

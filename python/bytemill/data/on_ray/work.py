@@ -59,6 +59,9 @@ def feed(counting: _core.CountingPass, reader: FilePart | BlockPart) -> None:
     for kind, name, what in reader.sources():
         if kind == "file":
             counting.feed_files([what])
+        elif kind == "range":
+            path, start, end = what
+            counting.feed_chunks(name, parts.chunks(Path(path), start, end))
         elif kind == "chunks":
             counting.feed_chunks(name, what)
         else:

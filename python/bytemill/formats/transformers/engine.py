@@ -188,11 +188,20 @@ class Engine:
         """The text of ids; those that are of no token are passed over."""
         if skip_special_tokens:
             ids = [id_ for id_ in ids if id_ not in self._tokens.special_ids]
+        if self.is_renamed(ids):
+            return self.text_of(
+                [name for id_ in ids if (name := self.id_to_token(id_)) is not None]
+            )
         try:
             return self.vocabulary.decoder.decode(ids)
         except KeyError:
             known = [id_ for id_ in ids if self.id_to_token(id_) is not None]
             return self.vocabulary.decoder.decode(known)
+
+    def is_renamed(self, ids: Iterable[int]) -> bool:
+        """Whether one of the ids is a token that is not called by its text (`Tokens.renamed`)."""
+        renamed = self._tokens.renamed
+        return bool(renamed) and not renamed.keys().isdisjoint(ids)
 
     def text_of(self, tokens: Sequence[str]) -> str:
         """The text of tokens of any vocabulary that writes them as this one does."""

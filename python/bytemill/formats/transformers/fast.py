@@ -70,7 +70,7 @@ class BytemillTokenizerFast(PreTrainedTokenizerFast):
         """The text of tokens as a tokenizer.json writes them, also of those of no id."""
         ids = [self.engine.token_to_id(token) for token in tokens]
         known = [id_ for id_ in ids if id_ is not None]
-        if len(known) < len(ids):
+        if len(known) < len(ids) or self.engine.is_renamed(known):
             return self.engine.text_of(tokens)
         return self.engine.decode(known, skip_special_tokens=False)
 

@@ -49,7 +49,23 @@ class Tokens:
         """All by id."""
         names = {id_: text for text, id_ in self.model_ids.items()}
         names.update((id_, flags["content"]) for id_, flags in self.added.items())
-        return names
+        return names | self.renamed
+
+    @functools.cached_property
+    def renamed(self) -> dict[int, str]:
+        """The added tokens, by id, that are called by what a normalizer makes of their text.
+
+        It is what they are looked for as. In a file of Llama 2's kind it has a space in front.
+        """
+        shape = self.vocabulary.shape
+        steps = None if shape is None else shape.document.get("normalizer")
+        late = {id_: flags["content"] for id_, flags in self.added.items() if flags["normalized"]}
+        if steps is None or not late:
+            return {}
+        model = {"type": "BPE", "vocab": {}, "merges": []}
+        normalize = skeleton(normalizer=steps, model=model).normalizer.normalize_str
+        made = {id_: normalize(text) for id_, text in late.items()}
+        return {id_: text for id_, text in made.items() if text != late[id_]}
 
     def name_all(self, ids: list[int]) -> list[str]:
         """The name of each id."""
@@ -65,8 +81,9 @@ class Tokens:
 
     @functools.cached_property
     def special_ids(self) -> frozenset[int]:
-        """The added tokens that are special."""
-        return frozenset(id_ for id_, flags in self.added.items() if flags["special"])
+        """The tokens that are left out where special ones are: those called as one of these."""
+        texts = {flags["content"] for flags in self.added.values() if flags["special"]}
+        return frozenset(id_ for id_ in self.added if self.names[id_] in texts)
 
     @functools.cached_property
     def stripping(self) -> frozenset[int]:

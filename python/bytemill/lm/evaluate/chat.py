@@ -10,7 +10,7 @@ import torch
 
 from bytemill.chat.conversation import Message
 from bytemill.chat.render import Renderer
-from bytemill.lm.evaluate.bootstrap import interval
+from bytemill.lm.evaluate.intervals import interval
 from bytemill.lm.generate.replies import Tool, replies
 from bytemill.lm.generate.sampling import not_finite
 from bytemill.lm.generate.weights import DecodingWeights
@@ -59,7 +59,7 @@ class TaskScore:
         return (self.score - self.baseline) / (1 - self.baseline)
 
     def interval(self, share: float = 0.95) -> tuple[float, float]:
-        """Between what `score` lies in that share of cases when items are drawn anew."""
+        """Between what `score` is likely to lie: see `interval`."""
         return interval([([answer.score for answer in self.answers], 0.0)], share)
 
 
@@ -69,7 +69,7 @@ def chat_core(scores: Sequence[TaskScore]) -> float:
 
 
 def chat_core_interval(scores: Sequence[TaskScore], share: float = 0.95) -> tuple[float, float]:
-    """Between what `chat_core` lies in that share of cases when items are drawn anew."""
+    """Between what `chat_core` is likely to lie: see `interval`."""
     return interval([([a.score for a in s.answers], s.baseline) for s in scores], share)
 
 

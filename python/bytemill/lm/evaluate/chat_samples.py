@@ -11,7 +11,7 @@ from typing import Final
 import torch
 
 from bytemill.chat.render import Renderer
-from bytemill.lm.evaluate.bootstrap import interval
+from bytemill.lm.evaluate.intervals import interval
 from bytemill.lm.evaluate.kept import Kept, Row, answered
 from bytemill.lm.evaluate.pass_at_k import mean_pass_at_k, pass_at_k
 from bytemill.lm.evaluate.ranks import ALONE, Ranks
@@ -54,7 +54,7 @@ class Samples:
         return mean_pass_at_k(self.scores, k)
 
     def interval(self, k: int, share: float = 0.95) -> tuple[float, float]:
-        """Between what `pass_at` lies in that share of cases when questions are drawn anew."""
+        """Between what `pass_at` is likely to lie, were other questions asked: see `interval`."""
         found = [pass_at_k(len(one), sum(s >= 1 for s in one), k) for one in self.scores]
         return interval([(found, 0.0)], share)
 

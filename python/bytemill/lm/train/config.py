@@ -45,8 +45,9 @@ class DataConfig:
     tokenizer: str | None = option(
         None,
         decides=False,
-        help="the tokenizer's folder; text, bits per byte and samples need it, and the shards are "
-        "checked against it",
+        help="a folder that tok-train has written, a published tokenizer.json or a folder with "
+        "one, a .tiktoken file, or the name of an encoding of tiktoken; text, bits per byte and "
+        "samples need it, and the shards are checked against it",
         derived="none",
     )
     loader: Literal["auto", "windows", "documents", "best-fit"] = option(
@@ -229,5 +230,7 @@ class TrainConfig(RunTree):
             name: str(Path(path).absolute())
             for name in ("val_data", "tokenizer", "init_from")
             if (path := self.flat()[name]) is not None
+            # A tokenizer may be an encoding of tiktoken.
+            and (name != "tokenizer" or Path(path).exists())
         }
         return self.but(data=placed(self.data.path), **paths)

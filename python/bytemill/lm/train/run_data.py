@@ -10,6 +10,7 @@ import torch
 
 from bytemill import Tokenizer
 from bytemill.data import expand_inputs
+from bytemill.formats import source
 from bytemill.lm.batches.loaders import PackedLoader, WindowLoader, fixed_batches
 from bytemill.lm.batches.stream.corpus import (
     TextTokens,
@@ -76,7 +77,7 @@ class RunData:
         own = Tokenizer.load(kept) if kept is not None and kept.is_dir() else None
         tokenizer = own
         if config.tokenizer is not None:
-            tokenizer = Tokenizer.load(config.tokenizer)
+            tokenizer = Tokenizer.from_vocabulary(source.read(config.tokenizer))
             if own is not None and own.fingerprint != tokenizer.fingerprint:
                 raise ValueError(
                     f"tokenizer={config.tokenizer!r}: it is not the one that this run began with, "

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bytemill.lm.evaluate.bootstrap import interval
 from bytemill.lm.evaluate.core.items import TASKS, CoreTask
+from bytemill.lm.evaluate.intervals import interval
 
 
 def centred(accuracy: float, baseline: float) -> float:
@@ -55,7 +55,7 @@ class CoreResult:
         return sum(result.centred(v2=v2) for result in self.tasks) / len(self.tasks)
 
     def interval(self, share: float = 0.95, *, v2: bool = False) -> tuple[float, float]:
-        """Between what `core` lies in that share of cases when items are drawn anew (bootstrap)."""
+        """Between what `core` is likely to lie: see `interval`."""
         return interval(
             [
                 (each.right, each.task.baseline_v2 if v2 else each.task.baseline)
