@@ -273,10 +273,24 @@ def merges(found: Sequence[Any], vocab: Mapping[str, int], marked: bool) -> list
             naming it.
     """
     pairs = []
+    usual = {
+        text: spelled(text, marked)
+        for text in vocab
+        if not (_BYTE.fullmatch(text) or (marked and " " in text))
+    }
     for merge in found:
         parts = merge.split(" ") if isinstance(merge, str) else merge
         if not isinstance(parts, list) or len(parts) != 2:
             raise ValueError(f"model.merges: {merge!r} is not a merge of two tokens")
+        left, right = parts
+        if (
+            type(left) is type(right) is str
+            and left in usual
+            and right in usual
+            and left + right in usual
+        ):
+            pairs.append((usual[left], usual[right]))
+            continue
         for part in (*parts, "".join(map(str, parts))):
             if not isinstance(part, str) or part not in vocab:
                 raise ValueError(
@@ -288,7 +302,6 @@ def merges(found: Sequence[Any], vocab: Mapping[str, int], marked: bool) -> list
                     f"model.merges: the merge {merge!r} has to do with the token {part!r} of a "
                     "byte, for which bytemill has no counterpart"
                 )
-        left, right = parts
         if not marked or " " not in left + right:
             pairs.append((spelled(left, marked), spelled(right, marked)))
     return pairs

@@ -55,13 +55,20 @@ class Merging:
         ranks: dict[bytes, int] = {}
         for (left, right), place in places.items():
             ranks[left + right] = min(place, ranks.get(left + right, place))
-        for _ in range(_ROUNDS):
+        for n_before in range(_ROUNDS):
             vocabulary = self._ordered(ranks)
             pairs = vocabulary.splits()
+            found = {token: _place(pairs[token], places) for token in ranks}
             # The shortest token that is not where it belongs is among these: what the core finds
             # for it depends on shorter ones alone.
-            doubtful = [t for t, place in ranks.items() if _place(pairs[t], places) != place]
-            if not self._settle(ranks, doubtful, places):
+            doubtful = [token for token, place in ranks.items() if found[token] != place]
+            if doubtful and not n_before:
+                # What it finds is a better guess, and nearly always right: SentencePiece's lists
+                # have several merges for a token, one behind the other.
+                ranks.update((token, at) for token in doubtful if (at := found[token]) is not None)
+                doubtful = [token for token in doubtful if found[token] is None]
+                self._settle(ranks, doubtful, places)
+            elif not self._settle(ranks, doubtful, places):
                 return vocabulary
         self._settle(ranks, list(ranks), places)
         return self._ordered(ranks)
