@@ -6,7 +6,7 @@ import _thread
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Final
@@ -69,7 +69,10 @@ def interrupts(stop: Callable[[], None], told: Callable[[int], None]) -> Iterato
     reader, writer = socket.socketpair()
     writer.setblocking(False)
     watch = threading.Thread(
-        target=_watch, args=(reader, told, seen, ended), name="interrupts", daemon=True
+        target=_watch,
+        args=(reader, frozenset(before), told, seen, ended),
+        name="interrupts",
+        daemon=True,
     )
     outer = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     watch.start()
@@ -87,11 +90,16 @@ def interrupts(stop: Callable[[], None], told: Callable[[int], None]) -> Iterato
 
 
 def _watch(
-    reader: socket.socket, told: Callable[[int], None], seen: list[int], ended: threading.Event
+    reader: socket.socket,
+    ours: Collection[int],
+    told: Callable[[int], None],
+    seen: list[int],
+    ended: threading.Event,
 ) -> None:
     requested = False
     while numbers := reader.recv(64):
-        for number in numbers:
+        # The numbers of signals that are left to others come, too.
+        for number in filter(ours.__contains__, numbers):
             if number in _REQUESTS and not requested and not seen:
                 requested = True
                 told(1)
