@@ -2,7 +2,7 @@
 //!
 //! Where a vocabulary's last tokens span spaces, pretokens are whole stretches of text, of which no two are
 //! alike, and caching them is of no use. But its first tokens lie within words. Let R be the rank of
-//! the first token that has a space behind other than white space in it. A stretch is cut into pieces at
+//! the first token that has a space behind a character that is not white space. A stretch is cut into pieces at
 //! all places whose two bytes stand side by side in no token below R, and these are encoded with the
 //! tokens below R alone; what comes of all pieces is then merged by the ranks from R on.
 //!
@@ -26,6 +26,7 @@ use crate::encode::spans::SpanScratch;
 use crate::error::Result;
 use crate::pretokenize::Pretokenizer;
 use crate::system::memory;
+use crate::utf8::is_continuation;
 use crate::vocabulary::{Across, Vocabulary};
 
 /// See the module.
@@ -44,10 +45,19 @@ const PART: usize = 1 << 16;
 /// Working memory beyond this many tokens is given back.
 const KEEP: usize = 1 << 18;
 
-/// Whether a space follows something other than white space in a token.
+/// Whether a space follows a character that is not white space in a token.
 fn spans_words(token: &[u8]) -> bool {
-    let pairs = &mut token.windows(2);
-    pairs.any(|pair| matches!(pair, [b'!'..=b'~', b' ']))
+    let mut bytes = token.iter().enumerate();
+    bytes.any(|(at, &byte)| byte == b' ' && ends_visibly(&token[..at]))
+}
+
+/// Whether the last character is seen; false if it is not there from its beginning.
+fn ends_visibly(bytes: &[u8]) -> bool {
+    let Some(from) = bytes.iter().rposition(|&byte| !is_continuation(byte)) else {
+        return false;
+    };
+    let last = std::str::from_utf8(&bytes[from..]).unwrap_or_default();
+    last.contains(|c: char| !c.is_whitespace() && !c.is_control())
 }
 
 impl Superwords {
@@ -181,5 +191,31 @@ impl Superwords {
             vocabulary.make_ids(&mut out[from..]);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_that_span_words() {
+        for token in ["a b", ". ", "-  x", "а б", "中 ", "\u{301} e"] {
+            assert!(spans_words(token.as_bytes()), "{token:?}");
+        }
+        for token in [
+            "",
+            " ",
+            " a",
+            "  a",
+            "\n ",
+            "\u{3000} ",
+            "\u{a0} x",
+            "\0 ",
+            "ab",
+        ] {
+            assert!(!spans_words(token.as_bytes()), "{token:?}");
+        }
+        assert!(!spans_words(&"\u{3000} ".as_bytes()[1..]));
     }
 }
