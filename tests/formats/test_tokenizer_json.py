@@ -60,7 +60,7 @@ def template(before: list[str], special: dict) -> dict:
         ("model.merges", None, "model.merges is None"),
         ("model.merges", [["a", "b"], ["a", "bc"]], "needs the token 'bc'"),
         ("model.merges", [["a", "b"], ["ab"]], "not a merge of two tokens"),
-        ("pre_tokenizer", None, "pre_tokenizer is .*only plain byte-level"),
+        ("pre_tokenizer", None, "pre_tokenizer is .*no counterpart"),
         ("pre_tokenizer", {"type": "Whitespace"}, "pre_tokenizer is .*Whitespace"),
         ("pre_tokenizer", "ByteLevel", "'ByteLevel' is not a component"),
         (f"{SPLIT}", {"type": "Digits"}, "Digits's individual_digits is None"),

@@ -172,9 +172,9 @@ def read(path: StrPath) -> Vocabulary:
     text that a Split leaves unmatched is pretokens of its own where it is there ("Isolated"):
     see `bytemill.formats.oniguruma` and `regex_gaps`.
 
-    A file of a published shape is settled by its parts (`selfcheck.is_plain`). Of any other, where
-    `tokenizers` is installed, it encodes a sample to compare with; elsewhere a file with a pattern
-    that is not known is read with a warning.
+    A file of a published shape is settled by its parts (`selfcheck.is_settled`). For any other,
+    where `tokenizers` is installed, it encodes a sample to compare with; elsewhere a file with a
+    pattern that is not known is read with a warning.
 
     Tokens and merges are read by the Rust core, and where that finds anything unusual, by Python,
     with the same result.
@@ -210,7 +210,7 @@ def read(path: StrPath) -> Vocabulary:
             raise ValueError(f"{source}: {error}") from error
     elif vocabulary.shape is not None:
         selfcheck.refuse_depth(vocabulary.shape.document, source)
-    if selfcheck.is_plain(vocabulary):
+    if selfcheck.is_settled(vocabulary):
         return vocabulary
     library = (
         selfcheck.tokenizers_or_none()

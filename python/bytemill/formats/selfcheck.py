@@ -38,7 +38,7 @@ def knows_pattern(vocabulary: Vocabulary) -> bool:
     return _core.has_scanner(vocabulary.pat_str) or vocabulary.pat_str in published.TESTED
 
 
-def is_plain(vocabulary: Vocabulary) -> bool:
+def is_settled(vocabulary: Vocabulary) -> bool:
     """Whether what another library's file says is decided by its parts, of which no sample of texts
     could say more: tokens, merges and ids are compared when the file is read, and how all else on
     this list works, the tests compare with that library.

@@ -190,7 +190,7 @@ impl<'a, L: Level, I: IdSink> Groups<'a, L, I> {
             // Eight at a time: a branch for each end would be foreseen less often.
             for eight in room.as_chunks_mut::<8>().0 {
                 for end in eight {
-                    // One too many is overwritten by the next block.
+                    // Of eight, those past the last end are overwritten by the next block.
                     *end = base + ends.trailing_zeros() as usize;
                     ends &= ends.wrapping_sub(1);
                 }

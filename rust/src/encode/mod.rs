@@ -9,7 +9,7 @@
 //! between places that no token can lie across counts as a pretoken of its own here
 //! (`crate::vocabulary::Borders`). A pretoken of up to 15 bytes is looked for in a cache that all threads
 //! share (`short_cache`), any other in a cache of the thread's own (`long_cache`). What is in neither is
-//! merged (`misses`): up to 16 bytes several pretokens at a time, longer ones from the left by longest
+//! merged (`misses`): up to 15 bytes several pretokens at a time, longer ones from the left by longest
 //! matches or, for a vocabulary that training does not give, with a heap. The ids go to a list or only
 //! into a count (`sink`); a thread's working memory is used again by later sessions (`states`).
 //!

@@ -147,7 +147,7 @@ impl<'a> Lines<'a> {
     #[inline(always)]
     pub fn find(&self, key: Key, place: Place) -> Option<CachedIds> {
         let line = self.line(place);
-        // What is being written has an odd version, which is none that it can still have afterwards.
+        // A line that is being written has an odd version: without its last bit, the comparison below fails.
         let version = line.version.load(Ordering::Acquire) & !1;
         let [first, second] = &line.entries;
         let found = match first.find(key) {

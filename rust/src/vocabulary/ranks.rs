@@ -1,4 +1,5 @@
-//! A vocabulary as tiktoken writes it: tokens and their ranks, which are their ids.
+//! Tokens with ids and ranks. The two are the same in a vocabulary as training and tiktoken have it; in one from a
+//! tokenizer.json the merges give the ranks.
 
 use crate::error::{Error, OutOfMemory, Result};
 use crate::system::memory;

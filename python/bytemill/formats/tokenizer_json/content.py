@@ -264,6 +264,6 @@ def _object(value: Any, what: str) -> dict[str, Any]:
 def _refuse_unless(condition: bool, what: str, value: Any) -> None:
     if not condition:
         raise ValueError(
-            f"{what} is {value!r}, for which bytemill has no counterpart: only plain byte-level "
-            "BPE can be taken over"
+            f"{what} is {value!r}, for which bytemill has no counterpart; its documentation "
+            "(tokenizer-json.md) lists what has one"
         )

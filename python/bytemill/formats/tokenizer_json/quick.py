@@ -33,7 +33,7 @@ def vocabulary(file: bytes, name: str) -> Vocabulary | None:
         ranks, of_model = known
         data["model"]["vocab"] = {text: added[text] for text in of_model}
         read = content.vocabulary(data, name, content.Known(ranks, len(found)))
-        if not selfcheck.is_plain(read):
+        if not selfcheck.is_settled(read):
             read.encoder  # noqa: B018  (says what is wrong with regexes, as reading slowly does)
     except (RecursionError, TypeError, ValueError):
         return None
