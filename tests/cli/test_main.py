@@ -13,17 +13,10 @@ from bytemill.cli import main as door
 from bytemill.cli.command import EPILOG, Status
 from bytemill.cli.console import programs
 from bytemill.cli.console.messages import in_flags
-from tests.support.programs import ROOT, SPECIAL, TEXT, call, command, is_one_line, promptly, run
+from tests.support.programs import ROOT, SPECIAL, call, command, is_one_line, promptly, run
 
 WAY = ["download", "tok-train", "tok-encode", "train", "mid-train", "sft", "rl", "chat-eval"]
 """The data's way, by some of the commands."""
-
-
-@pytest.fixture
-def corpus(tmp_path):
-    path = tmp_path / "corpus.txt"
-    path.write_text(TEXT)
-    return path
 
 
 def replace(monkeypatch, name, work):

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import subprocess
-from functools import partial
 
 import pytest
 
@@ -14,25 +13,11 @@ from tests.support.programs import (
     ROOT,
     SPECIAL,
     TEXT,
-    call,
     command,
     interrupted,
     is_one_line,
     run,
 )
-
-
-@pytest.fixture
-def train(capsys):
-    """Runs the program in this process: status, stdout, stderr."""
-    return partial(call, capsys, "tok-train")
-
-
-@pytest.fixture
-def corpus(tmp_path):
-    path = tmp_path / "corpus.txt"
-    path.write_text(TEXT)
-    return path
 
 
 def test_trains_saves_and_tells(corpus, tmp_path, train):

@@ -2,7 +2,6 @@
 
 import re
 import zlib
-from functools import partial
 
 import pytest
 
@@ -10,20 +9,7 @@ from bytemill import Counts, Tokenizer
 from bytemill.chat import SPECIAL_TOKENS, Renderer
 from bytemill.cli.console.messages import in_flags
 from tests.support import naive
-from tests.support.programs import SPECIAL, TEXT, call, is_one_line
-
-
-@pytest.fixture
-def train(capsys):
-    """Runs the program in this process: status, stdout, stderr."""
-    return partial(call, capsys, "tok-train")
-
-
-@pytest.fixture
-def corpus(tmp_path):
-    path = tmp_path / "corpus.txt"
-    path.write_text(TEXT)
-    return path
+from tests.support.programs import SPECIAL, TEXT, is_one_line
 
 
 def test_counts_are_saved_and_used_again(corpus, tmp_path, train):
